@@ -1,0 +1,169 @@
+//! The configuration as the rest of the program sees it: checked, with every default filled in.
+//!
+//! Reading the file, with line, caret and the nearest right key for each mistake, is `config/` of this module's
+//! children; the keys are described in `docs/options.md`, which is generated.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::sip::flow::Transport;
+
+/// Everything that an admin decided.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The XMPP server and what we are there.
+    pub xmpp: Xmpp,
+    /// Our SIP endpoint and its neighbours.
+    pub sip: Sip,
+    /// Where the store lives.
+    pub store: PathBuf,
+    /// Where `/healthz`, `/readyz` and `/metrics` are; nothing for `none`.
+    pub http: Option<SocketAddr>,
+    /// How long a clean stop may take.
+    pub stop_timeout: Duration,
+    /// How messages are treated.
+    pub messages: Messages,
+}
+
+/// The `xmpp` section.
+#[derive(Clone, Debug)]
+pub struct Xmpp {
+    /// `host:port` of the server's component listener; resolved anew for each connection.
+    pub server: String,
+    /// The components we are.
+    pub components: Vec<Component>,
+    /// The XMPP domains that may use the gateway and be reached through it.
+    pub domains: Vec<XmppDomain>,
+}
+
+/// One XEP-0114 component.
+#[derive(Clone, Debug)]
+pub struct Component {
+    /// The JID domain it serves, in U-labels.
+    pub domain: String,
+    /// The SIP domain it stands for, in A-labels.
+    pub sip_domain: String,
+    /// What the handshake proves.
+    pub secret: Secret,
+    /// Whether `user\40other.example@domain` reaches SIP users of any domain. Off by default.
+    pub any_domain: bool,
+}
+
+/// A listed XMPP domain.
+#[derive(Clone, Debug)]
+pub struct XmppDomain {
+    /// The JID domain, in U-labels.
+    pub domain: String,
+    /// The name it has in SIP, in A-labels; the same by default.
+    pub sip_alias: String,
+}
+
+/// The `sip` section.
+#[derive(Clone, Debug)]
+pub struct Sip {
+    /// Where we listen.
+    pub listen: Vec<Listen>,
+    /// What Contact and Via name; the listener's own address when absent.
+    pub advertise: Option<String>,
+    /// Who may speak to us, and where requests go.
+    pub peers: Vec<Peer>,
+}
+
+/// One listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// The address to bind.
+    pub address: SocketAddr,
+}
+
+/// A SIP neighbour.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// As written, for messages to people.
+    pub uri: String,
+    /// The host of `uri`: a name to resolve, or an address.
+    pub host: String,
+    /// The port of `uri`, when written.
+    pub port: Option<u16>,
+    /// The transport of `uri`, when written.
+    pub transport: Option<Transport>,
+    /// The SIP domains it speaks for and that are reached through it, in A-labels.
+    pub may_send_from: Vec<String>,
+    /// It speaks for, and reaches, every domain.
+    pub any_domain: bool,
+    /// Further addresses it speaks from.
+    pub networks: Vec<IpNet>,
+    /// What answers its challenges.
+    pub auth: Option<Auth>,
+    /// MESSAGEs over 1,300 bytes may go: the whole way behind this peer is TCP.
+    pub long_messages: bool,
+    /// A Date of its messages is believed.
+    pub trust_dates: bool,
+}
+
+impl Peer {
+    /// True when the peer may speak for users of `domain`.
+    pub fn speaks_for(&self, domain: &str) -> bool {
+        self.any_domain || self.may_send_from.iter().any(|known| known == domain)
+    }
+
+    /// True when `address` is in one of the further networks.
+    pub fn has_network(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// Digest credentials.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// The user name.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// The `messages` section.
+#[derive(Clone, Debug)]
+pub struct Messages {
+    /// The longest message either way, in bytes of an escaped stanza.
+    pub max_message: usize,
+    /// From of a MESSAGE names the device (GRUU) instead of the person (AOR).
+    pub from_gruu: bool,
+    /// A failure after the SIP answer is told by a MESSAGE.
+    pub late_errors: bool,
+    /// How long messages for absent SIP contacts are kept; zero for not at all.
+    pub hold: Duration,
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Messages { max_message: 65536, from_gruu: false, late_errors: true, hold: Duration::ZERO }
+    }
+}
+
+/// A secret: never printed, not even by a debug print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a secret in.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// Gives it out, to the one place that proves knowledge of it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("(secret)")
+    }
+}

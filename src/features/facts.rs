@@ -1,0 +1,89 @@
+//! What features know together about people: soft, per shard, bounded, gone after a restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::sip::uri::{Aor, SipAddress};
+use crate::xmpp::jid::Jid;
+
+/// How many contacts' devices are remembered; the oldest by address go first.
+const SHOWN_LIMIT: usize = 100_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The resources of XMPP users that are known to be online, with their priority, by bare JID.
+    online: BTreeMap<Jid, BTreeMap<String, i8>>,
+    /// The `gr` values that SIP contacts have themselves shown.
+    shown: BTreeMap<Aor, BTreeSet<String>>,
+}
+
+impl Facts {
+    /// `full` is online with this priority.
+    pub fn set_online(&mut self, full: &Jid, priority: i8) {
+        if let Some(resource) = full.resource() {
+            self.online.entry(full.bare()).or_default().insert(resource.to_owned(), priority);
+        }
+    }
+
+    /// `jid` went offline; a bare JID means every resource.
+    pub fn set_offline(&mut self, jid: &Jid) {
+        let bare = jid.bare();
+        match jid.resource() {
+            None => {
+                self.online.remove(&bare);
+            }
+            Some(resource) => {
+                if let Some(resources) = self.online.get_mut(&bare) {
+                    resources.remove(resource);
+                    if resources.is_empty() {
+                        self.online.remove(&bare);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nothing is known any more about who is online: the component link was lost.
+    pub fn forget_online(&mut self) {
+        self.online.clear();
+    }
+
+    /// Whether this full JID is known to be online.
+    pub fn is_online(&self, full: &Jid) -> bool {
+        full.resource().is_some_and(|resource| {
+            self.online.get(&full.bare()).is_some_and(|known| known.contains_key(resource))
+        })
+    }
+
+    /// The contact has shown this device itself: in From, Contact or a presence document.
+    pub fn show(&mut self, device: &SipAddress) {
+        let Some(gr) = &device.gr else { return };
+        if self.shown.len() >= SHOWN_LIMIT && !self.shown.contains_key(&device.aor) {
+            self.shown.pop_first();
+        }
+        let known = self.shown.entry(device.aor.clone()).or_default();
+        if known.len() < 16 {
+            known.insert(gr.clone());
+        }
+    }
+
+    /// `address` if the contact has shown that device, else the AOR: a registrar answers an unknown GRUU with 404.
+    pub fn reachable(&self, address: &SipAddress) -> SipAddress {
+        match &address.gr {
+            Some(gr) if self.shown.get(&address.aor).is_some_and(|known| known.contains(gr)) => {
+                address.clone()
+            }
+            _ => address.aor.address(),
+        }
+    }
+
+    /// A device answered that it is unknown: its `gr` is not used again until it is shown anew.
+    pub fn unshow(&mut self, device: &SipAddress) {
+        if let (Some(gr), Some(known)) = (&device.gr, self.shown.get_mut(&device.aor)) {
+            known.remove(gr);
+            if known.is_empty() {
+                self.shown.remove(&device.aor);
+            }
+        }
+    }
+}

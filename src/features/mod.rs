@@ -1,0 +1,243 @@
+//! The only place where SIP words and XMPP words meet: one feature, one folder, one line in the registry.
+//!
+//! A feature is a machine that is handed stanzas, requests, answers and alarms, and that pushes [`Op`]s. It never sees
+//! another feature: what features know together is [`facts::Facts`], and what one tells the others is a [`Signal`].
+
+use std::collections::VecDeque;
+
+use crate::config::Config;
+use crate::gateway::domains::Domains;
+use crate::gateway::io::{LinkId, StoreChange};
+use crate::sip::message::{Answer, OutRequest, Reply, Request, ServerKey};
+use crate::sip::uri::{Aor, SipAddress};
+use crate::store::record::{Key, Record, Restored};
+use crate::words::id::{Mint, Partition};
+use crate::words::note::{Level, Note};
+use crate::words::time::{Now, Tick};
+use crate::xmpp::jid::Jid;
+use crate::xmpp::stanza::Stanza;
+
+pub mod facts;
+
+/// What a feature is, in a form that documents are generated from and that the router claims by.
+#[derive(Debug)]
+pub struct Manifest {
+    /// The feature's name: its folder, its vectors' folder.
+    pub name: &'static str,
+    /// The RFCs and XEPs it follows, with sections: `RFC 7572 §4`.
+    pub follows: &'static [&'static str],
+    /// One line for people.
+    pub summary: &'static str,
+    /// SIP methods that it serves, for Allow.
+    pub methods: &'static [&'static str],
+    /// Event packages that it serves, for Allow-Events.
+    pub events: &'static [&'static str],
+    /// Features for disco#info of the gateway and of its contacts.
+    pub disco: &'static [&'static str],
+    /// Kinds of its records in the store.
+    pub records: &'static [&'static str],
+}
+
+/// A request that the agent let in: valid, from a peer, for a listed domain unless the feature takes any.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// For the answer.
+    pub key: ServerKey,
+    /// The message.
+    pub request: Request,
+    /// Which peer sent it, by its place in `sip.peers`.
+    pub peer: usize,
+    /// From: the address.
+    pub from: SipAddress,
+    /// From: the display name.
+    pub from_name: Option<String>,
+    /// From: the tag; empty when there is none.
+    pub from_tag: String,
+    /// To: the tag, inside a dialog.
+    pub to_tag: Option<String>,
+    /// The Request-URI.
+    pub target: SipAddress,
+    /// Call-ID.
+    pub call_id: String,
+    /// CSeq number.
+    pub cseq: u32,
+    /// Hops left after us: Max-Forwards of the request less one, for whatever we send because of it (RFC 7332).
+    pub max_forwards: u8,
+}
+
+/// A machine that combines SIP usages with stanzas.
+pub trait Feature {
+    /// What it is.
+    fn manifest(&self) -> &'static Manifest;
+
+    /// A stanza from a listed XMPP domain to an address of ours. True when it is this feature's: then it has been, or
+    /// will be, answered here.
+    fn stanza(&mut self, _cx: &mut Cx<'_>, _link: LinkId, _stanza: &Stanza) -> bool {
+        false
+    }
+
+    /// A request outside or inside a dialog. True when it is this feature's: then `Op::Reply` follows, now or later.
+    fn request(&mut self, _cx: &mut Cx<'_>, _incoming: &Incoming) -> bool {
+        false
+    }
+
+    /// What became of the request that this feature sent as `token`. A `Final` or `Failed` comes exactly once.
+    fn answer(&mut self, _cx: &mut Cx<'_>, _token: u64, _answer: &Answer) {}
+
+    /// When [`Feature::timeout`] is wanted, and a stable name for why.
+    fn next_timeout(&self) -> Option<(Tick, &'static str)> {
+        None
+    }
+
+    /// Time has come; ring everything that is due.
+    fn timeout(&mut self, _cx: &mut Cx<'_>) {}
+
+    /// A component link came up.
+    fn link_up(&mut self, _cx: &mut Cx<'_>, _link: LinkId) {}
+
+    /// A component link went down: what was not confirmed may be lost.
+    fn link_down(&mut self, _cx: &mut Cx<'_>, _link: LinkId) {}
+
+    /// The store's condition changed.
+    fn store(&mut self, _cx: &mut Cx<'_>, _change: StoreChange) {}
+
+    /// A record of before the start, of one of the manifest's kinds.
+    fn restored(&mut self, _cx: &mut Cx<'_>, _record: &Restored) {}
+
+    /// All records are back; links may come up from now on.
+    fn start(&mut self, _cx: &mut Cx<'_>) {}
+
+    /// Another feature, or this one, said something.
+    fn signal(&mut self, _cx: &mut Cx<'_>, _signal: &Signal) {}
+
+    /// The process stops: say goodbye. True when nothing remains to be waited for; asked again after each input.
+    fn stop(&mut self, _cx: &mut Cx<'_>) -> bool {
+        true
+    }
+
+    /// How many conversations, timers and queues it still holds; zero when all is over (rule 12).
+    fn load(&self) -> usize {
+        0
+    }
+}
+
+/// What one feature tells the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// A message crossed between an XMPP user (bare) and a SIP contact, in either direction.
+    Crossed {
+        /// The XMPP user, bare.
+        user: Jid,
+        /// The SIP contact.
+        contact: Aor,
+    },
+    /// The presence of a SIP contact became open to an XMPP user (bare).
+    Opened {
+        /// The XMPP user, bare.
+        user: Jid,
+        /// The SIP contact.
+        contact: Aor,
+    },
+}
+
+/// Something that a feature wants done. Executed in order, after the call returns.
+#[derive(Debug)]
+pub enum Op {
+    /// Send a stanza; its `from` says over which link.
+    Stanza(Stanza),
+    /// Send a stanza that refuses something: it need not wait for the store.
+    Refuse(Stanza),
+    /// Send a request; `token` comes back with each [`Feature::answer`].
+    Request(u64, Box<OutRequest>),
+    /// Answer a request.
+    Reply(ServerKey, Reply),
+    /// Answer a request with a refusal that need not wait for the store.
+    ReplyNow(ServerKey, Reply),
+    /// Keep a record.
+    Save(Record),
+    /// Drop a record.
+    Forget(Key),
+    /// Tell the other features.
+    Signal(Signal),
+    /// Log or count.
+    Note(Note),
+}
+
+/// What a feature is handed with each call.
+pub struct Cx<'a> {
+    /// The two clocks.
+    pub now: Now,
+    /// The source of identifiers and jitter.
+    pub mint: &'a mut Mint,
+    /// What the admin decided.
+    pub config: &'a Config,
+    /// Which JID is which SIP address.
+    pub domains: &'a Domains,
+    /// What features know together.
+    pub facts: &'a mut facts::Facts,
+    /// Which component links are up.
+    pub links: &'a [bool],
+    /// Whether new work may be taken: false while the store is low or down.
+    pub accepting: bool,
+    /// What is to be done when the call returns.
+    pub ops: &'a mut VecDeque<Op>,
+}
+
+impl Cx<'_> {
+    /// Sends a stanza.
+    pub fn stanza(&mut self, stanza: Stanza) {
+        self.ops.push_back(Op::Stanza(stanza));
+    }
+
+    /// Sends a request; its answers come back with `token`.
+    pub fn request(&mut self, token: u64, request: OutRequest) {
+        self.ops.push_back(Op::Request(token, Box::new(request)));
+    }
+
+    /// Answers a request.
+    pub fn reply(&mut self, key: ServerKey, reply: Reply) {
+        self.ops.push_back(Op::Reply(key, reply));
+    }
+
+    /// Keeps a record.
+    pub fn save(&mut self, record: Record) {
+        self.ops.push_back(Op::Save(record));
+    }
+
+    /// Drops a record.
+    pub fn forget(&mut self, key: Key) {
+        self.ops.push_back(Op::Forget(key));
+    }
+
+    /// Tells the other features.
+    pub fn signal(&mut self, signal: Signal) {
+        self.ops.push_back(Op::Signal(signal));
+    }
+
+    /// Writes a log line.
+    pub fn log(&mut self, level: Level, event: &'static str, fields: Vec<(&'static str, String)>) {
+        self.ops.push_back(Op::Note(Note::Log { level, event, fields }));
+    }
+
+    /// Counts something.
+    pub fn count(&mut self, name: &'static str, labels: &[(&'static str, &'static str)]) {
+        self.ops.push_back(Op::Note(Note::Count { name, labels: labels.to_vec(), by: 1 }));
+    }
+
+    /// Moves a gauge.
+    pub fn gauge(&mut self, name: &'static str, labels: &[(&'static str, &'static str)], by: i64) {
+        self.ops.push_back(Op::Note(Note::Gauge { name, labels: labels.to_vec(), by }));
+    }
+
+    /// Whether the link that serves `jid`'s domain is up.
+    pub fn link_is_up(&self, jid: &Jid) -> bool {
+        self.domains
+            .link_of(jid.domain())
+            .is_some_and(|link| self.links.get(link.0).copied().unwrap_or(false))
+    }
+
+    /// A token that names the partition of this XMPP user: a tag, a Call-ID, an id.
+    pub fn token_for(&mut self, user: &Jid) -> String {
+        self.mint.token(Partition::of(user.bare_str()))
+    }
+}

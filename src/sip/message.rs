@@ -1,0 +1,117 @@
+//! SIP messages, by `sipx-sip`: parsed loosely, kept whole, read through typed headers.
+//!
+//! The crate is young and pinned; nothing outside `sip/` names it. Helpers here are what usages and features need of
+//! a message in one call.
+
+pub use sipx_sip::headers;
+pub use sipx_sip::{Header, HeaderName, Headers, Message, Method, Request, Response, StatusCode};
+
+use bytes::Bytes;
+
+/// The first value of a header as text, trimmed; invalid UTF-8 is replaced. Nothing when the header is absent.
+pub fn text(headers: &Headers, name: &HeaderName) -> Option<String> {
+    headers.value(name).map(|value| String::from_utf8_lossy(&value).trim().to_owned())
+}
+
+/// A header by a name that `sipx-sip` has no variant for.
+pub fn other(name: &'static str) -> HeaderName {
+    HeaderName::parse(&Bytes::from_static(name.as_bytes()))
+}
+
+/// What a usage or feature wants sent as a request. The agent adds Via, Max-Forwards where absent, Content-Length,
+/// credentials, and chooses the next hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutRequest {
+    /// The method.
+    pub method: Method,
+    /// The Request-URI as text.
+    pub uri: String,
+    /// The whole value of From, tag included.
+    pub from: String,
+    /// The whole value of To, with the tag inside a dialog.
+    pub to: String,
+    /// Call-ID.
+    pub call_id: String,
+    /// CSeq number. A challenge makes the agent send a higher one; [`Answer::cseq`] says which was used.
+    pub cseq: u32,
+    /// Hops left; 70 for a request that nobody sent us.
+    pub max_forwards: u8,
+    /// Route values of a dialog's route set, in order; empty outside dialogs.
+    pub routes: Vec<String>,
+    /// Further headers, in order, without Content-Length.
+    pub headers: Vec<(HeaderName, String)>,
+    /// The body; its Content-Type is among `headers`.
+    pub body: Bytes,
+    /// The partition that the branch shall name.
+    pub partition: crate::words::id::Partition,
+    /// The domain whose peer is asked, when it is not the host of `uri` (inside a dialog).
+    pub domain: String,
+}
+
+/// What became of a request that we sent.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// A 1xx.
+    Provisional(Response),
+    /// The final answer, and the CSeq number of the request that it answers.
+    Final {
+        /// The answer.
+        response: Response,
+        /// The number that was used, higher than asked for after a challenge.
+        cseq: u32,
+    },
+    /// No answer will come.
+    Failed(Failure),
+}
+
+/// Why no answer will come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Timer F or B: nothing was heard for 64·T1. The request may have arrived.
+    Timeout,
+    /// It could not be sent, in words. It has not arrived.
+    Transport(String),
+    /// No peer is configured for the domain.
+    NoRoute,
+    /// A MESSAGE that is too long for the way behind this peer (RFC 3428 §8); how many bytes the body may have.
+    TooLong {
+        /// Bytes of body that would have passed.
+        limit: usize,
+    },
+}
+
+/// What a feature wants answered to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// The reason phrase; the standard one when absent. Cleaned of line breaks when printed.
+    pub reason: Option<String>,
+    /// The tag for To, in a dialog-forming answer; the agent mints one when absent.
+    pub to_tag: Option<String>,
+    /// Further headers.
+    pub headers: Vec<(HeaderName, String)>,
+}
+
+impl Reply {
+    /// An answer with nothing but a status.
+    pub fn new(status: u16) -> Reply {
+        Reply { status, reason: None, to_tag: None, headers: Vec::new() }
+    }
+
+    /// The reason phrase.
+    pub fn because(mut self, reason: impl Into<String>) -> Reply {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// A further header.
+    pub fn with(mut self, name: HeaderName, value: impl Into<String>) -> Reply {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// A request of ours that awaits its answer to somebody: the agent's handle for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerKey(pub u64);

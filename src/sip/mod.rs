@@ -1,0 +1,7 @@
+//! The SIP side: messages, transactions, dialogs and usages, without I/O and without a word of XMPP.
+
+pub mod flow;
+pub mod locate;
+pub mod message;
+pub mod uri;
+pub mod usage;

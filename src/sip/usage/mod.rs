@@ -1,0 +1,1 @@
+//! One RFC, one usage: machines that turn SIP messages into meanings of SIP, for features to combine with stanzas.

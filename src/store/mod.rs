@@ -1,0 +1,3 @@
+//! What survives a restart: records that features save and forget, and the places that keep them.
+
+pub mod record;

@@ -1,0 +1,62 @@
+//! A record: one thing that one feature must remember, as JSON under a key that names its partition.
+//!
+//! The key's text is `<feature>/<partition in hex>/<id>`, so a store can be read by eye and by partition. Values carry
+//! their feature's version inside, where the feature needs one.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::words::id::Partition;
+
+/// Names a record for ever.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The feature's name for this kind of record, short and stable: `page`, `watch`.
+    pub kind: &'static str,
+    /// Whose shard.
+    pub partition: Partition,
+    /// Unique within kind and partition.
+    pub id: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{:02x}/{}", self.kind, self.partition.0, self.id)
+    }
+}
+
+/// A record with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its name.
+    pub key: Key,
+    /// JSON.
+    pub value: Vec<u8>,
+}
+
+impl Record {
+    /// A record of `value`. Serialising the types of this project to JSON cannot fail; if it does, the value is empty
+    /// and will be refused when it is read.
+    pub fn new<T: Serialize>(key: Key, value: &T) -> Record {
+        Record { key, value: serde_json::to_vec(value).unwrap_or_default() }
+    }
+
+    /// Reads the value back.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.value)
+    }
+}
+
+/// A record as a store gives it back, before a feature has claimed its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The kind as text; a feature compares it with its own.
+    pub kind: String,
+    /// Whose shard.
+    pub partition: Partition,
+    /// The id within kind and partition.
+    pub id: String,
+    /// JSON.
+    pub value: Vec<u8>,
+}

@@ -1,0 +1,95 @@
+//! JID ↔ SIP address (RFC 7247 §6, XEP-0106, RFC 5627), for one of the two places where both are named (rule 3).
+//!
+//! A SIP user part is decoded, then what a localpart forbids is escaped by XEP-0106; the way back undoes exactly
+//! that. `gr` is the resource. What RFC 7247 leaves out or gets wrong is mended as `docs/decisions/addresses.md` says.
+
+use super::condition::{Condition, Kind};
+use crate::sip::uri::{Aor, SipAddress};
+use crate::xmpp::jid::Jid;
+
+/// The ten characters of XEP-0106 §4 and their escapes.
+const ESCAPES: [(char, &str); 10] = [
+    (' ', "20"),
+    ('"', "22"),
+    ('&', "26"),
+    ('\'', "27"),
+    ('/', "2f"),
+    (':', "3a"),
+    ('<', "3c"),
+    ('>', "3e"),
+    ('@', "40"),
+    ('\\', "5c"),
+];
+
+/// The JID in `domain` (U-labels) of a SIP address: user part to localpart, `gr` to resource.
+pub fn jid_of_sip(sip: &SipAddress, domain: &str) -> Result<Jid, Condition> {
+    let refuse = |text: String| Condition::new(Kind::JidMalformed, text);
+    let local = match &sip.aor.user {
+        None => None,
+        Some(user) if user.starts_with(' ') || user.ends_with(' ') => {
+            return Err(refuse("a space may not stand at an end of a localpart".into()));
+        }
+        Some(user) => Some(escape(user)),
+    };
+    Jid::new(local.as_deref(), domain, sip.gr.as_deref()).map_err(|error| refuse(error.0))
+}
+
+/// The SIP address of a JID: localpart to user part, resource to `gr`, the domain in A-labels.
+pub fn sip_of_jid(jid: &Jid) -> Result<SipAddress, Condition> {
+    Ok(SipAddress {
+        aor: Aor { user: jid.local().map(unescape), host: sip_domain(jid.domain())? },
+        gr: jid.resource().map(str::to_owned),
+    })
+}
+
+/// A JID's domain as SIP writes it: A-labels, lower case; a bracketed address stays.
+pub fn sip_domain(domain: &str) -> Result<String, Condition> {
+    if domain.starts_with('[') {
+        return Ok(domain.to_owned());
+    }
+    idna::domain_to_ascii(domain)
+        .map_err(|_| Condition::new(Kind::JidMalformed, format!("{domain} is no domain name")))
+}
+
+fn escape(user: &str) -> String {
+    let mut out = String::with_capacity(user.len());
+    for (at, c) in user.char_indices() {
+        match ESCAPES.iter().find(|(plain, _)| *plain == c) {
+            // A backslash is escaped only where it would be read as an escape, in either case: PRECIS lower-cases it.
+            Some(('\\', code)) => {
+                let next = user[at + 1..].get(..2).map(str::to_ascii_lowercase);
+                out.push('\\');
+                if next.is_some_and(|next| ESCAPES.iter().any(|(_, known)| *known == next)) {
+                    out.push_str(code);
+                }
+            }
+            Some((_, code)) => {
+                out.push('\\');
+                out.push_str(code);
+            }
+            None => out.push(c),
+        }
+    }
+    out
+}
+
+fn unescape(local: &str) -> String {
+    let mut out = String::with_capacity(local.len());
+    let mut rest = local;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        let known = rest[at + 1..].get(..2).and_then(|two| ESCAPES.iter().find(|(_, code)| *code == two));
+        match known {
+            Some((plain, _)) => {
+                out.push(*plain);
+                rest = &rest[at + 3..];
+            }
+            None => {
+                out.push('\\');
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}

@@ -1,0 +1,8 @@
+//! What both cities mean: values without state, without I/O, and without a protocol's grammar.
+
+pub mod address;
+pub mod condition;
+pub mod id;
+pub mod note;
+pub mod time;
+pub mod timers;

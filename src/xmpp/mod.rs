@@ -1,0 +1,5 @@
+//! The XMPP side: stanzas, addresses and the component stream, without I/O and without a word of SIP.
+
+pub mod jid;
+pub mod ns;
+pub mod stanza;

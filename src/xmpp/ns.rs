@@ -1,0 +1,34 @@
+//! Namespace names.
+
+/// The component stream and the stanzas on it (XEP-0114).
+pub const COMPONENT: &str = "jabber:component:accept";
+/// A client's stanzas, as they appear inside `<forwarded/>` and in PIDF's `<show/>` (RFC 8048).
+pub const CLIENT: &str = "jabber:client";
+/// `<stream:stream/>`, `<stream:error/>`.
+pub const STREAM: &str = "http://etherx.jabber.org/streams";
+/// Conditions of stream errors (RFC 6120 §4.9.3).
+pub const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+/// Conditions of stanza errors (RFC 6120 §8.3.3).
+pub const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
+/// `xml:lang` and its kin.
+pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
+/// XEP-0030.
+pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
+/// XEP-0030.
+pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+/// XEP-0115.
+pub const CAPS: &str = "http://jabber.org/protocol/caps";
+/// XEP-0172.
+pub const NICK: &str = "http://jabber.org/protocol/nick";
+/// XEP-0199.
+pub const PING: &str = "urn:xmpp:ping";
+/// XEP-0092.
+pub const VERSION: &str = "jabber:iq:version";
+/// XEP-0054.
+pub const VCARD: &str = "vcard-temp";
+/// XEP-0203.
+pub const DELAY: &str = "urn:xmpp:delay";
+/// XEP-0334.
+pub const HINTS: &str = "urn:xmpp:hints";
+/// XEP-0106, as a disco feature.
+pub const JID_ESCAPING: &str = "jid\\20escaping";

@@ -1,0 +1,488 @@
+//! Stanzas as a loose tree: what came in is kept whole, what we act on is read through typed views.
+//!
+//! An [`Element`] keeps unknown children, odd attribute values and foreign namespaces, so one strange child never
+//! costs the stanza around it. Text that goes out is cleaned when it is put in: characters that XML 1.0 §2.2 forbids
+//! become U+FFFD, so nothing we print can break the stream.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::jid::{Jid, JidError};
+use super::ns;
+use crate::words::condition::Kind;
+
+/// A name or namespace: usually one of ours, sometimes one that came in.
+pub type Name = Cow<'static, str>;
+
+/// An XML element with everything in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    name: Name,
+    ns: Name,
+    attrs: Vec<Attr>,
+    children: Vec<Node>,
+}
+
+/// An attribute; `ns` is empty for the plain ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attr {
+    /// Namespace, usually empty.
+    pub ns: Name,
+    /// Local name.
+    pub name: Name,
+    /// Value, unescaped.
+    pub value: String,
+}
+
+/// What stands between an element's tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Node {
+    /// A child element.
+    Element(Element),
+    /// Character data, unescaped.
+    Text(String),
+}
+
+impl Element {
+    /// An empty element.
+    pub fn new(name: impl Into<Name>, ns: impl Into<Name>) -> Element {
+        Element { name: name.into(), ns: ns.into(), attrs: Vec::new(), children: Vec::new() }
+    }
+
+    /// Adds an attribute, for building: `Element::new(..).with("node", node)`.
+    pub fn with(mut self, name: impl Into<Name>, value: &str) -> Element {
+        self.set(name, value);
+        self
+    }
+
+    /// Adds a child, for building.
+    pub fn with_child(mut self, child: Element) -> Element {
+        self.push(child);
+        self
+    }
+
+    /// Adds cleaned text, for building.
+    pub fn with_text(mut self, text: &str) -> Element {
+        self.push_text(text);
+        self
+    }
+
+    /// Sets a plain attribute, cleaned.
+    pub fn set(&mut self, name: impl Into<Name>, value: &str) {
+        let name = name.into();
+        let value = clean(value).into_owned();
+        match self.attrs.iter_mut().find(|attr| attr.ns.is_empty() && attr.name == name) {
+            Some(attr) => attr.value = value,
+            None => self.attrs.push(Attr { ns: "".into(), name, value }),
+        }
+    }
+
+    /// Sets `xml:lang`.
+    pub fn set_lang(&mut self, lang: &str) {
+        self.attrs.push(Attr { ns: ns::XML.into(), name: "lang".into(), value: clean(lang).into_owned() });
+    }
+
+    /// Appends an attribute as parsed.
+    pub fn push_attr(&mut self, attr: Attr) {
+        self.attrs.push(attr);
+    }
+
+    /// Removes a plain attribute.
+    pub fn unset(&mut self, name: &str) {
+        self.attrs.retain(|attr| !(attr.ns.is_empty() && attr.name == name));
+    }
+
+    /// Appends a child.
+    pub fn push(&mut self, child: Element) {
+        self.children.push(Node::Element(child));
+    }
+
+    /// Appends text, cleaned.
+    pub fn push_text(&mut self, text: &str) {
+        self.children.push(Node::Text(clean(text).into_owned()));
+    }
+
+    /// Removes the children that `keep` refuses.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Element) -> bool) {
+        self.children.retain(|node| match node {
+            Node::Element(child) => keep(child),
+            Node::Text(_) => true,
+        });
+    }
+
+    /// The local name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The namespace.
+    pub fn ns(&self) -> &str {
+        &self.ns
+    }
+
+    /// True for this name in this namespace.
+    pub fn is(&self, name: &str, ns: &str) -> bool {
+        self.name == name && self.ns == ns
+    }
+
+    /// A plain attribute's value.
+    pub fn attr(&self, name: &str) -> Option<&str> {
+        self.attrs.iter().find(|attr| attr.ns.is_empty() && attr.name == name).map(|attr| attr.value.as_str())
+    }
+
+    /// All attributes.
+    pub fn attrs(&self) -> &[Attr] {
+        &self.attrs
+    }
+
+    /// `xml:lang` of this element.
+    pub fn lang(&self) -> Option<&str> {
+        self.attrs
+            .iter()
+            .find(|attr| attr.ns == ns::XML && attr.name == "lang")
+            .map(|attr| attr.value.as_str())
+    }
+
+    /// Everything between the tags.
+    pub fn nodes(&self) -> &[Node] {
+        &self.children
+    }
+
+    /// The child elements.
+    pub fn children(&self) -> impl Iterator<Item = &Element> {
+        self.children.iter().filter_map(|node| match node {
+            Node::Element(child) => Some(child),
+            Node::Text(_) => None,
+        })
+    }
+
+    /// The first child of this name and namespace.
+    pub fn child(&self, name: &str, ns: &str) -> Option<&Element> {
+        self.children().find(|child| child.is(name, ns))
+    }
+
+    /// The text directly inside, in one piece.
+    pub fn text(&self) -> String {
+        self.children
+            .iter()
+            .filter_map(|node| match node {
+                Node::Text(text) => Some(text.as_str()),
+                Node::Element(_) => None,
+            })
+            .collect()
+    }
+
+    /// Appends the element to `out` as XML, declaring namespaces where they differ from `outer`.
+    pub fn write(&self, outer: &str, out: &mut String) {
+        out.push('<');
+        out.push_str(&self.name);
+        if self.ns != outer {
+            out.push_str(" xmlns='");
+            escape(&self.ns, out);
+            out.push('\'');
+        }
+        for (number, attr) in self.attrs.iter().enumerate() {
+            out.push(' ');
+            if attr.ns == ns::XML {
+                out.push_str("xml:");
+            } else if !attr.ns.is_empty() {
+                out.push_str(&format!("xmlns:a{number}='"));
+                escape(&attr.ns, out);
+                out.push_str(&format!("' a{number}:"));
+            }
+            out.push_str(&attr.name);
+            out.push_str("='");
+            escape(&attr.value, out);
+            out.push('\'');
+        }
+        if self.children.is_empty() {
+            out.push_str("/>");
+            return;
+        }
+        out.push('>');
+        for node in &self.children {
+            match node {
+                Node::Element(child) => child.write(&self.ns, out),
+                Node::Text(text) => escape(text, out),
+            }
+        }
+        out.push_str("</");
+        out.push_str(&self.name);
+        out.push('>');
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write("", &mut text);
+        out.write_str(&text)
+    }
+}
+
+/// Replaces every character that XML 1.0 §2.2 forbids by U+FFFD.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+    if text.chars().all(allowed) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if allowed(c) { c } else { '\u{fffd}' }).collect())
+}
+
+fn escape(text: &str, out: &mut String) {
+    let mut rest = text;
+    while let Some(at) = rest.find(['&', '<', '>', '\'', '"', '\r', '\n', '\t']) {
+        out.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
+            b'&' => out.push_str("&amp;"),
+            b'<' => out.push_str("&lt;"),
+            b'>' => out.push_str("&gt;"),
+            b'\'' => out.push_str("&apos;"),
+            b'"' => out.push_str("&quot;"),
+            b'\r' => out.push_str("&#13;"),
+            b'\n' => out.push('\n'),
+            _ => out.push('\t'),
+        }
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
+}
+
+/// Which of the three stanzas of RFC 6120 §8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StanzaKind {
+    /// `<iq/>`
+    Iq,
+    /// `<message/>`
+    Message,
+    /// `<presence/>`
+    Presence,
+}
+
+/// A top-level stanza of the component stream: its tree, and its addresses if they are JIDs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stanza {
+    /// Which of the three.
+    pub kind: StanzaKind,
+    /// Everything, the addresses included.
+    pub element: Element,
+    from: Option<Jid>,
+    to: Option<Jid>,
+}
+
+/// Why an element is no stanza that we can route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotAStanza {
+    /// Not `message`, `presence` or `iq` of the component namespace.
+    Unknown,
+    /// `from` or `to` is there and no JID.
+    BadAddress(&'static str, JidError),
+}
+
+impl Stanza {
+    /// A stanza to send. Both addresses are mandatory on a component stream (XEP-0114 §3).
+    pub fn new(kind: StanzaKind, from: &Jid, to: &Jid) -> Stanza {
+        let name = match kind {
+            StanzaKind::Iq => "iq",
+            StanzaKind::Message => "message",
+            StanzaKind::Presence => "presence",
+        };
+        let mut element = Element::new(name, ns::COMPONENT);
+        element.set("from", from.as_str());
+        element.set("to", to.as_str());
+        Stanza { kind, element, from: Some(from.clone()), to: Some(to.clone()) }
+    }
+
+    /// Reads a top-level element of the stream.
+    pub fn from_element(element: Element) -> Result<Stanza, NotAStanza> {
+        let kind = match (element.name(), element.ns()) {
+            ("iq", ns::COMPONENT) => StanzaKind::Iq,
+            ("message", ns::COMPONENT) => StanzaKind::Message,
+            ("presence", ns::COMPONENT) => StanzaKind::Presence,
+            _ => return Err(NotAStanza::Unknown),
+        };
+        let address = |name: &'static str| match element.attr(name).map(Jid::parse) {
+            None => Ok(None),
+            Some(Ok(jid)) => Ok(Some(jid)),
+            Some(Err(error)) => Err(NotAStanza::BadAddress(name, error)),
+        };
+        let (from, to) = (address("from")?, address("to")?);
+        Ok(Stanza { kind, element, from, to })
+    }
+
+    /// The sender.
+    pub fn from(&self) -> Option<&Jid> {
+        self.from.as_ref()
+    }
+
+    /// The addressee.
+    pub fn to(&self) -> Option<&Jid> {
+        self.to.as_ref()
+    }
+
+    /// The `type` attribute.
+    pub fn type_(&self) -> Option<&str> {
+        self.element.attr("type")
+    }
+
+    /// The `id` attribute.
+    pub fn id(&self) -> Option<&str> {
+        self.element.attr("id")
+    }
+
+    /// Sets `type`, for building.
+    pub fn with_type(mut self, type_: &str) -> Stanza {
+        self.element.set("type", type_);
+        self
+    }
+
+    /// Sets `id`, for building.
+    pub fn with_id(mut self, id: &str) -> Stanza {
+        self.element.set("id", id);
+        self
+    }
+
+    /// Adds a child, for building.
+    pub fn with_child(mut self, child: Element) -> Stanza {
+        self.element.push(child);
+        self
+    }
+
+    /// An IQ result without payload: the answer to a `get` or `set`. Nothing if the stanza cannot be answered.
+    pub fn result(&self) -> Option<Stanza> {
+        let answer = Stanza::new(self.kind, self.to.as_ref()?, self.from.as_ref()?).with_type("result");
+        Some(match self.id() {
+            Some(id) => answer.with_id(id),
+            None => answer,
+        })
+    }
+
+    /// The error that answers this stanza: same id, addresses swapped, the original's children kept for messages
+    /// (RFC 6120 §8.3.1). Nothing if the stanza is itself an error or a result, or has no sender: an error is never
+    /// answered by an error.
+    pub fn error(
+        &self,
+        kind: Kind,
+        type_: ErrorType,
+        text: Option<&str>,
+        redirect: Option<&str>,
+    ) -> Option<Stanza> {
+        if matches!(self.type_(), Some("error"))
+            || (self.kind == StanzaKind::Iq && self.type_() == Some("result"))
+        {
+            return None;
+        }
+        let mut answer = Stanza::new(self.kind, self.to.as_ref()?, self.from.as_ref()?).with_type("error");
+        if let Some(id) = self.id() {
+            answer = answer.with_id(id);
+        }
+        if self.kind == StanzaKind::Message {
+            self.element.children().for_each(|child| answer.element.push(child.clone()));
+        }
+        let mut condition = Element::new(condition_name(kind), ns::STANZA_ERRORS);
+        if let Some(redirect) = redirect {
+            condition.push_text(redirect);
+        }
+        let mut error =
+            Element::new("error", ns::COMPONENT).with("type", type_.as_str()).with_child(condition);
+        if let Some(text) = text {
+            error.push(Element::new("text", ns::STANZA_ERRORS).with_text(text));
+        }
+        answer.element.push(error);
+        Some(answer)
+    }
+
+    /// The `<error/>` of an error stanza: condition, text and the address in `<gone/>` or `<redirect/>`.
+    pub fn stanza_error(&self) -> Option<StanzaError> {
+        let error = self.element.child("error", ns::COMPONENT)?;
+        let condition =
+            error.children().find(|child| child.ns() == ns::STANZA_ERRORS && child.name() != "text");
+        let text = error.child("text", ns::STANZA_ERRORS).map(Element::text).filter(|text| !text.is_empty());
+        Some(StanzaError {
+            kind: condition.and_then(|child| condition_of(child.name())).unwrap_or(Kind::UndefinedCondition),
+            text,
+            redirect: condition.map(Element::text).filter(|text| !text.is_empty()),
+        })
+    }
+
+    /// The stanza as it stands on the component stream.
+    pub fn to_xml(&self) -> String {
+        let mut text = String::with_capacity(256);
+        self.element.write(ns::COMPONENT, &mut text);
+        text
+    }
+}
+
+/// What a stanza error says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StanzaError {
+    /// The defined condition; `UndefinedCondition` when there is none that we know.
+    pub kind: Kind,
+    /// The text for people.
+    pub text: Option<String>,
+    /// The URI inside `<gone/>` or `<redirect/>`.
+    pub redirect: Option<String>,
+}
+
+/// What the sender of a failed stanza may do (RFC 6120 §8.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ErrorType {
+    /// Retry after providing credentials.
+    Auth,
+    /// Do not retry.
+    Cancel,
+    /// A warning.
+    Continue,
+    /// Retry after changing what was sent.
+    Modify,
+    /// Retry after waiting.
+    Wait,
+}
+
+impl ErrorType {
+    /// The attribute's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorType::Auth => "auth",
+            ErrorType::Cancel => "cancel",
+            ErrorType::Continue => "continue",
+            ErrorType::Modify => "modify",
+            ErrorType::Wait => "wait",
+        }
+    }
+}
+
+/// The defined conditions with their element names (RFC 6120 §8.3.3).
+const CONDITIONS: [(Kind, &str); 22] = [
+    (Kind::BadRequest, "bad-request"),
+    (Kind::Conflict, "conflict"),
+    (Kind::FeatureNotImplemented, "feature-not-implemented"),
+    (Kind::Forbidden, "forbidden"),
+    (Kind::Gone, "gone"),
+    (Kind::InternalServerError, "internal-server-error"),
+    (Kind::ItemNotFound, "item-not-found"),
+    (Kind::JidMalformed, "jid-malformed"),
+    (Kind::NotAcceptable, "not-acceptable"),
+    (Kind::NotAllowed, "not-allowed"),
+    (Kind::NotAuthorized, "not-authorized"),
+    (Kind::PolicyViolation, "policy-violation"),
+    (Kind::RecipientUnavailable, "recipient-unavailable"),
+    (Kind::Redirect, "redirect"),
+    (Kind::RegistrationRequired, "registration-required"),
+    (Kind::RemoteServerNotFound, "remote-server-not-found"),
+    (Kind::RemoteServerTimeout, "remote-server-timeout"),
+    (Kind::ResourceConstraint, "resource-constraint"),
+    (Kind::ServiceUnavailable, "service-unavailable"),
+    (Kind::SubscriptionRequired, "subscription-required"),
+    (Kind::UndefinedCondition, "undefined-condition"),
+    (Kind::UnexpectedRequest, "unexpected-request"),
+];
+
+fn condition_name(kind: Kind) -> &'static str {
+    CONDITIONS.iter().find(|(known, _)| *known == kind).map_or("undefined-condition", |(_, name)| name)
+}
+
+fn condition_of(name: &str) -> Option<Kind> {
+    CONDITIONS.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
+}
