@@ -18,6 +18,65 @@ pub fn other(name: &'static str) -> HeaderName {
     HeaderName::parse(&Bytes::from_static(name.as_bytes()))
 }
 
+/// The address of a From, To, Contact or the like; of the first, where there are several. Nothing when the header is
+/// absent or no address.
+pub fn address(headers: &Headers, name: &HeaderName) -> Option<headers::Address> {
+    let value = list(headers, name).into_iter().next()?;
+    headers::Address::parse(value.as_bytes(), "address").ok()
+}
+
+/// The tag of a From or To.
+pub fn tag(headers: &Headers, name: &HeaderName) -> Option<String> {
+    let value = headers.value(name)?;
+    let address = headers::Address::parse(&value, "address").ok()?;
+    address.tag().map(|tag| String::from_utf8_lossy(tag).into_owned())
+}
+
+/// The number of a CSeq.
+pub fn cseq(headers: &Headers) -> Option<u32> {
+    headers.typed::<headers::CSeq>()?.ok().map(|cseq| cseq.sequence)
+}
+
+/// The URI of a Route, Contact or other address value, as text and without its angle brackets.
+pub fn uri_of(value: &str) -> Option<String> {
+    let address = headers::Address::parse(value.as_bytes(), "address").ok()?;
+    String::from_utf8(address.uri.to_bytes().to_vec()).ok()
+}
+
+/// Every value of a header whose grammar is a list, over all its lines, in order: commas inside quotes, angle
+/// brackets and comments do not divide. Invalid UTF-8 is replaced.
+pub fn list(headers: &Headers, name: &HeaderName) -> Vec<String> {
+    let mut out = Vec::new();
+    for header in headers.get_all(name) {
+        let value = header.value();
+        out.extend(split_list(&String::from_utf8_lossy(&value)));
+    }
+    out
+}
+
+fn split_list(value: &str) -> Vec<String> {
+    let (mut out, mut start) = (Vec::new(), 0);
+    let (mut quoted, mut escaped, mut depth) = (false, false, 0_usize);
+    for (at, c) in value.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            '<' | '(' => depth += 1,
+            '>' | ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                out.push(value[start..at].trim().to_owned());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    out.push(value[start..].trim().to_owned());
+    out.retain(|part| !part.is_empty());
+    out
+}
+
 /// What a usage or feature wants sent as a request. The agent adds Via, Max-Forwards where absent, Content-Length,
 /// credentials, and chooses the next hop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +95,8 @@ pub struct OutRequest {
     pub cseq: u32,
     /// Hops left; 70 for a request that nobody sent us.
     pub max_forwards: u8,
-    /// Route values of a dialog's route set, in order; empty outside dialogs.
+    /// Route values of a dialog's route set, in order; empty outside dialogs. The agent turns the request inside out
+    /// for a strict router (RFC 3261 §12.2.1.1): `uri` is always the remote target.
     pub routes: Vec<String>,
     /// Further headers, in order, without Content-Length.
     pub headers: Vec<(HeaderName, String)>,

@@ -89,7 +89,7 @@ impl SipAddress {
     /// Reads a parsed URI of the scheme `sip`, `sips`, `im` or `pres`; the scheme is the caller's to judge.
     pub fn of(uri: &Uri) -> Result<SipAddress, UriProblem> {
         let host = uri.host().ok_or_else(|| UriProblem("the URI has no host".into()))?;
-        let host = String::from_utf8_lossy(&host.to_bytes()).trim_end_matches('.').to_ascii_lowercase();
+        let host = host.to_string().trim_end_matches('.').to_ascii_lowercase();
         let user = match uri.user() {
             Some(user) => Some(decode(user)?),
             None => None,
