@@ -1,3 +1,114 @@
 //! What survives a restart: records that features save and forget, and the places that keep them.
+//!
+//! A [`Store`] is a place behind three verbs: load everything, commit a batch, open again after a failure. The shell's
+//! writer thread is the only one that calls it once the process runs.
 
+use std::fmt;
+
+pub mod memory;
 pub mod record;
+pub mod sled;
+
+use record::{Key, Record, Restored};
+
+/// One line of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Keep this record, in place of an earlier one of the same name.
+    Save(Record),
+    /// Drop the record of this name, if there is one.
+    Forget(Key),
+}
+
+/// What one drain of a gateway wants committed: all of it or nothing.
+pub type Step = Vec<Change>;
+
+/// A place that keeps records.
+pub trait Store: Send {
+    /// Every record that is kept, in the order of their names. A name that cannot be read is an error of its own and
+    /// does not end the list.
+    fn load(&self) -> Box<dyn Iterator<Item = Result<Restored, StoreError>> + '_>;
+
+    /// Makes the steps durable, in order. When this returns, they survive a crash of the machine.
+    fn commit(&mut self, steps: &[Step]) -> Result<(), StoreError>;
+
+    /// Opens the place anew after a failed commit. A full disk leaves some stores unusable until then.
+    fn reopen(&mut self) -> Result<(), StoreError>;
+
+    /// How many bytes are free where the store lives, and how many there are; nothing where that means nothing.
+    fn room(&self) -> Option<Room>;
+}
+
+/// The space where a store lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that we may still use.
+    pub free: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// Why a store cannot do what it should, as a sentence that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// Written by a newer version of this program.
+    Newer {
+        /// Where.
+        path: String,
+        /// The format that was found.
+        found: u32,
+        /// The newest that we know.
+        known: u32,
+    },
+    /// Another process has it open.
+    Locked {
+        /// Where.
+        path: String,
+    },
+    /// The operating system refuses.
+    Io {
+        /// Where.
+        path: String,
+        /// Its words.
+        reason: String,
+    },
+    /// What is there is no store of ours, or is damaged.
+    Unreadable {
+        /// Where.
+        path: String,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// One record has a name that is none of ours.
+    BadName(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Newer { path, found, known } => write!(
+                out,
+                "the store {path} has format {found}, written by a newer Mostar; this one knows formats up to \
+                 {known}: install the newer version again, or name another folder in `store`"
+            ),
+            StoreError::Locked { path } => write!(
+                out,
+                "the store {path} is in use by another process: stop the other Mostar, or name another folder in \
+                 `store`"
+            ),
+            StoreError::Io { path, reason } => write!(
+                out,
+                "the store {path} cannot be used: {reason}: see that the folder exists, that this user may write \
+                 there, and that the disk has room"
+            ),
+            StoreError::Unreadable { path, reason } => write!(
+                out,
+                "the store {path} cannot be read: {reason}: put a backup in its place, or move it away to begin with \
+                 an empty one (subscriptions are then asked for again)"
+            ),
+            StoreError::BadName(name) => write!(out, "the store has a record with an unknown name: {name}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}

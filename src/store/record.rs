@@ -60,3 +60,16 @@ pub struct Restored {
     /// JSON.
     pub value: Vec<u8>,
 }
+
+impl Restored {
+    /// A record from the text of its [`Key`] and its value. Nothing if the text is no key.
+    pub fn parse(name: &str, value: Vec<u8>) -> Option<Restored> {
+        let mut parts = name.splitn(3, '/');
+        let (kind, partition, id) = (parts.next()?, parts.next()?, parts.next()?);
+        if kind.is_empty() || partition.len() != 2 {
+            return None;
+        }
+        let partition = Partition(u8::from_str_radix(partition, 16).ok()?);
+        Some(Restored { kind: kind.to_owned(), partition, id: id.to_owned(), value })
+    }
+}
