@@ -226,7 +226,8 @@ impl Cx<'_> {
 
     /// Moves a gauge.
     pub fn gauge(&mut self, name: &'static str, labels: &[(&'static str, &'static str)], by: i64) {
-        self.ops.push_back(Op::Note(Note::Gauge { name, labels: labels.to_vec(), by }));
+        let labels = labels.iter().map(|(label, value)| (*label, (*value).into())).collect();
+        self.ops.push_back(Op::Note(Note::Gauge { name, labels, by }));
     }
 
     /// Whether the link that serves `jid`'s domain is up.

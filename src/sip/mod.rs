@@ -1,5 +1,6 @@
 //! The SIP side: messages, transactions, dialogs and usages, without I/O and without a word of XMPP.
 
+pub mod agent;
 pub mod dialog;
 pub mod flow;
 pub mod locate;

@@ -1,5 +1,7 @@
 //! What the core wants known: log lines and figures, as values.
 
+use std::borrow::Cow;
+
 /// How loud a log line is, by audience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -38,8 +40,8 @@ pub enum Note {
     Gauge {
         /// The metric's name without the prefix `mostar_`.
         name: &'static str,
-        /// Its labels.
-        labels: Vec<(&'static str, &'static str)>,
+        /// Its labels; a peer's name is one.
+        labels: Vec<(&'static str, Cow<'static, str>)>,
         /// The difference.
         by: i64,
     },
