@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::sip::flow::Transport;
+use crate::sip::uri::Aor;
 
 /// Everything that an admin decided.
 #[derive(Clone, Debug)]
@@ -70,6 +71,36 @@ pub struct Sip {
     pub advertise: Option<String>,
     /// Who may speak to us, and where requests go.
     pub peers: Vec<Peer>,
+}
+
+impl Sip {
+    /// The peer that carries requests for `domain`, by its place in `peers`: the first that names it, else the first
+    /// that speaks for every domain.
+    pub fn peer_for(&self, domain: &str) -> Option<usize> {
+        let names = |peer: &Peer| peer.may_send_from.iter().any(|known| known == domain);
+        self.peers.iter().position(names).or_else(|| self.peers.iter().position(|peer| peer.any_domain))
+    }
+
+    /// The value of Contact for what we say to `domain` in the name of `user`: an address at which we can be reached
+    /// by the transport of the peer that serves the domain.
+    pub fn contact(&self, user: &Aor, domain: &str) -> String {
+        let wanted = self.peer_for(domain).and_then(|peer| self.peers[peer].transport);
+        let fits = |listen: &&Listen| wanted.is_none_or(|transport| listen.transport == transport);
+        let Some(listen) = self.listen.iter().find(fits).or(self.listen.first()) else {
+            return format!("<{user}>");
+        };
+        let host = match &self.advertise {
+            Some(host) => host.clone(),
+            None if listen.address.is_ipv6() => format!("[{}]", listen.address.ip()),
+            None => listen.address.ip().to_string(),
+        };
+        let port = listen.address.port();
+        let at = Aor { user: user.user.clone(), host: format!("{host}:{port}") };
+        match listen.transport {
+            Transport::Udp => format!("<{at}>"),
+            Transport::Tcp => format!("<{at};transport=tcp>"),
+        }
+    }
 }
 
 /// One listener.

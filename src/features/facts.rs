@@ -55,6 +55,11 @@ impl Facts {
         })
     }
 
+    /// Whether any resource of this XMPP user is known to be online.
+    pub fn is_anyone_online(&self, user: &Jid) -> bool {
+        if user.is_bare() { self.online.contains_key(user) } else { self.online.contains_key(&user.bare()) }
+    }
+
     /// The contact has shown this device itself: in From, Contact or a presence document.
     pub fn show(&mut self, device: &SipAddress) {
         let Some(gr) = &device.gr else { return };
