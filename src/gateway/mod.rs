@@ -1,4 +1,238 @@
 //! One door, one drain, one alarm: the machine around the features.
+//!
+//! **The contract.** After every [`Gateway::handle`], call [`Gateway::poll`] until it returns nothing, before the next
+//! input. What one such drain gives is one step: its `Save`s and `Forget`s commit together. Then wait for an input or
+//! for [`Gateway::next_timeout`], whichever comes first.
+//!
+//! The gateway knows no feature by name. It asks the policy ([`route`]) whether a stanza or request may enter, offers
+//! it to the features in the registry's order, and answers what nobody took: every stanza and every request gets a
+//! fate (rule 8).
 
 pub mod domains;
 pub mod io;
+pub mod owner;
+mod route;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::features::facts::Facts;
+use crate::features::{self, Cx, Feature, Op, Signal};
+use crate::sip::agent::{Agent, AgentOut};
+use crate::words::id::{Mint, Seed};
+use crate::words::time::{Now, Tick};
+
+pub use domains::Domains;
+pub use io::{Input, LinkChange, LinkId, Output, StoreChange};
+
+/// One owner's share of all conversations. See the module for the contract.
+pub struct Gateway {
+    config: Arc<Config>,
+    domains: Domains,
+    mint: Mint,
+    facts: Facts,
+    agent: Agent,
+    features: Vec<Box<dyn Feature + Send>>,
+    links: Vec<bool>,
+    store: StoreChange,
+    stopping: bool,
+    stopped: bool,
+    ops: VecDeque<Op>,
+    signals: VecDeque<Signal>,
+    out: VecDeque<Output>,
+}
+
+/// A feature's place in the registry travels in the upper byte of the agent's `user`, its token in the rest.
+const TOKEN_BITS: u32 = 56;
+
+impl Gateway {
+    /// A gateway that has heard nothing yet. Give it its records ([`Input::Restored`]), then
+    /// [`Input::RestoreDone`], then the links.
+    pub fn new(config: Arc<Config>, seed: Seed) -> Gateway {
+        Gateway {
+            domains: Domains::new(&config),
+            mint: Mint::new(seed),
+            facts: Facts::default(),
+            agent: Agent::new(&config),
+            features: features::registry(),
+            links: vec![false; config.xmpp.components.len()],
+            store: StoreChange::Ok,
+            stopping: false,
+            stopped: false,
+            ops: VecDeque::new(),
+            signals: VecDeque::new(),
+            out: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// The one door.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Stanza(link, stanza) => self.stanza(now, link, &stanza),
+            Input::BadStanza(link, element) => self.bad_stanza(link, &element),
+            Input::Sip(flow, message) => self.agent.receive(now, &mut self.mint, flow, *message),
+            Input::BadSip(flow, bad) => self.agent.bad(now, &mut self.mint, flow, bad),
+            Input::Timeout => self.ring(now),
+            Input::Link(link, change) => self.link(now, link, change),
+            Input::SendFailed(id, why) => self.agent.send_failed(now, &mut self.mint, id, why),
+            Input::Resolved(query, found) => self.agent.resolved(now, &mut self.mint, query, found),
+            Input::Store(change) => {
+                self.store = change;
+                self.each(now, |feature, cx| feature.store(cx, change));
+            }
+            Input::Restored(record) => {
+                let owner = self
+                    .features
+                    .iter()
+                    .position(|feature| feature.manifest().records.iter().any(|kind| *kind == record.kind));
+                if let Some(index) = owner {
+                    self.with(now, index, |feature, cx| feature.restored(cx, &record));
+                }
+            }
+            Input::RestoreDone => {
+                self.agent.start(now);
+                self.each(now, |feature, cx| feature.start(cx));
+            }
+            Input::Forwarded(forward) => match forward {},
+            Input::Stop => self.stopping = true,
+        }
+        self.settle(now);
+        if self.stopping && !self.stopped {
+            self.say_goodbye(now);
+        }
+    }
+
+    /// The one drain.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// The one alarm: when [`Input::Timeout`] is wanted, and a stable name for why.
+    pub fn next_timeout(&self) -> Option<(Tick, &'static str)> {
+        self.features
+            .iter()
+            .filter_map(|feature| feature.next_timeout())
+            .chain(self.agent.next_timeout())
+            .min()
+    }
+
+    /// How many transactions, conversations, queues and timers are held; zero when all is over.
+    pub fn load(&self) -> usize {
+        self.agent.load() + self.features.iter().map(|feature| feature.load()).sum::<usize>()
+    }
+
+    fn ring(&mut self, now: Now) {
+        if self.agent.next_timeout().is_some_and(|(at, _)| at <= now.tick) {
+            self.agent.timeout(now, &mut self.mint);
+        }
+        self.each(now, |feature, cx| {
+            if feature.next_timeout().is_some_and(|(at, _)| at <= cx.now.tick) {
+                feature.timeout(cx);
+            }
+        });
+    }
+
+    fn link(&mut self, now: Now, link: LinkId, change: LinkChange) {
+        let Some(up) = self.links.get_mut(link.0) else { return };
+        *up = change == LinkChange::Up;
+        match change {
+            LinkChange::Up => self.each(now, |feature, cx| feature.link_up(cx, link)),
+            LinkChange::Down => {
+                self.facts.forget_online();
+                self.each(now, |feature, cx| feature.link_down(cx, link));
+            }
+        }
+    }
+
+    fn say_goodbye(&mut self, now: Now) {
+        let mut done = true;
+        for index in 0..self.features.len() {
+            done &= self.with(now, index, |feature, cx| feature.stop(cx));
+            self.settle(now);
+        }
+        if done {
+            self.stopped = true;
+            self.out.push_back(Output::Stopped);
+        }
+    }
+
+    /// Carries out what features and agent want until both are silent.
+    fn settle(&mut self, now: Now) {
+        loop {
+            while let Some(out) = self.agent.poll() {
+                self.agent_out(now, out);
+            }
+            let Some(signal) = self.signals.pop_front() else { return };
+            self.each(now, |feature, cx| feature.signal(cx, &signal));
+        }
+    }
+
+    fn agent_out(&mut self, now: Now, out: AgentOut) {
+        match out {
+            AgentOut::Send(message) => self.out.push_back(Output::Sip(message)),
+            AgentOut::Close(flow) => self.out.push_back(Output::Close(flow)),
+            AgentOut::Resolve(query) => self.out.push_back(Output::Resolve(query)),
+            AgentOut::Note(note) => self.out.push_back(Output::Note(note)),
+            AgentOut::Request(request) => self.request(now, request),
+            // Nobody here sends a 2xx to an INVITE, so there is nothing that an ACK could confirm.
+            AgentOut::Ack(_) => {}
+            AgentOut::Answer { user, answer } => {
+                let index = (user >> TOKEN_BITS) as usize;
+                let token = user & ((1 << TOKEN_BITS) - 1);
+                if index < self.features.len() {
+                    self.with(now, index, |feature, cx| feature.answer(cx, token, &answer));
+                }
+            }
+        }
+    }
+
+    /// Calls every feature in the registry's order.
+    fn each(&mut self, now: Now, mut call: impl FnMut(&mut dyn Feature, &mut Cx<'_>)) {
+        for index in 0..self.features.len() {
+            self.with(now, index, &mut call);
+        }
+    }
+
+    /// Calls one feature, then does what it asked for.
+    fn with<T>(
+        &mut self,
+        now: Now,
+        index: usize,
+        call: impl FnOnce(&mut dyn Feature, &mut Cx<'_>) -> T,
+    ) -> T {
+        let mut cx = Cx {
+            now,
+            mint: &mut self.mint,
+            config: &self.config,
+            domains: &self.domains,
+            facts: &mut self.facts,
+            links: &self.links,
+            accepting: self.store == StoreChange::Ok && !self.stopping,
+            ops: &mut self.ops,
+        };
+        let result = call(self.features[index].as_mut(), &mut cx);
+        while let Some(op) = self.ops.pop_front() {
+            self.carry_out(now, index, op);
+        }
+        result
+    }
+
+    fn carry_out(&mut self, now: Now, index: usize, op: Op) {
+        match op {
+            Op::Stanza(stanza) => self.send_stanza(stanza, false),
+            Op::Refuse(stanza) => self.send_stanza(stanza, true),
+            Op::Request(token, request) => {
+                let user = (index as u64) << TOKEN_BITS | token & ((1 << TOKEN_BITS) - 1);
+                self.agent.request(now, &mut self.mint, user, *request);
+            }
+            Op::Reply(key, reply) => self.agent.reply(now, &mut self.mint, key, reply),
+            Op::ReplyNow(key, reply) => self.reply_now(now, key, reply),
+            Op::Save(record) => self.out.push_back(Output::Save(record)),
+            Op::Forget(key) => self.out.push_back(Output::Forget(key)),
+            Op::Signal(signal) => self.signals.push_back(signal),
+            Op::Note(note) => self.out.push_back(Output::Note(note)),
+        }
+    }
+}

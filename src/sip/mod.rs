@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod dialog;
 pub mod flow;
+pub mod framing;
 pub mod locate;
 pub mod message;
 pub mod uri;

@@ -1,0 +1,245 @@
+//! Who may enter, who takes it, and what is answered when nobody does.
+//!
+//! Stanzas enter from listed XMPP domains only; requests enter from a peer (the agent saw to that) for a listed XMPP
+//! domain only. So nothing is relayed between two SIP domains or between two XMPP domains.
+
+use super::{Gateway, LinkId, Output};
+use crate::features::Incoming;
+use crate::sip::agent::InRequest;
+use crate::sip::message::{HeaderName, Method, Reply, ServerKey, headers, other, text};
+use crate::sip::uri::SipAddress;
+use crate::words::condition::Kind;
+use crate::words::note::{Level, Note};
+use crate::words::time::Now;
+use crate::xmpp::jid::Jid;
+use crate::xmpp::stanza::{Element, ErrorType, Stanza, StanzaKind};
+
+impl Gateway {
+    pub(super) fn stanza(&mut self, now: Now, link: LinkId, stanza: &Stanza) {
+        let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else {
+            return self.count("stanzas_dropped_total", &[("reason", "no-address")]);
+        };
+        if self.domains.link_of(to.domain()) != Some(link) {
+            return self.refuse(
+                stanza,
+                Kind::ItemNotFound,
+                ErrorType::Cancel,
+                &format!("{} is not served by this gateway", to.domain()),
+            );
+        }
+        let is_answer = matches!(stanza.type_(), Some("error" | "result"));
+        if !is_answer && !self.domains.is_user_domain(from.domain()) {
+            self.count("stanzas_refused_total", &[("reason", "domain")]);
+            let text = format!("users of {} may not use this gateway", from.domain());
+            return self.refuse(stanza, Kind::Forbidden, ErrorType::Auth, &text);
+        }
+        for index in 0..self.features.len() {
+            if self.with(now, index, |feature, cx| feature.stanza(cx, link, stanza)) {
+                return;
+            }
+        }
+        match (stanza.kind, stanza.type_()) {
+            (StanzaKind::Iq, Some("get" | "set")) => self.refuse(
+                stanza,
+                Kind::ServiceUnavailable,
+                ErrorType::Cancel,
+                "the gateway does not offer this",
+            ),
+            _ => self.count("stanzas_ignored_total", &[("reason", "nobody")]),
+        }
+    }
+
+    /// Something that is no routable stanza. Where it has a sender who can be told, it is told.
+    pub(super) fn bad_stanza(&mut self, link: LinkId, element: &Element) {
+        self.count("stanzas_refused_total", &[("reason", "malformed")]);
+        let kind = match element.name() {
+            "iq" => StanzaKind::Iq,
+            "message" => StanzaKind::Message,
+            "presence" => StanzaKind::Presence,
+            _ => return,
+        };
+        let sender = element.attr("from").and_then(|from| Jid::parse(from).ok());
+        let ours =
+            self.config.xmpp.components.get(link.0).and_then(|own| Jid::new(None, &own.domain, None).ok());
+        let (Some(sender), Some(ours)) = (sender, ours) else { return };
+        let mut stanza = Stanza::new(kind, &sender, &ours);
+        if let Some(id) = element.attr("id") {
+            stanza = stanza.with_id(id);
+        }
+        if let Some(type_) = element.attr("type") {
+            stanza = stanza.with_type(type_);
+        }
+        let address = element.attr("to").unwrap_or_default();
+        let reason = Jid::parse(address).err().map_or_else(|| "malformed".to_owned(), |error| error.0);
+        self.refuse(
+            &stanza,
+            Kind::JidMalformed,
+            ErrorType::Modify,
+            &format!("{address:?} is no address: {reason}"),
+        );
+    }
+
+    pub(super) fn request(&mut self, now: Now, arrived: InRequest) {
+        let key = arrived.key;
+        let incoming = match self.admit(arrived) {
+            Ok(incoming) => incoming,
+            Err(reply) => return self.reply_now(now, key, reply),
+        };
+        for index in 0..self.features.len() {
+            if self.with(now, index, |feature, cx| feature.request(cx, &incoming)) {
+                return;
+            }
+        }
+        let reply = self.nobody_took(&incoming);
+        self.reply_now(now, key, reply);
+    }
+
+    /// Reads what features need of a request and applies the policy to one that is outside dialogs.
+    fn admit(&self, arrived: InRequest) -> Result<Incoming, Reply> {
+        let InRequest { key, request, peer, .. } = arrived;
+        let bad = |reason: String| Reply::new(400).because(reason);
+        let from = match request.headers.typed::<headers::From>() {
+            Some(Ok(from)) => from.0,
+            _ => return Err(bad("From is missing or malformed".into())),
+        };
+        let to = match request.headers.typed::<headers::To>() {
+            Some(Ok(to)) => to.0,
+            _ => return Err(bad("To is missing or malformed".into())),
+        };
+        if request.uri.scheme().is_secure() || to.uri.scheme().is_secure() {
+            return Err(Reply::new(416).because("sips: cannot be kept hop by hop into XMPP"));
+        }
+        if !request.uri.scheme().is_sip() {
+            return Err(Reply::new(416));
+        }
+        let tag =
+            |address: &headers::Address| address.tag().map(|tag| String::from_utf8_lossy(tag).into_owned());
+        let hops = match request.headers.typed::<headers::MaxForwards>() {
+            Some(Ok(hops)) => hops.0,
+            _ => 70,
+        };
+        let is_options = request.method == Method::Options;
+        if hops == 0 && !is_options {
+            return Err(Reply::new(483));
+        }
+        let target = SipAddress::of(&request.uri).map_err(|problem| Reply::new(404).because(problem.0))?;
+        let sender = match SipAddress::of(&from.uri) {
+            Ok(sender) => sender,
+            // A dispatcher's OPTIONS may come from anything; it needs no address of ours.
+            Err(_) if is_options => target.clone(),
+            Err(problem) => return Err(bad(format!("From: {}", problem.0))),
+        };
+        let incoming = Incoming {
+            key,
+            peer,
+            from_name: from.display_name.as_ref().map(|name| String::from_utf8_lossy(name).trim().to_owned()),
+            from_tag: tag(&from).unwrap_or_default(),
+            from: sender,
+            to_tag: tag(&to),
+            target,
+            call_id: text(&request.headers, &HeaderName::CallId).unwrap_or_default(),
+            cseq: match request.headers.typed::<headers::CSeq>() {
+                Some(Ok(cseq)) => cseq.sequence,
+                _ => return Err(bad("CSeq is missing or malformed".into())),
+            },
+            max_forwards: hops.saturating_sub(1),
+            request,
+        };
+        if incoming.to_tag.is_none() && !is_options {
+            self.admit_to_user(&incoming)?;
+        }
+        Ok(incoming)
+    }
+
+    /// A request outside dialogs must be for a user of a listed XMPP domain and from an address that has a JID here.
+    fn admit_to_user(&self, incoming: &Incoming) -> Result<(), Reply> {
+        let method = &incoming.request.method;
+        if !self.methods().any(|served| served.as_bytes() == method.as_bytes()) {
+            // Answered by `nobody_took`, whatever the address.
+            return Ok(());
+        }
+        let words = |condition: crate::words::condition::Condition| condition.text.unwrap_or_default();
+        self.domains.user_jid(&incoming.target).map_err(|problem| Reply::new(404).because(words(problem)))?;
+        self.domains
+            .contact_jid(&incoming.from)
+            .map_err(|problem| Reply::new(403).because(words(problem)))?;
+        Ok(())
+    }
+
+    fn nobody_took(&self, incoming: &Incoming) -> Reply {
+        let method = &incoming.request.method;
+        if incoming.to_tag.is_some() {
+            return Reply::new(481);
+        }
+        let served = self.methods().any(|name| name.as_bytes() == method.as_bytes());
+        if matches!(method, Method::Subscribe) && served {
+            return Reply::new(489).with(other("Allow-Events"), self.events().collect::<Vec<_>>().join(", "));
+        }
+        let allow = self.methods().collect::<Vec<_>>().join(", ");
+        let status = match method {
+            Method::Other(_) => 501,
+            Method::Notify | Method::Bye | Method::Cancel => 481,
+            _ => 405,
+        };
+        Reply::new(status).with(HeaderName::Allow, allow)
+    }
+
+    /// The SIP methods that the features serve, each once.
+    fn methods(&self) -> impl Iterator<Item = &'static str> {
+        let all: std::collections::BTreeSet<_> =
+            self.features.iter().flat_map(|feature| feature.manifest().methods.iter().copied()).collect();
+        all.into_iter()
+    }
+
+    /// The event packages that the features serve, each once.
+    fn events(&self) -> impl Iterator<Item = &'static str> {
+        let all: std::collections::BTreeSet<_> =
+            self.features.iter().flat_map(|feature| feature.manifest().events.iter().copied()).collect();
+        all.into_iter()
+    }
+
+    pub(super) fn reply_now(&mut self, now: Now, key: ServerKey, reply: Reply) {
+        let before = self.out.len();
+        self.agent.reply(now, &mut self.mint, key, reply);
+        while let Some(out) = self.agent.poll() {
+            self.agent_out(now, out);
+        }
+        for output in self.out.range_mut(before..) {
+            if matches!(output, Output::Sip(_)) {
+                let waiting = std::mem::replace(output, Output::Stopped);
+                *output = Output::Now(Box::new(waiting));
+            }
+        }
+    }
+
+    pub(super) fn send_stanza(&mut self, stanza: Stanza, now: bool) {
+        let link = stanza.from().and_then(|from| self.domains.link_of(from.domain()));
+        let Some(link) = link else {
+            // A stanza from outside our domains would end the stream (XEP-0114 §3): it must not leave.
+            self.out.push_back(Output::Note(Note::Log {
+                level: Level::Error,
+                event: "stanza-without-link",
+                fields: vec![("from", stanza.from().map(ToString::to_string).unwrap_or_default())],
+            }));
+            return;
+        };
+        if !self.links[link.0] {
+            return self.count("stanzas_dropped_total", &[("reason", "link-down")]);
+        }
+        let output = Output::Stanza(link, stanza);
+        self.out.push_back(if now { Output::Now(Box::new(output)) } else { output });
+    }
+
+    fn refuse(&mut self, stanza: &Stanza, kind: Kind, type_: ErrorType, text: &str) {
+        // Ordinary presence is not answered: a server that is told "forbidden" for each would only be flooded.
+        let silent =
+            stanza.kind == StanzaKind::Presence && !matches!(stanza.type_(), Some("subscribe" | "probe"));
+        if !silent && let Some(error) = stanza.error(kind, type_, Some(text), None) {
+            self.send_stanza(error, true);
+        }
+    }
+
+    fn count(&mut self, name: &'static str, labels: &[(&'static str, &'static str)]) {
+        self.out.push_back(Output::Note(Note::Count { name, labels: labels.to_vec(), by: 1 }));
+    }
+}

@@ -1,0 +1,8 @@
+//! What tests share: the vector runner and its world.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+pub mod foreign;
+pub mod pattern;
+pub mod vector;
+pub mod xml;

@@ -1,0 +1,468 @@
+//! One conversation: a gateway, a clock that steps move, and a script that says what must come out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mostar::config::{Component, Config, Listen, Messages, Peer, Secret, Sip, Xmpp, XmppDomain};
+use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
+use mostar::sip::flow::{BadSip, ConnId, Flow, SendId, SipOut, Transport};
+use mostar::sip::framing;
+use mostar::sip::message::Message;
+use mostar::store::record::Restored;
+use mostar::words::id::{Partition, Seed};
+use mostar::words::note::{Level, Note};
+use mostar::words::time::{Now, Tick, Wall};
+use mostar::xmpp::stanza::Stanza;
+
+use super::pattern::{self, Bindings};
+use super::xml;
+
+/// The configuration of every vector, before its `config` lines.
+pub fn config() -> Config {
+    Config {
+        xmpp: Xmpp {
+            server: "127.0.0.1:5347".into(),
+            components: vec![Component {
+                domain: "example.net".into(),
+                sip_domain: "example.net".into(),
+                secret: Secret::new("vector"),
+                any_domain: false,
+            }],
+            domains: vec![XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into() }],
+        },
+        sip: Sip {
+            listen: vec![
+                Listen { transport: Transport::Tcp, address: "192.0.2.9:5060".parse().unwrap() },
+                Listen { transport: Transport::Udp, address: "192.0.2.9:5060".parse().unwrap() },
+            ],
+            advertise: Some("gateway.example.org".into()),
+            peers: vec![Peer {
+                uri: "sip:192.0.2.1:5060;transport=tcp".into(),
+                host: "192.0.2.1".into(),
+                port: Some(5060),
+                transport: Some(Transport::Tcp),
+                may_send_from: vec!["example.net".into()],
+                any_domain: false,
+                networks: Vec::new(),
+                auth: None,
+                long_messages: false,
+                trust_dates: true,
+            }],
+        },
+        store: "/nonexistent".into(),
+        http: None,
+        stop_timeout: Duration::from_secs(60),
+        messages: Messages::default(),
+    }
+}
+
+fn configure(config: &mut Config, line: &str) -> Result<(), String> {
+    let (key, value) = line.split_once('=').ok_or("config KEY=VALUE")?;
+    let flag = || value.parse::<bool>().map_err(|error| error.to_string());
+    let seconds = || value.parse().map(Duration::from_secs).map_err(|error| error.to_string());
+    let peer = &mut config.sip.peers[0];
+    match key {
+        "messages.from_gruu" => config.messages.from_gruu = flag()?,
+        "messages.late_errors" => config.messages.late_errors = flag()?,
+        "messages.hold" => config.messages.hold = seconds()?,
+        "messages.max_message" => config.messages.max_message = value.parse().map_err(|_| "a number")?,
+        "component.any_domain" => config.xmpp.components[0].any_domain = flag()?,
+        "component.sip_domain" => config.xmpp.components[0].sip_domain = value.into(),
+        "domain.sip_alias" => config.xmpp.domains[0].sip_alias = value.into(),
+        "peer.any_domain" => peer.any_domain = flag()?,
+        "peer.long_messages" => peer.long_messages = flag()?,
+        "peer.trust_dates" => peer.trust_dates = flag()?,
+        "peer.transport" => {
+            peer.transport = match value {
+                "udp" => Some(Transport::Udp),
+                "tcp" => Some(Transport::Tcp),
+                "any" => None,
+                _ => return Err("udp, tcp or any".into()),
+            }
+        }
+        "peer.auth" => {
+            let (username, password) = value.split_once(':').ok_or("user:password")?;
+            peer.auth =
+                Some(mostar::config::Auth { username: username.into(), password: Secret::new(password) });
+        }
+        _ => return Err(format!("unknown key {key}")),
+    }
+    Ok(())
+}
+
+/// Runs a conversation; the error says at which line it went wrong, and what came out instead.
+pub fn run(text: &str) -> Result<(), String> {
+    let mut config = config();
+    let mut steps: Vec<(usize, String, String)> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if let Some(step) = line.strip_prefix('@') {
+            steps.push((number + 1, step.trim().to_owned(), String::new()));
+        } else if let Some((_, _, body)) = steps.last_mut() {
+            body.push_str(line.strip_prefix("    ").unwrap_or(line));
+            body.push('\n');
+        } else if let Some(setting) = line.strip_prefix("config ") {
+            let setting = setting.split_whitespace().next().unwrap_or_default();
+            configure(&mut config, setting).map_err(|error| format!("line {}: {error}", number + 1))?;
+        } else if !(line.trim().is_empty() || line.starts_with('#')) {
+            return Err(format!("line {}: expected a comment, `config` or `@`", number + 1));
+        }
+    }
+    let mut world = World::new(config);
+    for (number, step, body) in steps {
+        world
+            .step(&step, &body)
+            .map_err(|error| format!("line {number}: @{step}\n{error}{}", world.tail()))?;
+    }
+    world.expect_silence().map_err(|error| format!("at the end\n{error}{}", world.tail()))
+}
+
+/// A gateway with everything around it.
+pub struct World {
+    config: Arc<Config>,
+    gateway: Gateway,
+    /// Milliseconds since the beginning.
+    now: Tick,
+    store: BTreeMap<String, Vec<u8>>,
+    xmpp: VecDeque<Stanza>,
+    sip: VecDeque<SipOut>,
+    bindings: Bindings,
+    last_request: Option<(SipOut, String)>,
+    last_arrived: Option<String>,
+    arrived: u64,
+    log: Vec<String>,
+    lives: u8,
+}
+
+/// 2026-11-21T00:00:00Z: when every vector begins.
+const BEGINNING: Wall = Wall(1_795_219_200_000);
+
+impl World {
+    /// A started gateway whose link is up.
+    pub fn new(config: Config) -> World {
+        let config = Arc::new(config);
+        let mut world = World {
+            gateway: Gateway::new(config.clone(), Seed([1; 32])),
+            config,
+            now: Tick(0),
+            store: BTreeMap::new(),
+            xmpp: VecDeque::new(),
+            sip: VecDeque::new(),
+            bindings: Bindings::new(),
+            last_request: None,
+            last_arrived: None,
+            arrived: 0,
+            log: Vec::new(),
+            lives: 1,
+        };
+        world.handle(Input::RestoreDone);
+        world.handle(Input::Link(LinkId(0), LinkChange::Up));
+        world
+    }
+
+    fn clock(&self) -> Now {
+        Now { tick: self.now, wall: BEGINNING + Duration::from_micros(self.now.0) }
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.gateway.handle(self.clock(), input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        let mut answers = Vec::new();
+        while let Some(output) = self.gateway.poll() {
+            let output = match output {
+                Output::Now(inner) => *inner,
+                other => other,
+            };
+            match output {
+                Output::Stanza(_, stanza) => self.xmpp.push_back(stanza),
+                Output::Sip(out) if out.bytes.starts_with(b"OPTIONS ") => answers.push(out),
+                Output::Sip(out) => self.sip.push_back(out),
+                Output::Save(record) => {
+                    self.store.insert(record.key.to_string(), record.value);
+                }
+                Output::Forget(key) => {
+                    self.store.remove(&key.to_string());
+                }
+                Output::Note(Note::Log { level, event, fields }) if level <= Level::Info => {
+                    let fields: Vec<_> =
+                        fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                    self.log.push(format!("{event} {}", fields.join(" ")));
+                }
+                Output::Close(_)
+                | Output::Resolve(_)
+                | Output::Note(_)
+                | Output::Forward(_)
+                | Output::Now(_)
+                | Output::Stopped => {}
+            }
+        }
+        for options in answers {
+            let answer = complete("SIP/2.0 200 OK\n", Some(&String::from_utf8_lossy(&options.bytes)), 0);
+            self.arrive(Transport::Tcp, None, answer.into_bytes());
+        }
+    }
+
+    fn arrive(&mut self, transport: Transport, from: Option<SocketAddr>, bytes: Vec<u8>) {
+        let flow = Flow {
+            transport,
+            local: "192.0.2.9:5060".parse().unwrap(),
+            remote: from.unwrap_or_else(|| "192.0.2.1:5060".parse().unwrap()),
+            conn: (transport == Transport::Tcp).then_some(ConnId(1)),
+        };
+        let input = match framing::datagram(Bytes::from(bytes)) {
+            Ok(message) => Input::Sip(flow, Box::new(message)),
+            Err(bad) => Input::BadSip(flow, BadSip { fatal: false, ..bad }),
+        };
+        self.handle(input);
+    }
+
+    /// Moves the clock to `until`, alarm by alarm.
+    pub fn advance(&mut self, until: Tick) -> Result<(), String> {
+        for _ in 0..100_000 {
+            match self.gateway.next_timeout() {
+                Some((at, _)) if at <= until => {
+                    self.now = self.now.max(at);
+                    self.handle(Input::Timeout);
+                }
+                _ => {
+                    self.now = self.now.max(until);
+                    return Ok(());
+                }
+            }
+        }
+        Err(format!("an alarm rings for ever: {:?}", self.gateway.next_timeout()))
+    }
+
+    fn expect_silence(&self) -> Result<(), String> {
+        if self.xmpp.is_empty() && self.sip.is_empty() {
+            return Ok(());
+        }
+        Err(format!("came out and was not expected:\n{}", self.pending()))
+    }
+
+    fn pending(&self) -> String {
+        let stanzas = self.xmpp.iter().map(|stanza| format!("xmpp out\n    {}\n", stanza.to_xml()));
+        let messages = self.sip.iter().map(|out| {
+            format!("sip out\n    {}\n", String::from_utf8_lossy(&out.bytes).replace("\r\n", "\n    "))
+        });
+        stanzas.chain(messages).collect()
+    }
+
+    fn tail(&self) -> String {
+        let recent: Vec<_> =
+            self.log.iter().rev().take(5).rev().map(|line| format!("\n  log: {line}")).collect();
+        recent.concat()
+    }
+
+    fn step(&mut self, step: &str, body: &str) -> Result<(), String> {
+        let mut words = step.split_whitespace();
+        let at: u64 = words.next().and_then(|at| at.parse().ok()).ok_or("@MILLISECONDS WHAT")?;
+        let words: Vec<_> = words.collect();
+        self.advance(Tick(at * 1000))?;
+        match words.as_slice() {
+            ["xmpp", "out"] => self.expect_stanza(body),
+            ["sip", "out"] => self.expect_sip(body, None),
+            ["sip", "out", "udp"] => self.expect_sip(body, Some(Transport::Udp)),
+            ["sip", "out", "tcp"] => self.expect_sip(body, Some(Transport::Tcp)),
+            other => {
+                self.expect_silence()?;
+                self.act(other, body)
+            }
+        }
+    }
+
+    fn act(&mut self, words: &[&str], body: &str) -> Result<(), String> {
+        let link = LinkId(0);
+        match words {
+            [] | ["idle" | "tick"] => {}
+            ["xmpp", "in"] => {
+                let element = xml::parse(&pattern::fill(body, &self.bindings))?;
+                self.handle(match Stanza::from_element(element.clone()) {
+                    Ok(stanza) => Input::Stanza(link, stanza),
+                    Err(_) => Input::BadStanza(link, element),
+                });
+            }
+            ["sip", "in", rest @ ..] => {
+                let transport = if rest.contains(&"udp") { Transport::Udp } else { Transport::Tcp };
+                let from = match rest.iter().position(|word| *word == "from") {
+                    Some(at) => {
+                        Some(rest.get(at + 1).and_then(|text| text.parse().ok()).ok_or("from ADDRESS:PORT")?)
+                    }
+                    None => None,
+                };
+                let text = pattern::fill(body, &self.bindings);
+                self.arrived += 1;
+                let model = if text.starts_with("SIP/2.0") {
+                    let cseq = header_of(&text, "CSeq");
+                    match &self.last_request {
+                        Some((out, _)) if cseq.is_none() => {
+                            Some(String::from_utf8_lossy(&out.bytes).into_owned())
+                        }
+                        _ => None,
+                    }
+                } else {
+                    None
+                };
+                let complete = complete(&text, model.as_deref(), self.arrived);
+                self.last_arrived = Some(complete.clone());
+                self.arrive(transport, from, complete.into_bytes());
+            }
+            ["sip", "again"] => {
+                let again = self.last_arrived.clone().ok_or("nothing came in yet")?;
+                self.arrive(Transport::Tcp, None, again.into_bytes());
+            }
+            ["xmpp", "down"] => self.handle(Input::Link(link, LinkChange::Down)),
+            ["xmpp", "up"] => self.handle(Input::Link(link, LinkChange::Up)),
+            ["store", "ok"] => self.handle(Input::Store(StoreChange::Ok)),
+            ["store", "low"] => self.handle(Input::Store(StoreChange::Low)),
+            ["store", "down"] => self.handle(Input::Store(StoreChange::Down)),
+            ["stop"] => self.handle(Input::Stop),
+            ["send", "failed"] => {
+                let id = self.last_request.as_ref().and_then(|(out, _)| out.id).unwrap_or(SendId(0));
+                self.handle(Input::SendFailed(id, "connection refused".into()));
+            }
+            ["restart"] => self.restart(),
+            other => return Err(format!("no step is called {}", other.join(" "))),
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self) {
+        self.lives += 1;
+        self.gateway = Gateway::new(self.config.clone(), Seed([self.lives; 32]));
+        for (key, value) in self.store.clone() {
+            let mut parts = key.splitn(3, '/');
+            let kind = parts.next().unwrap_or_default().to_owned();
+            let partition =
+                Partition(u8::from_str_radix(parts.next().unwrap_or_default(), 16).unwrap_or_default());
+            let id = parts.next().unwrap_or_default().to_owned();
+            self.handle(Input::Restored(Restored { kind, partition, id, value }));
+        }
+        self.handle(Input::RestoreDone);
+        self.handle(Input::Link(LinkId(0), LinkChange::Up));
+    }
+
+    fn expect_stanza(&mut self, body: &str) -> Result<(), String> {
+        let Some(stanza) = self.xmpp.pop_front() else {
+            return Err(format!("no stanza came out; waiting:\n{}", self.pending()));
+        };
+        let expected = xml::lines(&xml::parse(body)?);
+        let printed = stanza.to_xml();
+        let got = xml::lines(&xml::parse(&printed)?);
+        if pattern::block(&expected, &got, &mut self.bindings) {
+            return Ok(());
+        }
+        Err(format!("expected\n{expected}came out\n{got}as\n    {printed}\n"))
+    }
+
+    fn expect_sip(&mut self, body: &str, transport: Option<Transport>) -> Result<(), String> {
+        let Some(out) = self.sip.pop_front() else {
+            return Err(format!("no SIP message came out; waiting:\n{}", self.pending()));
+        };
+        let text = String::from_utf8_lossy(&out.bytes).into_owned();
+        if transport.is_some_and(|wanted| wanted != out.target.transport) {
+            return Err(format!("came out over {}\n{text}", out.target.transport));
+        }
+        if let Err(why) = compare(body, &text, &mut self.bindings) {
+            return Err(format!("{why}\ncame out\n    {}\n", text.replace("\r\n", "\n    ")));
+        }
+        super::foreign::reads(&out.bytes)?;
+        if !text.starts_with("SIP/2.0") {
+            self.last_request = Some((out, text));
+        }
+        Ok(())
+    }
+}
+
+/// The first value of a header in a message's text.
+fn header_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().skip(1).take_while(|line| !line.trim().is_empty()).find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        found.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+/// Fills in what a message needs and the vector did not write, and puts CRLF at the ends of lines of the head.
+fn complete(text: &str, model: Option<&str>, number: u64) -> String {
+    let (head, body) = match text.split_once("\n\n") {
+        Some((head, body)) => (head, body.strip_suffix('\n').unwrap_or(body)),
+        None => (text.trim_end(), ""),
+    };
+    let mut lines: Vec<String> = head.lines().map(|line| line.trim_end().to_owned()).collect();
+    let has = |lines: &[String], name: &str| {
+        lines.iter().skip(1).any(|line| {
+            line.split_once(':').is_some_and(|(found, _)| found.trim().eq_ignore_ascii_case(name))
+        })
+    };
+    if let Some(model) = model {
+        for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
+            if !has(&lines, name)
+                && let Some(value) = header_of(model, name)
+            {
+                let is_final = !head.starts_with("SIP/2.0 1");
+                let tag = if name == "To" && !value.contains(";tag=") && is_final { ";tag=peer" } else { "" };
+                lines.push(format!("{name}: {value}{tag}"));
+            }
+        }
+    } else {
+        if !has(&lines, "Via") {
+            lines.insert(1, format!("Via: SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bKvec{number}"));
+        }
+        if !head.starts_with("SIP/2.0") && !has(&lines, "Max-Forwards") {
+            lines.push("Max-Forwards: 69".into());
+        }
+    }
+    if !has(&lines, "Content-Length") {
+        lines.push(format!("Content-Length: {}", body.len()));
+    }
+    format!("{}\r\n\r\n{body}", lines.join("\r\n"))
+}
+
+fn compare(expected: &str, text: &str, bindings: &mut Bindings) -> Result<(), String> {
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+    let (wanted_head, wanted_body) = match expected.split_once("\n\n") {
+        Some((head, body)) => (head, Some(body.trim_end_matches('\n'))),
+        None => (expected.trim_end(), None),
+    };
+    let mut wanted = wanted_head.lines();
+    let first = wanted.next().unwrap_or_default();
+    let mut lines = head.lines();
+    if !pattern::line(first, lines.next().unwrap_or_default(), bindings) {
+        return Err(format!("expected {first}"));
+    }
+    let headers: Vec<_> = lines.filter_map(|line| line.split_once(':')).collect();
+    for line in wanted {
+        if let Some(name) = line.strip_prefix('!') {
+            if headers.iter().any(|(found, _)| found.eq_ignore_ascii_case(name.trim())) {
+                return Err(format!("{name} must be absent"));
+            }
+            continue;
+        }
+        let (name, value) = line.split_once(':').ok_or_else(|| format!("no header: {line}"))?;
+        let found = headers.iter().any(|(found, got)| {
+            found.eq_ignore_ascii_case(name) && pattern::line(value.trim(), got.trim(), bindings)
+        });
+        if !found {
+            return Err(format!("expected {line}"));
+        }
+    }
+    let Some(wanted) = wanted_body else { return Ok(()) };
+    let matches = if wanted.trim_start().starts_with('<') && body.trim_start().starts_with('<') {
+        let wanted = xml::lines(&xml::parse(wanted)?);
+        let got = xml::lines(&xml::parse(body)?);
+        pattern::block(&wanted, &got, bindings)
+    } else {
+        pattern::block(wanted, body, bindings)
+    };
+    if matches { Ok(()) } else { Err(format!("expected the body\n{wanted}")) }
+}
+
+/// Reads one SIP message, for tests that need it parsed.
+pub fn message(text: &str) -> Option<Message> {
+    framing::datagram(Bytes::from(complete(text, None, 0))).ok()
+}

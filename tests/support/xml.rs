@@ -1,0 +1,65 @@
+//! XML of test files to trees, and trees to a form that can be compared.
+
+use mostar::xmpp::ns;
+use mostar::xmpp::stanza::{Attr, Element};
+
+/// Reads one element; without `xmlns` it is in the component namespace.
+pub fn parse(text: &str) -> Result<Element, String> {
+    let text = text.trim();
+    let wrapped = format!("<wrap xmlns='{}'>{text}</wrap>", ns::COMPONENT);
+    let text = if text.starts_with("<?xml") { text.to_owned() } else { wrapped };
+    let document = roxmltree::Document::parse(&text).map_err(|error| format!("{error} in {text}"))?;
+    let root = document.root_element();
+    let node =
+        if root.tag_name().name() == "wrap" { root.first_element_child().ok_or("no element")? } else { root };
+    Ok(convert(node))
+}
+
+fn convert(node: roxmltree::Node<'_, '_>) -> Element {
+    let mut element = Element::new(
+        node.tag_name().name().to_owned(),
+        node.tag_name().namespace().unwrap_or_default().to_owned(),
+    );
+    for attr in node.attributes() {
+        element.push_attr(Attr {
+            ns: attr.namespace().unwrap_or_default().to_owned().into(),
+            name: attr.name().to_owned().into(),
+            value: attr.value().to_owned(),
+        });
+    }
+    for child in node.children() {
+        if child.is_element() {
+            element.push(convert(child));
+        } else if let Some(text) = child.text() {
+            element.push_text(text);
+        }
+    }
+    element
+}
+
+/// One line a node: attributes sorted, white space between tags dropped. Equal trees give equal lines.
+pub fn lines(element: &Element) -> String {
+    let mut out = String::new();
+    write(element, 0, &mut out);
+    out
+}
+
+fn write(element: &Element, depth: usize, out: &mut String) {
+    let indent = "  ".repeat(depth);
+    out.push_str(&format!("{indent}<{} xmlns={}>\n", element.name(), element.ns()));
+    let mut attrs: Vec<_> = element
+        .attrs()
+        .iter()
+        .map(|attr| format!("{indent}  @{}{}={}\n", attr.ns, attr.name, attr.value))
+        .collect();
+    attrs.sort();
+    out.extend(attrs);
+    let text = element.text();
+    let mixed = element.children().next().is_some();
+    if !(text.is_empty() || mixed && text.trim().is_empty()) {
+        out.push_str(&format!("{indent}  {:?}\n", if mixed { text.trim() } else { &text }));
+    }
+    for child in element.children() {
+        write(child, depth + 1, out);
+    }
+}
