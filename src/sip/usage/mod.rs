@@ -1,1 +1,3 @@
 //! One RFC, one usage: machines that turn SIP messages into meanings of SIP, for features to combine with stanzas.
+
+pub mod notifier;
