@@ -17,6 +17,7 @@ use crate::words::time::{Now, Tick};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::Stanza;
 
+pub mod availability;
 pub mod facts;
 
 /// What a feature is, in a form that documents are generated from and that the router claims by.

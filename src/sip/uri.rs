@@ -32,6 +32,19 @@ impl Aor {
     pub fn address(&self) -> SipAddress {
         SipAddress { aor: self.clone(), gr: None }
     }
+
+    /// The same person as a `pres:` URI (RFC 3859). RFC 7247 §6.5 escapes the dot too, since a dot-atom must not begin
+    /// or end with one; what a URI cannot hold or reads as something else (`# ? ^ {` and the like) is escaped as well.
+    pub fn to_pres(&self) -> String {
+        self.with_scheme("pres", b"!$&'*+-/=_~")
+    }
+
+    fn with_scheme(&self, scheme: &str, plain: &'static [u8]) -> String {
+        match &self.user {
+            Some(user) => format!("{scheme}:{}@{}", Encoded(user, plain), self.host),
+            None => format!("{scheme}:{}", self.host),
+        }
+    }
 }
 
 impl fmt::Display for Aor {
@@ -68,6 +81,15 @@ fn encode(text: &str, plain: &[u8], out: &mut fmt::Formatter<'_>) -> fmt::Result
     Ok(())
 }
 
+/// Text with every byte percent-encoded that is neither alphanumeric nor in the set.
+struct Encoded<'a>(&'a str, &'static [u8]);
+
+impl fmt::Display for Encoded<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        encode(self.0, self.1, out)
+    }
+}
+
 /// Why a URI is no address that we can use; reads as a reason phrase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UriProblem(pub String);
@@ -91,18 +113,19 @@ impl SipAddress {
         let host = uri.host().ok_or_else(|| UriProblem("the URI has no host".into()))?;
         let host = host.to_string().trim_end_matches('.').to_ascii_lowercase();
         let user = match uri.user() {
-            Some(user) => Some(decode(user)?),
+            Some(user) => Some(unescape(user)?),
             None => None,
         };
         let gr = match sipx_sip::gruu::gr_value(uri) {
-            Some(gr) if !gr.is_empty() => Some(decode(gr)?),
+            Some(gr) if !gr.is_empty() => Some(unescape(gr)?),
             _ => None,
         };
         Ok(SipAddress { aor: Aor { user, host }, gr })
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<String, UriProblem> {
+/// Undoes percent-encoding; the result must be UTF-8.
+pub fn unescape(bytes: &[u8]) -> Result<String, UriProblem> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((&first, tail)) = rest.split_first() {

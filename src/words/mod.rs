@@ -1,8 +1,10 @@
 //! What both cities mean: values without state, without I/O, and without a protocol's grammar.
 
 pub mod address;
+pub mod availability;
 pub mod condition;
 pub mod id;
 pub mod note;
+pub mod text;
 pub mod time;
 pub mod timers;

@@ -220,14 +220,7 @@ impl fmt::Display for Element {
     }
 }
 
-/// Replaces every character that XML 1.0 §2.2 forbids by U+FFFD.
-pub fn clean(text: &str) -> Cow<'_, str> {
-    let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
-    if text.chars().all(allowed) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(text.chars().map(|c| if allowed(c) { c } else { '\u{fffd}' }).collect())
-}
+pub use crate::words::text::clean;
 
 fn escape(text: &str, out: &mut String) {
     let mut rest = text;

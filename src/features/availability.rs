@@ -1,0 +1,361 @@
+//! Presence documents and presence stanzas, each way, through [`Availability`] (RFC 8048 §6, `mappings/presence.yaml`).
+//!
+//! A tuple is a resource and a resource is a tuple. What a person says of herself (`dm:person`) holds for each of her
+//! tuples that does not say it itself. Values in, values out: when to send them is for the features that watch.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::documents::pidf::{
+    Contact, Person, Pidf, Rpid, Told, Tuple, priority_from, priority_of, short_hash, tuple_id,
+};
+use crate::sip::uri::{Aor, SipAddress};
+use crate::words::availability::{Availability, Show, Words};
+use crate::xmpp::jid::Jid;
+use crate::xmpp::ns;
+use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
+
+/// What a tuple says, the person and the document around it included. A tuple without `basic` is open if it at least
+/// has a `<show/>`.
+pub fn of_tuple(tuple: &Tuple, pidf: &Pidf) -> Availability {
+    let person = person_of(pidf);
+    let open = tuple.open.unwrap_or(tuple.show.is_some());
+    let rpid = [Some(&tuple.rpid), person.map(|person| &person.rpid)];
+    let rpid: Vec<&Rpid> = rpid.into_iter().flatten().collect();
+    let table = table();
+    let show = tuple.show.or_else(|| table.show(&rpid)).filter(|_| open);
+    let mut status = Vec::new();
+    let notes = rpid.iter().flat_map(|rpid| &rpid.notes);
+    let of_person = person.into_iter().flat_map(|person| &person.notes);
+    for note in tuple.notes.iter().chain(notes).chain(of_person).chain(&pidf.notes) {
+        add(&mut status, note);
+    }
+    if status.is_empty()
+        && let Some(text) = table.text(&rpid)
+    {
+        status.push(Words { lang: Some("en".into()), text });
+    }
+    Availability {
+        open,
+        show,
+        status,
+        priority: priority_from(tuple.priority),
+        at: tuple.timestamp.or_else(|| person.and_then(|person| person.timestamp)),
+    }
+}
+
+/// The tuple of a resource. Its activities are not in here: RFC 4480 table 1 gives them to the person, see
+/// [`document`].
+pub fn tuple_of(resource: &str, availability: &Availability, contact: &SipAddress) -> Tuple {
+    let row = availability.show.filter(|_| availability.open).map(|show| table().row(show));
+    Tuple {
+        id: tuple_id(resource),
+        open: Some(availability.open),
+        show: availability.show.filter(|_| availability.open),
+        contact: Some(Contact::Sip(contact.clone())),
+        priority: priority_of(availability.priority),
+        notes: availability.status.clone(),
+        rpid: Rpid { idle: row.and_then(|row| row.idle.then_some(true)), ..Rpid::default() },
+        timestamp: availability.at,
+    }
+}
+
+/// The whole document of a person: one tuple for each resource, and what the most available of them is doing.
+/// Without resources it is one closed tuple: a document that says nothing is read as "unknown".
+pub fn document(aor: &Aor, resources: &BTreeMap<String, Availability>) -> Pidf {
+    let device = |resource: &str| SipAddress { aor: aor.clone(), gr: Some(resource.to_owned()) };
+    let mut tuples: Vec<Tuple> =
+        resources.iter().map(|(resource, state)| tuple_of(resource, state, &device(resource))).collect();
+    if tuples.is_empty() {
+        tuples.push(Tuple {
+            id: tuple_id("none"),
+            open: Some(false),
+            contact: Some(Contact::Sip(aor.address())),
+            ..Tuple::default()
+        });
+    }
+    let foremost = resources.values().filter(|state| state.open).max_by_key(|state| rank(state));
+    let persons = foremost
+        .and_then(|state| Some((state.show?, state.at)))
+        .map(|(show, at)| Person { timestamp: at, ..table().person(show) })
+        .filter(|person| !person.rpid.is_empty());
+    Pidf { entity: Some(aor.address()), tuples, persons: persons.into_iter().collect(), notes: Vec::new() }
+}
+
+/// The resource that a tuple is shown as, the same in each of a client's documents though it draws new tuple ids: the
+/// `gr` of its contact, else a short hash of its contact, else its id.
+pub fn resource_of(tuple: &Tuple) -> String {
+    let gr = tuple.contact.as_ref().and_then(Contact::sip).and_then(|address| address.gr.as_deref());
+    if let Some(resource) = gr.and_then(as_resource) {
+        return resource;
+    }
+    match &tuple.contact {
+        Some(Contact::Sip(address)) => short_hash(&address.to_string(), 5),
+        Some(Contact::Other(uri)) => short_hash(uri, 5),
+        None => {
+            let id = tuple.id.strip_prefix("ID-").unwrap_or(&tuple.id);
+            as_resource(id).unwrap_or_else(|| short_hash(&tuple.id, 5))
+        }
+    }
+}
+
+/// Every resource of a document. Of tuples with the same name the best is taken: open before closed, then the higher
+/// priority, then the later. A tuple that says neither `basic` nor `<show/>` is unknown, and left out.
+pub fn merge(pidf: &Pidf) -> BTreeMap<String, Availability> {
+    let mut resources: BTreeMap<String, Availability> = BTreeMap::new();
+    for tuple in pidf.tuples.iter().filter(|tuple| tuple.open.is_some() || tuple.show.is_some()) {
+        let found = of_tuple(tuple, pidf);
+        let name = resource_of(tuple);
+        if resources.get(&name).is_none_or(|known| rank(&found) > rank(known)) {
+            resources.insert(name, found);
+        }
+    }
+    resources
+}
+
+/// What a presence stanza without type, or of type `unavailable`, says (RFC 6121 §4.7).
+pub fn of_presence(stanza: &Stanza) -> Availability {
+    let element = &stanza.element;
+    let open = stanza.type_() != Some("unavailable");
+    let mut status: Vec<Words> = Vec::new();
+    for child in element.children().filter(|child| child.is("status", ns::COMPONENT)) {
+        let text = child.text().trim().to_owned();
+        let lang = child.lang().or(element.lang()).filter(|lang| !lang.is_empty()).map(str::to_owned);
+        if !text.is_empty() && status.iter().all(|known| known.lang != lang) {
+            status.push(Words { lang, text });
+        }
+    }
+    let text = |name| element.child(name, ns::COMPONENT).map(Element::text);
+    let priority = text("priority").and_then(|text| text.trim().parse::<i32>().ok()).unwrap_or(0);
+    Availability {
+        open,
+        show: text("show").and_then(|text| Show::parse(&text)).filter(|_| open),
+        status,
+        priority: priority.clamp(i8::MIN.into(), i8::MAX.into()) as i8,
+        at: None,
+    }
+}
+
+/// The stanza that says it.
+pub fn to_presence(availability: &Availability, from: &Jid, to: &Jid) -> Stanza {
+    let mut stanza = Stanza::new(StanzaKind::Presence, from, to);
+    if !availability.open {
+        stanza = stanza.with_type("unavailable");
+    }
+    if let Some(show) = availability.show.filter(|_| availability.open) {
+        stanza.element.push(Element::new("show", ns::COMPONENT).with_text(show.as_str()));
+    }
+    for words in &availability.status {
+        let mut status = Element::new("status", ns::COMPONENT).with_text(&words.text);
+        if let Some(lang) = &words.lang {
+            status.set_lang(lang);
+        }
+        stanza.element.push(status);
+    }
+    if availability.open && availability.priority != 0 {
+        let priority = availability.priority.to_string();
+        stanza.element.push(Element::new("priority", ns::COMPONENT).with_text(&priority));
+    }
+    stanza
+}
+
+/// Which of two is the better one to reach: open before closed, then priority, then the later.
+fn rank(state: &Availability) -> (bool, i8, Option<crate::words::time::Wall>) {
+    (state.open, state.priority, state.at)
+}
+
+/// `name` as a resourcepart, if it can be one.
+fn as_resource(name: &str) -> Option<String> {
+    Jid::new(None, "resource.invalid", Some(name)).ok()?.resource().map(str::to_owned)
+}
+
+/// Of several persons, which a presence server leaves that merges publishers, the latest that says anything.
+fn person_of(pidf: &Pidf) -> Option<&Person> {
+    pidf.persons
+        .iter()
+        .filter(|person| !person.rpid.is_empty() || !person.notes.is_empty())
+        .max_by_key(|person| person.timestamp)
+}
+
+/// Adds a note: one text for each language, no text twice.
+fn add(status: &mut Vec<Words>, note: &Words) {
+    match status.iter_mut().find(|known| known.lang == note.lang) {
+        Some(known) if known.text.split(" – ").any(|part| part == note.text) => {}
+        Some(known) => {
+            known.text.push_str(" – ");
+            known.text.push_str(&note.text);
+        }
+        None => status.push(note.clone()),
+    }
+}
+
+/// `mappings/presence.yaml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    shows: Vec<ShowRow>,
+    activities: Vec<ActivityRow>,
+    idle: IdleRow,
+    silent_moods: Vec<String>,
+    silent_places: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShowRow {
+    show: Show,
+    activities: Vec<String>,
+    #[serde(default)]
+    idle: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ActivityRow {
+    activity: String,
+    show: Option<Show>,
+    text: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdleRow {
+    alone: Show,
+    with_away: Show,
+}
+
+/// The table; a test reads it, so the binary that is built from a broken one does not pass.
+fn table() -> &'static Table {
+    static TABLE: LazyLock<Table> = LazyLock::new(|| {
+        Table::parse(include_str!("../../mappings/presence.yaml")).expect("mappings/presence.yaml is tested")
+    });
+    &TABLE
+}
+
+impl Table {
+    fn parse(text: &str) -> Result<Table, String> {
+        let table: Table = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        match Show::ALL.iter().find(|show| table.shows.iter().all(|row| row.show != **show)) {
+            Some(show) => Err(format!("no row for show {}", show.as_str())),
+            None => Ok(table),
+        }
+    }
+
+    /// The row of a show; [`Table::parse`] has seen that there is one.
+    fn row(&self, show: Show) -> &ShowRow {
+        self.shows.iter().find(|row| row.show == show).unwrap_or(&self.shows[0])
+    }
+
+    /// The person who is so.
+    fn person(&self, show: Show) -> Person {
+        let row = self.row(show);
+        let rpid = Rpid {
+            activities: row.activities.iter().map(Told::new).collect(),
+            idle: row.idle.then_some(true),
+            ..Rpid::default()
+        };
+        Person { id: "P1".into(), rpid, ..Person::default() }
+    }
+
+    /// What the first of these that has activities, or else says idle, is shown as.
+    fn show(&self, rpid: &[&Rpid]) -> Option<Show> {
+        let idle = rpid.iter().find_map(|rpid| rpid.idle).unwrap_or(false);
+        let activities = rpid.iter().find(|rpid| !rpid.activities.is_empty());
+        let shows: Vec<Show> = activities
+            .iter()
+            .flat_map(|rpid| &rpid.activities)
+            .filter_map(|told| self.activity(told)?.show)
+            .collect();
+        let first =
+            [Show::Dnd, Show::Xa, Show::Away, Show::Chat].into_iter().find(|show| shows.contains(show));
+        match first {
+            Some(Show::Away) if idle => Some(self.idle.with_away),
+            None if idle => Some(self.idle.alone),
+            first => first,
+        }
+    }
+
+    /// What is said in words where nobody wrote a note.
+    fn text(&self, rpid: &[&Rpid]) -> Option<String> {
+        let mut parts: Vec<String> = Vec::new();
+        let first =
+            |list: fn(&Rpid) -> &Vec<Told>| rpid.iter().map(|rpid| list(rpid)).find(|list| !list.is_empty());
+        for told in first(|rpid| &rpid.activities).into_iter().flatten() {
+            let own = told.text.clone().filter(|_| told.name == "other");
+            parts.extend(own.or_else(|| self.activity(told)?.text.clone()));
+        }
+        for told in first(|rpid| &rpid.moods).into_iter().flatten() {
+            parts.extend(said(told, &self.silent_moods));
+        }
+        for told in first(|rpid| &rpid.places).into_iter().flatten() {
+            parts.extend(said(told, &self.silent_places).map(|place| format!("at {place}")));
+        }
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+
+    fn activity(&self, told: &Told) -> Option<&ActivityRow> {
+        self.activities.iter().find(|row| row.activity == told.name)
+    }
+}
+
+/// The words of a mood or place: its own for `other`, else its name.
+fn said(told: &Told, silent: &[String]) -> Option<String> {
+    match told.name.as_str() {
+        "other" => told.text.clone(),
+        name if silent.iter().any(|known| known == name) => None,
+        name => Some(name.replace(['-', '_'], " ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::documents::pidf;
+
+    fn juliet() -> Aor {
+        SipAddress::parse("sip:juliet@example.com").expect("an address").aor
+    }
+
+    fn state(show: Option<Show>) -> Availability {
+        let status = vec![Words { lang: Some("en".into()), text: "in a meeting".into() }];
+        Availability { open: true, show, status, priority: 1, at: None }
+    }
+
+    /// Through the bytes of a document of one resource, with `change` on what a watcher reads.
+    fn travel(state: &Availability, change: impl Fn(&mut Pidf)) -> BTreeMap<String, Availability> {
+        let resources = [("balcony".to_owned(), state.clone())].into();
+        let bytes = pidf::write(&document(&juliet(), &resources));
+        let mut read = pidf::parse(&bytes).expect("our own document");
+        change(&mut read);
+        merge(&read)
+    }
+
+    #[test]
+    fn every_show_survives_a_round_trip() {
+        for show in [None, Some(Show::Away), Some(Show::Chat), Some(Show::Dnd), Some(Show::Xa)] {
+            assert_eq!(travel(&state(show), |_| {}), [("balcony".to_owned(), state(show))].into());
+        }
+    }
+
+    #[test]
+    fn away_xa_and_dnd_survive_a_reader_that_knows_rpid_alone() {
+        for show in [Show::Away, Show::Dnd, Show::Xa] {
+            let read = travel(&state(Some(show)), |read| read.tuples[0].show = None);
+            assert_eq!(read["balcony"].show, Some(show));
+        }
+    }
+
+    #[test]
+    fn every_activity_means_what_its_row_says() {
+        for row in &table().activities {
+            let rpid = Rpid { activities: vec![Told::new(&row.activity)], ..Rpid::default() };
+            let person = Person { id: "p".into(), rpid, ..Person::default() };
+            let tuple = Tuple { open: Some(true), ..Tuple::default() };
+            let found = of_tuple(&tuple, &Pidf { persons: vec![person], ..Pidf::default() });
+            assert_eq!(found.show, row.show, "{}", row.activity);
+            assert_eq!(found.status.first().map(|words| &words.text), row.text.as_ref(), "{}", row.activity);
+        }
+    }
+}
