@@ -8,6 +8,11 @@ use crate::xmpp::jid::Jid;
 /// How many contacts' devices are remembered; the oldest by address go first.
 const SHOWN_LIMIT: usize = 100_000;
 
+/// How many contacts' names are remembered; the first by address go first.
+const NAMES_LIMIT: usize = 100_000;
+/// How long a remembered name may be, in bytes.
+const NAME_LENGTH: usize = 256;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Facts {
@@ -15,6 +20,8 @@ pub struct Facts {
     online: BTreeMap<Jid, BTreeMap<String, i8>>,
     /// The `gr` values that SIP contacts have themselves shown.
     shown: BTreeMap<Aor, BTreeSet<String>>,
+    /// The display names that SIP contacts use.
+    names: BTreeMap<Aor, String>,
 }
 
 impl Facts {
@@ -90,5 +97,28 @@ impl Facts {
                 self.shown.remove(&device.aor);
             }
         }
+    }
+
+    /// The contact calls itself `name`. An empty or overlong name changes nothing.
+    pub fn set_name(&mut self, contact: &Aor, name: &str) {
+        let name = name.trim();
+        if name.is_empty() || name.len() > NAME_LENGTH {
+            return;
+        }
+        match self.names.get_mut(contact) {
+            Some(known) if known == name => {}
+            Some(known) => name.clone_into(known),
+            None => {
+                if self.names.len() >= NAMES_LIMIT {
+                    self.names.pop_first();
+                }
+                self.names.insert(contact.clone(), name.to_owned());
+            }
+        }
+    }
+
+    /// What the contact calls itself, as far as that is known.
+    pub fn name_of(&self, contact: &Aor) -> Option<&str> {
+        self.names.get(contact).map(String::as_str)
     }
 }

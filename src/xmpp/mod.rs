@@ -3,3 +3,4 @@
 pub mod jid;
 pub mod ns;
 pub mod stanza;
+pub mod stream;

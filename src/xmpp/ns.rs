@@ -1,5 +1,7 @@
 //! Namespace names.
 
+use std::borrow::Cow;
+
 /// The component stream and the stanzas on it (XEP-0114).
 pub const COMPONENT: &str = "jabber:component:accept";
 /// A client's stanzas, as they appear inside `<forwarded/>` and in PIDF's `<show/>` (RFC 8048).
@@ -32,3 +34,48 @@ pub const DELAY: &str = "urn:xmpp:delay";
 pub const HINTS: &str = "urn:xmpp:hints";
 /// XEP-0106, as a disco feature.
 pub const JID_ESCAPING: &str = "jid\\20escaping";
+
+/// `namespace` without a copy where it is one of those that most stanzas carry.
+pub fn intern(namespace: &str) -> Cow<'static, str> {
+    match KNOWN.binary_search(&namespace) {
+        Ok(place) => Cow::Borrowed(KNOWN[place]),
+        Err(_) => Cow::Owned(namespace.to_owned()),
+    }
+}
+
+/// In the order of their bytes, for the search.
+const KNOWN: [&str; 21] = [
+    "",
+    STREAM,
+    CAPS,
+    "http://jabber.org/protocol/chatstates",
+    DISCO_INFO,
+    DISCO_ITEMS,
+    NICK,
+    XML,
+    CLIENT,
+    COMPONENT,
+    VERSION,
+    STANZA_ERRORS,
+    STREAM_ERRORS,
+    "urn:xmpp:chat-markers:0",
+    DELAY,
+    HINTS,
+    PING,
+    "urn:xmpp:receipts",
+    "urn:xmpp:sid:0",
+    VCARD,
+    "vcard-temp:x:update",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_namespaces_are_sorted_and_found() {
+        assert!(KNOWN.is_sorted(), "{KNOWN:?}");
+        assert!(KNOWN.iter().all(|known| matches!(intern(known), Cow::Borrowed(_))));
+        assert_eq!(intern("urn:example"), "urn:example");
+    }
+}

@@ -79,7 +79,11 @@ impl Element {
 
     /// Sets `xml:lang`.
     pub fn set_lang(&mut self, lang: &str) {
-        self.attrs.push(Attr { ns: ns::XML.into(), name: "lang".into(), value: clean(lang).into_owned() });
+        let value = clean(lang).into_owned();
+        match self.attrs.iter_mut().find(|attr| attr.ns == ns::XML && attr.name == "lang") {
+            Some(attr) => attr.value = value,
+            None => self.attrs.push(Attr { ns: ns::XML.into(), name: "lang".into(), value }),
+        }
     }
 
     /// Appends an attribute as parsed.
@@ -172,28 +176,29 @@ impl Element {
             .collect()
     }
 
-    /// Appends the element to `out` as XML, declaring namespaces where they differ from `outer`.
+    /// Appends text as parsed: joined to text that is already the last node.
+    pub(super) fn append_parsed(&mut self, text: String) {
+        match self.children.last_mut() {
+            Some(Node::Text(last)) => last.push_str(&text),
+            _ => self.children.push(Node::Text(text)),
+        }
+    }
+
+    /// Appends the element to `out` as XML, declaring namespaces where they differ from `outer`, the default namespace
+    /// of the place where it will stand.
     pub fn write(&self, outer: &str, out: &mut String) {
+        // The `xml` prefix is always declared, and its namespace may never be the default one (XML Namespaces §3).
+        let (prefix, inner) = if self.ns == ns::XML { ("xml:", outer) } else { ("", self.ns.as_ref()) };
         out.push('<');
+        out.push_str(prefix);
         out.push_str(&self.name);
-        if self.ns != outer {
+        if inner != outer {
             out.push_str(" xmlns='");
-            escape(&self.ns, out);
+            escape_value(inner, out);
             out.push('\'');
         }
         for (number, attr) in self.attrs.iter().enumerate() {
-            out.push(' ');
-            if attr.ns == ns::XML {
-                out.push_str("xml:");
-            } else if !attr.ns.is_empty() {
-                out.push_str(&format!("xmlns:a{number}='"));
-                escape(&attr.ns, out);
-                out.push_str(&format!("' a{number}:"));
-            }
-            out.push_str(&attr.name);
-            out.push_str("='");
-            escape(&attr.value, out);
-            out.push('\'');
+            attr.write(number, out);
         }
         if self.children.is_empty() {
             out.push_str("/>");
@@ -202,13 +207,37 @@ impl Element {
         out.push('>');
         for node in &self.children {
             match node {
-                Node::Element(child) => child.write(&self.ns, out),
-                Node::Text(text) => escape(text, out),
+                Node::Element(child) => child.write(inner, out),
+                Node::Text(text) => escape_text(text, out),
             }
         }
         out.push_str("</");
+        out.push_str(prefix);
         out.push_str(&self.name);
         out.push('>');
+    }
+}
+
+impl Attr {
+    /// Appends ` name='value'`; a foreign namespace gets a prefix of its own, numbered so that no two are the same.
+    fn write(&self, number: usize, out: &mut String) {
+        out.push(' ');
+        if self.ns == ns::XML {
+            out.push_str("xml:");
+        } else if !self.ns.is_empty() {
+            let prefix = format!("a{number}");
+            out.push_str("xmlns:");
+            out.push_str(&prefix);
+            out.push_str("='");
+            escape_value(&self.ns, out);
+            out.push_str("' ");
+            out.push_str(&prefix);
+            out.push(':');
+        }
+        out.push_str(&self.name);
+        out.push_str("='");
+        escape_value(&self.value, out);
+        out.push('\'');
     }
 }
 
@@ -222,23 +251,40 @@ impl fmt::Display for Element {
 
 pub use crate::words::text::clean;
 
-fn escape(text: &str, out: &mut String) {
-    let mut rest = text;
-    while let Some(at) = rest.find(['&', '<', '>', '\'', '"', '\r', '\n', '\t']) {
-        out.push_str(&rest[..at]);
-        match rest.as_bytes()[at] {
-            b'&' => out.push_str("&amp;"),
-            b'<' => out.push_str("&lt;"),
-            b'>' => out.push_str("&gt;"),
-            b'\'' => out.push_str("&apos;"),
-            b'"' => out.push_str("&quot;"),
-            b'\r' => out.push_str("&#13;"),
-            b'\n' => out.push('\n'),
-            _ => out.push('\t'),
+/// Text between tags: a lone carriage return would be read back as a line feed (XML 1.0 §2.11).
+fn escape_text(text: &str, out: &mut String) {
+    escape(text, out, |byte| match byte {
+        b'&' => Some("&amp;"),
+        b'<' => Some("&lt;"),
+        b'>' => Some("&gt;"),
+        b'\r' => Some("&#13;"),
+        _ => None,
+    });
+}
+
+/// A value between single quotes: white space other than spaces would be read back as spaces (XML 1.0 §3.3.3).
+pub(super) fn escape_value(text: &str, out: &mut String) {
+    escape(text, out, |byte| match byte {
+        b'&' => Some("&amp;"),
+        b'<' => Some("&lt;"),
+        b'\'' => Some("&apos;"),
+        b'\r' => Some("&#13;"),
+        b'\n' => Some("&#10;"),
+        b'\t' => Some("&#9;"),
+        _ => None,
+    });
+}
+
+fn escape(text: &str, out: &mut String, reference: impl Fn(u8) -> Option<&'static str>) {
+    let mut done = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if let Some(reference) = reference(byte) {
+            out.push_str(&text[done..at]);
+            out.push_str(reference);
+            done = at + 1;
         }
-        rest = &rest[at + 1..];
     }
-    out.push_str(rest);
+    out.push_str(&text[done..]);
 }
 
 /// Which of the three stanzas of RFC 6120 §8.
@@ -339,6 +385,12 @@ impl Stanza {
     pub fn with_child(mut self, child: Element) -> Stanza {
         self.element.push(child);
         self
+    }
+
+    /// The payload of an IQ of this type, if it is this one.
+    pub fn query(&self, type_: &str, name: &str, ns: &str) -> Option<&Element> {
+        let fits = self.kind == StanzaKind::Iq && self.type_() == Some(type_);
+        if fits { self.element.child(name, ns) } else { None }
     }
 
     /// An IQ result without payload: the answer to a `get` or `set`. Nothing if the stanza cannot be answered.
