@@ -18,6 +18,7 @@ use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::Stanza;
 
 pub mod availability;
+pub mod errors;
 pub mod facts;
 
 /// What a feature is, in a form that documents are generated from and that the router claims by.
