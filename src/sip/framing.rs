@@ -1,102 +1,214 @@
-//! Bytes to messages: one datagram is one message, a stream is cut at Content-Length (RFC 3261 §18.3).
+//! Bytes to messages: one datagram, or a stream that is cut into messages (RFC 3261 §18.3, §7.5, RFC 5626 §4.4.1).
 //!
-//! What is no message becomes a [`BadSip`] with the reason, so that the agent can still answer 400. Keep-alives
-//! (RFC 5626 §4.4.1) are counted, not delivered.
+//! The stream is cut here rather than by `sipx-sip`, for two reasons: what cannot be parsed is handed on with its
+//! bytes, so that it can be answered 400; and one malformed request on a connection that a whole proxy shares does not
+//! end the connection, as long as its length is beyond doubt. Where the length is in doubt (absent, negative, twice,
+//! behind a bare line break) framing is lost, and [`BadSip::fatal`] says so: guessing on is how a body becomes a
+//! request (RFC 4475 §3.1.2.3).
 
-use bytes::Bytes;
-use sipx_sip::{Limits, StreamParser};
+use bytes::{Bytes, BytesMut};
+use sipx_sip::{Limits, parse_datagram};
 
 use super::flow::BadSip;
 use super::message::Message;
 
-/// How much of something unreadable is kept for the answer.
-const KEPT: usize = 16 * 1024;
+/// The longest start line and headers.
+const HEAD_LIMIT: usize = 64 * 1024;
+/// The longest body on a stream.
+const BODY_LIMIT: usize = 1024 * 1024;
 
-/// Longest message on a stream, in bytes; a datagram cannot be longer than 64 KiB anyway.
-const LONGEST: usize = 1024 * 1024;
-
-/// Reads a datagram.
+/// Reads one datagram. Line breaks before the start line are passed over, octets after the body are noise.
 pub fn datagram(bytes: Bytes) -> Result<Message, BadSip> {
-    sipx_sip::parse_datagram(bytes.clone(), &Limits::datagram()).map_err(|error| BadSip {
-        bytes: bytes.slice(..bytes.len().min(KEPT)),
-        reason: error.to_string(),
-        fatal: false,
-    })
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+    let bytes = bytes.slice(start..);
+    parse_datagram(bytes.clone(), &Limits::datagram()).map_err(|error| bad(&bytes, error.to_string(), false))
 }
 
-/// True for a datagram that only keeps a binding open: CRLFs or nothing.
+/// Whether a datagram is a keep-alive that is not answered: nothing but line breaks, blanks or zero bytes.
 pub fn is_keep_alive(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0))
+    bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | b' ' | b'\t' | 0))
 }
 
-/// Cuts one connection's bytes into messages.
+/// Cuts a stream into messages.
+#[derive(Debug, Default)]
 pub struct Stream {
-    parser: StreamParser,
-    /// The bytes since the last whole message, for the answer to what cannot be read; at most [`KEPT`].
-    recent: Vec<u8>,
-}
-
-impl Default for Stream {
-    fn default() -> Self {
-        let limits = Limits { max_message_bytes: LONGEST, max_body_bytes: LONGEST, ..Limits::stream() };
-        Stream { parser: StreamParser::new(limits), recent: Vec::new() }
-    }
+    buffer: BytesMut,
+    /// How far the end of the head has been looked for.
+    scanned: usize,
+    /// Length of head and body of the message whose head is complete.
+    wanted: Option<usize>,
+    /// A line break was seen since the last message or ping: the first half of a ping.
+    half_ping: bool,
+    pings: usize,
+    lost: bool,
 }
 
 impl Stream {
-    /// Takes what was read. A `BadSip` is fatal: framing is lost, the connection must be closed.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<Vec<Message>, BadSip> {
-        let room = KEPT.saturating_sub(self.recent.len());
-        self.recent.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        match self.parser.push(chunk) {
-            Ok(messages) => {
-                if !messages.is_empty() || self.parser.pending() == 0 {
-                    self.recent.clear();
-                }
-                Ok(messages)
+    /// A stream that has read nothing.
+    pub fn new() -> Stream {
+        Stream::default()
+    }
+
+    /// Takes bytes in and gives every message that they complete. After a fatal one nothing more comes.
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<Result<Message, BadSip>> {
+        let mut out = Vec::new();
+        if self.lost {
+            return out;
+        }
+        self.buffer.extend_from_slice(bytes);
+        while let Some(result) = self.cut() {
+            self.lost = matches!(&result, Err(bad) if bad.fatal);
+            out.push(result);
+            if self.lost {
+                self.buffer = BytesMut::new();
+                break;
             }
-            Err(error) => Err(BadSip {
-                bytes: Bytes::from(std::mem::take(&mut self.recent)),
-                reason: error.to_string(),
-                fatal: true,
-            }),
+        }
+        out
+    }
+
+    /// How many keep-alive pings (CRLF CRLF between messages) came since the last call; each is answered by one CRLF.
+    pub fn take_pings(&mut self) -> usize {
+        std::mem::take(&mut self.pings)
+    }
+
+    /// Bytes of a message that is not complete yet: while there are any, a peer that falls silent is to be cut off.
+    pub fn pending(&self) -> usize {
+        self.buffer.len()
+    }
+
+    fn cut(&mut self) -> Option<Result<Message, BadSip>> {
+        if self.wanted.is_none() {
+            self.skip_line_breaks();
+            let from = self.scanned.min(self.buffer.len());
+            let Some(at) = self.buffer[from..].windows(4).position(|four| four == b"\r\n\r\n") else {
+                self.scanned = self.buffer.len().saturating_sub(3);
+                if self.buffer.len() > HEAD_LIMIT {
+                    return Some(Err(bad(&self.buffer, "the header section is too long".into(), true)));
+                }
+                return None;
+            };
+            let head = from + at + 4;
+            self.scanned = 0;
+            if head > HEAD_LIMIT {
+                return Some(Err(bad(&self.buffer[..head], "the header section is too long".into(), true)));
+            }
+            match body_length(&self.buffer[..head]) {
+                Ok(body) => self.wanted = Some(head + body),
+                Err(reason) => return Some(Err(bad(&self.buffer[..head], reason.into(), true))),
+            }
+        }
+        let wanted = self.wanted?;
+        if self.buffer.len() < wanted {
+            return None;
+        }
+        self.wanted = None;
+        self.half_ping = false;
+        let message = self.buffer.split_to(wanted).freeze();
+        let limits = Limits { max_message_bytes: HEAD_LIMIT + BODY_LIMIT, ..Limits::stream() };
+        Some(
+            parse_datagram(message.clone(), &limits).map_err(|error| bad(&message, error.to_string(), false)),
+        )
+    }
+
+    fn skip_line_breaks(&mut self) {
+        while self.buffer.starts_with(b"\r\n") {
+            let _ = self.buffer.split_to(2);
+            self.scanned = 0;
+            if self.half_ping {
+                self.pings += 1;
+            }
+            self.half_ping = !self.half_ping;
         }
     }
+}
 
-    /// How many CRLF pairs stood between messages since the last call: two are a ping that wants one back.
-    pub fn take_keep_alives(&mut self) -> usize {
-        self.parser.take_keepalives()
-    }
+fn bad(bytes: &[u8], reason: String, fatal: bool) -> BadSip {
+    BadSip { bytes: Bytes::copy_from_slice(&bytes[..bytes.len().min(HEAD_LIMIT)]), reason, fatal }
+}
 
-    /// Whether a message has begun and not ended.
-    pub fn is_partial(&self) -> bool {
-        self.parser.pending() > 0
+/// The one Content-Length of a head. Anything that two readers could read differently is an error.
+fn body_length(head: &[u8]) -> Result<usize, &'static str> {
+    let mut found = None;
+    for (number, line) in head.split(|byte| *byte == b'\n').enumerate() {
+        let line = match line.strip_suffix(b"\r") {
+            Some(line) => line,
+            None if line.is_empty() => continue,
+            None => return Err("bare LF in the header section"),
+        };
+        if line.contains(&b'\r') {
+            return Err("bare CR in the header section");
+        }
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let name = line[..colon].trim_ascii_end();
+        if number == 0 || !(name.eq_ignore_ascii_case(b"Content-Length") || name.eq_ignore_ascii_case(b"l")) {
+            continue;
+        }
+        if found.is_some() {
+            return Err("repeated Content-Length");
+        }
+        let digits = line[colon + 1..].trim_ascii();
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+            return Err("Content-Length is not a decimal number");
+        }
+        let length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok());
+        match length {
+            Some(length) if length <= BODY_LIMIT => found = Some(length),
+            _ => return Err("the body is too long"),
+        }
     }
+    found.ok_or("Content-Length is required on a stream")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const OPTIONS: &[u8] = b"OPTIONS sip:a@example.com SIP/2.0\r\nContent-Length: 2\r\n\r\nhi";
+    const MESSAGE: &str = "MESSAGE sip:a@b SIP/2.0\r\nl :  005 \r\nSubject: x\r\n\r\nhello";
 
     #[test]
-    fn a_stream_is_cut_wherever_its_pieces_end() {
-        for size in 1..OPTIONS.len() {
-            let mut stream = Stream::default();
-            let twice = [OPTIONS, b"\r\n\r\n", OPTIONS].concat();
-            let found: usize =
-                twice.chunks(size).map(|chunk| stream.push(chunk).map_or(0, |messages| messages.len())).sum();
-            assert_eq!(found, 2, "in pieces of {size}");
-            assert_eq!(stream.take_keep_alives(), 2);
+    fn a_stream_gives_the_same_messages_however_it_is_cut() {
+        let text = format!("\r\n\r\n{MESSAGE}\r\n{MESSAGE}\r\n\r\n\r\n\r\n");
+        for size in 1..text.len() {
+            let mut stream = Stream::new();
+            let mut bodies = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                bodies.extend(stream.push(piece).into_iter().map(|one| one.expect("parses").body().clone()));
+            }
+            assert_eq!(bodies, ["hello", "hello"], "in pieces of {size}");
+            assert_eq!((stream.take_pings(), stream.pending()), (3, 0));
         }
     }
 
     #[test]
-    fn lost_framing_is_fatal_and_says_why() {
-        let mut stream = Stream::default();
-        let bad =
-            stream.push(b"OPTIONS sip:a@example.com SIP/2.0\r\nContent-Length: -2\r\n\r\n").unwrap_err();
-        assert!(bad.fatal && bad.bytes.starts_with(b"OPTIONS"), "{bad:?}");
+    fn a_malformed_message_of_certain_length_does_not_end_the_stream() {
+        let mut stream = Stream::new();
+        let got = stream.push(format!("MESSAGE sip:a b SIP/2.0\r\nl: 2\r\n\r\n12{MESSAGE}").as_bytes());
+        assert!(matches!(&got[0], Err(bad) if !bad.fatal && bad.bytes.ends_with(b"12")));
+        assert!(got[1].is_ok());
+    }
+
+    #[test]
+    fn a_doubtful_length_ends_the_stream() {
+        for length in
+            ["l: 5\r\nContent-Length: 5", "l: -5", "l: +5", "Subject: x", "l: 9999999999999999999999", "l:"]
+        {
+            let mut stream = Stream::new();
+            let got = stream.push(format!("MESSAGE sip:a@b SIP/2.0\r\n{length}\r\n\r\nhello").as_bytes());
+            assert!(matches!(&got[..], [Err(bad)] if bad.fatal), "{length}: {got:?}");
+            assert!(stream.push(MESSAGE.as_bytes()).is_empty());
+        }
+        let mut stream = Stream::new();
+        assert!(
+            matches!(&stream.push(b"A sip:b SIP/2.0\r\nX: 1\nl: 3\r\nl: 0\r\n\r\n")[..], [Err(bad)] if bad.fatal)
+        );
+        assert!(matches!(&Stream::new().push(&[b'a'; HEAD_LIMIT + 1])[..], [Err(bad)] if bad.fatal));
+    }
+
+    #[test]
+    fn a_datagram_may_begin_with_line_breaks_and_end_in_noise() {
+        let message = datagram(format!("\r\n{MESSAGE} and noise").into()).expect("parses");
+        assert_eq!(message.body(), "hello");
+        assert!(is_keep_alive(b"\r\n\r\n") && is_keep_alive(b"") && !is_keep_alive(b"x"));
     }
 }

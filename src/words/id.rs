@@ -62,6 +62,11 @@ impl Mint {
         token
     }
 
+    /// A number from zero up to, and without, `limit`; zero when that is zero.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        if limit == 0 { 0 } else { self.0.next_u64() % limit }
+    }
+
     /// A duration between `low` and `high`, evenly spread.
     pub fn between(&mut self, low: Duration, high: Duration) -> Duration {
         let span = high.saturating_sub(low).as_micros() as u64;
