@@ -1,16 +1,50 @@
 //! The configuration as the rest of the program sees it: checked, with every default filled in.
 //!
-//! Reading the file, with line, caret and the nearest right key for each mistake, is `config/` of this module's
-//! children; the keys are described in `docs/options.md`, which is generated.
+//! [`read`] takes a file and gives this, or all of its mistakes at once, with line, caret, the nearest right key and
+//! what to do. The keys are listed in [`options`], which also writes `docs/options.md`.
 
+mod check;
+pub mod options;
+pub mod outside;
+mod pairs;
+pub mod report;
+mod section;
+mod shape;
+pub mod values;
+mod yaml;
+
+use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::check::check;
+use self::report::Report;
 use crate::sip::flow::Transport;
 use crate::sip::uri::Aor;
+
+/// No configuration is longer, in bytes.
+const LIMIT: u64 = 1 << 20;
+
+/// Reads the configuration in a file, with the secrets that it refers to. The configuration is there when the report
+/// has nothing but warnings; an error in words when there is nothing to report on.
+pub fn read(path: &Path) -> Result<(Option<Config>, Report), String> {
+    let shown = path.display();
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(format!("{shown} is longer than {LIMIT} bytes: this is no configuration"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        format!("{shown} is not UTF-8, first at byte {}", error.utf8_error().valid_up_to())
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    Ok(check(&shown.to_string(), &text, folder, &outside::Machine))
+}
 
 /// Everything that an admin decided.
 #[derive(Clone, Debug)]
@@ -67,7 +101,7 @@ pub struct XmppDomain {
 pub struct Sip {
     /// Where we listen.
     pub listen: Vec<Listen>,
-    /// What Contact and Via name; the listener's own address when absent.
+    /// What Contact and Via name, an IPv6 address in brackets; the listener's own address when absent.
     pub advertise: Option<String>,
     /// Who may speak to us, and where requests go.
     pub peers: Vec<Peer>,
@@ -117,7 +151,7 @@ pub struct Listen {
 pub struct Peer {
     /// As written, for messages to people.
     pub uri: String,
-    /// The host of `uri`: a name to resolve, or an address.
+    /// The host of `uri`: a name to resolve (A-labels), or an address (IPv6 without brackets).
     pub host: String,
     /// The port of `uri`, when written.
     pub port: Option<u16>,

@@ -1,0 +1,395 @@
+//! From the file's text to a checked [`Config`], or to all of its mistakes.
+//!
+//! Three looks: is it YAML (`yaml`), does it have the right keys (`shape`), and does it make sense, which is this
+//! file and `pairs`. Later looks go on where earlier ones found something, so that one run shows everything.
+
+use std::path::{Path, PathBuf};
+
+use super::options::{self, Kind};
+use super::outside::Outside;
+use super::pairs;
+use super::report::{Mistake, Report};
+use super::section::{Section, text_of};
+use super::values::{self, Bad, Domain};
+use super::yaml::{self, At, Node, Value};
+use super::{Auth, Component, Config, Listen, Messages, Peer, Secret, Sip, Xmpp, XmppDomain, shape};
+
+/// Something with its place in the file.
+#[derive(Clone, Debug)]
+pub struct Placed<T> {
+    /// Where.
+    pub at: At,
+    /// What.
+    pub value: T,
+}
+
+/// Checks `text`, which is called `file`; paths in it start from `folder`. The configuration is there when nothing
+/// but warnings is.
+pub fn check(file: &str, text: &str, folder: &Path, outside: &dyn Outside) -> (Option<Config>, Report) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut mistakes = Vec::new();
+    let Some(root) = yaml::parse(text, &mut mistakes) else {
+        if mistakes.is_empty() {
+            mistakes.push(
+                Mistake::error(0..0, "this file is empty")
+                    .help("config/mostar.yaml is a short example, docs/options.md has all options"),
+            );
+        }
+        return (None, Report::new(file, text, mistakes, Vec::new()));
+    };
+    let findings = shape::look(&root);
+    mistakes.extend(findings.mistakes);
+    let mut checker = Checker { mistakes, hidden: findings.hidden, folder, outside };
+    let config = checker.config(&root);
+    let report = Report::new(file, text, checker.mistakes, checker.hidden);
+    (config.filter(|_| report.errors() == 0), report)
+}
+
+struct Checker<'a> {
+    mistakes: Vec<Mistake>,
+    hidden: Vec<At>,
+    folder: &'a Path,
+    outside: &'a dyn Outside,
+}
+
+impl Checker<'_> {
+    /// The whole file. What it gives is only good when no mistake was found: bad parts are left out of it.
+    fn config(&mut self, root: &Node) -> Option<Config> {
+        let file = Section { node: Some(root), path: String::new() };
+        let xmpp = file.section("xmpp");
+        let sip = file.section("sip");
+
+        let server = self.value(&xmpp, "server", values::host_port);
+        let components = self.components(&xmpp);
+        let domains = self.domains(&xmpp);
+        let listen = self.listen(&sip);
+        let advertise = sip.text("advertise").and_then(|(text, at)| self.take(&at, values::advertise(text)));
+        let peers = self.peers(&sip);
+        let store = file.text("store").and_then(|(text, at)| self.path(text, &at));
+        let http = self.http(&file);
+        let stop_timeout = self.value(&file, "stop_timeout", values::duration);
+        let messages = self.messages(&file.section("messages"));
+        pairs::domains(&components, &domains, &peers, &mut self.mistakes);
+        pairs::peers(&listen, &peers, &mut self.mistakes);
+        pairs::listeners(&listen, sip.get("advertise").is_some(), &mut self.mistakes);
+
+        Some(Config {
+            xmpp: Xmpp { server: server?, components: values_of(components), domains: values_of(domains) },
+            sip: Sip { listen: values_of(listen), advertise, peers: values_of(peers) },
+            store: store?,
+            http: http?,
+            stop_timeout: stop_timeout?,
+            messages: messages?,
+        })
+    }
+
+    fn components(&mut self, xmpp: &Section) -> Vec<Placed<Component>> {
+        let mut components = Vec::new();
+        for section in xmpp.sections("components") {
+            let domain = self.domain(&section, "domain");
+            let sip_domain = self.domain(&section, "sip_domain");
+            let any_domain = self.flag(&section, "any_domain");
+            let secret = self.secret(&section, "secret");
+            // A bad name is told once, not again by what it fails to match.
+            let good = sip_domain.is_some() || section.get("sip_domain").is_none();
+            if let Some(domain) = domain.filter(|_| good) {
+                let sip_domain = sip_domain.map_or_else(|| domain.value.sip.clone(), |other| other.value.sip);
+                let secret = secret.unwrap_or_else(|| Secret::new(""));
+                let value = Component { domain: domain.value.jid, sip_domain, secret, any_domain };
+                components.push(Placed { at: domain.at, value });
+            }
+        }
+        components
+    }
+
+    fn domains(&mut self, xmpp: &Section) -> Vec<Placed<XmppDomain>> {
+        let mut domains = Vec::new();
+        for section in xmpp.sections("domains") {
+            let domain = self.domain(&section, "domain");
+            let alias = self.domain(&section, "sip_alias");
+            let good = alias.is_some() || section.get("sip_alias").is_none();
+            if let Some(domain) = domain.filter(|_| good) {
+                let at = alias.as_ref().map_or(domain.at, |alias| alias.at.clone());
+                let sip_alias = alias.map_or(domain.value.sip, |alias| alias.value.sip);
+                domains.push(Placed { at, value: XmppDomain { domain: domain.value.jid, sip_alias } });
+            }
+        }
+        domains
+    }
+
+    fn listen(&mut self, sip: &Section) -> Vec<Placed<Listen>> {
+        let mut listen = Vec::new();
+        for (text, at) in sip.texts("listen") {
+            if let Some(value) = self.take(&at, values::listen(text)) {
+                listen.push(Placed { at, value });
+            }
+        }
+        listen
+    }
+
+    fn peers(&mut self, sip: &Section) -> Vec<Placed<Peer>> {
+        let mut peers = Vec::new();
+        for section in sip.sections("peers") {
+            let uri = section.text("uri");
+            if let Some((_, at)) = uri.clone().filter(|(text, _)| text.contains('@')) {
+                // sip:user:password@host
+                self.hidden.push(at);
+            }
+            let parsed = uri.clone().and_then(|(text, at)| self.take(&at, values::peer_uri(text)));
+            let mut any_domain = false;
+            let mut may_send_from = Vec::new();
+            for (text, at) in section.texts("may_send_from") {
+                if text == "*" {
+                    any_domain = true;
+                } else if let Some(domain) = self.take(&at, values::domain(text)) {
+                    may_send_from.push(domain.sip);
+                }
+            }
+            let mut networks = Vec::new();
+            for (text, at) in section.texts("networks") {
+                networks.extend(self.take(&at, values::network(text)));
+            }
+            let auth = section.get("auth").and_then(|_| self.auth(&section.section("auth")));
+            let long_messages = self.flag(&section, "long_messages");
+            let trust_dates = self.flag(&section, "trust_dates");
+            if let (Some((uri, at)), Some(parsed)) = (uri, parsed) {
+                let value = Peer {
+                    uri: uri.to_owned(),
+                    host: parsed.host,
+                    port: parsed.port,
+                    transport: parsed.transport,
+                    may_send_from,
+                    any_domain,
+                    networks,
+                    auth,
+                    long_messages,
+                    trust_dates,
+                };
+                peers.push(Placed { at, value });
+            }
+        }
+        peers
+    }
+
+    fn auth(&mut self, section: &Section) -> Option<Auth> {
+        let username = section.text("username").and_then(|(text, at)| {
+            let bad = |text: &str| text.is_empty() || text.chars().any(char::is_control);
+            let read = if bad(text) {
+                Err(Bad {
+                    what: "this is no user name".into(),
+                    help: "write the name that the peer knows".into(),
+                })
+            } else {
+                Ok(text.to_owned())
+            };
+            self.take(&at, read)
+        });
+        let password = self.secret(section, "password");
+        Some(Auth { username: username?, password: password? })
+    }
+
+    fn messages(&mut self, section: &Section) -> Option<Messages> {
+        let (low, high) = match options::find("messages.max_message").map(|option| option.kind) {
+            Some(Kind::Number(low, high)) => (low, high),
+            _ => (0, u64::MAX),
+        };
+        let max_message = self.value(section, "max_message", |text| values::number(text, low, high));
+        let from_gruu = self.flag(section, "from_gruu");
+        let late_errors = self.flag(section, "late_errors");
+        let hold = self.value(section, "hold", values::duration);
+        Some(Messages {
+            max_message: usize::try_from(max_message?).ok()?,
+            from_gruu,
+            late_errors,
+            hold: hold?,
+        })
+    }
+
+    fn http(&mut self, file: &Section) -> Option<Option<std::net::SocketAddr>> {
+        let http = self.value(file, "http", values::http)?;
+        if let (Some((_, at)), Some(address)) = (file.text("http"), http)
+            && !address.ip().is_loopback()
+        {
+            self.mistakes.push(
+                Mistake::warning(at, format!("whoever reaches {address} can read the metrics"))
+                    .help("listen on 127.0.0.1 or ::1, or let a firewall guard it"),
+            );
+        }
+        Some(http)
+    }
+
+    /// A domain of a group, when it is written and good.
+    fn domain(&mut self, section: &Section, name: &str) -> Option<Placed<Domain>> {
+        let (text, at) = section.text(name)?;
+        let value = self.take(&at, values::domain(text))?;
+        Some(Placed { at, value })
+    }
+
+    /// A secret, from where the file says that it is.
+    fn secret(&mut self, section: &Section, name: &str) -> Option<Secret> {
+        let node = section.get(name)?;
+        let file = node.get("file").and_then(|entry| text_of(&entry.value));
+        let variable = node.get("env").and_then(|entry| text_of(&entry.value));
+        match (file, variable) {
+            (Some((text, at)), None) => {
+                let path = self.path(text, &at)?;
+                let read = self.outside.file(&path);
+                self.take(&at, read)
+            }
+            (None, Some((name, at))) => {
+                if name.is_empty() || name.contains(['=', '\0']) {
+                    let bad = Bad {
+                        what: "this is no name of a variable".into(),
+                        help: "write its name alone, as in MOSTAR_SECRET".into(),
+                    };
+                    return self.take(&at, Err(bad));
+                }
+                let read = self.outside.variable(name);
+                self.take(&at, read)
+            }
+            _ => None,
+        }
+    }
+
+    /// A path; a relative one starts at the folder of the configuration.
+    fn path(&mut self, text: &str, at: &At) -> Option<PathBuf> {
+        if text.is_empty() || text.contains('\0') {
+            let bad =
+                Bad { what: "this is no path".into(), help: "write the path of a file or folder".into() };
+            return self.take(at, Err(bad));
+        }
+        if text.starts_with('~') {
+            let bad = Bad {
+                what: "`~` means nothing here: no shell reads this file".into(),
+                help: "write the whole path, beginning with /".into(),
+            };
+            return self.take(at, Err(bad));
+        }
+        Some(self.folder.join(text))
+    }
+
+    /// A flag; in quotes it is text.
+    fn flag(&mut self, section: &Section, name: &str) -> bool {
+        if let Some(Node { at, value: Value::Text { text, quoted: true } }) = section.get(name) {
+            let bad = Bad {
+                what: format!("\"{text}\" is text"),
+                help: "write true or false, without quotes".into(),
+            };
+            return self.take(at, Err(bad)).unwrap_or_default();
+        }
+        self.value(section, name, values::flag).unwrap_or_default()
+    }
+
+    /// A single value; its default comes from the registry and is read the same way.
+    fn value<T>(
+        &mut self,
+        section: &Section,
+        name: &str,
+        read: impl Fn(&str) -> Result<T, Bad>,
+    ) -> Option<T> {
+        match section.text(name) {
+            Some((text, at)) => self.take(&at, read(text)),
+            None => read(section.default(name)).ok(),
+        }
+    }
+
+    /// Keeps what is good, notes what is bad.
+    fn take<T>(&mut self, at: &At, read: Result<T, Bad>) -> Option<T> {
+        match read {
+            Ok(value) => Some(value),
+            Err(bad) => {
+                self.mistakes.push(Mistake::error(at.clone(), bad.what).help(bad.help));
+                None
+            }
+        }
+    }
+}
+
+fn values_of<T>(placed: Vec<Placed<T>>) -> Vec<T> {
+    placed.into_iter().map(|placed| placed.value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Outside for Nothing {
+        fn file(&self, path: &Path) -> Result<Secret, Bad> {
+            Ok(Secret::new(path.display().to_string()))
+        }
+        fn variable(&self, name: &str) -> Result<Secret, Bad> {
+            Ok(Secret::new(name))
+        }
+    }
+
+    const SMALL: &str = "
+xmpp:
+  server: localhost:5347
+  components: [ { domain: sip.example.org, sip_domain: example.org, secret: { file: s } } ]
+  domains: [ { domain: bücher.example } ]
+sip:
+  listen: udp://127.0.0.1:5070
+  peers: [ { uri: \"sip:127.0.0.1\", may_send_from: [ Example.ORG ] } ]
+store: state
+";
+
+    fn checked(text: &str) -> (Option<Config>, Report) {
+        check("f.yaml", text, Path::new("/etc/mostar"), &Nothing)
+    }
+
+    #[test]
+    fn defaults_are_filled_in() {
+        let (config, report) = checked(SMALL);
+        assert_eq!(report.mistakes().len(), 0, "{report}");
+        let config = config.expect("a configuration");
+        assert_eq!(config.xmpp.components[0].secret.reveal(), "/etc/mostar/s");
+        assert_eq!(config.xmpp.domains[0].domain, "bücher.example");
+        assert_eq!(config.xmpp.domains[0].sip_alias, "xn--bcher-kva.example");
+        assert_eq!(config.store, Path::new("/etc/mostar/state"));
+        assert_eq!(config.http.map(|http| http.to_string()).as_deref(), Some("127.0.0.1:9091"));
+        assert_eq!(config.stop_timeout.as_secs(), 60);
+        assert!(config.sip.peers[0].trust_dates && !config.sip.peers[0].long_messages);
+        assert!(config.sip.peers[0].speaks_for("example.org"));
+        let Messages { max_message, from_gruu, late_errors, hold } = config.messages;
+        let defaults = Messages::default();
+        assert_eq!(
+            (max_message, from_gruu, late_errors, hold),
+            (defaults.max_message, defaults.from_gruu, defaults.late_errors, defaults.hold)
+        );
+    }
+
+    #[test]
+    fn every_default_of_the_registry_is_read_without_complaint() {
+        for option in options::OPTIONS {
+            if let options::Need::Default(value) = option.need {
+                let (group, name) = options::split(option.key);
+                let line = match group {
+                    "" => format!("{SMALL}{name}: {value}\n"),
+                    "messages" => format!("{SMALL}messages: {{ {name}: {value} }}\n"),
+                    "xmpp.components[]" => {
+                        SMALL.replace("domain: sip.", &format!("{name}: {value}, domain: sip."))
+                    }
+                    _ => SMALL.replace("may_send_from: [ Example.ORG ]", &format!("{name}: {value}")),
+                };
+                let (config, report) = checked(&line);
+                assert!(config.is_some(), "{}: {report}", option.key);
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_does_not_matter() {
+        assert!(checked(&format!("\u{feff}{SMALL}")).0.is_some());
+    }
+
+    #[test]
+    fn one_mistake_does_not_hide_another() {
+        let text = SMALL.replace("localhost:5347", "localhost").replace("udp:", "tls:");
+        let (config, report) =
+            checked(&format!("{text}stop_timeout: 5\nmessages: {{ max_message: 1, hold: x }}\n"));
+        assert!(config.is_none());
+        assert_eq!(report.errors(), 5, "{report}");
+    }
+}

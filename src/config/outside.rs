@@ -1,0 +1,161 @@
+//! What a configuration refers to outside its own file: files and variables with secrets.
+//!
+//! A trait, so that checks are tested without a disk.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use super::Secret;
+use super::values::Bad;
+
+/// A secret is a line, not a book.
+const LIMIT: u64 = 4096;
+
+/// The world around a configuration.
+pub trait Outside {
+    /// The secret in a file.
+    fn file(&self, path: &Path) -> Result<Secret, Bad>;
+    /// The secret in a variable of the environment.
+    fn variable(&self, name: &str) -> Result<Secret, Bad>;
+}
+
+/// This machine.
+#[derive(Debug)]
+pub struct Machine;
+
+impl Outside for Machine {
+    fn file(&self, path: &Path) -> Result<Secret, Bad> {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let shown = path.display();
+        let bad = |what: String, help: String| Err(Bad { what, help });
+        let opened = std::fs::metadata(path).and_then(|meta| match meta.is_file() {
+            true => std::fs::File::open(path).map(|file| Some((file, meta))),
+            // A pipe would make us wait for whoever writes.
+            false => Ok(None),
+        });
+        let (file, meta) = match opened {
+            Ok(Some(opened)) => opened,
+            Ok(None) => {
+                return bad(
+                    format!("{shown} is no plain file"),
+                    "name a file with the secret in one line".into(),
+                );
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return bad(
+                    format!("{shown} does not exist"),
+                    format!("make it: (umask 077; echo SECRET > {shown}), and give it to the user of mostar"),
+                );
+            }
+            Err(error) => {
+                return bad(
+                    format!("{shown} cannot be read: {error}"),
+                    format!("let the user of mostar read it: chown that user, chmod 600 {shown}"),
+                );
+            }
+        };
+        if meta.mode() & 0o004 != 0 {
+            return bad(
+                format!("everybody on this machine can read {shown}"),
+                format!("chmod 600 {shown}, and change the secret if others have logged in here"),
+            );
+        }
+        let mut bytes = Vec::new();
+        if let Err(error) = file.take(LIMIT + 1).read_to_end(&mut bytes) {
+            return bad(
+                format!("{shown} cannot be read: {error}"),
+                "look at the disk and at the permissions".into(),
+            );
+        }
+        let whole = bytes.len() as u64 <= LIMIT;
+        match String::from_utf8(bytes).ok().filter(|_| whole) {
+            Some(text) => secret(&text, &shown.to_string()),
+            None => bad(
+                format!("{shown} holds no line of text"),
+                format!("put the secret alone into it, in one line of at most {LIMIT} bytes of UTF-8"),
+            ),
+        }
+    }
+
+    fn variable(&self, name: &str) -> Result<Secret, Bad> {
+        match std::env::var(name) {
+            Ok(text) => secret(&text, &format!("the variable {name}")),
+            Err(std::env::VarError::NotPresent) => Err(Bad {
+                what: format!("the variable {name} is not set in the environment"),
+                help: "set it where mostar is started, or use `file`".into(),
+            }),
+            Err(std::env::VarError::NotUnicode(_)) => {
+                Err(Bad { what: format!("the variable {name} is not UTF-8"), help: "set it to text".into() })
+            }
+        }
+    }
+}
+
+/// The one line of a secret; the line break at its end is not part of it.
+fn secret(text: &str, place: &str) -> Result<Secret, Bad> {
+    let line = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    if line.trim().is_empty() {
+        return Err(Bad { what: format!("{place} is empty"), help: "put the secret there".into() });
+    }
+    if line.chars().any(char::is_control) {
+        return Err(Bad {
+            what: format!("{place} holds more than one line, or control characters"),
+            help: "put the secret alone there, in one line".into(),
+        });
+    }
+    Ok(Secret::new(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn written(text: &[u8], mode: u32) -> Result<Secret, Bad> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("secret");
+        std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("a mode");
+        Machine.file(&path)
+    }
+
+    #[test]
+    fn a_secret_is_one_line() {
+        assert_eq!(
+            written(b"s3cret \n", 0o600).map(|secret| secret.reveal().to_owned()),
+            Ok("s3cret ".into())
+        );
+        assert_eq!(
+            written(b"s3cret\r\n", 0o640).map(|secret| secret.reveal().to_owned()),
+            Ok("s3cret".into())
+        );
+        for text in [&b""[..], b"\n", b" \n", b"a\nb\n", b"\xff", &[b'a'; 5000]] {
+            assert!(written(text, 0o600).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_for_everybody() {
+        assert!(written(b"s3cret", 0o644).is_err_and(|bad| bad.help.starts_with("chmod 600")));
+    }
+
+    #[test]
+    fn no_message_shows_the_secret() {
+        for error in [written(b"hunter2\nhunter2", 0o600), written(b"hunter2", 0o604)] {
+            assert!(!format!("{error:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn a_folder_is_no_secret() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(Machine.file(folder.path()).is_err());
+        assert!(
+            Machine
+                .file(&folder.path().join("absent"))
+                .is_err_and(|bad| bad.what.ends_with("does not exist"))
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! What must hold between the parts of a configuration: each name has one meaning, each neighbour one entry.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::check::Placed;
+use super::report::Mistake;
+use super::{Component, Listen, Peer, XmppDomain};
+
+/// No two worlds answer for the same name, and what is listed can be reached.
+pub fn domains(
+    components: &[Placed<Component>],
+    domains: &[Placed<XmppDomain>],
+    peers: &[Placed<Peer>],
+    mistakes: &mut Vec<Mistake>,
+) {
+    let mut jids = BTreeMap::new();
+    let mut sips = BTreeMap::new();
+    for Placed { at, value } in components {
+        if jids.insert(value.domain.as_str(), "a component").is_some() {
+            mistakes.push(
+                Mistake::error(at.clone(), format!("the component {} is listed twice", value.domain))
+                    .help("remove one of the two"),
+            );
+        } else if let Some(other) = sips.insert(value.sip_domain.as_str(), value.domain.as_str()) {
+            mistakes.push(
+                Mistake::error(
+                    at.clone(),
+                    format!(
+                        "{} and {other} both stand for the SIP domain {}",
+                        value.domain, value.sip_domain
+                    ),
+                )
+                .help("each component needs a `sip_domain` of its own: SIP users have one JID"),
+            );
+        }
+    }
+    let mut aliases = BTreeMap::new();
+    for Placed { at, value } in domains {
+        match jids.insert(value.domain.as_str(), "an XMPP domain") {
+            Some("a component") => mistakes.push(
+                Mistake::error(
+                    at.clone(),
+                    format!("{} is a component and cannot have XMPP users", value.domain),
+                )
+                .help("list the domains of XMPP users here; the component is for SIP users"),
+            ),
+            Some(_) => mistakes.push(
+                Mistake::error(at.clone(), format!("the XMPP domain {} is listed twice", value.domain))
+                    .help("remove one of the two"),
+            ),
+            None => {}
+        }
+        if let Some(component) = sips.get(value.sip_alias.as_str()) {
+            mistakes.push(
+                Mistake::error(
+                    at.clone(),
+                    format!("{} is the SIP domain of the component {component} already", value.sip_alias),
+                )
+                .help(format!(
+                    "the two worlds would answer for each other's users: give {} another name in SIP, for \
+                     example sip_alias: xmpp.{}",
+                    value.domain, value.sip_alias
+                )),
+            );
+        } else if let Some(other) = aliases.insert(value.sip_alias.as_str(), value.domain.as_str())
+            && other != value.domain
+        {
+            mistakes.push(
+                Mistake::error(
+                    at.clone(),
+                    format!("{} and {other} have the same name in SIP, {}", value.domain, value.sip_alias),
+                )
+                .help("give one of them another `sip_alias`"),
+            );
+        }
+    }
+    reach(components, &aliases, peers, mistakes);
+}
+
+/// Every component's domain has a peer, and no peer speaks for XMPP users.
+fn reach(
+    components: &[Placed<Component>],
+    aliases: &BTreeMap<&str, &str>,
+    peers: &[Placed<Peer>],
+    mistakes: &mut Vec<Mistake>,
+) {
+    for Placed { at, value } in peers {
+        for domain in &value.may_send_from {
+            if let Some(jid) = aliases.get(domain.as_str()) {
+                mistakes.push(
+                    Mistake::error(at.clone(), format!("this peer would speak for the XMPP users of {jid}"))
+                        .help(format!(
+                            "take {domain} out of its `may_send_from`: only the XMPP server speaks for them"
+                        )),
+                );
+            } else if !components
+                .iter()
+                .any(|placed| placed.value.any_domain || placed.value.sip_domain == *domain)
+            {
+                mistakes.push(
+                    Mistake::warning(at.clone(), format!("no component stands for {domain}")).help(format!(
+                        "its users have no JID and cannot cross: add a component with sip_domain: {domain}"
+                    )),
+                );
+            }
+        }
+    }
+    for Placed { at, value } in components {
+        if !peers.is_empty() && !peers.iter().any(|placed| placed.value.speaks_for(&value.sip_domain)) {
+            mistakes.push(
+                Mistake::warning(at.clone(), format!("no peer reaches {}", value.sip_domain))
+                    .help(format!("add it to a peer: may_send_from: [ {} ]", value.sip_domain)),
+            );
+        }
+    }
+}
+
+/// A request's source names one peer, and a peer can be spoken to.
+pub fn peers(listen: &[Placed<Listen>], peers: &[Placed<Peer>], mistakes: &mut Vec<Mistake>) {
+    for (index, Placed { at, value: peer }) in peers.iter().enumerate() {
+        if let Some(other) = peers[..index].iter().find(|other| overlap(peer, &other.value)) {
+            mistakes.push(
+                Mistake::error(at.clone(), format!("this peer cannot be told from {}", other.value.uri)).help(
+                    "peers are known by their address, whatever the port: join the two, or give one another \
+                     address or network",
+                ),
+            );
+        }
+        if let Some(transport) = peer.transport
+            && !listen.is_empty()
+            && !listen.iter().any(|placed| placed.value.transport == transport)
+        {
+            mistakes.push(
+                Mistake::warning(
+                    at.clone(),
+                    format!("requests go to this peer by {transport}, but nothing listens there"),
+                )
+                .help(format!("add a listener: {transport}://ADDRESS:PORT, so that it can send to us")),
+            );
+        }
+        if peer.networks.iter().any(|network| network.prefix_len() == 0) {
+            mistakes.push(
+                Mistake::warning(at.clone(), "every address on earth is a network of this peer")
+                    .help("name the networks that it speaks from"),
+            );
+        }
+    }
+}
+
+/// Whether a request could come from both.
+fn overlap(one: &Peer, other: &Peer) -> bool {
+    let nets = |peer: &Peer| -> Vec<IpNet> {
+        let own = peer.host.parse::<IpAddr>().ok().map(IpNet::from);
+        peer.networks.iter().copied().chain(own).collect()
+    };
+    let meet = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
+    one.host == other.host || nets(one).iter().any(|a| nets(other).iter().any(|b| meet(a, b)))
+}
+
+/// Each listener is one, and says who we are.
+pub fn listeners(listen: &[Placed<Listen>], advertised: bool, mistakes: &mut Vec<Mistake>) {
+    for (index, Placed { at, value }) in listen.iter().enumerate() {
+        if listen[..index].iter().any(|other| other.value == *value) {
+            mistakes.push(
+                Mistake::error(
+                    at.clone(),
+                    format!("{}://{} is listed twice", value.transport, value.address),
+                )
+                .help("remove one of the two"),
+            );
+        }
+        if value.address.ip().is_unspecified() && !advertised {
+            mistakes.push(
+                Mistake::error(
+                    at.clone(),
+                    format!("{} is every address: peers must be told one", value.address.ip()),
+                )
+                .help("add `advertise` to `sip`: the name or address that peers reach this machine by"),
+            );
+        }
+    }
+}
