@@ -10,6 +10,7 @@ pub mod config;
 pub mod documents;
 pub mod features;
 pub mod gateway;
+pub mod shell;
 pub mod sip;
 pub mod store;
 pub mod words;

@@ -1,0 +1,56 @@
+//! `/healthz`, `/readyz` and `/metrics`, for the admin's own machines: no secrets, no writes, no TLS.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use super::meters::Meters;
+use super::status::Status;
+
+/// What the pages show.
+#[derive(Clone)]
+pub struct Pages {
+    /// What `/readyz` says.
+    pub status: Status,
+    /// What `/metrics` says.
+    pub meters: Meters,
+}
+
+/// Binds the port, or says what to do.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| {
+        format!(
+            "cannot listen on http://{address}: {error}: stop the program that has that port \
+             (`ss -ltnp sport = :{}` shows it), or choose another in `http`, or `http: off`",
+            address.port()
+        )
+    })
+}
+
+/// Serves until the process ends.
+pub async fn serve(listener: TcpListener, pages: Pages) {
+    let router = Router::new()
+        .route("/healthz", get(async || "alive\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(pages);
+    // It only returns when the runtime ends; errors of connections are theirs.
+    let _ = axum::serve(listener, router).await;
+}
+
+async fn readyz(State(pages): State<Pages>) -> impl IntoResponse {
+    let reasons = pages.status.reasons();
+    if reasons.is_empty() {
+        return (StatusCode::OK, "ready\n".to_owned());
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
+}
+
+async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], pages.meters.render())
+}

@@ -1,0 +1,171 @@
+//! Figures for `/metrics`, in the style of Prometheus, all with the prefix `mostar_`.
+//!
+//! The core counts in notes. Each shard keeps the handles of what it has counted before, so counting is one look-up
+//! and one atomic addition; gauges move by differences, so those of several shards add up by themselves.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+/// What each figure means; a figure without a line here is shown without help.
+const COUNTERS: [(&str, &str); 18] = [
+    ("messages_total", "Messages by direction and what became of them"),
+    ("late_errors_total", "Failures told to a sender after the SIP answer"),
+    ("sip_requests_total", "SIP requests that came in, by method"),
+    ("sip_strangers_total", "SIP requests from addresses that are no peer"),
+    ("sip_refused_total", "SIP requests that were refused before a feature saw them"),
+    ("sip_received_total", "SIP messages that came in, by transport"),
+    ("sip_sent_total", "SIP messages that went out, by transport"),
+    ("sip_bad_total", "Bytes that were no SIP message, by transport"),
+    ("sip_send_failed_total", "SIP messages that could not be sent"),
+    ("sip_dropped_total", "SIP messages dropped because a queue was full"),
+    ("sip_connections_total", "SIP connections by direction"),
+    ("sip_connections_refused_total", "SIP connections closed because there were too many"),
+    ("stanzas_total", "Stanzas by direction"),
+    ("stanzas_bad_total", "Elements of the component stream that were no stanza"),
+    ("stanzas_dropped_total", "Stanzas dropped because the link's queue was full"),
+    ("link_connects_total", "Component streams that came up"),
+    ("store_commits_total", "Commits to the store"),
+    ("store_failures_total", "Commits that failed and were tried again"),
+];
+
+const GAUGES: [(&str, &str); 9] = [
+    ("messages_queued", "Messages that wait to be sent, by direction"),
+    ("messages_in_flight", "Messages that were sent and not yet confirmed, by direction"),
+    ("watches", "XMPP users who see a SIP contact's presence"),
+    ("watchers", "SIP users who see an XMPP user's presence"),
+    ("link_up", "Whether a component link is up"),
+    ("sip_connections", "Open SIP connections"),
+    ("store_ok", "Whether the store takes commits and has room"),
+    ("store_free_bytes", "Room left on the store's disk"),
+    ("up_since_seconds", "When the process started, in Unix time"),
+];
+
+/// The registry of one process. Nothing global: tests run several.
+#[derive(Clone)]
+pub struct Meters {
+    recorder: Arc<PrometheusRecorder>,
+    handle: PrometheusHandle,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Meters::new()
+    }
+}
+
+impl Meters {
+    /// An empty registry with every description.
+    pub fn new() -> Meters {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        for (name, meaning) in COUNTERS {
+            recorder.describe_counter(prefixed(name), None, meaning.into());
+        }
+        for (name, meaning) in GAUGES {
+            recorder.describe_gauge(prefixed(name), None, meaning.into());
+        }
+        let handle = recorder.handle();
+        Meters { recorder: Arc::new(recorder), handle }
+    }
+
+    /// A counter without labels.
+    pub fn plain_counter(&self, name: &str) -> Counter {
+        self.counter(name, NONE)
+    }
+
+    /// A gauge without labels.
+    pub fn plain_gauge(&self, name: &str) -> Gauge {
+        self.gauge(name, NONE)
+    }
+
+    /// A counter's handle.
+    pub fn counter(&self, name: &str, labels: &[(&'static str, impl AsRef<str>)]) -> Counter {
+        self.recorder.register_counter(&key(name, labels), &META)
+    }
+
+    /// A gauge's handle.
+    pub fn gauge(&self, name: &str, labels: &[(&'static str, impl AsRef<str>)]) -> Gauge {
+        self.recorder.register_gauge(&key(name, labels), &META)
+    }
+
+    /// Everything in the text format of Prometheus.
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+}
+
+const NONE: &[(&str, &str)] = &[];
+
+const META: Metadata<'static> = Metadata::new("mostar", Level::INFO, None);
+
+fn prefixed(name: &str) -> KeyName {
+    KeyName::from(format!("mostar_{name}"))
+}
+
+fn key(name: &str, labels: &[(&'static str, impl AsRef<str>)]) -> Key {
+    let labels: Vec<Label> =
+        labels.iter().map(|(name, value)| Label::new(*name, value.as_ref().to_owned())).collect();
+    Key::from_parts(format!("mostar_{name}"), labels)
+}
+
+type Labels = Vec<(&'static str, &'static str)>;
+type NamedLabels = Vec<(&'static str, Cow<'static, str>)>;
+
+/// The handles that one shard has used.
+pub struct ShardMeters {
+    meters: Meters,
+    counters: HashMap<(&'static str, Labels), Counter>,
+    gauges: HashMap<(&'static str, NamedLabels), Gauge>,
+}
+
+impl ShardMeters {
+    /// No handles yet.
+    pub fn new(meters: Meters) -> ShardMeters {
+        ShardMeters { meters, counters: HashMap::new(), gauges: HashMap::new() }
+    }
+
+    /// A counter grows.
+    pub fn count(&mut self, name: &'static str, labels: Labels, by: u64) {
+        let meters = &self.meters;
+        self.counters
+            .entry((name, labels))
+            .or_insert_with_key(|(name, labels)| meters.counter(name, labels))
+            .increment(by);
+    }
+
+    /// A gauge moves.
+    pub fn gauge(&mut self, name: &'static str, labels: NamedLabels, by: i64) {
+        let meters = &self.meters;
+        let gauge =
+            self.gauges.entry((name, labels)).or_insert_with_key(|(name, labels)| meters.gauge(name, labels));
+        if by >= 0 {
+            gauge.increment(by as f64);
+        } else {
+            gauge.decrement(by.unsigned_abs() as f64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gauges_of_two_shards_add_up() {
+        let meters = Meters::new();
+        let (mut one, mut two) = (ShardMeters::new(meters.clone()), ShardMeters::new(meters.clone()));
+        let labels = || vec![("direction", Cow::Borrowed("sip_to_xmpp"))];
+        one.gauge("messages_queued", labels(), 3);
+        two.gauge("messages_queued", labels(), 2);
+        one.gauge("messages_queued", labels(), -1);
+        one.count("messages_total", vec![("result", "accepted")], 2);
+        two.count("messages_total", vec![("result", "accepted")], 1);
+        let text = meters.render();
+        assert!(text.contains("mostar_messages_queued{direction=\"sip_to_xmpp\"} 4\n"), "{text}");
+        assert!(text.contains("mostar_messages_total{result=\"accepted\"} 3\n"), "{text}");
+        assert!(text.contains("# HELP mostar_messages_total Messages by"), "{text}");
+    }
+}

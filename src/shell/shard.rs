@@ -1,0 +1,433 @@
+//! One shard: a gateway, its inbox, its alarm, and the gate through which its outputs leave.
+//!
+//! **The durability gate.** The outputs of one drain are a step. Outputs leave strictly in order, and each only when
+//! every `Save` of its own step and of all steps before it is on disk. While nothing waits in front of it, a step
+//! without a `Save` leaves at once; only [`Output::Now`] overtakes. Notes are not held: they tell what the core
+//! decided, not what anybody was promised.
+//!
+//! A shard is a task, not a thread: it runs where its input was just read, and what it wakes runs after it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use tokio::sync::mpsc;
+
+use super::clock::Clock;
+use super::log::Log;
+use super::meters::{Meters, ShardMeters};
+use super::writer::{Gate, Order};
+use crate::gateway::io::{Input, LinkId, Output, StoreChange};
+use crate::sip::flow::{Flow, SendId, SipOut};
+use crate::sip::locate::Query;
+use crate::store::{Change, Step};
+use crate::words::note::Note;
+use crate::words::time::{Now, Tick};
+use crate::xmpp::stanza::Stanza;
+
+/// How many inputs may wait for a shard.
+pub const INBOX: usize = 4096;
+
+/// How many inputs are taken at one go.
+const TOGETHER: usize = 128;
+
+/// How many outputs may wait for the store before the shard takes no more inputs. Then its inbox fills: datagrams are
+/// dropped and sent again by their senders, streams are read no further.
+const HELD: usize = 65_536;
+
+/// What a shard drives: the gateway, or a stand-in in tests.
+pub trait Core: Send + 'static {
+    /// The one door.
+    fn handle(&mut self, now: Now, input: Input);
+    /// The one drain.
+    fn poll(&mut self) -> Option<Output>;
+    /// The one alarm.
+    fn next_timeout(&self) -> Option<(Tick, &'static str)>;
+}
+
+/// Where a shard's outputs go. Nothing here waits: what cannot go now is queued within limits or refused.
+pub trait Outside: Send + Sync + 'static {
+    /// Queues a stanza on its link.
+    fn stanza(&self, link: LinkId, stanza: Stanza);
+    /// Sends a SIP message, or queues it on its connection; or says at once why it cannot.
+    fn sip(&self, shard: usize, out: SipOut) -> Result<(), (SendId, String)>;
+    /// Closes a connection after what is queued on it has gone.
+    fn close(&self, flow: Flow);
+    /// Asks DNS for a shard.
+    fn resolve(&self, shard: usize, query: Query);
+}
+
+/// What a shard is made of, besides its core.
+pub struct Surroundings<O> {
+    /// Which shard it is.
+    pub number: usize,
+    /// Its inputs.
+    pub inbox: mpsc::Receiver<Input>,
+    /// What it sees of the writer.
+    pub gate: Arc<Gate>,
+    /// The way to the writer.
+    pub orders: Sender<Order>,
+    /// Where its outputs go.
+    pub outside: Arc<O>,
+    /// Told the shard's number for each [`Output::Stopped`].
+    pub stopped: mpsc::UnboundedSender<usize>,
+    /// The process' clock.
+    pub clock: Clock,
+    /// The process' log.
+    pub log: Log,
+    /// The process' figures.
+    pub meters: Meters,
+}
+
+/// Runs a shard until its inbox is closed.
+pub async fn run<C: Core, O: Outside>(core: C, around: Surroundings<O>) {
+    let meters = ShardMeters::new(around.meters.clone());
+    let mut shard = Shard {
+        core,
+        meters,
+        around,
+        again: VecDeque::new(),
+        held: VecDeque::new(),
+        held_outputs: 0,
+        last: 0,
+        steps: Vec::new(),
+        store: StoreChange::Ok,
+    };
+    shard.run().await;
+}
+
+struct Shard<C, O> {
+    core: C,
+    around: Surroundings<O>,
+    meters: ShardMeters,
+    /// Inputs that letting outputs out has given rise to.
+    again: VecDeque<Input>,
+    /// Steps whose outputs wait, with the number that the gate must show.
+    held: VecDeque<(u64, Vec<Output>)>,
+    held_outputs: usize,
+    /// The number of the last step that was handed to the writer or is among `steps`.
+    last: u64,
+    /// Steps for the writer, of this go.
+    steps: Vec<Step>,
+    /// What the core was last told of the store.
+    store: StoreChange,
+}
+
+impl<C: Core, O: Outside> Shard<C, O> {
+    async fn run(&mut self) {
+        let mut inputs = Vec::with_capacity(TOGETHER);
+        let alarm = tokio::time::sleep_until(self.around.clock.instant(Tick(u64::MAX)));
+        tokio::pin!(alarm);
+        let mut alarm_is_for = None;
+        loop {
+            let due = self.core.next_timeout().map(|(tick, _)| tick);
+            if due != alarm_is_for {
+                alarm.as_mut().reset(self.around.clock.instant(due.unwrap_or(Tick(u64::MAX))));
+                alarm_is_for = due;
+            }
+            tokio::select! {
+                taken = self.around.inbox.recv_many(&mut inputs, TOGETHER), if self.held_outputs < HELD => {
+                    if taken == 0 {
+                        return;
+                    }
+                }
+                () = self.around.gate.changed() => {}
+                () = &mut alarm, if due.is_some() => {}
+            }
+            self.look_at_gate();
+            for input in inputs.drain(..) {
+                self.step(input);
+            }
+            self.ring();
+            self.hand_over();
+        }
+    }
+
+    /// What the writer has done meanwhile.
+    fn look_at_gate(&mut self) {
+        let committed = self.around.gate.committed();
+        while self.held.front().is_some_and(|(number, _)| *number <= committed) {
+            let Some((_, outputs)) = self.held.pop_front() else { break };
+            self.held_outputs -= outputs.len();
+            for output in outputs {
+                self.let_out(output);
+            }
+        }
+        let store = self.around.gate.store();
+        if store != self.store {
+            self.store = store;
+            self.step(Input::Store(store));
+        }
+        self.handle_again();
+    }
+
+    fn ring(&mut self) {
+        let now = self.around.clock.now();
+        if self.core.next_timeout().is_some_and(|(tick, _)| tick <= now.tick) {
+            self.step(Input::Timeout);
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        self.drain(input);
+        self.handle_again();
+    }
+
+    fn handle_again(&mut self) {
+        while let Some(input) = self.again.pop_front() {
+            self.drain(input);
+        }
+    }
+
+    /// One input, one drain, one step.
+    fn drain(&mut self, input: Input) {
+        self.core.handle(self.around.clock.now(), input);
+        let mut changes = Step::new();
+        let mut outputs = Vec::new();
+        while let Some(output) = self.core.poll() {
+            match output {
+                Output::Save(record) => changes.push(Change::Save(record)),
+                Output::Forget(key) => changes.push(Change::Forget(key)),
+                Output::Now(output) => self.let_out(*output),
+                Output::Note(note) => self.note(note),
+                output => outputs.push(output),
+            }
+        }
+        let saves = changes.iter().any(|change| matches!(change, Change::Save(_)));
+        if saves {
+            self.last += 1;
+        }
+        if !changes.is_empty() {
+            self.steps.push(changes);
+        }
+        if outputs.is_empty() {
+            return;
+        }
+        if self.held.is_empty() && self.last <= self.around.gate.committed() {
+            for output in outputs {
+                self.let_out(output);
+            }
+        } else {
+            self.held_outputs += outputs.len();
+            self.held.push_back((self.last, outputs));
+        }
+    }
+
+    /// Gives the writer what this go wants kept.
+    fn hand_over(&mut self) {
+        if self.steps.is_empty() {
+            return;
+        }
+        let steps = std::mem::take(&mut self.steps);
+        let order = Order { shard: self.around.number, upto: self.last, steps };
+        // The writer ends after all shards. If it is gone before, nothing more is let out, which is right.
+        let _ = self.around.orders.send(order);
+    }
+
+    fn let_out(&mut self, output: Output) {
+        match output {
+            Output::Stanza(link, stanza) => self.around.outside.stanza(link, stanza),
+            Output::Sip(out) => {
+                if let Err((id, reason)) = self.around.outside.sip(self.around.number, out) {
+                    self.again.push_back(Input::SendFailed(id, reason));
+                }
+            }
+            Output::Close(flow) => self.around.outside.close(flow),
+            Output::Resolve(query) => self.around.outside.resolve(self.around.number, query),
+            Output::Forward(forward) => match forward {},
+            Output::Now(output) => self.let_out(*output),
+            Output::Note(note) => self.note(note),
+            Output::Stopped => {
+                // Nobody listens only when the process ends anyway.
+                let _ = self.around.stopped.send(self.around.number);
+            }
+            // Inside a `Now`, where they do not belong: kept without anybody waiting for it.
+            Output::Save(record) => self.steps.push(vec![Change::Save(record)]),
+            Output::Forget(key) => self.steps.push(vec![Change::Forget(key)]),
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::Log { level, event, fields } => self.around.log.line(level, event, &fields),
+            Note::Count { name, labels, by } => self.meters.count(name, labels, by),
+            Note::Gauge { name, labels, by } => self.meters.gauge(name, labels, by),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::net::SocketAddr;
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use super::*;
+    use crate::shell::log::Format;
+    use crate::shell::writer;
+    use crate::sip::flow::{Target, Transport};
+    use crate::store::record::{Key, Record, Restored};
+    use crate::store::{Room, Store, StoreError};
+    use crate::words::id::Partition;
+    use crate::words::note::Level;
+
+    /// Does what it is told: each word of a `SendFailed`'s text is an output.
+    #[derive(Default)]
+    struct Puppet(VecDeque<Output>);
+
+    impl Core for Puppet {
+        fn handle(&mut self, _now: Now, input: Input) {
+            match input {
+                Input::SendFailed(_, words) => {
+                    for word in words.split(' ') {
+                        self.0.push_back(output(word));
+                    }
+                }
+                Input::Store(change) => self.0.push_back(Output::Now(Box::new(send(&format!("{change:?}"))))),
+                _ => {}
+            }
+        }
+
+        fn poll(&mut self) -> Option<Output> {
+            self.0.pop_front()
+        }
+
+        fn next_timeout(&self) -> Option<(Tick, &'static str)> {
+            None
+        }
+    }
+
+    fn output(word: &str) -> Output {
+        match word.split_once(':') {
+            Some(("save", id)) => Output::Save(Record { key: key(id), value: Vec::new() }),
+            Some(("forget", id)) => Output::Forget(key(id)),
+            Some(("now", text)) => Output::Now(Box::new(send(text))),
+            _ => send(word),
+        }
+    }
+
+    fn key(id: &str) -> Key {
+        Key { kind: "test", partition: Partition(0), id: id.into() }
+    }
+
+    fn send(text: &str) -> Output {
+        let remote: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let target = Target { transport: Transport::Udp, local: None, remote, conn: None };
+        Output::Sip(SipOut { bytes: text.to_owned().into(), target, id: None })
+    }
+
+    /// Shows what left.
+    struct Window(mpsc::UnboundedSender<String>);
+
+    impl Outside for Window {
+        fn stanza(&self, _link: LinkId, _stanza: Stanza) {}
+        fn sip(&self, _shard: usize, out: SipOut) -> Result<(), (SendId, String)> {
+            self.0.send(String::from_utf8_lossy(&out.bytes).into_owned()).unwrap();
+            Ok(())
+        }
+        fn close(&self, _flow: Flow) {}
+        fn resolve(&self, _shard: usize, _query: Query) {}
+    }
+
+    /// Commits when it is told to, with the result that it is told.
+    struct SlowStore {
+        permits: Mutex<Receiver<bool>>,
+        reopened: SyncSender<()>,
+    }
+
+    impl Store for SlowStore {
+        fn load(&self) -> Box<dyn Iterator<Item = Result<Restored, StoreError>> + '_> {
+            Box::new(std::iter::empty())
+        }
+        fn commit(&mut self, _steps: &[Step]) -> Result<(), StoreError> {
+            match self.permits.lock().unwrap().recv() {
+                Ok(true) => Ok(()),
+                _ => Err(StoreError::BadName("told to fail".into())),
+            }
+        }
+        fn reopen(&mut self) -> Result<(), StoreError> {
+            let _ = self.reopened.try_send(());
+            Ok(())
+        }
+        fn room(&self) -> Option<Room> {
+            None
+        }
+    }
+
+    struct Stage {
+        inbox: mpsc::Sender<Input>,
+        left: mpsc::UnboundedReceiver<String>,
+        permits: SyncSender<bool>,
+        reopened: Receiver<()>,
+    }
+
+    impl Stage {
+        fn new() -> Stage {
+            let (permits, waiting) = sync_channel(64);
+            let (reopen, reopened) = sync_channel(64);
+            let store = SlowStore { permits: Mutex::new(waiting), reopened: reopen };
+            let gate = Arc::new(Gate::default());
+            let (log, _thread) = Log::start(Level::Error, Format::Logfmt).unwrap();
+            let meters = Meters::new();
+            let (orders, _) =
+                writer::start(Box::new(store), vec![gate.clone()], log.clone(), &meters).unwrap();
+            let (inbox, inputs) = mpsc::channel(64);
+            let (window, left) = mpsc::unbounded_channel();
+            let (stopped, _) = mpsc::unbounded_channel();
+            let clock = Clock::start();
+            let outside = Arc::new(Window(window));
+            let around =
+                Surroundings { number: 0, inbox: inputs, gate, orders, outside, stopped, clock, log, meters };
+            tokio::spawn(run(Puppet::default(), around));
+            Stage { inbox, left, permits, reopened }
+        }
+
+        async fn tell(&self, words: &str) {
+            self.inbox.send(Input::SendFailed(SendId(0), words.into())).await.unwrap();
+        }
+
+        async fn next(&mut self) -> String {
+            self.left.recv().await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn outputs_wait_for_their_save_in_order_and_only_now_overtakes() {
+        let mut stage = Stage::new();
+        stage.tell("a").await;
+        assert_eq!(stage.next().await, "a");
+        stage.tell("save:1 b now:c").await;
+        assert_eq!(stage.next().await, "c");
+        stage.tell("d").await;
+        stage.tell("now:e").await;
+        assert_eq!(stage.next().await, "e");
+        assert!(stage.left.try_recv().is_err());
+        stage.permits.send(true).unwrap();
+        assert_eq!(stage.next().await, "b");
+        assert_eq!(stage.next().await, "d");
+        stage.tell("f").await;
+        assert_eq!(stage.next().await, "f");
+    }
+
+    #[tokio::test]
+    async fn dropping_a_record_holds_nothing_up() {
+        let mut stage = Stage::new();
+        stage.tell("forget:1 a").await;
+        assert_eq!(stage.next().await, "a");
+    }
+
+    #[tokio::test]
+    async fn a_failed_commit_is_tried_again_and_told() {
+        let mut stage = Stage::new();
+        stage.permits.send(false).unwrap();
+        stage.tell("save:1 a").await;
+        assert_eq!(stage.next().await, "Down");
+        stage.permits.send(false).unwrap();
+        stage.permits.send(true).unwrap();
+        let mut seen = [stage.next().await, stage.next().await];
+        seen.sort();
+        assert_eq!(seen, ["Ok", "a"]);
+        assert_eq!(stage.reopened.try_iter().count(), 2);
+    }
+}

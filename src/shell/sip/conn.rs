@@ -1,0 +1,232 @@
+//! One TCP connection: what is queued on it, and the two loops that read and write it.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+
+use crate::sip::flow::{BadSip, ConnId, SendId};
+use crate::sip::framing::Stream;
+use crate::sip::message::Message;
+
+/// The most bytes that may wait on a connection. A neighbour that takes nothing for so long is told so.
+const QUEUE: usize = 4 * 1024 * 1024;
+
+/// How long a message may take from its first byte to its last, and a new connection to its first message.
+const PARTIAL: Duration = Duration::from_secs(30);
+
+/// How long nothing need cross before a connection is closed.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// How long the other end may take nothing while something waits for it.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// One connection, open or being opened.
+pub struct Conn {
+    /// Its number.
+    pub id: ConnId,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// The other end opened it.
+    pub inbound: bool,
+    queue: Mutex<Queue>,
+    wake: Notify,
+    began: Instant,
+    /// When something last crossed, in milliseconds since `began`.
+    crossed: AtomicU64,
+}
+
+#[derive(Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    /// Who waits for `bytes` and for what is being written: shard and attempt.
+    waiting: Vec<(usize, SendId)>,
+    writing: Vec<(usize, SendId)>,
+    is_writing: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// Closes when the queue is empty.
+    Closing,
+    Closed,
+}
+
+/// Why the reading loop ended.
+pub enum ReadEnd {
+    /// The other end has said everything; it may still listen.
+    Eof,
+    /// It broke, or took too long.
+    Broken(String),
+    /// Framing was lost; the core has been told and will close it.
+    Unframed,
+}
+
+impl Conn {
+    pub fn new(id: ConnId, remote: SocketAddr, inbound: bool) -> Conn {
+        Conn {
+            id,
+            remote,
+            inbound,
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            began: Instant::now(),
+            crossed: AtomicU64::new(0),
+        }
+    }
+
+    /// Queues bytes for a shard. Nothing if the connection is closed; an error if it is full.
+    pub fn push(&self, bytes: &Bytes, waiting: Option<(usize, SendId)>) -> Option<Result<(), String>> {
+        let mut queue = self.lock();
+        if queue.state != State::Open {
+            return None;
+        }
+        if queue.bytes.len() + bytes.len() > QUEUE {
+            return Some(Err(format!("tcp://{}: it takes nothing, its queue is full", self.remote)));
+        }
+        queue.bytes.extend_from_slice(bytes);
+        queue.waiting.extend(waiting);
+        drop(queue);
+        self.wake.notify_one();
+        Some(Ok(()))
+    }
+
+    /// Closes it after what is queued has gone.
+    pub fn close(&self) {
+        let mut queue = self.lock();
+        if queue.state == State::Open {
+            queue.state = State::Closing;
+        }
+        drop(queue);
+        self.wake.notify_one();
+    }
+
+    /// Nothing is queued any more; gives those back whose bytes have not all gone.
+    pub fn end(&self) -> Vec<(usize, SendId)> {
+        let mut queue = self.lock();
+        queue.state = State::Closed;
+        queue.bytes = Vec::new();
+        let mut lost = std::mem::take(&mut queue.writing);
+        lost.append(&mut queue.waiting);
+        lost
+    }
+
+    /// True while something waits to be written.
+    pub fn is_busy(&self) -> bool {
+        let queue = self.lock();
+        queue.is_writing || !queue.bytes.is_empty()
+    }
+
+    /// How long ago something last crossed.
+    pub fn idle_for(&self) -> Duration {
+        let crossed = Duration::from_millis(self.crossed.load(Ordering::Relaxed));
+        self.began.elapsed().saturating_sub(crossed)
+    }
+
+    fn touch(&self) {
+        self.crossed.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what is queued, until the connection is to be closed or breaks.
+    pub async fn write(&self, mut to: OwnedWriteHalf) -> Result<(), String> {
+        while let Some(bytes) = self.take_bytes() {
+            if bytes.is_empty() {
+                self.wake.notified().await;
+                continue;
+            }
+            match tokio::time::timeout(STUCK, to.write_all(&bytes)).await {
+                Ok(Ok(())) => self.touch(),
+                Ok(Err(error)) => return Err(format!("tcp://{}: {error}", self.remote)),
+                Err(_) => return Err(format!("tcp://{}: it takes nothing", self.remote)),
+            }
+            let mut queue = self.lock();
+            queue.writing.clear();
+            queue.is_writing = false;
+        }
+        // It may be closed already from the other end.
+        let _ = to.shutdown().await;
+        Ok(())
+    }
+
+    /// What is to be written now; nothing when it is all done and the connection closes.
+    fn take_bytes(&self) -> Option<Vec<u8>> {
+        let mut queue = self.lock();
+        if queue.bytes.is_empty() {
+            return if queue.state == State::Open { Some(Vec::new()) } else { None };
+        }
+        queue.is_writing = true;
+        queue.writing = std::mem::take(&mut queue.waiting);
+        Some(std::mem::take(&mut queue.bytes))
+    }
+
+    /// Reads messages, and what should have been some, and hands each to `arrived`, until the end.
+    pub async fn read<F: Future<Output = ()>>(
+        &self,
+        from: OwnedReadHalf,
+        mut arrived: impl FnMut(Result<Message, BadSip>) -> F,
+    ) -> ReadEnd {
+        let mut stream = Stream::new();
+        // Since when a message is incomplete, or a new connection silent.
+        let mut begun = Some(Instant::now()).filter(|_| self.inbound);
+        loop {
+            let wait = match begun {
+                Some(begun) => PARTIAL.saturating_sub(begun.elapsed()),
+                None => IDLE.saturating_sub(self.idle_for()),
+            };
+            match tokio::time::timeout(wait, from.readable()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return ReadEnd::Broken(error.to_string()),
+                Err(_) if begun.is_some() => return ReadEnd::Broken("a message took too long".into()),
+                Err(_) if self.idle_for() < IDLE => continue,
+                Err(_) => return ReadEnd::Broken("nothing crossed for ten minutes".into()),
+            }
+            let messages = match take(&from, &mut stream) {
+                Ok(Some(messages)) => messages,
+                Ok(None) => return ReadEnd::Eof,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(error) => return ReadEnd::Broken(error.to_string()),
+            };
+            self.touch();
+            for _ in 0..stream.take_pings() {
+                // RFC 5626 §4.4.1: a double CRLF is answered by a single one.
+                self.push(&Bytes::from_static(b"\r\n"), None);
+            }
+            if !messages.is_empty() {
+                begun = None;
+            }
+            if stream.pending() > 0 && begun.is_none() {
+                begun = Some(Instant::now());
+            }
+            for message in messages {
+                let lost = matches!(&message, Err(bad) if bad.fatal);
+                arrived(message).await;
+                if lost {
+                    return ReadEnd::Unframed;
+                }
+            }
+        }
+    }
+}
+
+/// Reads what is there, through a buffer that exists only for the call. Nothing at the end of the stream.
+fn take(from: &OwnedReadHalf, stream: &mut Stream) -> std::io::Result<Option<Vec<Result<Message, BadSip>>>> {
+    let mut buffer = [0; 16 * 1024];
+    let length = from.try_read(&mut buffer)?;
+    if length == 0 {
+        return Ok(None);
+    }
+    Ok(Some(stream.push(&buffer[..length])))
+}

@@ -1,0 +1,216 @@
+//! SIP over UDP and TCP (RFC 3261 §18): listeners, connections and their limits.
+//!
+//! Nothing here knows transactions: whole messages go to the shard that owns them, bytes come from shards and leave
+//! for the address they name. TLS and WebSocket have their place here and are not built yet.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::inbox::Inboxes;
+use super::log::Log;
+use super::meters::Meters;
+use crate::config::Listen;
+use crate::sip::flow::{Flow, SendId, SipOut, Transport};
+use crate::words::note::Level;
+
+mod conn;
+mod tcp;
+mod udp;
+
+use tcp::Tcp;
+use udp::Udp;
+
+/// What the kernel may keep of datagrams while we are busy; it grants what its own limits allow.
+const UDP_BUFFER: usize = 4 * 1024 * 1024;
+
+/// Sockets that are bound and not yet read.
+pub struct Bound {
+    udp: Vec<(SocketAddr, std::net::UdpSocket)>,
+    tcp: Vec<(SocketAddr, std::net::TcpListener)>,
+    /// The listeners with the ports that the system chose where the configuration says 0.
+    pub listen: Vec<Listen>,
+}
+
+/// Binds every listener, or says which one cannot be bound and what to do.
+pub fn bind(listeners: &[Listen]) -> Result<Bound, String> {
+    let mut bound = Bound { udp: Vec::new(), tcp: Vec::new(), listen: Vec::new() };
+    for listener in listeners {
+        let socket = socket(listener).map_err(|error| explain(listener, &error))?;
+        let local = match listener.transport {
+            Transport::Udp => {
+                let socket = std::net::UdpSocket::from(socket);
+                let local = socket.local_addr().map_err(|error| explain(listener, &error))?;
+                bound.udp.push((local, socket));
+                local
+            }
+            Transport::Tcp => {
+                let socket = std::net::TcpListener::from(socket);
+                let local = socket.local_addr().map_err(|error| explain(listener, &error))?;
+                bound.tcp.push((local, socket));
+                local
+            }
+        };
+        bound.listen.push(Listen { transport: listener.transport, address: local });
+    }
+    Ok(bound)
+}
+
+fn socket(listener: &Listen) -> std::io::Result<Socket> {
+    let domain = Domain::for_address(listener.address);
+    let (kind, protocol) = match listener.transport {
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+    };
+    let socket = Socket::new(domain, kind, Some(protocol))?;
+    if listener.address.is_ipv6() {
+        // So that [::] and 0.0.0.0 are two listeners, and an address is never an IPv4 address in disguise.
+        socket.set_only_v6(true)?;
+    }
+    if listener.transport == Transport::Tcp {
+        // A port whose old connections are in TIME_WAIT is free; one with a listener is not.
+        socket.set_reuse_address(true)?;
+    } else {
+        // The default is too small for a burst; a smaller grant is no error.
+        let _ = socket.set_recv_buffer_size(UDP_BUFFER);
+        let _ = socket.set_send_buffer_size(UDP_BUFFER / 4);
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&listener.address.into())?;
+    if listener.transport == Transport::Tcp {
+        socket.listen(1024)?;
+    }
+    Ok(socket)
+}
+
+fn explain(listener: &Listen, error: &std::io::Error) -> String {
+    let port = listener.address.port();
+    let flag = if listener.transport == Transport::Udp { "u" } else { "t" };
+    let advice = match error.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "another program has that port: `ss -l{flag}np sport = :{port}` shows which; stop it, or choose another \
+             port in `sip.listen`"
+        ),
+        std::io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: `ip address` shows those it has; correct `sip.listen`".to_owned()
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "this user may not use that port: ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one in \
+             `sip.listen`"
+                .to_owned()
+        }
+        _ => "correct `sip.listen`".to_owned(),
+    };
+    format!("cannot listen on {}://{}: {error}: {advice}", listener.transport, listener.address)
+}
+
+/// The running SIP side.
+pub struct Endpoint {
+    udp: Vec<Arc<Udp>>,
+    tcp: Arc<Tcp>,
+}
+
+impl Endpoint {
+    /// Takes the sockets; nothing is read before [`Endpoint::listen`], but sending works. Call it inside the runtime.
+    pub fn new(bound: Bound, inboxes: &Inboxes, log: &Log, meters: &Meters) -> std::io::Result<Endpoint> {
+        let udp = bound
+            .udp
+            .into_iter()
+            .map(|(local, socket)| Udp::new(local, socket, inboxes, log, meters).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        let tcp = Tcp::new(bound.tcp, inboxes, log, meters)?;
+        Ok(Endpoint { udp, tcp: Arc::new(tcp) })
+    }
+
+    /// Begins to read.
+    pub fn listen(&self) {
+        for udp in &self.udp {
+            tokio::spawn(udp.clone().receive());
+            tokio::spawn(udp.clone().send_backlog());
+        }
+        self.tcp.accept();
+    }
+
+    /// Sends for a shard, or says at once why it cannot.
+    pub fn send(&self, shard: usize, out: SipOut) -> Result<(), (SendId, String)> {
+        let id = out.id;
+        let sent = match out.target.transport {
+            Transport::Udp => self.send_datagram(&out),
+            Transport::Tcp => self.tcp.send(shard, out),
+        };
+        match (sent, id) {
+            (Err(reason), Some(id)) => Err((id, reason)),
+            _ => Ok(()),
+        }
+    }
+
+    fn send_datagram(&self, out: &SipOut) -> Result<(), String> {
+        let remote = out.target.remote;
+        let from = out
+            .target
+            .local
+            .and_then(|local| self.udp.iter().find(|udp| udp.local == local))
+            .or_else(|| self.udp.iter().find(|udp| udp.local.is_ipv4() == remote.is_ipv4()));
+        match from {
+            Some(udp) => udp.send(&out.bytes, remote),
+            None => Err(format!("no UDP listener can reach {remote}")),
+        }
+    }
+
+    /// Closes a connection after what is queued on it has gone.
+    pub fn close(&self, flow: Flow) {
+        if let Some(id) = flow.conn {
+            self.tcp.close(id);
+        }
+    }
+
+    /// Waits until everything queued has gone, or for so long.
+    pub async fn drain(&self, longest: Duration) {
+        let deadline = tokio::time::Instant::now() + longest;
+        while self.is_busy() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.tcp.close_all();
+    }
+
+    fn is_busy(&self) -> bool {
+        self.udp.iter().any(|udp| udp.is_busy()) || self.tcp.is_busy()
+    }
+}
+
+/// Tells of something that a stranger can cause at will: in detail only.
+fn gossip(log: &Log, event: &'static str, remote: SocketAddr, reason: &dyn std::fmt::Display) {
+    if log.takes(Level::Debug) {
+        log.line(Level::Debug, event, &[("remote", remote.to_string()), ("reason", reason.to_string())]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_named_with_what_to_do() {
+        let any = Listen { transport: Transport::Tcp, address: "127.0.0.1:0".parse().unwrap() };
+        let first = bind(&[any]).unwrap();
+        let error = bind(&first.listen).err().unwrap();
+        let port = first.listen[0].address.port();
+        assert!(error.contains(&format!("tcp://127.0.0.1:{port}")), "{error}");
+        assert!(error.contains(&format!("ss -ltnp sport = :{port}")), "{error}");
+    }
+
+    #[test]
+    fn both_families_have_the_same_port() {
+        let four = Listen { transport: Transport::Udp, address: "0.0.0.0:0".parse().unwrap() };
+        let first = bind(&[four]).unwrap();
+        let port = first.listen[0].address.port();
+        let six = Listen { transport: Transport::Udp, address: format!("[::]:{port}").parse().unwrap() };
+        match bind(&[six]) {
+            Ok(second) => assert_eq!(second.listen, [six]),
+            // A machine without IPv6, or a port that somebody else has there.
+            Err(error) => assert!(error.contains("[::]"), "{error}"),
+        }
+    }
+}

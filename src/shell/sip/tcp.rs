@@ -1,0 +1,299 @@
+//! All TCP connections: accepting, finding one for a message, opening one, and the limits.
+//!
+//! RFC 3261 §18: an answer takes the connection of its request while that is open; a request takes any open
+//! connection to its address, else a new one. Whoever's bytes did not leave is told ([`Input::SendFailed`]).
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use super::conn::{Conn, ReadEnd};
+use super::gossip;
+use crate::gateway::io::Input;
+use crate::shell::inbox::Inboxes;
+use crate::shell::log::Log;
+use crate::shell::meters::Meters;
+use crate::sip::flow::{BadSip, ConnId, Flow, SipOut, Transport};
+use crate::sip::message::Message;
+use crate::words::id::Partition;
+use crate::words::note::Level;
+
+/// How long opening a connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a connection stays for answers when the other end has said everything, or for the core to close it when
+/// framing was lost.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How many connections one address may open, and how many there may be. At the limit, the one that was silent
+/// longest makes room: strangers cannot keep a peer out.
+const FROM_ONE: usize = 256;
+const IN_ALL: usize = 8192;
+
+/// Every connection, and the listeners.
+pub struct Tcp {
+    listeners: Mutex<Vec<(SocketAddr, TcpListener)>>,
+    table: Mutex<Table>,
+    inboxes: Inboxes,
+    log: Log,
+    received: metrics::Counter,
+    sent: metrics::Counter,
+    bad: metrics::Counter,
+    failed: metrics::Counter,
+    refused: metrics::Counter,
+    opened: [metrics::Counter; 2],
+    open: metrics::Gauge,
+}
+
+#[derive(Default)]
+struct Table {
+    last: u64,
+    conns: HashMap<ConnId, Arc<Conn>>,
+    by_remote: HashMap<SocketAddr, Vec<ConnId>>,
+    by_source: HashMap<IpAddr, usize>,
+}
+
+impl Table {
+    fn add(&mut self, remote: SocketAddr, inbound: bool) -> Arc<Conn> {
+        self.last += 1;
+        let conn = Arc::new(Conn::new(ConnId(self.last), remote, inbound));
+        self.conns.insert(conn.id, conn.clone());
+        self.by_remote.entry(remote).or_default().push(conn.id);
+        if inbound {
+            *self.by_source.entry(remote.ip()).or_default() += 1;
+        }
+        conn
+    }
+
+    fn remove(&mut self, conn: &Conn) {
+        self.forget_remote(conn);
+        if self.conns.remove(&conn.id).is_some()
+            && conn.inbound
+            && let Some(count) = self.by_source.get_mut(&conn.remote.ip())
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_source.remove(&conn.remote.ip());
+            }
+        }
+    }
+
+    /// New requests do not take this connection any more.
+    fn forget_remote(&mut self, conn: &Conn) {
+        if let Some(ids) = self.by_remote.get_mut(&conn.remote) {
+            ids.retain(|id| *id != conn.id);
+            if ids.is_empty() {
+                self.by_remote.remove(&conn.remote);
+            }
+        }
+    }
+
+    /// The connections that may serve, best first.
+    fn candidates(&self, preferred: Option<ConnId>, remote: SocketAddr) -> Vec<Arc<Conn>> {
+        let others = self.by_remote.get(&remote).into_iter().flatten().copied();
+        preferred.into_iter().chain(others).filter_map(|id| self.conns.get(&id).cloned()).collect()
+    }
+}
+
+impl Tcp {
+    pub fn new(
+        listeners: Vec<(SocketAddr, std::net::TcpListener)>,
+        inboxes: &Inboxes,
+        log: &Log,
+        meters: &Meters,
+    ) -> std::io::Result<Tcp> {
+        let listeners = listeners
+            .into_iter()
+            .map(|(local, listener)| Ok((local, TcpListener::from_std(listener)?)))
+            .collect::<std::io::Result<_>>()?;
+        Ok(Tcp {
+            listeners: Mutex::new(listeners),
+            table: Mutex::default(),
+            inboxes: inboxes.clone(),
+            log: log.clone(),
+            received: meters.counter("sip_received_total", &[("transport", "tcp")]),
+            sent: meters.counter("sip_sent_total", &[("transport", "tcp")]),
+            bad: meters.counter("sip_bad_total", &[("transport", "tcp")]),
+            failed: meters.plain_counter("sip_send_failed_total"),
+            refused: meters.plain_counter("sip_connections_refused_total"),
+            opened: ["in", "out"]
+                .map(|direction| meters.counter("sip_connections_total", &[("direction", direction)])),
+            open: meters.plain_gauge("sip_connections"),
+        })
+    }
+
+    /// Begins to accept.
+    pub fn accept(self: &Arc<Self>) {
+        let listeners = std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
+        for (local, listener) in listeners {
+            tokio::spawn(self.clone().accept_on(local, listener));
+        }
+    }
+
+    async fn accept_on(self: Arc<Self>, local: SocketAddr, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, remote)) => {
+                    if let Some(conn) = self.admit(remote) {
+                        tokio::spawn(self.clone().serve(conn, stream));
+                    }
+                }
+                Err(error) => {
+                    // Out of file descriptors, or the other end was gone before we looked.
+                    let fields = [("listener", format!("tcp://{local}")), ("reason", error.to_string())];
+                    self.log.line(Level::Warn, "sip-accept", &fields);
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn admit(&self, remote: SocketAddr) -> Option<Arc<Conn>> {
+        let mut table = self.table();
+        if table.by_source.get(&remote.ip()).is_some_and(|count| *count >= FROM_ONE) {
+            self.refused.increment(1);
+            return None;
+        }
+        if table.conns.len() >= IN_ALL {
+            self.refused.increment(1);
+            let silent = table.conns.values().filter(|conn| conn.inbound).max_by_key(|conn| conn.idle_for());
+            let silent = silent.cloned()?;
+            silent.close();
+            table.remove(&silent);
+        }
+        self.opened[0].increment(1);
+        Some(table.add(remote, true))
+    }
+
+    /// Sends for a shard, or says at once why it cannot.
+    pub fn send(self: &Arc<Self>, shard: usize, out: SipOut) -> Result<(), String> {
+        let waiting = out.id.map(|id| (shard, id));
+        let remote = out.target.remote;
+        let mut table = self.table();
+        for conn in table.candidates(out.target.conn, remote) {
+            if let Some(pushed) = conn.push(&out.bytes, waiting) {
+                self.count(&pushed);
+                return pushed;
+            }
+        }
+        if table.conns.len() >= IN_ALL {
+            self.failed.increment(1);
+            return Err(format!("tcp://{remote}: there are too many connections"));
+        }
+        let conn = table.add(remote, false);
+        drop(table);
+        let pushed = conn.push(&out.bytes, waiting).unwrap_or(Ok(()));
+        self.count(&pushed);
+        self.opened[1].increment(1);
+        tokio::spawn(self.clone().connect(conn));
+        pushed
+    }
+
+    fn count(&self, pushed: &Result<(), String>) {
+        match pushed {
+            Ok(()) => self.sent.increment(1),
+            Err(_) => self.failed.increment(1),
+        }
+    }
+
+    /// Closes a connection after what is queued on it has gone.
+    pub fn close(&self, id: ConnId) {
+        let mut table = self.table();
+        if let Some(conn) = table.conns.get(&id).cloned() {
+            table.forget_remote(&conn);
+            conn.close();
+        }
+    }
+
+    /// Closes every connection.
+    pub fn close_all(&self) {
+        self.table().conns.values().for_each(|conn| conn.close());
+    }
+
+    /// True while something waits to be written.
+    pub fn is_busy(&self) -> bool {
+        self.table().conns.values().any(|conn| conn.is_busy())
+    }
+
+    async fn connect(self: Arc<Self>, conn: Arc<Conn>) {
+        let remote = conn.remote;
+        match tokio::time::timeout(CONNECT, TcpStream::connect(remote)).await {
+            Ok(Ok(stream)) => self.serve(conn, stream).await,
+            Ok(Err(error)) => self.end(&conn, format!("tcp://{remote}: {error}")).await,
+            Err(_) => self.end(&conn, format!("tcp://{remote}: no connection within 5 seconds")).await,
+        }
+    }
+
+    /// The life of an open connection.
+    async fn serve(self: Arc<Self>, conn: Arc<Conn>, stream: TcpStream) {
+        self.open.increment(1.0);
+        let reason = self.converse(&conn, stream).await;
+        gossip(&self.log, "sip-closed", conn.remote, &reason);
+        self.end(&conn, reason).await;
+        self.open.decrement(1.0);
+    }
+
+    async fn converse(&self, conn: &Conn, stream: TcpStream) -> String {
+        let local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
+            Ok(local) => local,
+            Err(error) => return error.to_string(),
+        };
+        let flow = Flow { transport: Transport::Tcp, local, remote: conn.remote, conn: Some(conn.id) };
+        let (reader, writer) = stream.into_split();
+        let writing = conn.write(writer);
+        tokio::pin!(writing);
+        let reading = conn.read(reader, |message| self.take(flow, message));
+        let end = tokio::select! {
+            end = reading => end,
+            written = &mut writing => return written.err().unwrap_or_else(|| "closed by us".into()),
+        };
+        self.table().forget_remote(conn);
+        match end {
+            ReadEnd::Broken(reason) => {
+                // Perhaps the other end still reads.
+                conn.close();
+                let _ = tokio::time::timeout(GRACE, writing).await;
+                reason
+            }
+            ReadEnd::Eof | ReadEnd::Unframed => {
+                // Answers that are not ready yet may still be wanted.
+                if tokio::time::timeout(GRACE, &mut writing).await.is_err() {
+                    conn.close();
+                    let _ = tokio::time::timeout(GRACE, writing).await;
+                }
+                format!("tcp://{}: closed by the other end", conn.remote)
+            }
+        }
+    }
+
+    async fn take(&self, flow: Flow, message: Result<Message, BadSip>) {
+        self.received.increment(1);
+        match message {
+            Ok(message) => {
+                let shard = self.inboxes.of_sip(&message);
+                self.inboxes.put(shard, Input::Sip(flow, Box::new(message))).await;
+            }
+            Err(bad) => {
+                self.bad.increment(1);
+                gossip(&self.log, "sip-bad", flow.remote, &bad.reason);
+                let shard = self.inboxes.shard_of(Partition::of(&flow.remote.to_string()));
+                self.inboxes.put(shard, Input::BadSip(flow, bad)).await;
+            }
+        }
+    }
+
+    async fn end(&self, conn: &Conn, reason: String) {
+        self.table().remove(conn);
+        for (shard, id) in conn.end() {
+            self.failed.increment(1);
+            self.inboxes.put(shard, Input::SendFailed(id, reason.clone())).await;
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,299 @@
+//! The one thread that writes the store: it commits what waits of all shards together, and opens their gates.
+//!
+//! A shard hands over the steps of one go with the number of the last of them, and lets their outputs out once its
+//! [`Gate`] shows that number. When a commit fails, everything stays where it is: the store is opened again and the
+//! same commit retried, with back-off, and the shards learn that the store is down.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::log::Log;
+use super::meters::Meters;
+use crate::gateway::io::StoreChange;
+use crate::store::{Change, Room, Step, Store, StoreError};
+use crate::words::note::Level;
+
+/// Changes that are committed together at most: a flush should not take long.
+const TOGETHER: usize = 2000;
+
+/// How long records that are only dropped may wait for company: nothing depends on them.
+const LINGER: Duration = Duration::from_millis(20);
+
+/// How often free space is looked at.
+const ROOM_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Less than this is low, if it is also less than one part in [`RESERVE_SHARE`] of the disk, or less than
+/// [`RESERVE_MIN`] in any case.
+const RESERVE: u64 = 64 * 1024 * 1024;
+const RESERVE_MIN: u64 = 4 * 1024 * 1024;
+const RESERVE_SHARE: u64 = 20;
+
+/// First and longest wait between two tries of a commit.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// What one shard sees of the writer.
+#[derive(Debug, Default)]
+pub struct Gate {
+    committed: AtomicU64,
+    store: AtomicU8,
+    wake: Notify,
+}
+
+impl Gate {
+    /// The number of the last step that is on disk.
+    pub fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Acquire)
+    }
+
+    /// The condition of the store.
+    pub fn store(&self) -> StoreChange {
+        match self.store.load(Ordering::Acquire) {
+            0 => StoreChange::Ok,
+            1 => StoreChange::Low,
+            _ => StoreChange::Down,
+        }
+    }
+
+    /// Waits until either may have changed.
+    pub async fn changed(&self) {
+        self.wake.notified().await;
+    }
+
+    fn open(&self, upto: u64) {
+        self.committed.store(upto, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    fn tell(&self, change: StoreChange) {
+        let value = match change {
+            StoreChange::Ok => 0,
+            StoreChange::Low => 1,
+            StoreChange::Down => 2,
+        };
+        self.store.store(value, Ordering::Release);
+        self.wake.notify_one();
+    }
+}
+
+/// Steps of one shard, for the writer.
+#[derive(Debug)]
+pub struct Order {
+    /// Whose.
+    pub shard: usize,
+    /// The number of the last step.
+    pub upto: u64,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+}
+
+impl Order {
+    /// True when outputs wait for it: a record that is kept, not only dropped.
+    fn is_urgent(&self) -> bool {
+        self.steps.iter().flatten().any(|change| matches!(change, Change::Save(_)))
+    }
+}
+
+/// Starts the thread. It ends when the last sender of orders is gone, after a last commit.
+pub fn start(
+    store: Box<dyn Store>,
+    gates: Vec<Arc<Gate>>,
+    log: Log,
+    meters: &Meters,
+) -> std::io::Result<(Sender<Order>, JoinHandle<()>)> {
+    let (orders, waiting) = channel();
+    let writer = Writer {
+        store,
+        gates,
+        log,
+        commits: meters.plain_counter("store_commits_total"),
+        failures: meters.plain_counter("store_failures_total"),
+        ok: meters.plain_gauge("store_ok"),
+        free: meters.plain_gauge("store_free_bytes"),
+        condition: StoreChange::Ok,
+        looked: None,
+    };
+    let thread = std::thread::Builder::new().name("writer".into()).spawn(move || writer.run(&waiting))?;
+    Ok((orders, thread))
+}
+
+struct Writer {
+    store: Box<dyn Store>,
+    gates: Vec<Arc<Gate>>,
+    log: Log,
+    commits: metrics::Counter,
+    failures: metrics::Counter,
+    ok: metrics::Gauge,
+    free: metrics::Gauge,
+    condition: StoreChange,
+    looked: Option<Instant>,
+}
+
+impl Writer {
+    fn run(mut self, waiting: &Receiver<Order>) {
+        self.ok.set(1.0);
+        let mut steps: Vec<Step> = Vec::new();
+        let mut upto: Vec<u64> = vec![0; self.gates.len()];
+        loop {
+            self.look_at_room();
+            let mut taken = Taken { steps: &mut steps, upto: &mut upto, changes: 0, urgent: false };
+            let first = match waiting.recv_timeout(ROOM_INTERVAL) {
+                Ok(order) => order,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            taken.add(first);
+            let linger = Instant::now() + LINGER;
+            while taken.changes < TOGETHER {
+                let next = if taken.urgent {
+                    waiting.try_recv().ok()
+                } else {
+                    waiting.recv_timeout(linger.saturating_duration_since(Instant::now())).ok()
+                };
+                match next {
+                    Some(order) => taken.add(order),
+                    None => break,
+                }
+            }
+            if !self.commit_until_it_succeeds(&mut steps, &mut upto, waiting) {
+                return;
+            }
+            steps.clear();
+            for (gate, upto) in self.gates.iter().zip(&mut upto) {
+                if *upto > 0 {
+                    gate.open(*upto);
+                }
+                *upto = 0;
+            }
+        }
+    }
+
+    /// False when the process ends before the store works again.
+    fn commit_until_it_succeeds(
+        &mut self,
+        steps: &mut Vec<Step>,
+        upto: &mut [u64],
+        waiting: &Receiver<Order>,
+    ) -> bool {
+        let mut backoff = BACKOFF.0;
+        let mut error = match self.commit(steps) {
+            Ok(()) => return true,
+            Err(error) => error,
+        };
+        loop {
+            self.failures.increment(1);
+            if self.condition != StoreChange::Down {
+                let fields = [("reason", error.to_string())];
+                self.log.line(Level::Error, "store-down", &fields);
+                self.tell(StoreChange::Down);
+            }
+            let until = Instant::now() + backoff;
+            loop {
+                match waiting.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                    Ok(order) => Taken { steps, upto, changes: 0, urgent: true }.add(order),
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => {
+                        // The last try, since nobody will ask again.
+                        return self.reopen().and_then(|()| self.commit(steps)).is_ok();
+                    }
+                }
+            }
+            backoff = (backoff * 2).min(BACKOFF.1);
+            match self.reopen().and_then(|()| self.commit(steps)) {
+                Ok(()) => break,
+                Err(again) => error = again,
+            }
+        }
+        self.log.line(Level::Info, "store-ok", &[]);
+        self.tell(StoreChange::Ok);
+        self.looked = None;
+        true
+    }
+
+    fn commit(&mut self, steps: &[Step]) -> Result<(), StoreError> {
+        self.commits.increment(1);
+        let store = &mut self.store;
+        guarded(|| store.commit(steps))
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        let store = &mut self.store;
+        guarded(|| store.reopen())
+    }
+
+    fn look_at_room(&mut self) {
+        if self.looked.is_some_and(|looked| looked.elapsed() < ROOM_INTERVAL) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let Some(room) = self.store.room() else { return };
+        self.free.set(room.free as f64);
+        let change = if is_low(room) { StoreChange::Low } else { StoreChange::Ok };
+        if change == self.condition {
+            return;
+        }
+        let fields = [("free_bytes", room.free.to_string())];
+        match change {
+            StoreChange::Low => self.log.line(Level::Error, "store-low", &fields),
+            _ => self.log.line(Level::Info, "store-ok", &fields),
+        }
+        self.tell(change);
+    }
+
+    fn tell(&mut self, change: StoreChange) {
+        self.condition = change;
+        self.ok.set(if change == StoreChange::Ok { 1.0 } else { 0.0 });
+        for gate in &self.gates {
+            gate.tell(change);
+        }
+    }
+}
+
+/// What one commit will hold.
+struct Taken<'a> {
+    steps: &'a mut Vec<Step>,
+    upto: &'a mut [u64],
+    changes: usize,
+    urgent: bool,
+}
+
+impl Taken<'_> {
+    fn add(&mut self, order: Order) {
+        self.urgent |= order.is_urgent();
+        self.changes += order.steps.iter().map(Vec::len).sum::<usize>();
+        if let Some(upto) = self.upto.get_mut(order.shard) {
+            *upto = (*upto).max(order.upto);
+        }
+        self.steps.extend(order.steps);
+    }
+}
+
+fn is_low(room: Room) -> bool {
+    room.free < RESERVE_MIN || (room.free < RESERVE && room.free < room.total / RESERVE_SHARE)
+}
+
+/// The store is foreign code; a panic in it is a failed commit, not the end of all commits.
+fn guarded(act: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| {
+        Err(StoreError::Io { path: String::new(), reason: "the store's library gave up".into() })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_disk_has_a_small_reserve() {
+        let mib = 1024 * 1024;
+        assert!(is_low(Room { free: 3 * mib, total: 16 * mib }));
+        assert!(!is_low(Room { free: 10 * mib, total: 16 * mib }));
+        assert!(is_low(Room { free: 60 * mib, total: 100_000 * mib }));
+        assert!(!is_low(Room { free: 65 * mib, total: 100_000 * mib }));
+    }
+}
