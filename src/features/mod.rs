@@ -18,8 +18,12 @@ use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::Stanza;
 
 pub mod availability;
+pub mod disco;
 pub mod errors;
 pub mod facts;
+pub mod ping;
+pub mod vcard;
+pub mod version;
 
 /// What a feature is, in a form that documents are generated from and that the router claims by.
 #[derive(Debug)]
@@ -191,6 +195,13 @@ impl Cx<'_> {
         self.ops.push_back(Op::Stanza(stanza));
     }
 
+    /// Answers an IQ with its result or its error; there is none where nobody asked. It need not wait for the store.
+    pub fn answer(&mut self, answer: Option<Stanza>) {
+        if let Some(answer) = answer {
+            self.ops.push_back(Op::Refuse(answer));
+        }
+    }
+
     /// Sends a request; its answers come back with `token`.
     pub fn request(&mut self, token: u64, request: OutRequest) {
         self.ops.push_back(Op::Request(token, Box::new(request)));
@@ -247,5 +258,5 @@ impl Cx<'_> {
 
 /// Every feature, in the order in which they are asked. Adding a feature is one line here.
 pub fn registry() -> Vec<Box<dyn Feature + Send>> {
-    vec![]
+    vec![Box::new(disco::Disco), Box::new(ping::Ping), Box::new(vcard::VCard), Box::new(version::Version)]
 }

@@ -85,6 +85,12 @@ impl Gateway {
             Ok(incoming) => incoming,
             Err(reply) => return self.reply_now(now, key, reply),
         };
+        // The From of OPTIONS is not judged, so what it calls itself is not believed either.
+        if let Some(name) = &incoming.from_name
+            && incoming.request.method != Method::Options
+        {
+            self.facts.set_name(&incoming.from.aor, name);
+        }
         for index in 0..self.features.len() {
             if self.with(now, index, |feature, cx| feature.request(cx, &incoming)) {
                 return;
