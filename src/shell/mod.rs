@@ -6,6 +6,7 @@ pub mod clock;
 pub mod dns;
 pub mod http;
 pub mod inbox;
+pub mod link;
 pub mod log;
 pub mod meters;
 pub mod shard;

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::jid::{Jid, JidError};
+use super::jid::Jid;
 use super::ns;
 use crate::words::condition::Kind;
 
@@ -309,15 +309,6 @@ pub struct Stanza {
     to: Option<Jid>,
 }
 
-/// Why an element is no stanza that we can route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotAStanza {
-    /// Not `message`, `presence` or `iq` of the component namespace.
-    Unknown,
-    /// `from` or `to` is there and no JID.
-    BadAddress(&'static str, JidError),
-}
-
 impl Stanza {
     /// A stanza to send. Both addresses are mandatory on a component stream (XEP-0114 §3).
     pub fn new(kind: StanzaKind, from: &Jid, to: &Jid) -> Stanza {
@@ -332,21 +323,20 @@ impl Stanza {
         Stanza { kind, element, from: Some(from.clone()), to: Some(to.clone()) }
     }
 
-    /// Reads a top-level element of the stream.
-    pub fn from_element(element: Element) -> Result<Stanza, NotAStanza> {
+    /// Reads a top-level element of the stream. Gives it back if it is none of the three, or if an address of it is
+    /// no JID.
+    pub fn from_element(element: Element) -> Result<Stanza, Element> {
         let kind = match (element.name(), element.ns()) {
             ("iq", ns::COMPONENT) => StanzaKind::Iq,
             ("message", ns::COMPONENT) => StanzaKind::Message,
             ("presence", ns::COMPONENT) => StanzaKind::Presence,
-            _ => return Err(NotAStanza::Unknown),
+            _ => return Err(element),
         };
-        let address = |name: &'static str| match element.attr(name).map(Jid::parse) {
-            None => Ok(None),
-            Some(Ok(jid)) => Ok(Some(jid)),
-            Some(Err(error)) => Err(NotAStanza::BadAddress(name, error)),
-        };
-        let (from, to) = (address("from")?, address("to")?);
-        Ok(Stanza { kind, element, from, to })
+        let address = |name| element.attr(name).map(Jid::parse).transpose();
+        match (address("from"), address("to")) {
+            (Ok(from), Ok(to)) => Ok(Stanza { kind, element, from, to }),
+            _ => Err(element),
+        }
     }
 
     /// The sender.

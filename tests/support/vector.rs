@@ -282,9 +282,9 @@ impl World {
             [] | ["idle" | "tick"] => {}
             ["xmpp", "in"] => {
                 let element = xml::parse(&pattern::fill(body, &self.bindings))?;
-                self.handle(match Stanza::from_element(element.clone()) {
+                self.handle(match Stanza::from_element(element) {
                     Ok(stanza) => Input::Stanza(link, stanza),
-                    Err(_) => Input::BadStanza(link, element),
+                    Err(element) => Input::BadStanza(link, element),
                 });
             }
             ["sip", "in", rest @ ..] => {
