@@ -1,5 +1,6 @@
 //! The XMPP side: stanzas, addresses and the component stream, without I/O and without a word of SIP.
 
+pub mod barrier;
 pub mod jid;
 pub mod ns;
 pub mod stanza;

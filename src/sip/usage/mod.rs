@@ -1,3 +1,4 @@
 //! One RFC, one usage: machines that turn SIP messages into meanings of SIP, for features to combine with stanzas.
 
 pub mod notifier;
+pub mod page;

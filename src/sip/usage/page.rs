@@ -1,0 +1,452 @@
+//! MESSAGE outside dialogs (RFC 3428), as the sender's side.
+//!
+//! A lane is a sender's and a recipient's address of record. Per lane one request is outstanding and the order is kept,
+//! also across retries (§8: "the UAC MUST NOT have more than one outstanding MESSAGE transaction" to one URI). 408, 503
+//! and a lost transport are tried again with back-off until the page's time is over; a retry has the same Call-ID, From
+//! tag and CSeq, so that a 482 to it means that an earlier attempt arrived (RFC 3261 §8.2.2.2). A device that answers
+//! 404 or 480 is tried once as its address of record.
+//!
+//! What becomes of a page in the end is told as an [`Event`]; the owner may put a failed page back for later.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::sip::message::{Answer, Failure, HeaderName, Method, OutRequest, Response, text};
+use crate::sip::uri::{Aor, SipAddress};
+use crate::words::id::{Mint, Partition};
+use crate::words::time::Tick;
+use crate::words::timers::Timers;
+
+/// Between two attempts: at first, and at most.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(16));
+
+/// A message to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Whose user agent we are: with `to`, the lane.
+    pub sender: Aor,
+    /// The value of From without its tag.
+    pub from: String,
+    /// The Request-URI and To.
+    pub to: SipAddress,
+    /// Call-ID.
+    pub call_id: String,
+    /// The tag of From.
+    pub tag: String,
+    /// The number of CSeq.
+    pub cseq: u32,
+    /// Further headers, Content-Type among them.
+    pub headers: Vec<(HeaderName, String)>,
+    /// The body.
+    pub body: Bytes,
+    /// The partition that the branches shall name.
+    pub partition: Partition,
+    /// It is tried again until then.
+    pub until: Tick,
+    /// It was sent before and may have arrived.
+    pub tried: bool,
+}
+
+/// What became of a page, or what is to be done for it.
+#[derive(Debug)]
+pub enum Event {
+    /// Send this request; its answer goes to [`Pages::answer`] with the same number.
+    Send(u64, Box<OutRequest>),
+    /// An attempt failed, the next one comes later.
+    Waits(u64),
+    /// This device was unknown or away; its address of record is tried next.
+    NoDevice(SipAddress),
+    /// A 2xx, or a 482 that says the same.
+    Arrived(u64),
+    /// It will not arrive, unless the owner puts it back.
+    Failed(u64, Box<Page>, Fault),
+}
+
+/// Why a page did not arrive.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// A final answer other than a 2xx.
+    Refused(Box<Response>),
+    /// No answer.
+    Silent(Failure),
+}
+
+type LaneKey = (Aor, Aor);
+
+/// All lanes of one owner.
+#[derive(Debug, Default)]
+pub struct Pages {
+    lanes: BTreeMap<LaneKey, Lane>,
+    /// The lane of each page that is out, by its number.
+    out: BTreeMap<u64, LaneKey>,
+    /// Lanes that may have something to send.
+    ready: BTreeSet<LaneKey>,
+    /// Lanes that wait before the next attempt.
+    waiting: Timers<LaneKey>,
+    events: VecDeque<Event>,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    queue: VecDeque<(u64, Page)>,
+    /// How often the first page was sent.
+    attempts: u32,
+    /// The first page is out.
+    busy: bool,
+    /// Why the page before did not get through, if it was given up: those behind it that have waited as long are too.
+    fault: Option<Fault>,
+}
+
+impl Pages {
+    /// Takes a page in, behind all others of its lane. `number` is the owner's.
+    pub fn push(&mut self, number: u64, page: Page) {
+        let key = key(&page);
+        self.lanes.entry(key.clone()).or_default().queue.push_back((number, page));
+        self.ready.insert(key);
+    }
+
+    /// Puts a failed page back at the head of its lane, which then waits until `at` or [`Pages::wake`].
+    pub fn put_back(&mut self, number: u64, page: Page, at: Tick) {
+        let key = key(&page);
+        let lane = self.lanes.entry(key.clone()).or_default();
+        lane.attempts = 0;
+        lane.queue.push_front((number, page));
+        self.waiting.set(key, at);
+    }
+
+    /// Lets a lane that waits try at once.
+    pub fn wake(&mut self, sender: &Aor, to: &Aor) {
+        let key = (sender.clone(), to.clone());
+        if self.waiting.stop(&key) {
+            self.ready.insert(key);
+        }
+    }
+
+    /// What became of a request.
+    pub fn answer(&mut self, now: Tick, mint: &mut Mint, number: u64, answer: &Answer) {
+        if matches!(answer, Answer::Provisional(_)) {
+            return;
+        }
+        let Some(key) = self.out.remove(&number) else { return };
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        lane.busy = false;
+        self.ready.insert(key.clone());
+        let Some((_, page)) = lane.queue.front_mut() else { return };
+        match answer {
+            Answer::Provisional(_) => {}
+            Answer::Final { response, cseq } => {
+                let status = response.status.code();
+                match status {
+                    200..=299 => return self.done(&key, number),
+                    482 if page.tried => return self.done(&key, number),
+                    404 | 480 if page.to.gr.is_some() => {
+                        let person = page.to.aor.address();
+                        let device = std::mem::replace(&mut page.to, person);
+                        // A new request, so a new number; not where an attempt may have arrived under the old one.
+                        page.cseq = if page.tried { *cseq } else { cseq.wrapping_add(1) };
+                        self.events.push_back(Event::NoDevice(device));
+                        self.events.push_back(Event::Waits(number));
+                        return;
+                    }
+                    408 | 503 => {
+                        page.cseq = *cseq;
+                        let fault = Fault::Refused(Box::new(response.clone()));
+                        return self.again(now, mint, &key, fault, retry_after(response));
+                    }
+                    _ => {}
+                }
+                lane.fault = None;
+                self.fail(&key, Fault::Refused(Box::new(response.clone())));
+            }
+            Answer::Failed(failure @ (Failure::Timeout | Failure::Transport(_))) => {
+                self.again(now, mint, &key, Fault::Silent(failure.clone()), None);
+            }
+            Answer::Failed(failure) => self.fail(&key, Fault::Silent(failure.clone())),
+        }
+    }
+
+    /// Time has come.
+    pub fn timeout(&mut self, now: Tick) {
+        while let Some(key) = self.waiting.pop(now) {
+            self.ready.insert(key);
+        }
+    }
+
+    /// When [`Pages::timeout`] is wanted.
+    pub fn next_timeout(&self) -> Option<Tick> {
+        self.waiting.next().map(|(at, _)| at)
+    }
+
+    /// What is to be done next. Handle it before asking again: what is put back comes before what is behind it.
+    pub fn poll(&mut self, now: Tick) -> Option<Event> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        while let Some(key) = self.ready.first().cloned() {
+            if let Some(event) = self.advance(now, &key) {
+                return Some(event);
+            }
+            self.ready.remove(&key);
+        }
+        None
+    }
+
+    /// How many requests are out.
+    pub fn outstanding(&self) -> usize {
+        self.out.len()
+    }
+
+    /// How many lanes hold pages.
+    pub fn len(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// True when no lane holds a page.
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    fn advance(&mut self, now: Tick, key: &LaneKey) -> Option<Event> {
+        let lane = self.lanes.get_mut(key)?;
+        if lane.busy || self.waiting.at(key).is_some() {
+            return None;
+        }
+        let Some((number, page)) = lane.queue.front() else {
+            self.lanes.remove(key);
+            return None;
+        };
+        let number = *number;
+        if let Some(fault) = &lane.fault
+            && lane.attempts == 0
+            && page.until < now
+        {
+            let fault = fault.clone();
+            return self.take(key).map(|page| Event::Failed(number, Box::new(page), fault));
+        }
+        let request = request(page);
+        lane.busy = true;
+        lane.attempts = lane.attempts.saturating_add(1);
+        self.out.insert(number, key.clone());
+        Some(Event::Send(number, Box::new(request)))
+    }
+
+    fn again(
+        &mut self,
+        now: Tick,
+        mint: &mut Mint,
+        key: &LaneKey,
+        fault: Fault,
+        not_before: Option<Duration>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        let Some((number, page)) = lane.queue.front_mut() else { return };
+        page.tried = true;
+        let (first, most) = BACK_OFF;
+        let step = first.saturating_mul(1 << lane.attempts.saturating_sub(1).min(10)).min(most);
+        let delay = mint.between(step, step + step / 4);
+        let at = (now + delay).min(page.until).max(now + not_before.unwrap_or_default());
+        if now >= page.until || at > page.until {
+            lane.fault = Some(fault.clone());
+            return self.fail(key, fault);
+        }
+        let number = *number;
+        self.waiting.set(key.clone(), at);
+        self.events.push_back(Event::Waits(number));
+    }
+
+    fn done(&mut self, key: &LaneKey, number: u64) {
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.fault = None;
+        }
+        self.take(key);
+        self.events.push_back(Event::Arrived(number));
+    }
+
+    fn fail(&mut self, key: &LaneKey, fault: Fault) {
+        let number = self.lanes.get(key).and_then(|lane| lane.queue.front()).map(|(number, _)| *number);
+        if let (Some(number), Some(page)) = (number, self.take(key)) {
+            self.events.push_back(Event::Failed(number, Box::new(page), fault));
+        }
+    }
+
+    /// Takes the first page out.
+    fn take(&mut self, key: &LaneKey) -> Option<Page> {
+        let lane = self.lanes.get_mut(key)?;
+        lane.attempts = 0;
+        lane.queue.pop_front().map(|(_, page)| page)
+    }
+}
+
+fn key(page: &Page) -> LaneKey {
+    (page.sender.clone(), page.to.aor.clone())
+}
+
+fn request(page: &Page) -> OutRequest {
+    OutRequest {
+        method: Method::Message,
+        uri: page.to.to_string(),
+        from: format!("{};tag={}", page.from, page.tag),
+        to: format!("<{}>", page.to),
+        call_id: page.call_id.clone(),
+        cseq: page.cseq,
+        max_forwards: 70,
+        routes: Vec::new(),
+        headers: page.headers.clone(),
+        body: page.body.clone(),
+        partition: page.partition,
+        domain: page.to.aor.host.clone(),
+    }
+}
+
+/// Retry-After of a 503 (RFC 3261 §20.33): seconds, perhaps with a comment or parameters behind.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = text(&response.headers, &HeaderName::RetryAfter)?;
+    let digits: String = value.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::message::{Header, StatusCode};
+    use crate::words::id::Seed;
+
+    fn at(seconds: u64) -> Tick {
+        Tick(seconds * 1_000_000)
+    }
+
+    fn page(to: &str, body: &str) -> Page {
+        Page {
+            sender: SipAddress::parse("sip:juliet@example.com").unwrap().aor,
+            from: "<sip:juliet@example.com>".into(),
+            to: SipAddress::parse(to).unwrap(),
+            call_id: "c".into(),
+            tag: "t".into(),
+            cseq: 1,
+            headers: vec![],
+            body: Bytes::from(body.to_owned()),
+            partition: Partition(0),
+            until: at(60),
+            tried: false,
+        }
+    }
+
+    fn answered(status: u16) -> Answer {
+        Answer::Final { response: Response::new(StatusCode::new(status).unwrap(), "x"), cseq: 1 }
+    }
+
+    fn mint() -> Mint {
+        Mint::new(Seed([0; 32]))
+    }
+
+    /// What happens at once, in short: `1>uri`, `1 waits`, `1 ok`, `1 failed`.
+    fn events(pages: &mut Pages, now: Tick) -> Vec<String> {
+        let mut told = Vec::new();
+        while let Some(event) = pages.poll(now) {
+            told.push(match event {
+                Event::Send(number, request) => format!("{number}>{} {}", request.uri, request.cseq),
+                Event::Waits(number) => format!("{number} waits"),
+                Event::NoDevice(device) => format!("no {device}"),
+                Event::Arrived(number) => format!("{number} ok"),
+                Event::Failed(number, ..) => format!("{number} failed"),
+            });
+        }
+        told
+    }
+
+    const ROMEO: &str = "sip:romeo@example.net";
+
+    #[test]
+    fn one_at_a_time_and_in_order() {
+        let mut pages = Pages::default();
+        pages.push(1, page(ROMEO, "a"));
+        pages.push(2, page(ROMEO, "b"));
+        pages.push(3, page("sip:nurse@example.net", "c"));
+        assert_eq!(events(&mut pages, at(0)), ["3>sip:nurse@example.net 1", "1>sip:romeo@example.net 1"]);
+        pages.answer(at(0), &mut mint(), 1, &answered(200));
+        assert_eq!(events(&mut pages, at(0)), ["1 ok", "2>sip:romeo@example.net 1"]);
+        pages.answer(at(0), &mut mint(), 2, &answered(403));
+        pages.answer(at(0), &mut mint(), 3, &answered(202));
+        assert_eq!(events(&mut pages, at(0)), ["2 failed", "3 ok"]);
+        assert!(pages.is_empty() && pages.outstanding() == 0);
+    }
+
+    #[test]
+    fn a_retry_never_overtakes_and_482_to_it_means_arrived() {
+        let mut pages = Pages::default();
+        pages.push(1, page(ROMEO, "a"));
+        pages.push(2, page(ROMEO, "b"));
+        events(&mut pages, at(0));
+        pages.answer(at(32), &mut mint(), 1, &Answer::Failed(Failure::Timeout));
+        assert_eq!(events(&mut pages, at(32)), ["1 waits"]);
+        pages.timeout(at(34));
+        assert_eq!(events(&mut pages, at(34)), ["1>sip:romeo@example.net 1"]);
+        pages.answer(at(34), &mut mint(), 1, &answered(482));
+        assert_eq!(events(&mut pages, at(34)), ["1 ok", "2>sip:romeo@example.net 1"]);
+        pages.answer(at(34), &mut mint(), 2, &answered(482));
+        assert_eq!(events(&mut pages, at(34)), ["2 failed"]);
+    }
+
+    #[test]
+    fn what_fails_for_a_minute_fails_with_all_that_waited_as_long() {
+        let mut pages = Pages::default();
+        pages.push(1, page(ROMEO, "a"));
+        pages.push(2, page(ROMEO, "b"));
+        let mut late = page(ROMEO, "c");
+        late.until = at(100);
+        pages.push(3, late);
+        let mut seen = Vec::new();
+        for second in 0..=61 {
+            pages.timeout(at(second));
+            for event in events(&mut pages, at(second)) {
+                if event.starts_with("1>") {
+                    pages.answer(at(second), &mut mint(), 1, &Answer::Failed(Failure::Transport("x".into())));
+                }
+                seen.push(event);
+            }
+        }
+        let sent = seen.iter().filter(|event| event.starts_with("1>")).count();
+        assert!((6..=8).contains(&sent), "{seen:?}");
+        assert_eq!(seen[seen.len() - 3..], ["1 failed", "2 failed", "3>sip:romeo@example.net 1"]);
+    }
+
+    #[test]
+    fn a_long_retry_after_ends_the_attempts() {
+        let mut pages = Pages::default();
+        pages.push(1, page(ROMEO, "a"));
+        events(&mut pages, at(0));
+        let mut response = Response::new(StatusCode::new(503).unwrap(), "x");
+        response.headers.push(Header::build(HeaderName::RetryAfter, "120 (soon)").unwrap());
+        pages.answer(at(0), &mut mint(), 1, &Answer::Final { response, cseq: 1 });
+        assert_eq!(events(&mut pages, at(0)), ["1 failed"]);
+    }
+
+    #[test]
+    fn an_unknown_device_is_tried_once_as_the_person() {
+        let mut pages = Pages::default();
+        pages.push(1, page("sip:romeo@example.net;gr=x", "a"));
+        assert_eq!(events(&mut pages, at(0)), ["1>sip:romeo@example.net;gr=x 1"]);
+        pages.answer(at(0), &mut mint(), 1, &answered(404));
+        let told = events(&mut pages, at(0));
+        assert_eq!(told, ["no sip:romeo@example.net;gr=x", "1 waits", "1>sip:romeo@example.net 2"]);
+        pages.answer(at(0), &mut mint(), 1, &answered(404));
+        assert_eq!(events(&mut pages, at(0)), ["1 failed"]);
+    }
+
+    #[test]
+    fn a_page_that_is_put_back_goes_first_when_its_lane_wakes() {
+        let mut pages = Pages::default();
+        pages.push(1, page(ROMEO, "a"));
+        pages.push(2, page(ROMEO, "b"));
+        events(&mut pages, at(0));
+        pages.answer(at(0), &mut mint(), 1, &answered(480));
+        let Some(Event::Failed(1, page, _)) = pages.poll(at(0)) else { panic!("1 has not failed") };
+        let (sender, to) = (page.sender.clone(), page.to.aor.clone());
+        pages.put_back(1, *page, at(300));
+        assert_eq!(events(&mut pages, at(1)), Vec::<String>::new());
+        pages.wake(&sender, &to);
+        assert_eq!(events(&mut pages, at(2)), ["1>sip:romeo@example.net 1"]);
+    }
+}
