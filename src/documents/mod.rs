@@ -1,6 +1,11 @@
 //! Bodies: what SIP carries inside its messages, read into owned values and written from them.
 
+pub mod cpim;
 pub mod date;
+pub mod encoding;
+pub mod html;
+pub mod mime;
 pub mod pidf;
 pub mod rpid;
+pub mod text;
 pub mod xml;

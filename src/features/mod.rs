@@ -18,6 +18,7 @@ use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::Stanza;
 
 pub mod availability;
+pub mod content;
 pub mod disco;
 pub mod errors;
 pub mod facts;
