@@ -2,3 +2,4 @@
 
 pub mod notifier;
 pub mod page;
+pub mod subscription;
