@@ -18,6 +18,7 @@ use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::Stanza;
 
 pub mod availability;
+pub mod contact;
 pub mod content;
 pub mod disco;
 pub mod errors;
@@ -259,5 +260,12 @@ impl Cx<'_> {
 
 /// Every feature, in the order in which they are asked. Adding a feature is one line here.
 pub fn registry() -> Vec<Box<dyn Feature + Send>> {
-    vec![Box::new(disco::Disco), Box::new(ping::Ping), Box::new(vcard::VCard), Box::new(version::Version)]
+    vec![
+        // First: it looks at where users write from and what they tell of themselves, and leaves that to others.
+        Box::<contact::Contacts>::default(),
+        Box::new(disco::Disco),
+        Box::new(ping::Ping),
+        Box::new(vcard::VCard),
+        Box::new(version::Version),
+    ]
 }

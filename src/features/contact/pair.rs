@@ -1,0 +1,180 @@
+//! One XMPP user and one SIP contact whom she watches: what she was told, and what is kept over a restart.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sip::uri::Aor;
+use crate::sip::usage::subscription::Kept;
+use crate::store::record::{Key, Record, Restored};
+use crate::words::availability::Availability;
+use crate::words::id::Partition;
+use crate::words::time::{Tick, Wall};
+use crate::xmpp::jid::Jid;
+
+/// The kind of our records.
+pub const KIND: &str = "contact";
+/// The most resources that one contact is shown with.
+pub const RESOURCES: usize = 32;
+/// The longest status that is kept and shown, in characters.
+const STATUS_LIMIT: usize = 1000;
+
+/// See the module. Kept small: there is one for each roster entry.
+#[derive(Debug)]
+pub struct Pair {
+    /// The user, bare.
+    pub user: Jid,
+    /// The contact in SIP.
+    pub contact: Aor,
+    /// The contact in XMPP, bare.
+    pub jid: Jid,
+    /// She has been told `subscribed`; else she waits for it.
+    pub accepted: bool,
+    /// It has not been said yet, since the link was down.
+    pub unsaid: bool,
+    /// She shares her presence with the contact.
+    pub shares: bool,
+    /// She has been seen online by this contact since the link came up.
+    pub present: bool,
+    /// Since when an accepted contact refuses.
+    pub doubted: Option<Wall>,
+    /// The running subscription, by its place in `Contacts::asks`.
+    pub ask: Option<u64>,
+    /// A NOTIFY of it has come.
+    pub heard: bool,
+    /// It is left to expire.
+    pub lapsing: bool,
+    /// Whether somebody is there is being found out.
+    pub check: Check,
+    /// Failures in a row.
+    pub tries: u8,
+    /// When the contact was last asked.
+    pub asked_at: Option<Tick>,
+    /// The state is known; else only the names of what was shown before the restart.
+    pub known: bool,
+    /// What she was told, by resource.
+    pub resources: BTreeMap<Box<str>, Availability>,
+}
+
+/// How it is being found out whether the user is there, before a subscription is refreshed for her (RFC 8048 §8.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Check {
+    /// It is not.
+    #[default]
+    None,
+    /// A presence probe was sent.
+    Probing,
+    /// A XEP-0199 ping with this id was sent.
+    Pinging(String),
+}
+
+/// A pair as it is kept.
+#[derive(Serialize, Deserialize)]
+struct KeptPair {
+    user: Jid,
+    contact: Aor,
+    accepted: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    unsaid: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    shares: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    doubted: Option<Wall>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    shown: Vec<Box<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dialog: Option<Kept>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl Pair {
+    /// A pair that has just been wished for.
+    pub fn new(user: Jid, contact: Aor, jid: Jid) -> Pair {
+        Pair {
+            user,
+            contact,
+            jid,
+            accepted: false,
+            unsaid: false,
+            shares: false,
+            present: false,
+            doubted: None,
+            ask: None,
+            heard: false,
+            lapsing: false,
+            check: Check::None,
+            tries: 0,
+            asked_at: None,
+            known: false,
+            resources: BTreeMap::new(),
+        }
+    }
+
+    /// Reads a pair of before the restart, and its subscription. `jid_of` names the contact in XMPP; nothing where it
+    /// has no name any more, or the record is not ours to read.
+    pub fn restore(
+        restored: &Restored,
+        jid_of: impl FnOnce(&Aor) -> Option<Jid>,
+    ) -> Option<(Pair, Option<Kept>)> {
+        let kept: KeptPair = serde_json::from_slice(&restored.value).ok()?;
+        let jid = jid_of(&kept.contact)?;
+        let mut pair = Pair::new(kept.user, kept.contact, jid);
+        pair.accepted = kept.accepted;
+        pair.unsaid = kept.unsaid;
+        pair.shares = kept.shares;
+        pair.doubted = kept.doubted;
+        pair.resources = kept.shown.into_iter().map(|name| (name, Availability::closed())).collect();
+        Some((pair, kept.dialog))
+    }
+
+    /// The record of the pair with its subscription.
+    pub fn record(&self, dialog: Option<Kept>) -> Record {
+        let shown = self.resources.iter().filter(|(_, state)| state.open || !self.known);
+        let kept = KeptPair {
+            user: self.user.clone(),
+            contact: self.contact.clone(),
+            accepted: self.accepted,
+            unsaid: self.unsaid,
+            shares: self.shares,
+            doubted: self.doubted,
+            shown: shown.map(|(name, _)| name.clone()).collect(),
+            dialog,
+        };
+        Record::new(self.key(), &kept)
+    }
+
+    /// Names the record.
+    pub fn key(&self) -> Key {
+        let partition = Partition::of(self.user.bare_str());
+        Key { kind: KIND, partition, id: format!("{} {}", self.user, self.contact) }
+    }
+
+    /// Whether any resource is shown as available.
+    pub fn is_open(&self) -> bool {
+        self.resources.values().any(|state| state.open)
+    }
+}
+
+/// Whether the user would see no difference.
+pub fn alike(one: &Availability, other: &Availability) -> bool {
+    one.open == other.open
+        && one.show == other.show
+        && one.status == other.status
+        && one.priority == other.priority
+}
+
+/// `state` with no more words than we keep for 100,000 contacts.
+pub fn bounded(mut state: Availability) -> Availability {
+    state.status.truncate(4);
+    for words in &mut state.status {
+        if let Some((at, _)) = words.text.char_indices().nth(STATUS_LIMIT) {
+            words.text.truncate(at);
+            words.text.push('…');
+        }
+    }
+    state
+}

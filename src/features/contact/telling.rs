@@ -1,0 +1,117 @@
+//! What the user is told: presence stanzas from the contact and from each of its resources (RFC 8048 §5.2, §6.2).
+
+use std::collections::BTreeMap;
+
+use crate::documents::pidf::{Contact as Address, Pidf};
+use crate::features::{Cx, Signal, availability, disco};
+use crate::sip::uri::SipAddress;
+use crate::words::availability::Availability;
+use crate::xmpp::jid::Jid;
+use crate::xmpp::stanza::{Stanza, StanzaKind};
+
+use super::pair::{Pair, RESOURCES, alike, bounded};
+
+impl Pair {
+    /// Tells the user that she may see the contact. Where the link is down it is said when it comes up.
+    pub(super) fn accept(&mut self, cx: &mut Cx<'_>) {
+        self.accepted = true;
+        self.say_subscribed(cx);
+    }
+
+    pub(super) fn say_subscribed(&mut self, cx: &mut Cx<'_>) {
+        self.unsaid = !cx.link_is_up(&self.jid);
+        if !self.unsaid {
+            cx.stanza(Stanza::new(StanzaKind::Presence, &self.jid, &self.user).with_type("subscribed"));
+        }
+    }
+
+    /// Tells `to` all that is known; where that is nothing, that the contact is unavailable (RFC 6121 §4.3.2).
+    pub(super) fn tell_all(&self, cx: &mut Cx<'_>, to: &Jid) {
+        let mut told = false;
+        for (name, state) in &self.resources {
+            told |= state.open || to.is_bare();
+            if state.open || to.is_bare() {
+                self.tell(cx, name, state, to);
+            }
+        }
+        if !told {
+            let from = &self.jid;
+            cx.stanza(Stanza::new(StanzaKind::Presence, from, to).with_type("unavailable"));
+        }
+    }
+
+    /// Everything that is available goes away, since we do; nothing is forgotten.
+    pub(super) fn say_goodbye(&self, cx: &mut Cx<'_>) {
+        for (name, _) in self.resources.iter().filter(|(_, state)| state.open) {
+            self.tell(cx, name, &Availability::closed(), &self.user);
+        }
+    }
+
+    /// Tells `to` the state of one resource.
+    fn tell(&self, cx: &mut Cx<'_>, name: &str, state: &Availability, to: &Jid) {
+        // The name came from a JID or from `availability::resource_of`: it is one.
+        if let Ok(from) = self.jid.with_resource(name) {
+            let mut stanza = availability::to_presence(state, &from, to);
+            if state.open {
+                stanza.element.push(disco::caps_element());
+            }
+            cx.stanza(stanza);
+        }
+    }
+
+    /// Shows what a full document says: what changed, and as unavailable what it does not name any more. True if the
+    /// names changed that a restart must know.
+    pub(super) fn apply(&mut self, cx: &mut Cx<'_>, pidf: &Pidf) -> bool {
+        let own = |address: &&SipAddress| {
+            address.aor.host == self.contact.host
+                && match (&address.aor.user, &self.contact.user) {
+                    (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+                    (one, other) => one == other,
+                }
+        };
+        for device in pidf.tuples.iter().filter_map(|tuple| tuple.contact.as_ref()).filter_map(Address::sip) {
+            // Of others' devices the contact's word is not taken.
+            if own(&device) {
+                cx.facts.show(&SipAddress { aor: self.contact.clone(), gr: device.gr.clone() });
+            }
+        }
+        let mut found: Vec<(String, Availability)> = availability::merge(pidf).into_iter().collect();
+        found.sort_by_key(|(_, state)| !state.open);
+        found.truncate(RESOURCES);
+        self.become_(cx, found.into_iter().map(|(name, state)| (name.into(), bounded(state))).collect())
+    }
+
+    /// Nothing of the contact is available any more. True if the names changed that a restart must know.
+    pub(super) fn vanish(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.become_(cx, BTreeMap::new())
+    }
+
+    fn become_(&mut self, cx: &mut Cx<'_>, now: BTreeMap<Box<str>, Availability>) -> bool {
+        let before = std::mem::replace(&mut self.resources, now);
+        let is_first = !std::mem::replace(&mut self.known, true);
+        let was_open = before.values().any(|state| state.open);
+        let mut changed = false;
+        for (name, state) in &self.resources {
+            let old = before.get(name);
+            changed |= state.open != old.is_some_and(|old| old.open);
+            // A closed resource that she never saw is news only where nothing else has been said.
+            let matters = old.is_some() || state.open || is_first || !state.status.is_empty();
+            if matters && !old.is_some_and(|old| alike(old, state)) {
+                self.tell(cx, name, state, &self.user);
+            }
+        }
+        for (name, state) in &before {
+            if self.resources.contains_key(name) {
+                continue;
+            }
+            changed |= state.open || is_first;
+            if state.open {
+                self.tell(cx, name, &Availability::closed(), &self.user);
+            }
+        }
+        if !was_open && self.is_open() {
+            cx.signal(Signal::Opened { user: self.user.clone(), contact: self.contact.clone() });
+        }
+        changed
+    }
+}
