@@ -3,10 +3,12 @@
 #![allow(clippy::disallowed_types)]
 
 pub mod clock;
+pub mod component;
 pub mod dns;
 pub mod http;
 pub mod inbox;
 pub mod link;
+pub mod link_end;
 pub mod log;
 pub mod meters;
 pub mod shard;

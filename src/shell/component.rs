@@ -1,0 +1,475 @@
+//! Keeps one component link up for ever: connect, open the stream, prove the secret, carry stanzas, notice death, retry.
+//!
+//! XEP-0114, with the keep-alive of XEP-0199: when nothing has come for a while, a ping goes to our own domain, which
+//! every server sends back to us. Any byte counts as life. What the server sends is taken no faster than its receiver
+//! takes it: the channel is bounded, and a full one stops the reading. A stanza over a limit is answered here, see
+//! `docs/decisions/component-stream.md`.
+//!
+//! What is still queued when a stream ends is dropped before the next [`LinkEvent::Up`]: its sender has been told by
+//! [`LinkEvent::Down`] that whatever was not confirmed may be lost, and sends it again itself.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::link_end::End;
+use crate::config::Secret;
+use crate::gateway::io::LinkId;
+use crate::words::note::{Level, Note};
+use crate::xmpp::ns;
+use crate::xmpp::stanza::Element;
+use crate::xmpp::stream::{self, Event, Limits, Refused, Stream};
+
+/// What a link is to be.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which of the components.
+    pub id: LinkId,
+    /// `host:port` of the server's component listener, resolved anew for each attempt.
+    pub server: String,
+    /// The component's domain.
+    pub domain: String,
+    /// What the handshake proves.
+    pub secret: Secret,
+    /// What one stanza may cost.
+    pub limits: Limits,
+    /// How patient it is.
+    pub timing: Timing,
+}
+
+/// How patient a link is.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// The first pause between two attempts; it doubles up to `longest_pause`.
+    pub shortest_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+    /// How long the server may take to accept a connection, and then the handshake.
+    pub answer: Duration,
+    /// A ping goes after this much silence.
+    pub quiet: Duration,
+    /// The link is dead after this much silence, or when a write takes this long.
+    pub dead: Duration,
+    /// How long the server may take to close when we have closed.
+    pub goodbye: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            shortest_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(30),
+            answer: Duration::from_secs(10),
+            quiet: Duration::from_secs(10),
+            dead: Duration::from_secs(25),
+            goodbye: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What happens on a link.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// The handshake is accepted; stanzas given from now on go out.
+    Up,
+    /// The stream has ended; stanzas that were not confirmed may be lost.
+    Down,
+    /// The server sent a stanza, or something else at that level.
+    Element(Element),
+}
+
+/// The way to a running link.
+#[derive(Clone, Debug)]
+pub struct LinkHandle {
+    /// Takes stanzas as they stand on the stream. Full means that the server takes less than we send.
+    pub stanzas: mpsc::Sender<Bytes>,
+}
+
+/// A running link's life.
+#[derive(Debug)]
+pub struct LinkTask {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl LinkTask {
+    /// Sends what is queued, closes the stream, and waits until the server has closed too, but not for long.
+    pub async fn close(self) {
+        self.stop.send_replace(true);
+        // A panic of the task has been reported by the runtime already.
+        let _ = self.task.await;
+    }
+}
+
+/// How many stanzas may wait to be written.
+const QUEUE: usize = 4096;
+/// How many stanzas are written at one go.
+const TOGETHER: usize = 256;
+/// How much is read at one go.
+const READ: usize = 32 * 1024;
+
+/// Starts a link. It ends when it is closed, or when nobody takes its events any more.
+pub fn start(
+    settings: Settings,
+    events: mpsc::Sender<(LinkId, LinkEvent)>,
+    notes: mpsc::Sender<Note>,
+) -> (LinkHandle, LinkTask) {
+    let (stanzas, queue) = mpsc::channel(QUEUE);
+    let (stop, stopping) = watch::channel(false);
+    let link = Link { settings, queue, own: stanzas.clone(), events, notes, stopping };
+    (LinkHandle { stanzas }, LinkTask { stop, task: tokio::spawn(link.run()) })
+}
+
+struct Link {
+    settings: Settings,
+    queue: mpsc::Receiver<Bytes>,
+    /// The other end of `queue`, for what the link itself has to say.
+    own: mpsc::Sender<Bytes>,
+    events: mpsc::Sender<(LinkId, LinkEvent)>,
+    notes: mpsc::Sender<Note>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Link {
+    async fn run(mut self) {
+        let mut pause = self.settings.timing.shortest_pause;
+        loop {
+            let mut stopping = self.stopping.clone();
+            let opened = tokio::select! {
+                opened = open(&self.settings) => opened,
+                _ = stopping.wait_for(|stop| *stop) => return,
+            };
+            let began = Instant::now();
+            let end = match opened {
+                Ok(opened) => self.session(opened).await,
+                Err(end) => end,
+            };
+            if *stopping.borrow() || self.events.is_closed() {
+                return;
+            }
+            // A link that is thrown out at once, again and again, must not hammer the server.
+            if began.elapsed() > self.settings.timing.longest_pause {
+                pause = self.settings.timing.shortest_pause;
+            }
+            let wait = jittered(pause);
+            self.note(end.note(&self.settings, wait));
+            pause = (pause * 2).min(self.settings.timing.longest_pause);
+            tokio::select! {
+                () = sleep(wait) => {}
+                _ = stopping.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Carries stanzas until the stream ends.
+    async fn session(&mut self, opened: Opened) -> End {
+        let Opened { socket, stream, early, address } = opened;
+        while self.queue.try_recv().is_ok() {
+            self.note(dropped("link-down"));
+        }
+        let id = self.settings.id;
+        if self.events.send((id, LinkEvent::Up)).await.is_err() {
+            return End::Stopped;
+        }
+        self.note(Note::Log {
+            level: Level::Info,
+            event: "link-up",
+            fields: vec![
+                ("component", self.settings.domain.clone()),
+                ("server", self.settings.server.clone()),
+                ("address", address.to_string()),
+            ],
+        });
+        let end = self.carry(socket, stream, early).await;
+        // When the process ends, nobody may be there to take it.
+        if *self.stopping.borrow() {
+            let _ = self.events.try_send((id, LinkEvent::Down));
+        } else {
+            let _ = self.events.send((id, LinkEvent::Down)).await;
+        }
+        end
+    }
+
+    async fn carry(&mut self, socket: TcpStream, stream: Stream, early: Vec<Event>) -> End {
+        let Link { settings, queue, own, events, notes, stopping } = self;
+        let (read, mut write) = socket.into_split();
+        let pulse = Pulse::new();
+        let end = {
+            let reader = Reader { settings, own, events, notes, pulse: &pulse };
+            let reading = reader.run(read, stream, early);
+            let writing = write_queue(&mut write, queue, stopping, settings.timing.dead);
+            tokio::pin!(reading);
+            tokio::select! {
+                end = &mut reading => end,
+                end = writing => {
+                    if matches!(end, End::Stopped) {
+                        // The server answers our closing tag with its own.
+                        let _ = timeout(settings.timing.goodbye, reading).await;
+                    }
+                    end
+                }
+                () = keep_alive(settings, own, &pulse) => End::Dead(settings.timing.dead),
+            }
+        };
+        if matches!(end, End::Closed | End::Refused(_) | End::Broken(_)) {
+            // Politeness only: the connection is given up in any case.
+            let _ = timeout(settings.timing.goodbye, write.write_all(stream::CLOSE.as_bytes())).await;
+        }
+        end
+    }
+
+    fn note(&self, note: Note) {
+        // A full channel means that the log is far behind; a link does not wait for it.
+        let _ = self.notes.try_send(note);
+    }
+}
+
+/// A stream on which the handshake has been accepted.
+struct Opened {
+    socket: TcpStream,
+    stream: Stream,
+    /// What came in the same piece as the acceptance.
+    early: Vec<Event>,
+    address: SocketAddr,
+}
+
+async fn open(settings: &Settings) -> Result<Opened, End> {
+    let patience = settings.timing.answer;
+    let addresses: Vec<_> = match timeout(patience, lookup_host(&settings.server)).await {
+        Err(_) => return Err(End::Unresolved("the resolver does not answer".into())),
+        Ok(Err(error)) => return Err(End::Unresolved(error.to_string())),
+        Ok(Ok(found)) => found.collect(),
+    };
+    let mut failure = End::Unresolved("the name has no address".into());
+    for address in addresses {
+        match timeout(patience, TcpStream::connect(address)).await {
+            Err(_) => failure = End::Unreachable(address, "no answer to the connection".into()),
+            Ok(Err(error)) => failure = End::Unreachable(address, error.to_string()),
+            Ok(Ok(socket)) => {
+                return timeout(patience, negotiate(socket, address, settings))
+                    .await
+                    .unwrap_or(Err(End::Silent(address)));
+            }
+        }
+    }
+    Err(failure)
+}
+
+async fn negotiate(mut socket: TcpStream, address: SocketAddr, settings: &Settings) -> Result<Opened, End> {
+    let lost = |error: std::io::Error| End::Lost(error.to_string());
+    socket.set_nodelay(true).map_err(lost)?;
+    socket.write_all(stream::open(&settings.domain).as_bytes()).await.map_err(lost)?;
+    let mut stream = Stream::new(settings.limits);
+    let mut buffer = BytesMut::with_capacity(READ);
+    loop {
+        if socket.read_buf(&mut buffer).await.map_err(lost)? == 0 {
+            return Err(End::Lost("the server hung up before the stream was open".into()));
+        }
+        let mut events = Vec::new();
+        stream.receive(&buffer, &mut events);
+        buffer.clear();
+        let mut events = events.into_iter();
+        while let Some(event) = events.next() {
+            match event {
+                Event::Opened { id } => {
+                    let proof = stream::handshake(&id, settings.secret.reveal());
+                    socket.write_all(proof.as_bytes()).await.map_err(lost)?;
+                }
+                Event::Accepted => {
+                    return Ok(Opened { socket, stream, early: events.collect(), address });
+                }
+                Event::Error(error) => return Err(End::Refused(error)),
+                Event::Closed => return Err(End::Closed),
+                Event::Broken(reason) => return Err(End::Broken(reason)),
+                // The machine gives stanzas only after the handshake.
+                Event::Element(_) | Event::Refused(_) => {}
+            }
+        }
+    }
+}
+
+/// When the server was last heard.
+struct Pulse {
+    start: Instant,
+    heard: AtomicU64,
+    /// The reader waits for whoever takes the events: the silence is ours.
+    busy: AtomicBool,
+}
+
+impl Pulse {
+    fn new() -> Pulse {
+        Pulse { start: Instant::now(), heard: AtomicU64::new(0), busy: AtomicBool::new(false) }
+    }
+
+    fn beat(&self) {
+        self.heard.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn silence(&self) -> Duration {
+        if self.busy.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        let heard = Duration::from_millis(self.heard.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(heard)
+    }
+}
+
+/// Pings when it is quiet; ends when the link is dead.
+async fn keep_alive(settings: &Settings, own: &mpsc::Sender<Bytes>, pulse: &Pulse) {
+    let Timing { quiet, dead, .. } = settings.timing;
+    let ping = Element::new("iq", ns::COMPONENT)
+        .with("type", "get")
+        .with("id", "keep-alive")
+        .with("from", &settings.domain)
+        .with("to", &settings.domain)
+        .with_child(Element::new("ping", ns::PING));
+    let mut bytes = String::new();
+    ping.write(ns::COMPONENT, &mut bytes);
+    let bytes = Bytes::from(bytes);
+    loop {
+        let silence = pulse.silence();
+        if silence >= dead {
+            return;
+        }
+        if silence < quiet {
+            sleep(quiet - silence).await;
+            continue;
+        }
+        // A full queue is being written, or else the writer finds the link dead.
+        let _ = own.try_send(bytes.clone());
+        sleep((dead - silence).min(quiet)).await;
+    }
+}
+
+struct Reader<'a> {
+    settings: &'a Settings,
+    own: &'a mpsc::Sender<Bytes>,
+    events: &'a mpsc::Sender<(LinkId, LinkEvent)>,
+    notes: &'a mpsc::Sender<Note>,
+    pulse: &'a Pulse,
+}
+
+impl Reader<'_> {
+    async fn run(&self, mut read: OwnedReadHalf, mut stream: Stream, mut events: Vec<Event>) -> End {
+        let mut buffer = BytesMut::with_capacity(READ);
+        loop {
+            self.pulse.busy.store(true, Ordering::Relaxed);
+            for event in events.drain(..) {
+                if let Some(end) = self.event(event).await {
+                    return end;
+                }
+            }
+            self.pulse.beat();
+            self.pulse.busy.store(false, Ordering::Relaxed);
+            buffer.clear();
+            match read.read_buf(&mut buffer).await {
+                Ok(0) => return End::Lost("the server hung up".into()),
+                Ok(_) => stream.receive(&buffer, &mut events),
+                Err(error) => return End::Lost(error.to_string()),
+            }
+        }
+    }
+
+    async fn event(&self, event: Event) -> Option<End> {
+        match event {
+            Event::Element(element) if self.is_own(&element) => None,
+            Event::Element(element) => {
+                let taken = self.events.send((self.settings.id, LinkEvent::Element(element))).await;
+                taken.is_err().then_some(End::Stopped)
+            }
+            Event::Refused(refused) => {
+                self.refused(&refused);
+                None
+            }
+            Event::Error(error) => Some(End::Refused(error)),
+            Event::Closed => Some(End::Closed),
+            Event::Broken(reason) => Some(End::Broken(reason)),
+            Event::Opened { .. } | Event::Accepted => None,
+        }
+    }
+
+    /// Our own ping, or what the server answered to it.
+    fn is_own(&self, element: &Element) -> bool {
+        let domain = Some(self.settings.domain.as_str());
+        element.is("iq", ns::COMPONENT) && element.attr("from") == domain && element.attr("to") == domain
+    }
+
+    fn refused(&self, refused: &Refused) {
+        let answered =
+            refused.answer().is_some_and(|answer| self.own.try_send(Bytes::from(answer.to_xml())).is_ok());
+        let head = |name| refused.head.attr(name).unwrap_or_default().to_owned();
+        let count = Note::Count { name: "stanzas_refused_total", labels: vec![("reason", "limit")], by: 1 };
+        let line = Note::Log {
+            level: Level::Warn,
+            event: "stanza-refused",
+            fields: vec![
+                ("component", self.settings.domain.clone()),
+                ("from", head("from")),
+                ("to", head("to")),
+                ("reason", format!("the stanza {}", refused.limit)),
+                ("answered", answered.to_string()),
+            ],
+        };
+        for note in [count, line] {
+            // As above: a link does not wait for the log.
+            let _ = self.notes.try_send(note);
+        }
+    }
+}
+
+/// Writes what is queued, many stanzas at one go, until it is told to stop; then the rest and the closing tag.
+async fn write_queue(
+    write: &mut OwnedWriteHalf,
+    queue: &mut mpsc::Receiver<Bytes>,
+    stopping: &mut watch::Receiver<bool>,
+    patience: Duration,
+) -> End {
+    let mut taken = Vec::with_capacity(TOGETHER);
+    let mut batch = Vec::new();
+    let mut stop = false;
+    while !stop {
+        tokio::select! {
+            // In this order: a queue that is never empty must not keep the link from closing.
+            biased;
+            _ = stopping.wait_for(|stop| *stop) => {
+                stop = true;
+                while let Ok(bytes) = queue.try_recv() {
+                    taken.push(bytes);
+                }
+            }
+            _ = queue.recv_many(&mut taken, TOGETHER) => {}
+        }
+        taken.drain(..).for_each(|bytes: Bytes| batch.extend_from_slice(&bytes));
+        if stop {
+            batch.extend_from_slice(stream::CLOSE.as_bytes());
+        }
+        match timeout(patience, write.write_all(&batch)).await {
+            Ok(Ok(())) => batch.clear(),
+            Ok(Err(error)) => return End::Lost(error.to_string()),
+            Err(_) => return End::Stuck(patience),
+        }
+        if batch.capacity() > 1024 * 1024 {
+            batch = Vec::new();
+        }
+    }
+    End::Stopped
+}
+
+/// Between three quarters and five quarters of `pause`, so that many links do not come back in step.
+fn jittered(pause: Duration) -> Duration {
+    let share = RandomState::new().hash_one(()) as u16;
+    pause.mul_f64(0.75 + f64::from(share) / f64::from(u16::MAX) / 2.0)
+}
+
+fn dropped(reason: &'static str) -> Note {
+    Note::Count { name: "stanzas_dropped_total", labels: vec![("reason", reason)], by: 1 }
+}
