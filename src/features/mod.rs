@@ -26,6 +26,7 @@ pub mod facts;
 pub mod ping;
 pub mod vcard;
 pub mod version;
+pub mod watcher;
 
 /// What a feature is, in a form that documents are generated from and that the router claims by.
 #[derive(Debug)]
@@ -134,6 +135,13 @@ pub trait Feature {
 pub enum Signal {
     /// A message crossed between an XMPP user (bare) and a SIP contact, in either direction.
     Crossed {
+        /// The XMPP user, bare.
+        user: Jid,
+        /// The SIP contact.
+        contact: Aor,
+    },
+    /// An XMPP user (bare) adds a SIP contact to her own: she sent `subscribe`.
+    Added {
         /// The XMPP user, bare.
         user: Jid,
         /// The SIP contact.
@@ -263,6 +271,7 @@ pub fn registry() -> Vec<Box<dyn Feature + Send>> {
     vec![
         // First: it looks at where users write from and what they tell of themselves, and leaves that to others.
         Box::<contact::Contacts>::default(),
+        Box::<watcher::Watcher>::default(),
         Box::new(disco::Disco),
         Box::new(ping::Ping),
         Box::new(vcard::VCard),

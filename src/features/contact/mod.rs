@@ -242,7 +242,10 @@ impl Contacts {
         let user = from.bare();
         let pair = self.find(&user, &contact);
         match type_ {
-            Some("subscribe") => self.subscribe(cx, stanza, &user, &contact, to),
+            Some("subscribe") => {
+                cx.signal(Signal::Added { user: user.clone(), contact: contact.clone() });
+                self.subscribe(cx, stanza, &user, &contact, to);
+            }
             Some("unsubscribe") => self.unsubscribe(cx, &user, &contact, to),
             Some("probe") => match pair {
                 Some(pair) => self.probe(cx, pair, from),

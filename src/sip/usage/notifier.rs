@@ -172,6 +172,7 @@ impl Notifier {
     pub fn accept(
         request: &Request,
         terms: &Terms,
+        contact: &str,
         tag: &str,
         partition: Partition,
         now: Now,
@@ -189,13 +190,13 @@ impl Notifier {
             in_flight: false,
             failures: 0,
         };
-        let reply = Reply { to_tag: Some(tag.to_owned()), ..ok(terms) };
+        let reply = Reply { to_tag: Some(tag.to_owned()), ..ok(terms, contact) };
         Ok((notifier, reply))
     }
 
     /// A SUBSCRIBE inside the dialog: a refresh or, with zero seconds, the end. What it is granted, or 481 after the
     /// end and 500 out of order (RFC 3261 §12.2.2). The owner then wants a NOTIFY.
-    pub fn refresh(&mut self, request: &Request, terms: &Terms, now: Now) -> Reply {
+    pub fn refresh(&mut self, request: &Request, terms: &Terms, contact: &str, now: Now) -> Reply {
         if self.end.is_some() {
             return Reply::new(481);
         }
@@ -207,7 +208,7 @@ impl Notifier {
         if terms.expires == 0 {
             self.end(Reason::Timeout, None, now);
         }
-        ok(terms)
+        ok(terms, contact)
     }
 
     /// Whether a request from the peer belongs to this dialog.
@@ -230,6 +231,16 @@ impl Notifier {
         self.end.is_some()
     }
 
+    /// Why it is over, if it is.
+    pub fn ending(&self) -> Option<Reason> {
+        self.end.map(|end| end.reason)
+    }
+
+    /// A NOTIFY is wanted that has not been sent.
+    pub fn owes(&self) -> bool {
+        self.wanted.is_some()
+    }
+
     /// A NOTIFY awaits its answer.
     pub fn is_in_flight(&self) -> bool {
         self.in_flight
@@ -240,11 +251,10 @@ impl Notifier {
         self.active = true;
     }
 
-    /// The subscription is over; the last NOTIFY goes as soon as none is outstanding.
+    /// The subscription is over; the last NOTIFY goes as soon as none is outstanding. What is said last counts: a
+    /// fetch, which is over from the beginning, may still be rejected.
     pub fn end(&mut self, reason: Reason, retry_after: Option<Duration>, now: Now) {
-        if self.end.is_none() {
-            self.end = Some(End { reason, retry_after });
-        }
+        self.end = Some(End { reason, retry_after });
         self.wanted = Some(now.tick);
     }
 
@@ -280,10 +290,12 @@ impl Notifier {
         !self.in_flight && self.wanted.is_some_and(|wanted| wanted <= now.tick)
     }
 
-    /// The next NOTIFY. After one that follows an end, the owner may drop the subscription: whatever is answered to
-    /// the last NOTIFY, 481 included, changes nothing.
-    pub fn notify(&mut self, body: Option<Body>, now: Now) -> OutRequest {
+    /// The next NOTIFY, with the whole value of our Contact. After one that follows an end, the owner may drop the
+    /// subscription: whatever is answered to the last NOTIFY, 481 included, changes nothing. Whoever cannot wait for
+    /// the outstanding one may overtake it: the subscriber takes the higher number (RFC 3261 §12.2.2).
+    pub fn notify(&mut self, contact: String, body: Option<Body>, now: Now) -> OutRequest {
         let mut request = self.dialog.request(Method::Notify);
+        request.headers.push((HeaderName::Contact, contact));
         request.headers.push((HeaderName::Event, self.event.to_string()));
         request.headers.push((HeaderName::SubscriptionState, self.state(now)));
         if let Some(body) = body {
@@ -374,8 +386,8 @@ impl Notifier {
     }
 }
 
-fn ok(terms: &Terms) -> Reply {
-    Reply::new(200).with(HeaderName::Expires, terms.expires.to_string())
+fn ok(terms: &Terms, contact: &str) -> Reply {
+    Reply::new(200).with(HeaderName::Expires, terms.expires.to_string()).with(HeaderName::Contact, contact)
 }
 
 /// The seconds of a Retry-After, without its comment and parameters.
@@ -425,7 +437,7 @@ mod tests {
     fn accepted(now: Now) -> Notifier {
         let request = subscribe(&["CSeq: 1 SUBSCRIBE", "Event: presence"]);
         let terms = PRESENCE.judge(&request.headers).expect("terms");
-        Notifier::accept(&request, &terms, "ur93", Partition(3), now).expect("a subscription").0
+        Notifier::accept(&request, &terms, "<sip:us>", "ur93", Partition(3), now).expect("a subscription").0
     }
 
     fn state(request: &OutRequest) -> &str {
@@ -483,13 +495,13 @@ mod tests {
         let mut notifier = accepted(at(0));
         notifier.want_now(at(0));
         assert!(notifier.is_due(at(0)));
-        assert_eq!(state(&notifier.notify(None, at(0))), "pending;expires=3600");
+        assert_eq!(state(&notifier.notify("<sip:us>".into(), None, at(0))), "pending;expires=3600");
         notifier.want(at(1));
         assert!(!notifier.is_due(at(6)), "one is outstanding");
         assert_eq!(notifier.answered(&answer(200), at(7)), Verdict::Keep);
         assert!(notifier.is_due(at(7)));
         notifier.activate();
-        assert_eq!(state(&notifier.notify(None, at(7))), "active;expires=3593");
+        assert_eq!(state(&notifier.notify("<sip:us>".into(), None, at(7))), "active;expires=3593");
         notifier.answered(&answer(200), at(7));
         notifier.want(at(8));
         assert_eq!(notifier.next(), Some(at(12).tick));
@@ -502,10 +514,10 @@ mod tests {
         let mut notifier = accepted(at(0));
         assert_eq!(notifier.next(), Some(at(3600).tick));
         assert!(notifier.is_due(at(3600)));
-        assert_eq!(state(&notifier.notify(None, at(3600))), "terminated;reason=timeout");
+        assert_eq!(state(&notifier.notify("<sip:us>".into(), None, at(3600))), "terminated;reason=timeout");
         let late = subscribe(&["CSeq: 2 SUBSCRIBE", "Event: presence"]);
         let terms = PRESENCE.judge(&late.headers).expect("terms");
-        assert_eq!(notifier.refresh(&late, &terms, at(3601)).status, 481);
+        assert_eq!(notifier.refresh(&late, &terms, "<sip:us>", at(3601)).status, 481);
     }
 
     #[test]
@@ -513,22 +525,22 @@ mod tests {
         let mut notifier = accepted(at(0));
         let refresh = subscribe(&["CSeq: 5 SUBSCRIBE", "Event: presence", "Expires: 100"]);
         let terms = PRESENCE.judge(&refresh.headers).expect("terms");
-        let reply = notifier.refresh(&refresh, &terms, at(50));
+        let reply = notifier.refresh(&refresh, &terms, "<sip:us>", at(50));
         assert_eq!((reply.status, reply.headers[0].1.as_str()), (200, "100"));
         assert_eq!(notifier.next(), Some(at(150).tick));
         let old = subscribe(&["CSeq: 4 SUBSCRIBE", "Event: presence"]);
-        assert_eq!(notifier.refresh(&old, &terms, at(51)).status, 500);
+        assert_eq!(notifier.refresh(&old, &terms, "<sip:us>", at(51)).status, 500);
     }
 
     #[test]
     fn the_codes_of_the_rfc_remove_the_subscription() {
         for code in [404, 405, 408, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604] {
             let mut notifier = accepted(at(0));
-            notifier.notify(None, at(0));
+            notifier.notify("<sip:us>".into(), None, at(0));
             assert_eq!(notifier.answered(&answer(code), at(1)), Verdict::Gone, "{code}");
         }
         let mut notifier = accepted(at(0));
-        notifier.notify(None, at(0));
+        notifier.notify("<sip:us>".into(), None, at(0));
         assert_eq!(notifier.answered(&Answer::Failed(Failure::Timeout), at(32)), Verdict::Gone);
     }
 
@@ -537,12 +549,12 @@ mod tests {
         let mut notifier = accepted(at(0));
         let mut now = 0;
         for wait in [5, 10, 20, 40, 80, 160, 160] {
-            notifier.notify(None, at(now));
+            notifier.notify("<sip:us>".into(), None, at(now));
             assert_eq!(notifier.answered(&answer(503), at(now)), Verdict::Keep);
             assert_eq!(notifier.next(), Some(at(now + wait).tick));
             now += wait;
         }
-        notifier.notify(None, at(now));
+        notifier.notify("<sip:us>".into(), None, at(now));
         notifier.answered(&answer(403), at(now));
         assert_eq!(notifier.next(), Some(at(3600).tick), "a refusal is not repeated");
     }
@@ -551,11 +563,11 @@ mod tests {
     fn a_kept_subscription_goes_on_with_higher_numbers() {
         let mut notifier = accepted(at(0));
         notifier.activate();
-        notifier.notify(None, at(0));
+        notifier.notify("<sip:us>".into(), None, at(0));
         let kept = serde_json::to_vec(&notifier.kept(at(10))).expect("JSON");
         let later = Now { tick: Tick(0), wall: at(3590).wall };
         let mut back = Notifier::restore(serde_json::from_slice(&kept).expect("a subscription"), later);
-        let notify = back.notify(None, later);
+        let notify = back.notify("<sip:us>".into(), None, later);
         assert_eq!(state(&notify), "active;expires=10");
         assert_eq!((notify.cseq, notify.from.as_str()), (1002, "<sip:juliet@example.com>;tag=ur93"));
     }

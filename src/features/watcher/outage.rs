@@ -1,0 +1,267 @@
+//! Lost links, starts and stops: no green light lies. Who is told that nobody is there keeps his dialog, and is told
+//! everything again when somebody can be seen.
+
+use std::time::Duration;
+
+use super::pair::Pair;
+use super::table::{Consent, WEEK};
+use super::{CONSENT, DIALOG, Down, KeptConsent, KeptDialog, PairId, Sub, SubId, Timer, Watcher};
+use super::{from_watcher, stanzas};
+use crate::features::Cx;
+use crate::gateway::LinkId;
+use crate::sip::usage::notifier::{Notifier, Reason};
+use crate::store::record::{Key, Restored};
+use crate::words::note::Level;
+use crate::words::time::Wall;
+
+/// How long a link may be down before watchers are told that nobody is there.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the answer to a probe is waited for when very many are sent at once.
+const CROWD: Duration = Duration::from_secs(10);
+
+/// A question that went out so shortly before its link broke is put again: it may have been lost.
+const DOUBT: Duration = Duration::from_secs(60);
+
+/// How many users are probed, and watchers told, at once; and how long the next wait.
+const BATCH: usize = 200;
+const BETWEEN: Duration = Duration::from_millis(50);
+
+/// The same when the process stops: 100,000 watchers in a second.
+const LAST_BATCH: usize = 2000;
+const LAST_BETWEEN: Duration = Duration::from_millis(20);
+
+/// After this a last word overtakes a NOTIFY that is not answered.
+const OVERTAKE: Duration = Duration::from_secs(2);
+
+/// After this no answer to a last word is waited for.
+const LEAVE: Duration = Duration::from_secs(3);
+
+/// An unanswered question of a watcher who has not come back is forgotten after this.
+const FORGET: Duration = Duration::from_secs(90 * 24 * 3600);
+
+impl Watcher {
+    pub(super) fn restore(&mut self, cx: &mut Cx<'_>, record: &Restored) {
+        let restored = match record.kind.as_str() {
+            CONSENT => self.restore_consent(cx, record),
+            DIALOG => self.restore_dialog(cx, record),
+            _ => Some(()),
+        };
+        if restored.is_none() {
+            let kind = if record.kind == CONSENT { CONSENT } else { DIALOG };
+            let fields = vec![("kind", kind.to_owned()), ("id", record.id.clone())];
+            cx.log(Level::Warn, "watch-record-dropped", fields);
+            cx.forget(Key { kind, partition: record.partition, id: record.id.clone() });
+        }
+    }
+
+    /// Nothing if it cannot be read, or if nobody speaks for the watcher any more.
+    fn restore_consent(&mut self, cx: &Cx<'_>, record: &Restored) -> Option<()> {
+        let kept: KeptConsent = serde_json::from_slice(&record.value).ok()?;
+        let id = self.pair(cx, &kept.user, &kept.contact)?;
+        self.pairs.get_mut(&id)?.consent = kept.consent;
+        Some(())
+    }
+
+    fn restore_dialog(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Option<()> {
+        let kept: KeptDialog = serde_json::from_slice(&record.value).ok()?;
+        let pair = self.pair(cx, &kept.user, &kept.contact)?;
+        let notifier = Notifier::restore(kept.subscription, cx.now);
+        self.add_sub(cx, Sub { pair, notifier, fetch: false, held: false, told: true });
+        Some(())
+    }
+
+    /// All records are back. Links are down until they are up.
+    pub(super) fn begin(&mut self, cx: &mut Cx<'_>) {
+        for link in (0..cx.links.len()).map(LinkId) {
+            if !cx.links[link.0] {
+                self.link_is_down(cx, link);
+            }
+        }
+        let subs: Vec<SubId> = self.subs.keys().copied().collect();
+        for id in subs {
+            let Some(sub) = self.subs.get_mut(&id) else { continue };
+            let Some(pair) = self.pairs.get(&sub.pair) else { continue };
+            if pair.consent == Consent::Granted {
+                sub.notifier.activate();
+            }
+            if !cx.domains.is_user_domain(pair.user.domain()) {
+                sub.notifier.end(Reason::NoResource, None, cx.now);
+            }
+            self.tend(cx, id);
+        }
+        let pairs: Vec<PairId> = self.pairs.keys().copied().collect();
+        for id in pairs {
+            if self.pairs.get(&id).is_some_and(|pair| is_stale(pair, cx.now.wall)) {
+                self.decide(cx, id, Consent::Unasked);
+            }
+        }
+    }
+
+    pub(super) fn link_is_down(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        if self.down.contains_key(&link) {
+            return;
+        }
+        self.down.insert(link, Down { since: cx.now.tick, dark: false });
+        self.timers.set(Timer::Dark(link), cx.now.tick + PATIENCE);
+        for id in self.pairs_of(link) {
+            let Some(pair) = self.pairs.get_mut(&id) else { continue };
+            // Nobody answers a probe now; what was shown stays until the link is dark or up.
+            if pair.seen.probe.take().is_some() {
+                self.timers.stop(&Timer::Settle(id));
+                self.release(cx, id);
+            }
+        }
+    }
+
+    /// The link has been down for too long.
+    pub(super) fn darken(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        let Some(down) = self.down.get_mut(&link) else { return };
+        down.dark = true;
+        for id in self.pairs_of(link) {
+            if let Some(pair) = self.pairs.get_mut(&id) {
+                pair.seen.forget();
+                self.closing.extend(pair.subs.iter().copied());
+            }
+        }
+        self.close_some(cx);
+    }
+
+    pub(super) fn link_is_up(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        self.timers.stop(&Timer::Dark(link));
+        let down = self.down.remove(&link);
+        if self.stopping.is_some() {
+            return;
+        }
+        let pairs = self.pairs_of(link);
+        let mine: std::collections::BTreeSet<SubId> =
+            pairs.iter().filter_map(|id| self.pairs.get(id)).flat_map(|pair| pair.subs.clone()).collect();
+        self.closing.retain(|id| !mine.contains(id));
+        for id in pairs {
+            let Some(pair) = self.pairs.get_mut(&id) else { continue };
+            let in_doubt = down.is_some_and(|down| pair.asked.is_some_and(|at| at + DOUBT >= down.since));
+            pair.asked = pair.asked.filter(|_| in_doubt);
+            if pair.subs.is_empty() {
+                pair.seen.forget();
+            } else {
+                self.resuming.push_back(id);
+            }
+        }
+        self.resume_some(cx);
+    }
+
+    /// Asks and probes for some of the watchers who wait since a link was down.
+    pub(super) fn resume_some(&mut self, cx: &mut Cx<'_>) {
+        for _ in 0..BATCH {
+            let Some(id) = self.resuming.pop_front() else { return };
+            let Some(pair) = self.pairs.get_mut(&id).filter(|pair| !pair.subs.is_empty()) else { continue };
+            match pair.consent {
+                Consent::Unasked => self.ask(cx, id),
+                // The same question again, which does not count as another one: servers keep one.
+                Consent::Asked { .. } if pair.asked.take().is_some() => {
+                    if let Some(stanza) = from_watcher(cx, pair, "subscribe") {
+                        cx.stanza(stanza.with_id(stanzas::QUESTION));
+                    }
+                }
+                // Whoever was told that nobody is there is told what is so, even if nothing is.
+                Consent::Granted if pair.seen.probe.is_none() => {
+                    self.probe(cx, id, CROWD, true);
+                }
+                _ => {}
+            }
+        }
+        if !self.resuming.is_empty() {
+            self.timers.set(Timer::Resume, cx.now.tick + BETWEEN);
+        }
+    }
+
+    /// Tells some of the watchers that nobody is there.
+    pub(super) fn close_some(&mut self, cx: &mut Cx<'_>) {
+        let (batch, between) =
+            if self.stopping.is_some() { (LAST_BATCH, LAST_BETWEEN) } else { (BATCH, BETWEEN) };
+        for _ in 0..batch {
+            let Some(id) = self.closing.pop_front() else { break };
+            let Some(sub) = self.subs.get_mut(&id) else { continue };
+            if sub.notifier.is_active() && !sub.notifier.has_ended() {
+                // At the end nobody waits for his turn.
+                if self.stopping.is_some() {
+                    sub.notifier.want_now(cx.now);
+                } else {
+                    sub.notifier.want(cx.now);
+                }
+                self.tend(cx, id);
+            }
+        }
+        if !self.closing.is_empty() {
+            self.timers.set(Timer::Close, cx.now.tick + between);
+        }
+    }
+
+    /// Every watcher sees the lights go out, in a dialog that stays active and is kept. Answers are waited for, but
+    /// not for long.
+    pub(super) fn say_goodbye(&mut self, cx: &mut Cx<'_>) -> bool {
+        let Some(since) = self.stopping else {
+            self.stopping = Some(cx.now.tick);
+            self.resuming.clear();
+            self.closing = self.subs.keys().copied().collect();
+            let waiting: Vec<SubId> =
+                self.subs.iter().filter(|(_, sub)| sub.fetch).map(|(id, _)| *id).collect();
+            for id in waiting {
+                if let Some(sub) = self.subs.get_mut(&id) {
+                    sub.notifier.want_now(cx.now);
+                }
+                self.tend(cx, id);
+            }
+            self.close_some(cx);
+            return self.has_said_goodbye();
+        };
+        if self.has_said_goodbye() || cx.now.tick >= since + LEAVE {
+            return true;
+        }
+        if self.closing.is_empty() {
+            let next = since + if cx.now.tick < since + OVERTAKE { OVERTAKE } else { LEAVE };
+            if cx.now.tick >= since + OVERTAKE {
+                self.overtake(cx);
+            }
+            self.timers.set(Timer::Close, next);
+        }
+        false
+    }
+
+    fn has_said_goodbye(&self) -> bool {
+        self.closing.is_empty() && self.in_flight == 0
+    }
+
+    /// The last word for those who have not answered the one before.
+    fn overtake(&mut self, cx: &mut Cx<'_>) {
+        let owed: Vec<SubId> =
+            self.subs.iter().filter(|(_, sub)| sub.notifier.owes()).map(|(id, _)| *id).collect();
+        for id in owed {
+            self.notify(cx, id);
+        }
+    }
+
+    /// Whoever waits for a probe of this pair waits no longer.
+    pub(super) fn release(&mut self, cx: &mut Cx<'_>, id: PairId) {
+        for id in self.subs_of(id) {
+            if let Some(sub) = self.subs.get_mut(&id).filter(|sub| sub.held) {
+                sub.notifier.want_now(cx.now);
+                self.tend(cx, id);
+            }
+        }
+    }
+
+    fn pairs_of(&self, link: LinkId) -> Vec<PairId> {
+        self.pairs.iter().filter(|(_, pair)| pair.link == link).map(|(id, _)| *id).collect()
+    }
+}
+
+/// Whether a pair without watchers is only of the past.
+fn is_stale(pair: &Pair, now: Wall) -> bool {
+    pair.subs.is_empty()
+        && match pair.consent {
+            Consent::Unasked | Consent::Granted => false,
+            Consent::Asked { at, .. } => now >= at + FORGET.max(WEEK),
+            Consent::Refused { until } => now >= until,
+        }
+}

@@ -1,0 +1,249 @@
+//! SUBSCRIBE from SIP watchers: outside a dialog, inside one, and fetches.
+
+use super::table::{self, Consent, Welcome};
+use super::{PairId, SILENCE, Sub, SubId, Timer, Watcher, from_watcher, our_contact, stanzas};
+use crate::features::{Cx, Incoming, Op};
+use crate::sip::message::{self, HeaderName, Method, Reply};
+use crate::sip::uri::SipAddress;
+use crate::sip::usage::notifier::{Notifier, Package, Reason, Terms};
+use crate::words::id::Partition;
+use crate::words::note::Level;
+use crate::xmpp::ns;
+use crate::xmpp::stanza::Element;
+
+/// The presence package (RFC 3856): a minute at least, an hour unless less is asked.
+const PRESENCE: Package = Package {
+    name: "presence",
+    document: "application/pidf+xml",
+    default_expires: 3600,
+    min_expires: 60,
+    max_expires: 3600,
+};
+
+/// How many dialogs one watcher may have to one user: phones that were switched off leave some behind.
+const DIALOGS: usize = 16;
+
+/// How many subscriptions, and how many pairs, one gateway holds.
+const LIMIT: usize = 500_000;
+
+/// How long a watcher is sent away for when there is no room.
+const COME_BACK: &str = "60";
+
+impl Watcher {
+    pub(super) fn subscribe(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) -> bool {
+        if incoming.request.method != Method::Subscribe {
+            return false;
+        }
+        let headers = &incoming.request.headers;
+        let inside = match &incoming.to_tag {
+            None => None,
+            Some(tag) => match self.tags.get(tag.as_str()) {
+                Some(id) if self.subs.get(id).is_some_and(|sub| sub.notifier.holds(headers)) => Some(*id),
+                // Nobody else has such a dialog either: the gateway answers 481.
+                _ => return false,
+            },
+        };
+        let done = match (PRESENCE.judge(headers), inside) {
+            (Err(reply), _) => Err(reply),
+            (Ok(terms), Some(id)) => {
+                self.inside(cx, incoming, &terms, id);
+                Ok(())
+            }
+            (Ok(terms), None) => self.outside(cx, incoming, &terms),
+        };
+        if let Err(reply) = done {
+            let fields = vec![
+                ("from", incoming.from.to_string()),
+                ("to", incoming.target.to_string()),
+                ("status", reply.status.to_string()),
+            ];
+            cx.log(Level::Debug, "watch-refused", fields);
+            cx.ops.push_back(Op::ReplyNow(incoming.key, reply));
+        }
+        true
+    }
+
+    fn inside(&mut self, cx: &mut Cx<'_>, incoming: &Incoming, terms: &Terms, id: SubId) {
+        let Some(sub) = self.subs.get_mut(&id) else { return };
+        let pair_id = sub.pair;
+        let Some(pair) = self.pairs.get(&pair_id) else { return };
+        let reply = sub.notifier.refresh(&incoming.request, terms, &our_contact(cx, pair), cx.now);
+        if reply.status != 200 {
+            cx.reply(incoming.key, reply);
+            return;
+        }
+        if terms.expires > 0 {
+            self.keep(cx, id);
+        }
+        cx.reply(incoming.key, reply);
+        self.learn(cx, incoming);
+        if terms.expires == 0 {
+            self.tend(cx, id);
+            self.part(cx, pair_id);
+        } else {
+            self.welcome(cx, pair_id, id);
+        }
+    }
+
+    fn outside(&mut self, cx: &mut Cx<'_>, incoming: &Incoming, terms: &Terms) -> Result<(), Reply> {
+        let refuse = |status, words: Option<String>| Reply { reason: words, ..Reply::new(status) };
+        if !cx.accepting || self.subs.len() >= LIMIT || self.pairs.len() >= LIMIT {
+            cx.count("subscribes_refused_total", &[("reason", "no-room")]);
+            return Err(Reply::new(503).with(HeaderName::RetryAfter, COME_BACK));
+        }
+        let user = cx.domains.user_jid(&incoming.target.aor.address());
+        let user = user.map_err(|problem| refuse(404, problem.text))?;
+        if user.local().is_none() {
+            return Err(Reply::new(404).because("the address names no user"));
+        }
+        if incoming.from.aor.user.is_none() {
+            return Err(Reply::new(403).because("From names no user"));
+        }
+        let watcher = cx.domains.contact_jid(&incoming.from.aor.address());
+        watcher.map_err(|problem| refuse(403, problem.text))?;
+        let Some(pair_id) = self.pair(cx, &user, &incoming.from.aor) else { return Err(Reply::new(403)) };
+        let Some(pair) = self.pairs.get(&pair_id) else { return Err(Reply::new(500)) };
+        if table::welcome(pair.consent, cx.now.wall) == Welcome::Decline {
+            return Err(Reply::new(603));
+        }
+        let (tag, contact) = (cx.token_for(&user), our_contact(cx, pair));
+        let partition = Partition::of(user.as_str());
+        let accepted = Notifier::accept(&incoming.request, terms, &contact, &tag, partition, cx.now);
+        let (notifier, reply) = match accepted {
+            Ok(accepted) => accepted,
+            Err(reply) => {
+                self.drop_if_void(pair_id);
+                return Err(reply);
+            }
+        };
+        self.make_room(cx, pair_id);
+        let fetch = terms.expires == 0;
+        let sub = Sub { pair: pair_id, notifier, fetch, held: false, told: false };
+        let id = self.add_sub(cx, sub);
+        self.learn(cx, incoming);
+        if fetch {
+            cx.reply(incoming.key, reply);
+            self.fetch(cx, pair_id, id);
+            return Ok(());
+        }
+        self.keep(cx, id);
+        cx.reply(incoming.key, reply);
+        self.welcome(cx, pair_id, id);
+        Ok(())
+    }
+
+    /// The NOTIFY that follows a SUBSCRIBE at once, or as soon as a probe has been answered; and the question to the
+    /// user, where it is time for it.
+    fn welcome(&mut self, cx: &mut Cx<'_>, pair_id: PairId, id: SubId) {
+        let Some(pair) = self.pairs.get(&pair_id) else { return };
+        let (welcome, known) = (table::welcome(pair.consent, cx.now.wall), pair.seen.known);
+        let Some(sub) = self.subs.get_mut(&id) else { return };
+        let mut wait = false;
+        if welcome == Welcome::Show {
+            if !sub.notifier.is_active() {
+                sub.notifier.activate();
+                self.keep(cx, id);
+            }
+            wait = !known && self.ensure_probe(cx, pair_id);
+        }
+        let Some(sub) = self.subs.get_mut(&id) else { return };
+        if wait {
+            sub.held = true;
+        } else {
+            sub.notifier.want_now(cx.now);
+        }
+        self.tend(cx, id);
+        if welcome == (Welcome::Wait { ask: true }) {
+            self.ask(cx, pair_id);
+        }
+    }
+
+    /// A SUBSCRIBE that wants to know once (RFC 8048 §7.2). Where nobody has asked her before, her server decides
+    /// whether the probe is answered; while she has not answered, or has refused, it is not even asked.
+    fn fetch(&mut self, cx: &mut Cx<'_>, pair_id: PairId, id: SubId) {
+        let Some(pair) = self.pairs.get(&pair_id) else { return };
+        let may_probe = matches!(pair.consent, Consent::Granted | Consent::Unasked);
+        let wait = may_probe && !pair.seen.known && self.ensure_probe(cx, pair_id);
+        let Some(sub) = self.subs.get_mut(&id) else { return };
+        if wait {
+            sub.held = true;
+        } else {
+            sub.notifier.want_now(cx.now);
+        }
+        self.tend(cx, id);
+    }
+
+    /// One probe at a time for a pair. False if the link is down.
+    fn ensure_probe(&mut self, cx: &mut Cx<'_>, pair_id: PairId) -> bool {
+        let Some(pair) = self.pairs.get_mut(&pair_id) else { return false };
+        // A probe after a lost link is waited for longer; somebody who waits for a NOTIFY does not.
+        let soon = cx.now.tick + SILENCE;
+        if let Some(probe) = &mut pair.seen.probe {
+            if probe.deadline > soon {
+                probe.deadline = soon;
+                self.timers.set(Timer::Settle(pair_id), soon);
+            }
+            return true;
+        }
+        self.probe(cx, pair_id, SILENCE, false)
+    }
+
+    /// Asks the user for her consent, with the watcher's name (XEP-0172 §4.2). While the link is down nothing is
+    /// asked; it is when it comes up.
+    pub(super) fn ask(&mut self, cx: &mut Cx<'_>, pair_id: PairId) {
+        let Some(pair) = self.pairs.get_mut(&pair_id) else { return };
+        if !cx.links.get(pair.link.0).copied().unwrap_or(false) {
+            return;
+        }
+        let Some(mut stanza) = from_watcher(cx, pair, "subscribe") else { return };
+        if let Some(name) = cx.facts.name_of(&pair.contact) {
+            stanza = stanza.with_child(Element::new("nick", ns::NICK).with_text(name));
+        }
+        pair.asked = Some(cx.now.tick);
+        let consent = table::asked(pair.consent, cx.now.wall);
+        self.decide(cx, pair_id, consent);
+        cx.stanza(stanza.with_id(stanzas::QUESTION));
+    }
+
+    /// The watcher has ended his last dialog: he is not there any more (RFC 8048 §5.3.3). Consent stays.
+    fn part(&mut self, cx: &mut Cx<'_>, pair_id: PairId) {
+        let Some(pair) = self.pairs.get(&pair_id) else { return };
+        let rest = pair.subs.iter().filter_map(|id| self.subs.get(id));
+        if rest.filter(|sub| !sub.notifier.has_ended()).count() > 0 {
+            return;
+        }
+        if cx.links.get(pair.link.0).copied().unwrap_or(false)
+            && let Some(stanza) = from_watcher(cx, pair, "unavailable")
+        {
+            cx.stanza(stanza);
+        }
+    }
+
+    /// What a SUBSCRIBE says about its sender: his name, and the device that he shows.
+    fn learn(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) {
+        if let Some(name) = &incoming.from_name {
+            cx.facts.set_name(&incoming.from.aor, name);
+        }
+        let contact = message::address(&incoming.request.headers, &HeaderName::Contact);
+        if let Some(device) = contact.and_then(|contact| SipAddress::of(&contact.uri).ok())
+            && device.aor == incoming.from.aor
+        {
+            cx.facts.show(&device);
+        }
+    }
+
+    /// Ends the oldest dialog of a pair that has too many.
+    fn make_room(&mut self, cx: &mut Cx<'_>, pair_id: PairId) {
+        let subs = self.subs_of(pair_id);
+        if subs.len() < DIALOGS {
+            return;
+        }
+        let oldest = subs.iter().find(|id| self.subs.get(id).is_some_and(|sub| !sub.notifier.has_ended()));
+        if let Some(id) = oldest.copied() {
+            if let Some(sub) = self.subs.get_mut(&id) {
+                sub.notifier.end(Reason::Timeout, None, cx.now);
+            }
+            self.tend(cx, id);
+        }
+    }
+}
