@@ -56,6 +56,14 @@ impl Inboxes {
         }
     }
 
+    /// Hands over an input from a thread that may be held up.
+    pub fn put_blocking(&self, shard: usize, input: Input) {
+        if let Some(inbox) = self.shards.get(shard) {
+            // As above.
+            let _ = inbox.blocking_send(input);
+        }
+    }
+
     /// Hands the same to every shard.
     pub async fn put_all(&self, make: impl Fn() -> Input) {
         for shard in 0..self.shards.len() {

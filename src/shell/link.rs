@@ -1,26 +1,31 @@
 //! The joint between a component's stream and the shards: one [`Link`] for each component, shared by both.
 //!
-//! Shards print their stanzas straight into the link's queue, and the stream's task writes everything that is there
-//! with one call. What the stream reads goes to the shard that owns it. While the stream is down, stanzas are dropped:
-//! the core has been told, and sends again what matters.
+//! Shards print their stanzas straight into the link's queue, and everything that is there goes to the stream in one
+//! piece. What the stream reads goes to the shard that owns it. While the stream is down, stanzas are dropped: the core
+//! has been told, and sends again what matters.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc};
 
+use super::component::{self, LinkEvent, Settings};
 use super::inbox::Inboxes;
 use super::log::Log;
-use super::meters::Meters;
+use super::meters::{Meters, ShardMeters};
 use super::status::Status;
 use crate::gateway::io::{Input, LinkChange, LinkId};
 use crate::words::id::Partition;
-use crate::words::note::Level;
+use crate::words::note::Note;
 use crate::xmpp::ns;
 use crate::xmpp::stanza::{Element, Stanza};
 
 /// The most bytes that may wait. A server that takes nothing for so long is given up, and connected to anew.
 const QUEUE: usize = 64 * 1024 * 1024;
+
+/// How many events of a stream may wait for their shards.
+const EVENTS: usize = 256;
 
 /// One component link.
 pub struct Link {
@@ -32,7 +37,6 @@ pub struct Link {
     wake: Notify,
     inboxes: Inboxes,
     status: Status,
-    log: Log,
     stanzas_in: metrics::Counter,
     stanzas_out: metrics::Counter,
     bad: metrics::Counter,
@@ -48,9 +52,9 @@ struct Queue {
     closing: bool,
 }
 
-/// What the stream's task should do next.
+/// What is to be done next for the stream.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Work {
+enum Work {
     /// Write this. Everything that waited, in order.
     Write(String),
     /// The server takes nothing: close the stream and connect anew.
@@ -61,14 +65,7 @@ pub enum Work {
 
 impl Link {
     /// A link that is down.
-    pub fn new(
-        id: LinkId,
-        domain: &str,
-        inboxes: &Inboxes,
-        status: &Status,
-        log: &Log,
-        meters: &Meters,
-    ) -> Link {
+    pub fn new(id: LinkId, domain: &str, inboxes: &Inboxes, status: &Status, meters: &Meters) -> Link {
         let labels = |direction| [("component", domain.to_owned()), ("direction", String::from(direction))];
         let own = [("component", domain.to_owned())];
         let link = Link {
@@ -79,7 +76,6 @@ impl Link {
             wake: Notify::new(),
             inboxes: inboxes.clone(),
             status: status.clone(),
-            log: log.clone(),
             stanzas_in: meters.counter("stanzas_total", &labels("in")),
             stanzas_out: meters.counter("stanzas_total", &labels("out")),
             bad: meters.counter("stanzas_bad_total", &own),
@@ -88,7 +84,7 @@ impl Link {
             up: meters.gauge("link_up", &own),
         };
         link.up.set(0.0);
-        link.status.missing(&link.part(), "not connected yet");
+        link.status.missing(&part(&link.domain), "not connected yet");
         link
     }
 
@@ -110,8 +106,8 @@ impl Link {
         self.wake.notify_one();
     }
 
-    /// For the stream's task: waits for something to do. It may be dropped and called again.
-    pub async fn work(&self) -> Work {
+    /// Waits for something to do.
+    async fn work(&self) -> Work {
         loop {
             {
                 let mut queue = self.lock();
@@ -129,11 +125,17 @@ impl Link {
         }
     }
 
-    /// For the stream's task: the server sent an element.
-    pub async fn arrived(&self, element: Element) {
+    /// What the stream's task has to tell.
+    async fn happened(&self, event: LinkEvent) {
+        match event {
+            LinkEvent::Up => self.came_up().await,
+            LinkEvent::Down => self.went_down().await,
+            LinkEvent::Element(element) => self.arrived(element).await,
+        }
+    }
+
+    async fn arrived(&self, element: Element) {
         self.stanzas_in.increment(1);
-        // The address is looked at before the tree is given away.
-        let partition = Partition::of(element.attr("from").unwrap_or_default());
         match Stanza::from_element(element) {
             Ok(stanza) => {
                 let shard = self.inboxes.of_stanza(&stanza);
@@ -141,38 +143,35 @@ impl Link {
             }
             Err(element) => {
                 self.bad.increment(1);
+                let partition = Partition::of(element.attr("from").unwrap_or_default());
                 let shard = self.inboxes.shard_of(partition);
                 self.inboxes.put(shard, Input::BadStanza(self.id, element)).await;
             }
         }
     }
 
-    /// For the stream's task: the handshake succeeded.
-    pub async fn came_up(&self) {
+    async fn came_up(&self) {
         {
             // What was left of an earlier stream is told again by the core, if it still matters.
             let mut queue = self.lock();
             *queue = Queue { closing: queue.closing, ..Queue::default() };
         }
         self.is_up.store(true, Ordering::Release);
-        self.status.ready(&self.part());
+        self.status.ready(&part(&self.domain));
         self.up.set(1.0);
         self.connects.increment(1);
-        self.log.line(Level::Info, "link-up", &[("component", self.domain.clone())]);
         let id = self.id;
         self.inboxes.put_all(|| Input::Link(id, LinkChange::Up)).await;
     }
 
-    /// For the stream's task: the stream is closed, or could not be opened, for a reason in words that say what to do.
-    pub async fn went_down(&self, level: Level, reason: &str) {
-        self.status.missing(&self.part(), reason);
-        let fields = [("component", self.domain.clone()), ("reason", reason.to_owned())];
-        self.log.line(level, "link-down", &fields);
-        if self.is_up.swap(false, Ordering::AcqRel) {
-            self.up.set(0.0);
-            let id = self.id;
-            self.inboxes.put_all(|| Input::Link(id, LinkChange::Down)).await;
+    async fn went_down(&self) {
+        if !self.is_up.swap(false, Ordering::AcqRel) {
+            return;
         }
+        self.status.missing(&part(&self.domain), "the stream has ended");
+        self.up.set(0.0);
+        let id = self.id;
+        self.inboxes.put_all(|| Input::Link(id, LinkChange::Down)).await;
     }
 
     /// The process stops: what waits is written, then the stream closed.
@@ -181,11 +180,73 @@ impl Link {
         self.wake.notify_one();
     }
 
-    fn part(&self) -> String {
-        format!("component {}", self.domain)
-    }
-
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Keeps a link's stream and its queue together until the process stops.
+pub async fn serve(link: Arc<Link>, settings: Settings, notes: mpsc::Sender<Note>) {
+    loop {
+        let (events, mut happening) = mpsc::channel(EVENTS);
+        let (handle, task) = component::start(settings.clone(), events, notes.clone());
+        let reading = async {
+            while let Some((_, event)) = happening.recv().await {
+                link.happened(event).await;
+            }
+        };
+        tokio::pin!(reading);
+        let writing = async {
+            loop {
+                match link.work().await {
+                    // It ends only with the process, which closes the queue first.
+                    Work::Write(text) => drop(handle.stanzas.send(Bytes::from(text)).await),
+                    Work::GiveUp => return false,
+                    Work::Close => return true,
+                }
+            }
+        };
+        let closing = tokio::select! {
+            closing = writing => closing,
+            () = &mut reading => false,
+        };
+        // Its last words are still heard.
+        let close = task.close();
+        tokio::pin!(close);
+        tokio::select! {
+            () = &mut close => {}
+            () = reading => close.await,
+        }
+        link.went_down().await;
+        if closing {
+            return;
+        }
+    }
+}
+
+/// Passes what links have to say on to the log, to the figures and to `/readyz`, until the last link is gone.
+pub async fn tell(mut notes: mpsc::Receiver<Note>, status: Status, log: Log, meters: Meters) {
+    let mut meters = ShardMeters::new(meters);
+    while let Some(note) = notes.recv().await {
+        match note {
+            Note::Log { level, event, fields } => {
+                let field =
+                    |wanted| fields.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_str());
+                if let (Some(domain), Some(reason)) = (field("component"), field("reason"))
+                    && event.starts_with("link-")
+                {
+                    let advice = field("do").map(|advice| format!(": {advice}")).unwrap_or_default();
+                    status.missing(&part(domain), format!("{reason}{advice}"));
+                }
+                log.line(level, event, &fields);
+            }
+            Note::Count { name, labels, by } => meters.count(name, labels, by),
+            Note::Gauge { name, labels, by } => meters.gauge(name, labels, by),
+        }
+    }
+}
+
+/// A link's name in `/readyz`.
+fn part(domain: &str) -> String {
+    format!("component {domain}")
 }

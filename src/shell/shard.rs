@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::log::Log;
 use super::meters::{Meters, ShardMeters};
 use super::writer::{Gate, Order};
+use crate::gateway::Gateway;
 use crate::gateway::io::{Input, LinkId, Output, StoreChange};
 use crate::sip::flow::{Flow, SendId, SipOut};
 use crate::sip::locate::Query;
@@ -43,6 +44,20 @@ pub trait Core: Send + 'static {
     fn poll(&mut self) -> Option<Output>;
     /// The one alarm.
     fn next_timeout(&self) -> Option<(Tick, &'static str)>;
+}
+
+impl Core for Gateway {
+    fn handle(&mut self, now: Now, input: Input) {
+        Gateway::handle(self, now, input);
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        Gateway::poll(self)
+    }
+
+    fn next_timeout(&self) -> Option<(Tick, &'static str)> {
+        Gateway::next_timeout(self)
+    }
 }
 
 /// Where a shard's outputs go. Nothing here waits: what cannot go now is queued within limits or refused.
@@ -265,6 +280,7 @@ mod tests {
 
     use super::*;
     use crate::shell::log::Format;
+    use crate::shell::status::Status;
     use crate::shell::writer;
     use crate::sip::flow::{Target, Transport};
     use crate::store::record::{Key, Record, Restored};
@@ -370,8 +386,9 @@ mod tests {
             let gate = Arc::new(Gate::default());
             let (log, _thread) = Log::start(Level::Error, Format::Logfmt).unwrap();
             let meters = Meters::new();
-            let (orders, _) =
-                writer::start(Box::new(store), vec![gate.clone()], log.clone(), &meters).unwrap();
+            let (orders, ordered) = std::sync::mpsc::channel();
+            let gates = vec![gate.clone()];
+            writer::start(Box::new(store), ordered, gates, Status::default(), log.clone(), &meters).unwrap();
             let (inbox, inputs) = mpsc::channel(64);
             let (window, left) = mpsc::unbounded_channel();
             let (stopped, _) = mpsc::unbounded_channel();

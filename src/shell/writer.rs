@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::log::Log;
 use super::meters::Meters;
+use super::status::Status;
 use crate::gateway::io::StoreChange;
 use crate::store::{Change, Room, Step, Store, StoreError};
 use crate::words::note::Level;
@@ -36,6 +37,9 @@ const RESERVE_SHARE: u64 = 20;
 
 /// First and longest wait between two tries of a commit.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// The store's name in `/readyz`.
+pub const PART: &str = "store";
 
 /// What one shard sees of the writer.
 #[derive(Debug, Default)]
@@ -99,17 +103,20 @@ impl Order {
     }
 }
 
-/// Starts the thread. It ends when the last sender of orders is gone, after a last commit.
+/// Starts the thread on a store and on the orders that come or already wait. It ends when the last sender of orders is
+/// gone, after a last commit.
 pub fn start(
     store: Box<dyn Store>,
+    waiting: Receiver<Order>,
     gates: Vec<Arc<Gate>>,
+    status: Status,
     log: Log,
     meters: &Meters,
-) -> std::io::Result<(Sender<Order>, JoinHandle<()>)> {
-    let (orders, waiting) = channel();
+) -> std::io::Result<JoinHandle<()>> {
     let writer = Writer {
         store,
         gates,
+        status,
         log,
         commits: meters.plain_counter("store_commits_total"),
         failures: meters.plain_counter("store_failures_total"),
@@ -118,13 +125,13 @@ pub fn start(
         condition: StoreChange::Ok,
         looked: None,
     };
-    let thread = std::thread::Builder::new().name("writer".into()).spawn(move || writer.run(&waiting))?;
-    Ok((orders, thread))
+    std::thread::Builder::new().name("writer".into()).spawn(move || writer.run(&waiting))
 }
 
 struct Writer {
     store: Box<dyn Store>,
     gates: Vec<Arc<Gate>>,
+    status: Status,
     log: Log,
     commits: metrics::Counter,
     failures: metrics::Counter,
@@ -188,8 +195,10 @@ impl Writer {
         loop {
             self.failures.increment(1);
             if self.condition != StoreChange::Down {
-                let fields = [("reason", error.to_string())];
-                self.log.line(Level::Error, "store-down", &fields);
+                let reason = error.to_string();
+                self.status
+                    .missing(PART, format!("{reason}; new work is refused, the commit is tried again"));
+                self.log.line(Level::Error, "store-down", &[("reason", reason)]);
                 self.tell(StoreChange::Down);
             }
             let until = Instant::now() + backoff;
@@ -239,7 +248,11 @@ impl Writer {
         }
         let fields = [("free_bytes", room.free.to_string())];
         match change {
-            StoreChange::Low => self.log.line(Level::Error, "store-low", &fields),
+            StoreChange::Low => {
+                let reason = format!("{} bytes are left on its disk; new work is refused", room.free);
+                self.status.missing(PART, reason);
+                self.log.line(Level::Error, "store-low", &fields);
+            }
             _ => self.log.line(Level::Info, "store-ok", &fields),
         }
         self.tell(change);
@@ -247,6 +260,9 @@ impl Writer {
 
     fn tell(&mut self, change: StoreChange) {
         self.condition = change;
+        if change == StoreChange::Ok {
+            self.status.ready(PART);
+        }
         self.ok.set(if change == StoreChange::Ok { 1.0 } else { 0.0 });
         for gate in &self.gates {
             gate.tell(change);

@@ -1,0 +1,346 @@
+//! The life of the process: bind, restore, start, wait for a signal, say goodbye, end.
+//!
+//! The order matters. Ports come first, so that a mistake shows at once and nothing has been changed; then the store,
+//! whose records go to their shards; only then is anything read from a socket and any link opened.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::clock::Clock;
+use super::component::{Settings, Timing};
+use super::dns::Dns;
+use super::http::{self, Pages};
+use super::inbox::Inboxes;
+use super::link::{self, Link};
+use super::log::Log;
+use super::meters::Meters;
+use super::shard::{self, Outside, Surroundings};
+use super::sip::{self, Endpoint};
+use super::status::Status;
+use super::writer::{self, Gate, Order};
+use crate::config::Config;
+use crate::gateway::io::{Input, LinkId};
+use crate::gateway::{Domains, Gateway};
+use crate::sip::flow::{Flow, SendId, SipOut};
+use crate::sip::locate::Query;
+use crate::store::sled::SledStore;
+use crate::store::{Store, StoreError};
+use crate::words::id::Seed;
+use crate::words::note::{Level, Note};
+use crate::xmpp::stanza::Stanza;
+use crate::xmpp::stream::Limits;
+
+/// The most shards: more would not help, and every shard watches every peer.
+const SHARDS: usize = 16;
+
+/// How long the last bytes may take to leave.
+const LAST_BYTES: Duration = Duration::from_secs(2);
+
+/// A signal that follows another so soon is the same wish.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
+
+/// How many notes of links may wait for the log.
+const NOTES: usize = 1024;
+
+/// Builds the runtime and lives in it.
+pub fn run(config: Config, log: &Log) -> Result<ExitCode, String> {
+    raise_file_limit(log);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(SHARDS);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores)
+        .max_blocking_threads(4)
+        .thread_name("mostar")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start threads: {error}"))?;
+    let code = runtime.block_on(live(config, cores, log));
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    code
+}
+
+async fn live(mut config: Config, shards: usize, log: &Log) -> Result<ExitCode, String> {
+    let began = Instant::now();
+    let mut signals = Signals::new()?;
+    let bound = sip::bind(&config.sip.listen)?;
+    config.sip.listen.clone_from(&bound.listen);
+    let pages = match config.http {
+        Some(address) => Some(http::bind(address).await?),
+        None => None,
+    };
+    let store = SledStore::open(&config.store).map_err(|error| error.to_string())?;
+
+    let config = Arc::new(config);
+    let (status, meters) = (Status::default(), Meters::new());
+    status.missing(writer::PART, "its records are being read");
+    let (inboxes, receivers) = Inboxes::new(shards, Domains::new(&config));
+    let endpoint = Endpoint::new(bound, &inboxes, log, &meters)
+        .map_err(|error| format!("cannot use a socket: {error}"))?;
+    let links = config.xmpp.components.iter().enumerate().map(|(number, component)| {
+        Arc::new(Link::new(LinkId(number), &component.domain, &inboxes, &status, &meters))
+    });
+    let dns = Arc::new(Dns::new(&inboxes, log));
+    let world = Arc::new(World { endpoint, dns, links: links.collect() });
+    let (orders, ordered) = channel();
+    let mut crew = Crew::start(&config, &world, receivers, &orders, log, &meters)?;
+    drop(orders);
+    if let Some(listener) = pages {
+        tokio::spawn(http::serve(listener, Pages { status: status.clone(), meters: meters.clone() }));
+    }
+
+    let (store, records) = restore(store, inboxes.clone(), log.clone()).await?;
+    let writer = write(store, ordered, &crew, &status, log, &meters)?;
+    inboxes.put_all(|| Input::RestoreDone).await;
+    status.ready(writer::PART);
+    world.endpoint.listen();
+    let (notes, noted) = mpsc::channel(NOTES);
+    tokio::spawn(link::tell(noted, status.clone(), log.clone(), meters.clone()));
+    let streams = world.open_links(&config, &notes);
+    for listener in &config.sip.listen {
+        let fields = [("listener", format!("{}://{}", listener.transport, listener.address))];
+        log.line(Level::Info, "sip-listening", &fields);
+    }
+    log.line(
+        Level::Info,
+        "started",
+        &[
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("shards", shards.to_string()),
+            ("records", records.to_string()),
+            ("milliseconds", began.elapsed().as_millis().to_string()),
+        ],
+    );
+
+    let name = tokio::select! {
+        name = signals.next() => name,
+        number = crew.failed() => {
+            return Err(format!("shard {number} has failed; start again: what was accepted is in the store"));
+        }
+    };
+    log.line(Level::Info, "stopping", &[("signal", name.to_owned())]);
+    let clean = tokio::select! {
+        clean = stop(&config, &world, &inboxes, &mut crew, streams, log) => clean,
+        name = signals.another() => {
+            log.line(Level::Warn, "stopping-at-once", &[("signal", name.to_owned())]);
+            false
+        }
+    };
+    crew.tasks.shutdown().await;
+    // It ends when the shards have; a disk that hangs must not keep the process.
+    let ended = tokio::task::spawn_blocking(move || writer.join());
+    let clean = tokio::time::timeout(LAST_BYTES, ended).await.is_ok() && clean;
+    log.line(Level::Info, "stopped", &[("clean", clean.to_string())]);
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says goodbye on both sides and lets the last bytes leave. True if everything was said.
+async fn stop(
+    config: &Config,
+    world: &World,
+    inboxes: &Inboxes,
+    crew: &mut Crew,
+    mut streams: JoinSet<()>,
+    log: &Log,
+) -> bool {
+    let said = tokio::time::timeout(config.stop_timeout, async {
+        inboxes.put_all(|| Input::Stop).await;
+        let mut waiting: Vec<usize> = (0..inboxes.len()).collect();
+        while !waiting.is_empty() {
+            let Some(number) = crew.stopped.recv().await else { return };
+            waiting.retain(|shard| *shard != number);
+        }
+    });
+    let clean = said.await.is_ok();
+    if !clean {
+        let fields = [("seconds", config.stop_timeout.as_secs().to_string())];
+        log.line(Level::Warn, "stop-timeout", &fields);
+    }
+    world.links.iter().for_each(|link| link.close());
+    let closed = async { while streams.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(LAST_BYTES, closed).await;
+    world.endpoint.drain(LAST_BYTES).await;
+    clean
+}
+
+/// Everything that shards reach.
+struct World {
+    endpoint: Endpoint,
+    dns: Arc<Dns>,
+    links: Vec<Arc<Link>>,
+}
+
+impl World {
+    fn open_links(&self, config: &Config, notes: &mpsc::Sender<Note>) -> JoinSet<()> {
+        let mut streams = JoinSet::new();
+        for (number, (link, component)) in self.links.iter().zip(&config.xmpp.components).enumerate() {
+            let settings = Settings {
+                id: LinkId(number),
+                server: config.xmpp.server.clone(),
+                domain: component.domain.clone(),
+                secret: component.secret.clone(),
+                limits: Limits::default(),
+                timing: Timing::default(),
+            };
+            streams.spawn(link::serve(link.clone(), settings, notes.clone()));
+        }
+        streams
+    }
+}
+
+impl Outside for World {
+    fn stanza(&self, link: LinkId, stanza: Stanza) {
+        if let Some(link) = self.links.get(link.0) {
+            link.send(&stanza);
+        }
+    }
+
+    fn sip(&self, shard: usize, out: SipOut) -> Result<(), (SendId, String)> {
+        self.endpoint.send(shard, out)
+    }
+
+    fn close(&self, flow: Flow) {
+        self.endpoint.close(flow);
+    }
+
+    fn resolve(&self, shard: usize, query: Query) {
+        self.dns.ask(shard, query);
+    }
+}
+
+/// The running shards.
+struct Crew {
+    tasks: JoinSet<usize>,
+    gates: Vec<Arc<Gate>>,
+    stopped: mpsc::UnboundedReceiver<usize>,
+}
+
+impl Crew {
+    fn start(
+        config: &Arc<Config>,
+        world: &Arc<World>,
+        inboxes: Vec<mpsc::Receiver<Input>>,
+        orders: &Sender<Order>,
+        log: &Log,
+        meters: &Meters,
+    ) -> Result<Crew, String> {
+        let clock = Clock::start();
+        let (stopping, stopped) = mpsc::unbounded_channel();
+        let mut crew = Crew { tasks: JoinSet::new(), gates: Vec::new(), stopped };
+        for (number, inbox) in inboxes.into_iter().enumerate() {
+            let mut seed = Seed([0; 32]);
+            getrandom::fill(&mut seed.0).map_err(|error| format!("no random numbers: {error}"))?;
+            let gate = Arc::new(Gate::default());
+            let around = Surroundings {
+                number,
+                inbox,
+                gate: gate.clone(),
+                orders: orders.clone(),
+                outside: world.clone(),
+                stopped: stopping.clone(),
+                clock,
+                log: log.clone(),
+                meters: meters.clone(),
+            };
+            let gateway = Gateway::new(config.clone(), seed);
+            crew.gates.push(gate);
+            crew.tasks.spawn(async move {
+                shard::run(gateway, around).await;
+                number
+            });
+        }
+        Ok(crew)
+    }
+
+    /// Waits for a shard to end, which none should: it has panicked.
+    async fn failed(&mut self) -> String {
+        match self.tasks.join_next().await {
+            Some(Ok(number)) => number.to_string(),
+            _ => "unknown".to_owned(),
+        }
+    }
+}
+
+/// Gives every record to its shard, on a thread that may wait for the disk.
+async fn restore(store: SledStore, inboxes: Inboxes, log: Log) -> Result<(SledStore, usize), String> {
+    let work = move || -> Result<(SledStore, usize), StoreError> {
+        let mut records = 0;
+        for record in store.load() {
+            match record {
+                Ok(record) => {
+                    records += 1;
+                    inboxes.put_blocking(inboxes.shard_of(record.partition), Input::Restored(record));
+                }
+                Err(StoreError::BadName(name)) => {
+                    log.line(Level::Warn, "store-bad-name", &[("name", name)]);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((store, records))
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err("the store cannot be read: its library gave up".into()),
+    }
+}
+
+fn write(
+    store: SledStore,
+    ordered: Receiver<Order>,
+    crew: &Crew,
+    status: &Status,
+    log: &Log,
+    meters: &Meters,
+) -> Result<JoinHandle<()>, String> {
+    writer::start(Box::new(store), ordered, crew.gates.clone(), status.clone(), log.clone(), meters)
+        .map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+/// The signals that end a process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("cannot wait for signals: {error}"));
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// A second signal that is meant: many wrappers send the first one twice.
+    async fn another(&mut self) -> &'static str {
+        let same = tokio::time::Instant::now() + SAME_SIGNAL;
+        while tokio::time::timeout_at(same, self.next()).await.is_ok() {}
+        self.next().await
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Every connection is a file; the usual soft limit of 1,024 is for programs that use `select`.
+fn raise_file_limit(log: &Log) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        log.line(Level::Warn, "file-limit", &[("reason", error.to_string())]);
+    }
+}
