@@ -115,6 +115,14 @@ impl Sip {
         self.peers.iter().position(names).or_else(|| self.peers.iter().position(|peer| peer.any_domain))
     }
 
+    /// What Via and Contact name for a listener: the advertised host, or its own address, and its port.
+    pub fn host_port(&self, listen: &Listen) -> String {
+        match &self.advertise {
+            Some(host) => format!("{host}:{}", listen.address.port()),
+            None => listen.address.to_string(),
+        }
+    }
+
     /// The value of Contact for what we say to `domain` in the name of `user`: an address at which we can be reached
     /// by the transport of the peer that serves the domain.
     pub fn contact(&self, user: &Aor, domain: &str) -> String {
@@ -123,13 +131,7 @@ impl Sip {
         let Some(listen) = self.listen.iter().find(fits).or(self.listen.first()) else {
             return format!("<{user}>");
         };
-        let host = match &self.advertise {
-            Some(host) => host.clone(),
-            None if listen.address.is_ipv6() => format!("[{}]", listen.address.ip()),
-            None => listen.address.ip().to_string(),
-        };
-        let port = listen.address.port();
-        let at = Aor { user: user.user.clone(), host: format!("{host}:{port}") };
+        let at = Aor { user: user.user.clone(), host: self.host_port(listen) };
         match listen.transport {
             Transport::Udp => format!("<{at}>"),
             Transport::Tcp => format!("<{at};transport=tcp>"),

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::flow::Transport;
-use crate::words::id::Mint;
 
 /// A question to DNS (RFC 3263): the records of one name and type.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,8 +118,8 @@ impl Locator {
         self.transports.iter().map(|one| (*one, format!("_sip._{}.{}", one.param(), self.host))).collect()
     }
 
-    /// Goes on as far as the answers allow. Call first without an answer.
-    pub fn step(&mut self, mint: &mut Mint) -> Progress {
+    /// Goes on as far as the answers allow. Call first without an answer. `draw` gives a number below its argument.
+    pub fn step(&mut self, draw: &mut dyn FnMut(u64) -> u64) -> Progress {
         if let Ok(ip) = self.host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             let address = SocketAddr::new(ip, self.plain.1);
             return Progress::Done(vec![Hop { transport: self.plain.0, address, name: self.host.clone() }]);
@@ -139,7 +138,7 @@ impl Locator {
             if let Some(progress) = self.wait_for(queries) {
                 return progress;
             }
-            self.targets = Some(self.srv_targets(mint));
+            self.targets = Some(self.srv_targets(draw));
         }
         let targets = self.targets.clone().unwrap_or_default();
         let queries = targets
@@ -203,11 +202,11 @@ impl Locator {
         offers.into_iter().map(|(_, _, transport, name)| (transport, name)).collect()
     }
 
-    fn srv_targets(&self, mint: &mut Mint) -> Vec<Target> {
+    fn srv_targets(&self, draw: &mut dyn FnMut(u64) -> u64) -> Vec<Target> {
         let mut targets = Vec::new();
         for (transport, service) in &self.services {
             let Some(Some(found)) = self.asked.get(&Query::Srv(service.clone())) else { continue };
-            for (port, name) in by_priority_and_weight(found, mint) {
+            for (port, name) in by_priority_and_weight(found, draw) {
                 targets.push(Target { transport: *transport, name, port });
             }
         }
@@ -246,7 +245,7 @@ impl Locator {
 }
 
 /// RFC 2782: lowest priority first; among equals a draw by weight, for each place anew. A lone "." means no service.
-fn by_priority_and_weight(found: &[Located], mint: &mut Mint) -> Vec<(u16, String)> {
+fn by_priority_and_weight(found: &[Located], draw: &mut dyn FnMut(u64) -> u64) -> Vec<(u16, String)> {
     let mut records: Vec<_> = found
         .iter()
         .filter_map(|record| match record {
@@ -262,7 +261,7 @@ fn by_priority_and_weight(found: &[Located], mint: &mut Mint) -> Vec<(u16, Strin
     while let Some(&(priority, ..)) = records.first() {
         let equals = records.iter().take_while(|record| record.0 == priority).count();
         let total: u64 = records[..equals].iter().map(|record| u64::from(record.1)).sum();
-        let drawn = mint.below(total + 1);
+        let drawn = draw(total + 1);
         let mut sum = 0;
         let place = records[..equals].iter().position(|record| {
             sum += u64::from(record.1);
@@ -277,7 +276,7 @@ fn by_priority_and_weight(found: &[Located], mint: &mut Mint) -> Vec<(u16, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::id::Seed;
+    use crate::words::id::{Mint, Seed};
 
     const BOTH: [Transport; 2] = [Transport::Udp, Transport::Tcp];
 
@@ -286,7 +285,7 @@ mod tests {
         let mut mint = Mint::new(Seed([1; 32]));
         let mut asked = Vec::new();
         loop {
-            match locator.step(&mut mint) {
+            match locator.step(&mut |limit| mint.below(limit)) {
                 Progress::Done(hops) => {
                     let hops = hops.iter().map(|hop| format!("{} {}", hop.transport, hop.address)).collect();
                     return (asked, hops);
@@ -381,7 +380,9 @@ mod tests {
     fn weights_are_shares() {
         let mut mint = Mint::new(Seed([3; 32]));
         let records = [Located::Srv(1, 90, 1, "heavy".into()), Located::Srv(1, 10, 1, "light".into())];
-        let heavy = (0..1000).filter(|_| by_priority_and_weight(&records, &mut mint)[0].1 == "heavy").count();
+        let heavy = (0..1000)
+            .filter(|_| by_priority_and_weight(&records, &mut |limit| mint.below(limit))[0].1 == "heavy")
+            .count();
         assert!((820..960).contains(&heavy), "{heavy} of 1000");
     }
 }

@@ -1,10 +1,14 @@
 //! The SIP side: messages, transactions, dialogs and usages, without I/O and without a word of XMPP.
 
 pub mod agent;
+mod answered;
+mod auth;
 pub mod dialog;
 pub mod flow;
 pub mod framing;
 pub mod locate;
 pub mod message;
+mod peers;
+mod transaction;
 pub mod uri;
 pub mod usage;

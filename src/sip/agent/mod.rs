@@ -1,19 +1,75 @@
-//! The user agent core: who may speak to us, where requests go, and what is answered below the features.
+//! The user agent core (RFC 3261 §8, §17, §18): who may speak to us, where requests go, and what is answered below
+//! the features.
+//!
+//! Requests from strangers never get further than an address comparison; what is malformed, loops or asks for an
+//! extension is refused here; what is new and valid is handed up once, and must be answered by [`Agent::reply`]. A
+//! request of ours goes to the peer of its domain, by all of that peer's addresses if need be, and ends in exactly one
+//! final answer or failure.
+//!
+//! It deliberately does not know methods (405 and 501 are the gateway's), does not keep dialogs, and does not repeat
+//! a 2xx to an INVITE.
+//!
+//! The parts: [`inbound`] admits and answers, [`outbound`] sends, [`neighbours`] looks peers up and watches them.
 
-use std::collections::VecDeque;
+mod hush;
+mod inbound;
+mod merged;
+mod neighbours;
+mod outbound;
+mod own;
+mod print;
+mod salvage;
 
-use super::flow::{BadSip, Flow, SendId, SipOut};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+use self::hush::Hush;
+use self::inbound::Server;
+use self::merged::Merged;
+use self::outbound::{Attempt, Call};
+use self::own::Own;
+use super::answered::Answered;
+use super::flow::{BadSip, Flow, SendId, SipOut, Target};
 use super::locate::{Located, Query};
-use super::message::{Answer, Failure, Message, OutRequest, Reply, Request, ServerKey};
-use crate::config::Config;
+use super::message::{Answer, Message, OutRequest, Reply, Request, ServerKey};
+use super::peers::Peers;
+use super::transaction::{Step, TransactionId, Transactions};
+use crate::config::{Config, Sip};
 use crate::words::id::Mint;
-use crate::words::note::Note;
+use crate::words::note::{Level, Note};
 use crate::words::time::{Now, Tick};
+use crate::words::timers::Timers;
+
+pub use self::own::PRODUCT;
 
 /// The user agent core of one gateway.
 pub struct Agent {
-    next: u64,
+    config: Sip,
+    own: Own,
+    peers: Peers,
+    transactions: Transactions,
+    answered: Answered,
+    merged: Merged,
+    /// Requests to us: until they are answered, and an INVITE until its transaction is over.
+    servers: BTreeMap<ServerKey, Server>,
+    /// Requests of ours that have no final answer yet.
+    calls: BTreeMap<u64, Call>,
+    /// Client transactions, until they are over: some time after the answer.
+    attempts: BTreeMap<TransactionId, Attempt>,
+    timers: Timers<Alarm>,
+    hush: Hush,
     out: VecDeque<AgentOut>,
+}
+
+/// Why the agent wants to be woken, besides transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    /// A request was not answered in time: 500 is better than silence.
+    Unanswered(ServerKey),
+    /// A peer's addresses are looked up, or a look-up has had its time.
+    Lookup(usize),
+    /// A peer is asked whether it is there.
+    Watch(usize),
 }
 
 /// What the agent wants done, or tells.
@@ -55,64 +111,175 @@ pub struct InRequest {
 
 impl Agent {
     /// An agent that has heard nothing and watches nobody yet.
-    pub fn new(_config: &Config) -> Agent {
-        Agent { next: 1, out: VecDeque::new() }
+    pub fn new(config: &Config) -> Agent {
+        Agent {
+            config: config.sip.clone(),
+            own: Own::new(&config.sip),
+            peers: Peers::new(&config.sip.peers),
+            transactions: Transactions::default(),
+            answered: Answered::default(),
+            merged: Merged::default(),
+            servers: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            timers: Timers::default(),
+            hush: Hush::default(),
+            out: VecDeque::new(),
+        }
     }
 
-    /// Resolves the peers and begins to watch them.
-    pub fn start(&mut self, _now: Now) {}
+    /// Looks the peers up and begins to watch them.
+    pub fn start(&mut self, now: Now) {
+        for peer in 0..self.peers.len() {
+            // Nobody can be preferred by chance before anything is known: the draw has no say yet.
+            self.look_up(now, peer, &mut |_| 0);
+            self.timers.set(Alarm::Watch(peer), now.tick);
+        }
+    }
 
     /// A message came in.
-    pub fn receive(&mut self, _now: Now, _mint: &mut Mint, flow: Flow, message: Message) {
-        if let Message::Request(request) = message {
-            let key = ServerKey(self.next);
-            self.next += 1;
-            self.out.push_back(AgentOut::Request(InRequest { key, request, flow, peer: 0 }));
+    pub fn receive(&mut self, now: Now, mint: &mut Mint, flow: Flow, message: Message) {
+        match message {
+            Message::Request(request) => self.request_in(now, mint, flow, request),
+            Message::Response(response) => self.response_in(now, mint, response),
         }
     }
 
     /// Bytes came in that are no SIP message.
-    pub fn bad(&mut self, _now: Now, _mint: &mut Mint, flow: Flow, bad: BadSip) {
-        if bad.fatal {
-            self.out.push_back(AgentOut::Close(flow));
-        }
+    pub fn bad(&mut self, now: Now, mint: &mut Mint, flow: Flow, bad: BadSip) {
+        self.bad_in(now, mint, flow, &bad);
     }
 
     /// Sends a request; what becomes of it comes back with `user`: a `Final` or `Failed` exactly once.
-    pub fn request(&mut self, _now: Now, _mint: &mut Mint, user: u64, _request: OutRequest) {
-        self.out.push_back(AgentOut::Answer { user, answer: Answer::Failed(Failure::NoRoute) });
+    pub fn request(&mut self, now: Now, mint: &mut Mint, user: u64, request: OutRequest) {
+        self.call(now, mint, outbound::Asker::User(user), request);
     }
 
     /// Answers a request. A second final answer to the same request is ignored.
-    pub fn reply(&mut self, _now: Now, _mint: &mut Mint, _key: ServerKey, _reply: Reply) {}
+    pub fn reply(&mut self, now: Now, mint: &mut Mint, key: ServerKey, reply: Reply) {
+        self.answer(now, mint, key, reply);
+    }
 
     /// What was to be sent under this number could not be sent.
-    pub fn send_failed(&mut self, _now: Now, _mint: &mut Mint, _id: SendId, _why: String) {}
+    pub fn send_failed(&mut self, now: Now, mint: &mut Mint, id: SendId, why: String) {
+        let id = TransactionId(id.0);
+        if let Some(call) = self.attempts.get(&id).and_then(|attempt| self.calls.get_mut(&attempt.call)) {
+            call.why = why;
+        }
+        let steps = self.transactions.failed(now.tick, id);
+        self.run(now, mint, id, steps);
+    }
 
-    /// DNS answered; nothing found and nothing to be found look the same.
-    pub fn resolved(&mut self, _now: Now, _mint: &mut Mint, _query: Query, _found: Vec<Located>) {}
+    /// DNS answered; a name that does not exist has no records.
+    pub fn resolved(&mut self, now: Now, mint: &mut Mint, query: Query, found: Vec<Located>) {
+        let mut draw = |limit| mint.below(limit);
+        for (peer, search) in self.peers.answer(&query, &found, &mut draw) {
+            self.searched(now, peer, search);
+        }
+        self.release(now, mint);
+    }
 
     /// When [`Agent::timeout`] is wanted, and a stable name for why.
     pub fn next_timeout(&self) -> Option<(Tick, &'static str)> {
-        None
+        let own = self.timers.next().map(|(at, alarm)| match alarm {
+            Alarm::Unanswered(_) => (at, "sip-unanswered"),
+            Alarm::Lookup(_) => (at, "sip-lookup"),
+            Alarm::Watch(_) => (at, "sip-watch"),
+        });
+        let others = [
+            (self.transactions.next_timeout(), "sip-transaction"),
+            (self.answered.next_timeout(), "sip-answered"),
+            (self.merged.next_timeout(), "sip-merged"),
+            (self.hush.next_timeout(), "sip-log"),
+        ];
+        others.into_iter().filter_map(|(at, why)| at.map(|at| (at, why))).chain(own).min()
     }
 
     /// Rings everything that is due.
-    pub fn timeout(&mut self, _now: Now, _mint: &mut Mint) {}
+    pub fn timeout(&mut self, now: Now, mint: &mut Mint) {
+        while let Some((id, steps)) = self.transactions.ring(now.tick) {
+            self.run(now, mint, id, steps);
+        }
+        while let Some(alarm) = self.timers.pop(now.tick) {
+            match alarm {
+                Alarm::Unanswered(key) => self.unanswered(now, mint, key),
+                Alarm::Lookup(peer) => {
+                    self.look_up(now, peer, &mut |limit| mint.below(limit));
+                    self.release(now, mint);
+                }
+                Alarm::Watch(peer) => self.watch(now, mint, peer),
+            }
+        }
+        self.answered.sweep(now.tick);
+        self.merged.sweep(now.tick);
+        if self.hush.next_timeout().is_some_and(|at| at <= now.tick) {
+            for sum in self.hush.sums() {
+                let source = sum.source.map_or_else(|| "others".to_owned(), |source| source.to_string());
+                self.log(Level::Warn, sum.event, vec![("src", source), ("again", sum.times.to_string())]);
+            }
+        }
+    }
 
     /// The one drain.
     pub fn poll(&mut self) -> Option<AgentOut> {
         self.out.pop_front()
     }
 
-    /// The URI for a Contact of ours in requests to `target_domain` and answers from it:
-    /// `sip:user@host:port;transport=tcp` with the user part of `aor` (a URI as text) and our own address.
-    pub fn contact(&self, aor: &str, _target_domain: &str) -> String {
-        aor.to_owned()
+    /// Requests under way in either direction and answers kept for repetition; zero when all is over. Watching peers
+    /// does not count.
+    pub fn load(&self) -> usize {
+        let calls = self.calls.values().filter(|call| !call.is_watch()).count();
+        let attempts = self.attempts.values().filter(|attempt| !attempt.is_watch).count();
+        self.servers.len() + calls + attempts + self.answered.len() + self.merged.len()
     }
 
-    /// Transactions and queued requests that are left; zero when all is over. Watching peers does not count.
-    pub fn load(&self) -> usize {
-        0
+    /// Carries out what a transaction wants.
+    fn run(&mut self, now: Now, mint: &mut Mint, id: TransactionId, steps: Vec<Step>) {
+        for step in steps {
+            match step {
+                Step::Send(message) => {
+                    let server = self.servers.get(&ServerKey(id.0)).map(|server| (server.target, None));
+                    let client = self.attempts.get(&id).map(|attempt| (attempt.target, Some(SendId(id.0))));
+                    if let Some((target, id)) = server.or(client) {
+                        self.send(message.to_bytes(), target, id);
+                    }
+                }
+                Step::Response(response) => self.response_to(now, mint, id, response),
+                Step::Timeout => self.attempt_failed(now, mint, id, outbound::Trouble::Silence),
+                Step::TransportError => self.attempt_failed(now, mint, id, outbound::Trouble::Transport),
+                Step::Over => {
+                    self.attempts.remove(&id);
+                    self.servers.remove(&ServerKey(id.0));
+                    self.timers.stop(&Alarm::Unanswered(ServerKey(id.0)));
+                }
+                // Only a message that comes in leads to these, and there they are taken out.
+                Step::Request(_) | Step::Ack(_) => {}
+            }
+        }
+    }
+
+    fn send(&mut self, bytes: bytes::Bytes, target: Target, id: Option<SendId>) {
+        self.out.push_back(AgentOut::Send(SipOut { bytes, target, id }));
+    }
+
+    fn log(&mut self, level: Level, event: &'static str, fields: Vec<(&'static str, String)>) {
+        self.out.push_back(AgentOut::Note(Note::Log { level, event, fields }));
+    }
+
+    /// Logs what a neighbour or a stranger did, once a minute for each source.
+    fn log_hushed(
+        &mut self,
+        now: Now,
+        event: &'static str,
+        source: IpAddr,
+        fields: Vec<(&'static str, String)>,
+    ) {
+        if self.hush.admits(now.tick, event, source) {
+            self.log(Level::Warn, event, fields);
+        }
+    }
+
+    fn count(&mut self, name: &'static str, reason: &'static str) {
+        self.out.push_back(AgentOut::Note(Note::Count { name, labels: vec![("reason", reason)], by: 1 }));
     }
 }

@@ -1,0 +1,413 @@
+//! Requests that come in: admitted by address, matched with what is known, judged, answered.
+
+use std::time::Duration;
+
+use sipx_sip::headers::{Via, first_hop_end};
+use sipx_sip::{Finding, Header, StatusCode, TransactionKey, validate_request};
+
+use super::{Agent, AgentOut, Alarm, InRequest, print, salvage};
+use crate::sip::flow::{BadSip, Flow, Target, Transport};
+use crate::sip::message::{self, HeaderName, Message, Method, Reply, Request, ServerKey};
+use crate::sip::transaction::{Received, Step, TransactionId};
+use crate::words::id::{Mint, Partition};
+use crate::words::note::Level;
+use crate::words::time::Now;
+
+/// How long an answer may take. Senders give up after 32 s.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Requests that may await their answers; more get 503.
+const LIMIT: usize = 50_000;
+/// Seconds until somebody who got 503 may try again.
+const RETRY_AFTER: u32 = 10;
+
+/// A request to us that is under way.
+pub struct Server {
+    /// The way of its answers.
+    pub target: Target,
+    /// Our tag, once one was sent.
+    tag: Option<String>,
+    /// A final answer was given; what remains is the library's.
+    answered: bool,
+}
+
+/// Why a request is not let in.
+struct Refusal {
+    reply: Reply,
+    /// For the counter.
+    label: &'static str,
+}
+
+fn refuse(status: u16, label: &'static str, reason: impl Into<String>) -> Refusal {
+    Refusal { reply: Reply::new(status).because(reason), label }
+}
+
+impl Agent {
+    pub(super) fn request_in(&mut self, now: Now, mint: &mut Mint, flow: Flow, mut request: Request) {
+        let candidates = self.peers.at(flow.remote.ip());
+        if candidates.is_empty() {
+            return self.stranger(now, mint, flow, Some(&request));
+        }
+        let is_ack = request.method == Method::Ack;
+        let via = match request.headers.typed::<Via>() {
+            Some(Ok(via)) if via.branch() != Some(b"z9hG4bK") => via,
+            None => return self.count("sip_dropped_total", "no-via"),
+            Some(_) if is_ack => return self.count("sip_dropped_total", "malformed"),
+            Some(other) => {
+                // The bare cookie names no transaction (RFC 4475 §3.2.1).
+                let reason = other.map_or("malformed Via", |_| "the branch of Via is empty");
+                return self.refuse_stateless(now, mint, flow, &request, refuse(400, "malformed", reason));
+            }
+        };
+        let target = way_back(&flow, &via);
+        stamp(&mut request, &via, &flow);
+        let is_repeatable = flow.transport == Transport::Udp && !is_ack && request.method != Method::Invite;
+        if is_repeatable
+            && let Some(bytes) =
+                TransactionKey::from_request(&request).and_then(|key| self.answered.get(&key))
+        {
+            return self.send(bytes, target, None);
+        }
+        if self.servers.len() >= LIMIT && !is_ack {
+            let mut refusal = refuse(503, "overload", "too many requests at once");
+            refusal.reply = refusal.reply.with(HeaderName::RetryAfter, RETRY_AFTER.to_string());
+            return self.refuse_stateless(now, mint, flow, &request, refusal);
+        }
+        match self.transactions.receive(now.tick, flow.transport, Message::Request(request)) {
+            Received::Steps(id, steps) => {
+                for step in steps {
+                    match step {
+                        Step::Request(request) => {
+                            self.arrived(now, mint, flow, target, id, request, &candidates)
+                        }
+                        Step::Ack(ack) => self.ack(now, flow, ack, &candidates),
+                        other => self.run(now, mint, id, vec![other]),
+                    }
+                }
+            }
+            Received::Unmatched(message) => match *message {
+                Message::Request(request) if is_ack => self.ack(now, flow, request, &candidates),
+                Message::Request(request) => {
+                    // Without a branch a transaction is known by From, To, Call-ID and CSeq, and one of them is broken.
+                    let refusal = self.judge(now, &flow, &request, &candidates).err();
+                    let refusal = refusal.unwrap_or_else(|| refuse(400, "malformed", "no transaction"));
+                    self.refuse_stateless(now, mint, flow, &request, refusal);
+                }
+                Message::Response(_) => {}
+            },
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of one arrival, used once")]
+    fn arrived(
+        &mut self,
+        now: Now,
+        mint: &mut Mint,
+        flow: Flow,
+        target: Target,
+        id: TransactionId,
+        request: Request,
+        candidates: &[usize],
+    ) {
+        let key = ServerKey(id.0);
+        self.servers.insert(key, Server { target, tag: None, answered: false });
+        self.timers.set(Alarm::Unanswered(key), now.tick + PATIENCE);
+        match self.judge(now, &flow, &request, candidates) {
+            Ok(_) if self.merged.repeats(now.tick, &request) => {
+                self.count("sip_rejected_total", "merged");
+                self.answer(now, mint, key, Reply::new(482).because("merged request"));
+            }
+            Ok(peer) => self.out.push_back(AgentOut::Request(InRequest { key, request, flow, peer })),
+            Err(refusal) => {
+                self.count("sip_rejected_total", refusal.label);
+                self.answer(now, mint, key, refusal.reply);
+            }
+        }
+    }
+
+    fn ack(&mut self, now: Now, flow: Flow, request: Request, candidates: &[usize]) {
+        match self.judge(now, &flow, &request, candidates) {
+            Ok(peer) => {
+                let key = ServerKey(self.transactions.number().0);
+                self.out.push_back(AgentOut::Ack(InRequest { key, request, flow, peer }));
+            }
+            Err(_) => self.count("sip_dropped_total", "malformed"),
+        }
+    }
+
+    /// Which peer a request is from, or why it is refused. The order is that of RFC 3261 §8.2, after the checks that
+    /// keep spoofs and loops out.
+    fn judge(
+        &mut self,
+        now: Now,
+        flow: &Flow,
+        request: &Request,
+        candidates: &[usize],
+    ) -> Result<usize, Refusal> {
+        if let Some(problem) = problem_of(request) {
+            let source = flow.remote.ip();
+            let method = name_of(&request.method);
+            let fields = vec![("src", source.to_string()), ("method", method), ("why", problem.1.clone())];
+            self.log_hushed(now, "sip-malformed", source, fields);
+            return Err(refuse(problem.0, "malformed", problem.1));
+        }
+        if !request.uri.scheme().is_sip() {
+            return Err(refuse(416, "scheme", print::reason_of(416)));
+        }
+        let passed_us = request.headers.typed_all::<Via>().flatten().any(|via| {
+            self.own.is_own_via(&via.host.to_string(), via.port, via.branch().unwrap_or_default())
+        });
+        if passed_us {
+            return Err(refuse(482, "loop", print::reason_of(482)));
+        }
+        let exact = |peer: &usize| self.peers.hops(*peer).iter().any(|hop| hop.address == flow.remote);
+        let nearest = candidates.iter().copied().find(exact).or(candidates.first().copied()).unwrap_or(0);
+        let in_dialog = message::tag(&request.headers, &HeaderName::To).is_some();
+        let peer = if in_dialog || request.method == Method::Options {
+            nearest
+        } else {
+            let domain = from_domain(request);
+            let speaks = |peer: &usize| self.peers.config(*peer).speaks_for(&domain);
+            match candidates.iter().copied().filter(speaks).min_by_key(|peer| *peer != nearest) {
+                Some(peer) => peer,
+                None => {
+                    let source = flow.remote.ip();
+                    let fields = vec![
+                        ("src", source.to_string()),
+                        ("transport", flow.transport.to_string()),
+                        ("method", name_of(&request.method)),
+                        ("domain", shorten(&domain)),
+                    ];
+                    self.log_hushed(now, "sip-spoof", source, fields);
+                    return Err(refuse(403, "spoof", "this peer may not send for the domain in From"));
+                }
+            }
+        };
+        if !matches!(request.method, Method::Ack | Method::Cancel) {
+            let required = message::list(&request.headers, &HeaderName::Require);
+            if !required.is_empty() {
+                let mut refusal = refuse(420, "extension", print::reason_of(420));
+                refusal.reply = refusal.reply.with(HeaderName::Unsupported, required.join(", "));
+                return Err(refusal);
+            }
+        }
+        Ok(peer)
+    }
+
+    pub(super) fn answer(&mut self, now: Now, mint: &mut Mint, key: ServerKey, reply: Reply) {
+        let id = TransactionId(key.0);
+        let Some(server) = self.servers.get_mut(&key).filter(|server| !server.answered) else { return };
+        let (Some(request), Some(status)) = (self.transactions.request(id), StatusCode::new(reply.status))
+        else {
+            return;
+        };
+        if status.code() != 100 {
+            let tag = reply.to_tag.clone().or(server.tag.take());
+            server.tag = Some(tag.unwrap_or_else(|| mint.token(Partition(0))));
+        }
+        let tag = server.tag.as_deref().filter(|_| status.code() != 100);
+        let target = server.target;
+        let is_invite = request.method == Method::Invite;
+        let response = print::response(request, status, &reply, tag);
+        if status.is_final() {
+            server.answered = true;
+            self.timers.stop(&Alarm::Unanswered(key));
+        }
+        if status.is_final() && !is_invite {
+            let bytes = Message::Response(response).to_bytes();
+            if target.transport == Transport::Udp
+                && let Some(known) = self.transactions.key(id).cloned()
+            {
+                self.answered.put(now.tick, known, bytes.clone());
+            }
+            self.transactions.abandon(id);
+            self.servers.remove(&key);
+            self.send(bytes, target, None);
+        } else {
+            let steps = self.transactions.respond(now.tick, id, response);
+            self.run(now, mint, id, steps);
+        }
+    }
+
+    pub(super) fn unanswered(&mut self, now: Now, mint: &mut Mint, key: ServerKey) {
+        let request = self.transactions.request(TransactionId(key.0));
+        let method = request.map(|request| name_of(&request.method)).unwrap_or_default();
+        self.log(Level::Error, "sip-unanswered", vec![("method", method)]);
+        self.answer(now, mint, key, Reply::new(500).because("no answer was found in time"));
+    }
+
+    /// Somebody whom the admin did not name: silence over UDP, where an answer could go to a third party; a word and a
+    /// closed connection over TCP.
+    fn stranger(&mut self, now: Now, mint: &mut Mint, flow: Flow, request: Option<&Request>) {
+        let source = flow.remote.ip();
+        let method = request.map_or_else(|| "none".to_owned(), |request| name_of(&request.method));
+        let fields =
+            vec![("src", source.to_string()), ("transport", flow.transport.to_string()), ("method", method)];
+        self.log_hushed(now, "sip-stranger", source, fields);
+        self.count("sip_rejected_total", "stranger");
+        if flow.transport == Transport::Tcp {
+            if let Some(request) = request.filter(|request| request.method != Method::Ack) {
+                let reply = Reply::new(403);
+                self.answer_stateless(mint, flow, request, &reply);
+            }
+            self.out.push_back(AgentOut::Close(flow));
+        }
+    }
+
+    pub(super) fn bad_in(&mut self, now: Now, mint: &mut Mint, flow: Flow, bad: &BadSip) {
+        if self.peers.at(flow.remote.ip()).is_empty() {
+            return self.stranger(now, mint, flow, None);
+        }
+        let source = flow.remote.ip();
+        let fields = vec![("src", source.to_string()), ("why", shorten(&bad.reason))];
+        self.log_hushed(now, "sip-malformed", source, fields);
+        match salvage::request(&bad.bytes) {
+            Some((request, status)) if request.headers.count(&HeaderName::Via) > 0 => {
+                let reason =
+                    if status == 505 { print::reason_of(505).to_owned() } else { shorten(&bad.reason) };
+                self.refuse_stateless(now, mint, flow, &request, refuse(status, "malformed", reason));
+            }
+            _ => self.count("sip_dropped_total", "malformed"),
+        }
+        if bad.fatal {
+            self.out.push_back(AgentOut::Close(flow));
+        }
+    }
+
+    fn refuse_stateless(
+        &mut self,
+        _now: Now,
+        mint: &mut Mint,
+        flow: Flow,
+        request: &Request,
+        refusal: Refusal,
+    ) {
+        self.count("sip_rejected_total", refusal.label);
+        self.answer_stateless(mint, flow, request, &refusal.reply);
+    }
+
+    /// An answer that nobody remembers: a retransmission will be judged again, to the same end.
+    fn answer_stateless(&mut self, mint: &mut Mint, flow: Flow, request: &Request, reply: &Reply) {
+        let via = request.headers.typed::<Via>().and_then(Result::ok);
+        let target = via.map_or_else(|| flow.back(), |via| way_back(&flow, &via));
+        if let Some(status) = StatusCode::new(reply.status) {
+            let tag = mint.token(Partition(0));
+            let response = print::response(request, status, reply, Some(&tag));
+            self.send(Message::Response(response).to_bytes(), target, None);
+        }
+    }
+}
+
+/// The way of an answer: back along the connection, or over UDP to where the request came from. Without `rport` the
+/// port is that of Via (RFC 3261 §18.2.2, RFC 3581 §4); its host and `maddr` are never believed.
+fn way_back(flow: &Flow, via: &Via) -> Target {
+    let mut target = flow.back();
+    if flow.transport == Transport::Udp && via.rport().is_none() {
+        target.remote.set_port(via.port.unwrap_or(5060));
+    }
+    target
+}
+
+/// Writes into the top Via where the request really came from (RFC 3261 §18.2.1, RFC 3581 §4). What the sender
+/// itself said about that is dropped.
+fn stamp(request: &mut Request, via: &Via, flow: &Flow) {
+    let source = flow.remote.ip().to_canonical();
+    let is_there = matches!(&via.host, crate::sip::uri::Host::Ip(host) if host.to_canonical() == source);
+    let wants_port = via.rport().is_some();
+    if is_there && !wants_port && via.received().is_none() {
+        return;
+    }
+    let Some(place) = request.headers.iter().position(|header| *header.name() == HeaderName::Via) else {
+        return;
+    };
+    let Some(value) = request.headers.value(&HeaderName::Via).map(|value| value.into_owned()) else { return };
+    let (top, rest) = value.split_at(first_hop_end(&value));
+    let mut stamped = Vec::with_capacity(value.len() + 40);
+    for (number, part) in split_params(top).into_iter().enumerate() {
+        let name = part.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+        if number > 0 && (name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport")) {
+            continue;
+        }
+        if number > 0 {
+            stamped.push(b';');
+        }
+        stamped.extend_from_slice(part.trim_ascii());
+    }
+    stamped.extend_from_slice(format!(";received={source}").as_bytes());
+    if wants_port {
+        stamped.extend_from_slice(format!(";rport={}", flow.remote.port()).as_bytes());
+    }
+    stamped.extend_from_slice(rest);
+    if let Ok(header) = Header::build(HeaderName::Via, stamped) {
+        request.headers.remove_first(&HeaderName::Via);
+        request.headers.insert(place, header);
+    }
+}
+
+/// The parts between the semicolons that are not inside quotes.
+fn split_params(value: &[u8]) -> Vec<&[u8]> {
+    let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
+    for (at, byte) in value.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b';' if !quoted => {
+                parts.push(&value[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&value[start..]);
+    parts
+}
+
+/// What is wrong with a request, as status and reason.
+fn problem_of(request: &Request) -> Option<(u16, String)> {
+    let findings = validate_request(request);
+    if findings.contains(&Finding::UnsupportedVersion) {
+        return Some((505, print::reason_of(505).to_owned()));
+    }
+    for finding in findings {
+        let reason = match finding {
+            Finding::MissingRequiredHeader("Max-Forwards") => continue,
+            Finding::MissingRequiredHeader(name) => format!("{name} is missing"),
+            Finding::MalformedRequiredHeader(name) => format!("{name} is malformed"),
+            Finding::RepeatedSingleValueHeader(name) => format!("{name} is there more than once"),
+            Finding::CSeqMethodMismatch => "CSeq names another method".to_owned(),
+            Finding::RequestUriHasHeaders => "the Request-URI has headers".to_owned(),
+            _ => print::reason_of(400).to_owned(),
+        };
+        return Some((400, reason));
+    }
+    if request.headers.typed_all::<Via>().any(|via| via.is_err()) {
+        return Some((400, "a Via is malformed".to_owned()));
+    }
+    let call_id = request.headers.value(&HeaderName::CallId).unwrap_or_default();
+    let is_word = std::str::from_utf8(&call_id)
+        .is_ok_and(|text| !text.chars().any(|c| c.is_control() || c.is_whitespace()));
+    if !is_word {
+        return Some((400, "Call-ID is malformed".to_owned()));
+    }
+    let forms = matches!(request.method, Method::Invite | Method::Subscribe | Method::Refer | Method::Update);
+    let contacts = request.headers.typed_all::<message::headers::Contact>();
+    if forms && contacts.into_iter().any(|contact| contact.is_err()) {
+        return Some((400, "Contact is malformed".to_owned()));
+    }
+    None
+}
+
+fn from_domain(request: &Request) -> String {
+    let from = message::address(&request.headers, &HeaderName::From);
+    let host = from.and_then(|from| from.uri.host().map(ToString::to_string)).unwrap_or_default();
+    host.trim_end_matches('.').to_ascii_lowercase()
+}
+
+fn name_of(method: &Method) -> String {
+    shorten(&method.to_string())
+}
+
+/// Foreign text for the log or a reason phrase, at a length that nobody can abuse.
+fn shorten(text: &str) -> String {
+    print::clean(text).chars().take(120).collect()
+}

@@ -1,0 +1,110 @@
+//! Looking peers up and watching them.
+//!
+//! Each peer is asked OPTIONS every 30 s. Whatever it answers shows that it is there, a refusal included; only 408,
+//! 503 and silence mean that it is not. Nothing is decided by it: the figure and the line are for the admin.
+
+use std::time::Duration;
+
+use super::outbound::Asker;
+use super::{Agent, AgentOut, Alarm};
+use crate::sip::flow::Transport;
+use crate::sip::message::{Answer, Failure, HeaderName, Method, OutRequest};
+use crate::sip::peers::Search;
+use crate::words::id::{Mint, Partition};
+use crate::words::note::{Level, Note};
+use crate::words::time::Now;
+
+/// How often a peer is asked.
+const WATCH: Duration = Duration::from_secs(30);
+/// How long DNS may take to answer.
+const DNS_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Agent {
+    pub(super) fn look_up(&mut self, now: Now, peer: usize, draw: &mut dyn FnMut(u64) -> u64) {
+        let transports = self.own.transports();
+        let search = self.peers.search(peer, &transports, draw);
+        self.searched(now, peer, search);
+    }
+
+    pub(super) fn searched(&mut self, now: Now, peer: usize, search: Search) {
+        match search {
+            Search::Wants(queries) => {
+                if self.timers.at(&Alarm::Lookup(peer)).is_none_or(|at| at > now.tick + DNS_PATIENCE) {
+                    self.timers.set(Alarm::Lookup(peer), now.tick + DNS_PATIENCE);
+                }
+                self.out.extend(queries.into_iter().map(AgentOut::Resolve));
+            }
+            Search::Over(again) => {
+                self.timers.set(Alarm::Lookup(peer), now.tick + again);
+                if self.peers.hops(peer).is_empty() {
+                    let uri = self.peers.config(peer).uri.clone();
+                    self.log(Level::Warn, "sip-peer-not-found", vec![("peer", uri)]);
+                } else if !self.peers.was_asked(peer) {
+                    self.timers.set(Alarm::Watch(peer), now.tick);
+                }
+            }
+        }
+    }
+
+    pub(super) fn watch(&mut self, now: Now, mint: &mut Mint, peer: usize) {
+        self.timers.set(Alarm::Watch(peer), now.tick + WATCH);
+        let is_asked = self.calls.values().any(|call| call.asker == Asker::Watch(peer));
+        if is_asked || self.peers.hops(peer).is_empty() {
+            return;
+        }
+        let config = self.peers.config(peer);
+        let host = match config.host.parse::<std::net::Ipv6Addr>() {
+            Ok(_) => format!("[{}]", config.host),
+            Err(_) => config.host.clone(),
+        };
+        let port = config.port.map_or_else(String::new, |port| format!(":{port}"));
+        let transport = match config.transport {
+            Some(Transport::Tcp) => ";transport=tcp",
+            _ => "",
+        };
+        let partition = Partition(0);
+        let request = OutRequest {
+            method: Method::Options,
+            uri: format!("sip:{host}{port}{transport}"),
+            from: format!("<{}>;tag={}", self.own.uri(), mint.token(partition)),
+            to: format!("<sip:{host}{port}>"),
+            call_id: mint.token(partition),
+            cseq: 1,
+            max_forwards: 70,
+            routes: Vec::new(),
+            headers: vec![(HeaderName::Accept, "*/*".to_owned())],
+            body: bytes::Bytes::new(),
+            partition,
+            domain: String::new(),
+        };
+        self.call(now, mint, Asker::Watch(peer), request);
+    }
+
+    /// What came of asking.
+    pub(super) fn watched(&mut self, peer: usize, answer: &Answer) {
+        let (up, why) = match answer {
+            Answer::Provisional(_) => return,
+            Answer::Final { response, .. } => {
+                let status = response.status.code();
+                (!matches!(status, 408 | 503), format!("answered {status}"))
+            }
+            Answer::Failed(Failure::Timeout) => (false, "no answer".to_owned()),
+            Answer::Failed(Failure::Transport(why)) => (false, why.clone()),
+            Answer::Failed(other) => (false, format!("{other:?}")),
+        };
+        let first = !self.peers.was_asked(peer);
+        if !self.peers.set_up(peer, up) {
+            return;
+        }
+        let uri = self.peers.config(peer).uri.clone();
+        let by = match (up, first) {
+            (true, _) => 1,
+            (false, true) => 0,
+            (false, false) => -1,
+        };
+        let labels = vec![("peer", uri.clone().into())];
+        self.out.push_back(AgentOut::Note(Note::Gauge { name: "sip_peer_up", labels, by }));
+        let (level, event) = if up { (Level::Info, "sip-peer-up") } else { (Level::Warn, "sip-peer-down") };
+        self.log(level, event, vec![("peer", uri), ("why", why)]);
+    }
+}

@@ -1,0 +1,350 @@
+//! Requests of ours: where they go, by which of a peer's addresses, with which credentials, and what comes of them.
+//!
+//! A *call* is one request with everything that is tried for it; an *attempt* is one client transaction of it. The
+//! next address is tried when one is silent, cannot be reached or answers 503 (RFC 3263 §4.3); Call-ID, From tag and
+//! CSeq stay the same, so that who got it twice can tell.
+
+use std::collections::VecDeque;
+
+use sipx_sip::validate_response;
+
+use super::{Agent, AgentOut, print};
+use crate::sip::auth;
+use crate::sip::flow::{Target, Transport};
+use crate::sip::locate::Hop;
+use crate::sip::message::{
+    self, Answer, Failure, HeaderName, Message, Method, OutRequest, Request, Response,
+};
+use crate::sip::transaction::{Received, TransactionId};
+use crate::sip::uri::{Host, Uri};
+use crate::words::id::Mint;
+use crate::words::time::Now;
+
+/// RFC 3261 §18.1.1, RFC 3428 §8: what is longer needs a transport that cares for congestion.
+const DATAGRAM_LIMIT: usize = 1300;
+/// Requests under way at once.
+const LIMIT: usize = 100_000;
+/// Answers to challenges for one request: one, and one more when the nonce was stale or another asks too.
+const TRIES: u8 = 2;
+
+/// Who wants to know what becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// The user of [`Agent::request`](super::Agent::request), by its own number.
+    User(u64),
+    /// The watch over a peer.
+    Watch(usize),
+}
+
+/// One request, with everything that is tried for it.
+pub struct Call {
+    pub asker: Asker,
+    request: OutRequest,
+    peer: usize,
+    /// What is still to be tried, after `hop`.
+    hops: VecDeque<Hop>,
+    /// What is being tried; nothing while the peer's addresses are awaited.
+    hop: Option<Hop>,
+    cseq: u32,
+    tries: u8,
+    credentials: Vec<(HeaderName, String)>,
+    /// Why sending failed last, in words.
+    pub why: String,
+}
+
+impl Call {
+    pub fn is_watch(&self) -> bool {
+        matches!(self.asker, Asker::Watch(_))
+    }
+}
+
+/// One client transaction.
+pub struct Attempt {
+    pub call: u64,
+    pub target: Target,
+    pub is_watch: bool,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    Silence,
+    Transport,
+}
+
+impl Agent {
+    pub(super) fn call(&mut self, now: Now, mint: &mut Mint, asker: Asker, request: OutRequest) {
+        let peer = match asker {
+            Asker::Watch(peer) => Some(peer),
+            Asker::User(_) => self.config.peer_for(&domain_of(&request)),
+        };
+        let Some(peer) = peer else {
+            return self.tell(asker, Answer::Failed(Failure::NoRoute));
+        };
+        if self.calls.len() >= LIMIT {
+            self.count("sip_refused_total", "too-many");
+            let why = "too many requests under way".to_owned();
+            return self.tell(asker, Answer::Failed(Failure::Transport(why)));
+        }
+        let cseq = request.cseq;
+        let call = Call {
+            asker,
+            request,
+            peer,
+            hops: VecDeque::new(),
+            hop: None,
+            cseq,
+            tries: 0,
+            credentials: Vec::new(),
+            why: String::new(),
+        };
+        let id = self.transactions.number().0;
+        self.calls.insert(id, call);
+        if !self.peers.is_searching(peer) {
+            self.set_out(now, mint, id);
+        }
+    }
+
+    /// Sends on their way all calls that waited for an address of their peer.
+    pub(super) fn release(&mut self, now: Now, mint: &mut Mint) {
+        let waits =
+            |(_, call): &(&u64, &super::Call)| call.hop.is_none() && !self.peers.is_searching(call.peer);
+        let ready: Vec<u64> = self.calls.iter().filter(waits).map(|(id, _)| *id).collect();
+        for id in ready {
+            self.set_out(now, mint, id);
+        }
+    }
+
+    /// Chooses the hops of a call and tries the first.
+    fn set_out(&mut self, now: Now, mint: &mut Mint, id: u64) {
+        let Some(call) = self.calls.get(&id) else { return };
+        match self.way(call) {
+            Ok(hops) => {
+                if let Some(call) = self.calls.get_mut(&id) {
+                    call.hops = hops;
+                }
+                self.attempt(now, mint, id);
+            }
+            Err(failure) => self.finish(id, Answer::Failed(failure)),
+        }
+    }
+
+    fn way(&self, call: &Call) -> Result<VecDeque<Hop>, Failure> {
+        let config = self.peers.config(call.peer);
+        let mut hops: Vec<Hop> = match self.next_hop(&call.request) {
+            Some(hop) => vec![hop],
+            None => self.peers.hops(call.peer).to_vec(),
+        };
+        if hops.is_empty() {
+            return Err(Failure::Transport(format!("{} leads nowhere", config.uri)));
+        }
+        if hops.iter().any(|hop| self.own.reaches(hop.transport, &hop.address)) {
+            hops.retain(|hop| self.own.reaches(hop.transport, &hop.address));
+        }
+        let sample = self.compose(call, &hops[0], "000000000000000000").map_err(Failure::Transport)?;
+        let length = Message::Request(sample).to_bytes().len();
+        if length <= DATAGRAM_LIMIT {
+            return Ok(hops.into());
+        }
+        let has_tcp = match config.transport {
+            Some(transport) => transport == Transport::Tcp,
+            None => self.own.listens(Transport::Tcp),
+        };
+        let is_message = call.request.method == Method::Message;
+        if is_message && !(config.long_messages && has_tcp) {
+            let limit = (call.request.body.len() + DATAGRAM_LIMIT).saturating_sub(length);
+            return Err(Failure::TooLong { limit });
+        }
+        if has_tcp {
+            let mut reliable: Vec<Hop> = Vec::new();
+            for hop in &hops {
+                let hop = Hop { transport: Transport::Tcp, ..hop.clone() };
+                if !reliable.contains(&hop) {
+                    reliable.push(hop);
+                }
+            }
+            // RFC 3261 §18.1.1: back to the transport that would have been taken, if the connection fails.
+            let back = hops.into_iter().filter(|hop| hop.transport == Transport::Udp && !is_message);
+            reliable.extend(back.collect::<Vec<_>>());
+            return Ok(reliable.into());
+        }
+        Ok(hops.into())
+    }
+
+    /// Inside a dialog, the first Route or the Request-URI, if that is at a peer's address. Otherwise the request goes
+    /// to the peer of its domain: nobody else is contacted, whatever a Contact or Record-Route says.
+    fn next_hop(&self, request: &OutRequest) -> Option<Hop> {
+        let to = message::headers::Address::parse(request.to.as_bytes(), "To").ok()?;
+        if request.routes.is_empty() && to.tag().is_none() {
+            return None;
+        }
+        let (target, routes) = print::routing(request);
+        let is_strict = request.routes.first() != routes.first();
+        let text = match routes.first().filter(|_| !is_strict) {
+            Some(route) => message::uri_of(route)?,
+            None => target,
+        };
+        let uri = Uri::parse(bytes::Bytes::from(text.into_bytes())).ok()?;
+        let host = uri.host()?.to_string().trim_end_matches('.').to_ascii_lowercase();
+        let transport = match uri.transport().map(<[u8]>::to_ascii_lowercase).as_deref() {
+            Some(b"tcp") => Transport::Tcp,
+            Some(b"udp") => Transport::Udp,
+            Some(_) => return None,
+            None if self.own.listens(Transport::Udp) => Transport::Udp,
+            None => Transport::Tcp,
+        };
+        let port = uri.port().unwrap_or(5060);
+        if let Some(Host::Ip(ip)) = uri.host() {
+            let known = !self.peers.at(*ip).is_empty();
+            return known.then(|| Hop { transport, address: (*ip, port).into(), name: host });
+        }
+        let known = self.peers.named(&host)?;
+        match uri.port() {
+            Some(port) => Some(Hop { transport, address: (known.address.ip(), port).into(), name: host }),
+            None => Some(known.clone()),
+        }
+    }
+
+    fn compose(&self, call: &Call, hop: &Hop, token: &str) -> Result<Request, String> {
+        let (sent_by, _) = self.own.sent_by(hop.transport, &hop.address);
+        let via = format!("SIP/2.0/{} {sent_by};branch=z9hG4bK{token};rport", hop.transport.via());
+        let additions = print::Additions { via: &via, cseq: call.cseq, credentials: &call.credentials };
+        print::request(&call.request, &additions)
+    }
+
+    /// Tries the next hop of a call.
+    fn attempt(&mut self, now: Now, mint: &mut Mint, id: u64) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(hop) = call.hops.pop_front() else {
+            let why = std::mem::take(&mut call.why);
+            return self.finish(id, Answer::Failed(Failure::Transport(why)));
+        };
+        call.hop = Some(hop.clone());
+        let (partition, is_watch) = (call.request.partition, call.is_watch());
+        let token = mint.token(partition);
+        let call = &self.calls[&id];
+        let request = match self.compose(call, &hop, &token) {
+            Ok(request) => request,
+            Err(why) => return self.finish(id, Answer::Failed(Failure::Transport(why))),
+        };
+        let (_, local) = self.own.sent_by(hop.transport, &hop.address);
+        let target = Target { transport: hop.transport, local, remote: hop.address, conn: None };
+        match self.transactions.send(now.tick, hop.transport, request) {
+            Some((transaction, steps)) => {
+                self.attempts.insert(transaction, Attempt { call: id, target, is_watch });
+                self.run(now, mint, transaction, steps);
+            }
+            None => {
+                let why = "our own Via cannot be read".to_owned();
+                self.finish(id, Answer::Failed(Failure::Transport(why)));
+            }
+        }
+    }
+
+    pub(super) fn attempt_failed(&mut self, now: Now, mint: &mut Mint, at: TransactionId, trouble: Trouble) {
+        let Some(id) = self.attempts.get(&at).map(|attempt| attempt.call) else { return };
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        if let Some(hop) = &call.hop {
+            self.peers.demote(call.peer, hop);
+            if trouble == Trouble::Silence {
+                // It may have arrived there: not again over UDP to the same place.
+                let address = hop.address;
+                call.hops.retain(|next| next.address != address);
+            }
+        }
+        if !call.hops.is_empty() {
+            return self.attempt(now, mint, id);
+        }
+        let failure = match trouble {
+            Trouble::Silence => Failure::Timeout,
+            Trouble::Transport => Failure::Transport(std::mem::take(&mut call.why)),
+        };
+        self.finish(id, Answer::Failed(failure));
+    }
+
+    pub(super) fn response_in(&mut self, now: Now, mint: &mut Mint, response: Response) {
+        if !validate_response(&response).is_empty() {
+            return self.count("sip_dropped_total", "malformed");
+        }
+        match self.transactions.receive(now.tick, Transport::Udp, Message::Response(response)) {
+            Received::Steps(id, steps) => self.run(now, mint, id, steps),
+            Received::Unmatched(_) => self.count("sip_dropped_total", "unmatched"),
+        }
+    }
+
+    /// A response to a request of ours. Where its call is over already (a second 2xx to an INVITE) it says nothing new.
+    pub(super) fn response_to(&mut self, now: Now, mint: &mut Mint, at: TransactionId, response: Response) {
+        let Some(id) = self.attempts.get(&at).map(|attempt| attempt.call) else { return };
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let status = response.status;
+        if status.is_provisional() {
+            let asker = call.asker;
+            return self.tell(asker, Answer::Provisional(response));
+        }
+        if status.code() == 503 && !call.hops.is_empty() {
+            if let Some(hop) = &call.hop {
+                self.peers.demote(call.peer, hop);
+            }
+            return self.attempt(now, mint, id);
+        }
+        if matches!(status.code(), 401 | 407) && self.prove(mint, id, &response) {
+            return self.attempt(now, mint, id);
+        }
+        let cseq = self.calls.get(&id).map_or(0, |call| call.cseq);
+        self.finish(id, Answer::Final { response, cseq });
+    }
+
+    /// Prepares the same request with credentials; false when the challenge is not ours to answer.
+    fn prove(&mut self, mint: &mut Mint, id: u64, response: &Response) -> bool {
+        let Some(call) = self.calls.get_mut(&id) else { return false };
+        let Some(auth) = &self.peers.config(call.peer).auth else { return false };
+        let Some(hop) = call.hop.clone() else { return false };
+        // A device behind the peer's networks is not the peer: it gets no proof.
+        let is_peer = self.peers.hops(call.peer).iter().any(|known| known.address.ip() == hop.address.ip());
+        if !is_peer || call.is_watch() || call.tries >= TRIES {
+            return false;
+        }
+        let (uri, _) = print::routing(&call.request);
+        let mut is_new = false;
+        for challenge in auth::challenges(response) {
+            let nonce = mint.token(call.request.partition);
+            let method = call.request.method.to_string();
+            let (name, value) = auth::answer(&challenge, auth, &method, &uri, 1, &nonce);
+            let realm = format!("realm=\"{}\"", challenge.realm.replace('\\', r"\\").replace('"', "\\\""));
+            let same = |known: &(HeaderName, String)| known.0 == name && known.1.contains(&realm);
+            is_new |= challenge.stale || !call.credentials.iter().any(same);
+            call.credentials.retain(|known| !same(known));
+            call.credentials.push((name, value));
+        }
+        if !is_new {
+            return false;
+        }
+        call.tries += 1;
+        call.cseq = call.cseq.saturating_add(1);
+        call.hops.push_front(hop);
+        true
+    }
+
+    fn finish(&mut self, id: u64, answer: Answer) {
+        if let Some(call) = self.calls.remove(&id) {
+            self.tell(call.asker, answer);
+        }
+    }
+
+    fn tell(&mut self, asker: Asker, answer: Answer) {
+        match asker {
+            Asker::User(user) => self.out.push_back(AgentOut::Answer { user, answer }),
+            Asker::Watch(peer) => self.watched(peer, &answer),
+        }
+    }
+}
+
+/// The domain whose peer is asked: as given, else the host of the Request-URI.
+fn domain_of(request: &OutRequest) -> String {
+    if !request.domain.is_empty() {
+        return request.domain.clone();
+    }
+    let uri = Uri::parse(bytes::Bytes::copy_from_slice(request.uri.as_bytes())).ok();
+    let host = uri.and_then(|uri| uri.host().map(ToString::to_string)).unwrap_or_default();
+    host.trim_end_matches('.').to_ascii_lowercase()
+}

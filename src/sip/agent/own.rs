@@ -1,0 +1,69 @@
+//! What we are to others: our listeners, and the names by which messages know them.
+
+use std::net::SocketAddr;
+
+use crate::config::{Listen, Sip};
+use crate::sip::flow::Transport;
+use crate::words::id::Partition;
+
+/// Our name and version, for User-Agent and Server.
+pub const PRODUCT: &str = concat!("Mostar/", env!("CARGO_PKG_VERSION"));
+
+/// Our listeners.
+pub struct Own {
+    sip: Sip,
+    /// What a Via of ours says, in lower case.
+    names: Vec<String>,
+}
+
+impl Own {
+    pub fn new(sip: &Sip) -> Own {
+        let names = sip.listen.iter().map(|listen| sip.host_port(listen).to_ascii_lowercase()).collect();
+        Own { sip: sip.clone(), names }
+    }
+
+    /// The transports that we listen on, UDP first (RFC 3263 §4.1).
+    pub fn transports(&self) -> Vec<Transport> {
+        [Transport::Udp, Transport::Tcp].into_iter().filter(|one| self.listens(*one)).collect()
+    }
+
+    pub fn listens(&self, transport: Transport) -> bool {
+        self.sip.listen.iter().any(|listen| listen.transport == transport)
+    }
+
+    /// Whether a datagram of ours can reach this address at all: over IPv6 only with a listener for it.
+    pub fn reaches(&self, transport: Transport, remote: &SocketAddr) -> bool {
+        transport == Transport::Tcp || self.fits(transport, remote).is_some()
+    }
+
+    fn fits(&self, transport: Transport, remote: &SocketAddr) -> Option<&Listen> {
+        self.sip
+            .listen
+            .iter()
+            .find(|one| one.transport == transport && one.address.is_ipv4() == remote.is_ipv4())
+    }
+
+    /// What our Via says in a request to `remote`, and the listener to send it from.
+    pub fn sent_by(&self, transport: Transport, remote: &SocketAddr) -> (String, Option<SocketAddr>) {
+        let same = |one: &&Listen| one.transport == transport;
+        let listen = self.fits(transport, remote).or_else(|| self.sip.listen.iter().find(same));
+        let local = listen.filter(|_| transport == Transport::Udp).map(|listen| listen.address);
+        match listen.or(self.sip.listen.first()) {
+            Some(listen) => (self.sip.host_port(listen), local),
+            None => ("mostar.invalid".to_owned(), local),
+        }
+    }
+
+    /// Our URI without a user.
+    pub fn uri(&self) -> String {
+        let host = self.sip.listen.first().map(|listen| self.sip.host_port(listen));
+        format!("sip:mostar@{}", host.unwrap_or_else(|| "mostar.invalid".to_owned()))
+    }
+
+    /// Whether a Via is one of ours: our name, and a branch that we can have minted.
+    pub fn is_own_via(&self, host: &str, port: Option<u16>, branch: &[u8]) -> bool {
+        let name = format!("{}:{}", host.to_ascii_lowercase(), port.unwrap_or(5060));
+        let token = branch.strip_prefix(b"z9hG4bK").and_then(|token| std::str::from_utf8(token).ok());
+        self.names.contains(&name) && token.and_then(Partition::of_token).is_some()
+    }
+}

@@ -1,0 +1,234 @@
+//! Requests and responses as they leave us: which headers, in which order, and nothing that breaks a line.
+
+use bytes::Bytes;
+
+use super::own::PRODUCT;
+use crate::sip::message::{self, HeaderName, Method, OutRequest, Reply, Request, Response};
+use crate::sip::uri::Uri;
+use sipx_sip::{Header, RequestBuilder, StatusCode};
+
+/// What the agent adds to a request.
+pub struct Additions<'a> {
+    /// The whole value of Via.
+    pub via: &'a str,
+    /// The CSeq number.
+    pub cseq: u32,
+    /// Answers to challenges.
+    pub credentials: &'a [(HeaderName, String)],
+}
+
+/// The Request-URI and the Route values of a request (RFC 3261 §12.2.1.1): before a strict router stands, the remote
+/// target moves to the end of the routes and the router's URI takes its place.
+pub fn routing(out: &OutRequest) -> (String, Vec<String>) {
+    let Some(first) = out.routes.first() else { return (out.uri.clone(), Vec::new()) };
+    match message::uri_of(first) {
+        Some(router) if !is_loose(&router) => {
+            let rest = out.routes.iter().skip(1).cloned().chain([format!("<{}>", out.uri)]).collect();
+            // §19.1.1: a Request-URI has neither headers nor a method.
+            let router = router.split('?').next().unwrap_or_default();
+            let parts: Vec<_> =
+                router.split(';').filter(|part| !part.to_ascii_lowercase().starts_with("method=")).collect();
+            (parts.join(";"), rest)
+        }
+        _ => (out.uri.clone(), out.routes.clone()),
+    }
+}
+
+fn is_loose(uri: &str) -> bool {
+    let uri = Uri::parse(Bytes::copy_from_slice(uri.as_bytes()));
+    uri.is_ok_and(|uri| uri.params().is_some_and(|params| params.contains("lr")))
+}
+
+/// A request, complete.
+pub fn request(out: &OutRequest, additions: &Additions<'_>) -> Result<Request, String> {
+    let (target, routes) = routing(out);
+    let uri =
+        Uri::parse(Bytes::from(target.clone().into_bytes())).map_err(|error| format!("{target}: {error}"))?;
+    let build = || -> Result<Request, sipx_sip::BuildError> {
+        let mut builder = RequestBuilder::new(out.method.clone(), uri)
+            .header(HeaderName::Via, clean(additions.via))?
+            .max_forwards(out.max_forwards)
+            .header(HeaderName::From, clean(&out.from))?
+            .header(HeaderName::To, clean(&out.to))?
+            .header(HeaderName::CallId, clean(&out.call_id))?
+            .cseq(additions.cseq, &out.method)?;
+        for route in &routes {
+            builder = builder.header(HeaderName::Route, clean(route))?;
+        }
+        for (name, value) in additions.credentials.iter().chain(&out.headers) {
+            builder = builder.header(name.clone(), clean(value))?;
+        }
+        Ok(builder.header(HeaderName::UserAgent, PRODUCT)?.body(out.body.clone()).build())
+    };
+    build().map_err(|error| error.to_string())
+}
+
+/// A response to `request`. `tag` goes into To where it has none; a header that cannot be printed is left out.
+pub fn response(request: &Request, status: StatusCode, reply: &Reply, tag: Option<&str>) -> Response {
+    let reason = match &reply.reason {
+        Some(reason) => clean(reason),
+        None => reason_of(status.code()).to_owned(),
+    };
+    let mut response = Response::new(status, reason);
+    let mut add = |name: HeaderName, value: Vec<u8>| {
+        if let Ok(header) = Header::build(name, value) {
+            response.headers.push(header);
+        }
+    };
+    let given = &request.headers;
+    for via in given.get_all(&HeaderName::Via) {
+        add(HeaderName::Via, via.value().into_owned());
+    }
+    if let Some(from) = given.value(&HeaderName::From) {
+        add(HeaderName::From, from.into_owned());
+    }
+    if let Some(to) = given.value(&HeaderName::To) {
+        let mut to = to.into_owned();
+        if let Some(tag) = tag
+            && message::tag(given, &HeaderName::To).is_none()
+        {
+            to.extend_from_slice(format!(";tag={tag}").as_bytes());
+        }
+        add(HeaderName::To, to);
+    }
+    for name in [HeaderName::CallId, HeaderName::CSeq] {
+        if let Some(value) = given.value(&name) {
+            add(name, value.into_owned());
+        }
+    }
+    let forms = matches!(request.method, Method::Invite | Method::Subscribe | Method::Refer);
+    if forms && (101..300).contains(&status.code()) {
+        for route in given.get_all(&HeaderName::RecordRoute) {
+            add(HeaderName::RecordRoute, route.value().into_owned());
+        }
+    }
+    for (name, value) in &reply.headers {
+        add(name.clone(), clean(value).into_bytes());
+    }
+    add(HeaderName::Server, PRODUCT.as_bytes().to_vec());
+    add(HeaderName::ContentLength, b"0".to_vec());
+    response
+}
+
+/// Text without anything that ends a line or a string; a control character becomes a space.
+pub fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() && c != '\t' { ' ' } else { c })
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}
+
+/// The reason phrase that a standard gives to a status.
+pub fn reason_of(status: u16) -> &'static str {
+    match status {
+        100 => "Trying",
+        180 => "Ringing",
+        181 => "Call Is Being Forwarded",
+        182 => "Queued",
+        183 => "Session Progress",
+        200 => "OK",
+        202 => "Accepted",
+        204 => "No Notification",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Moved Temporarily",
+        305 => "Use Proxy",
+        380 => "Alternative Service",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        410 => "Gone",
+        412 => "Conditional Request Failed",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Unsupported URI Scheme",
+        420 => "Bad Extension",
+        421 => "Extension Required",
+        423 => "Interval Too Brief",
+        480 => "Temporarily Unavailable",
+        481 => "Call/Transaction Does Not Exist",
+        482 => "Loop Detected",
+        483 => "Too Many Hops",
+        484 => "Address Incomplete",
+        485 => "Ambiguous",
+        486 => "Busy Here",
+        487 => "Request Terminated",
+        488 => "Not Acceptable Here",
+        489 => "Bad Event",
+        491 => "Request Pending",
+        493 => "Undecipherable",
+        500 => "Server Internal Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Server Time-out",
+        505 => "Version Not Supported",
+        513 => "Message Too Large",
+        600 => "Busy Everywhere",
+        603 => "Decline",
+        604 => "Does Not Exist Anywhere",
+        606 => "Not Acceptable",
+        _ => match status / 100 {
+            1 => "Progress",
+            2 => "OK",
+            3 => "Redirection",
+            4 => "Request Failure",
+            5 => "Server Failure",
+            _ => "Global Failure",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::id::Partition;
+
+    fn out(routes: &[&str]) -> OutRequest {
+        OutRequest {
+            method: Method::Notify,
+            uri: "sip:romeo@192.0.2.7".into(),
+            from: "\"J\r\nEvil: 1\" <sip:juliet@example.com>;tag=1".into(),
+            to: "<sip:romeo@example.net>;tag=2".into(),
+            call_id: "c".into(),
+            cseq: 5,
+            max_forwards: 70,
+            routes: routes.iter().map(|route| route.to_string()).collect(),
+            headers: vec![(HeaderName::Event, "presence".into())],
+            body: Bytes::from_static(b"x"),
+            partition: Partition(0),
+            domain: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_loose_router_leaves_the_target_and_a_strict_one_takes_its_place() {
+        let loose = ["<sip:p1;lr>", "<sip:p2>"];
+        assert_eq!(routing(&out(&loose)), ("sip:romeo@192.0.2.7".into(), loose.map(String::from).to_vec()));
+        let (uri, routes) = routing(&out(&["<sip:p1;transport=tcp;method=BYE?X=1>", "<sip:p2;lr>"]));
+        assert_eq!(uri, "sip:p1;transport=tcp");
+        assert_eq!(routes, ["<sip:p2;lr>", "<sip:romeo@192.0.2.7>"]);
+    }
+
+    #[test]
+    fn nothing_breaks_a_line() {
+        let additions = Additions { via: "SIP/2.0/TCP a;branch=z9hG4bKx", cseq: 6, credentials: &[] };
+        let request = request(&out(&[]), &additions).expect("prints");
+        let mut bytes = Vec::new();
+        request.write_to(&mut bytes);
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        assert!(!text.contains("\r\nEvil"), "{text}");
+        assert!(
+            text.contains("CSeq: 6 NOTIFY\r\n") && text.ends_with("Content-Length: 1\r\n\r\nx"),
+            "{text}"
+        );
+    }
+}

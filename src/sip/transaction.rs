@@ -1,0 +1,215 @@
+//! The transactions of RFC 3261 §17 (with RFC 6026), by `sipx-sip`, behind our clock.
+//!
+//! `sipx-sip` names its timers and asks for durations; here they become [`Tick`]s in one ordered set, and a duration
+//! of zero (every absorbing timer on TCP) is over in the call that set it. Transactions are numbered, so that the rest
+//! of the agent has a small ordered name for each.
+
+use std::collections::HashMap;
+
+use sipx_sip::transaction::{Dispatch, Output, Timer, Timers as Durations};
+use sipx_sip::{Reliability, TransactionKey, TransactionLayer, TuEvent};
+
+use super::flow::Transport;
+use super::message::{Message, Request, Response};
+use crate::words::time::Tick;
+use crate::words::timers::Timers;
+
+/// Names one transaction of ours, in either role; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransactionId(pub u64);
+
+/// What a transaction wants done or tells, in order.
+#[derive(Debug)]
+pub enum Step {
+    /// Put this on the wire.
+    Send(Message),
+    /// A request that is no retransmission.
+    Request(Request),
+    /// A response to a request of ours.
+    Response(Response),
+    /// An ACK for a 2xx.
+    Ack(Request),
+    /// Nothing was heard for 64·T1.
+    Timeout,
+    /// The transport could not deliver.
+    TransportError,
+    /// Nothing more will come of this transaction.
+    Over,
+}
+
+/// Where a message belongs.
+#[derive(Debug)]
+pub enum Received {
+    /// To a transaction, new or old.
+    Steps(TransactionId, Vec<Step>),
+    /// To none: a late response, or an ACK for a 2xx.
+    Unmatched(Box<Message>),
+}
+
+/// All transactions under way.
+pub struct Transactions {
+    layer: TransactionLayer,
+    ids: HashMap<TransactionKey, TransactionId>,
+    keys: HashMap<TransactionId, TransactionKey>,
+    timers: Timers<(TransactionId, u8)>,
+    next: u64,
+}
+
+impl Default for Transactions {
+    fn default() -> Self {
+        Transactions {
+            layer: TransactionLayer::new(Durations::default()),
+            ids: HashMap::new(),
+            keys: HashMap::new(),
+            timers: Timers::default(),
+            next: 1,
+        }
+    }
+}
+
+impl Transactions {
+    /// A number that no transaction has.
+    pub fn number(&mut self) -> TransactionId {
+        let id = TransactionId(self.next);
+        self.next += 1;
+        id
+    }
+
+    /// When [`Transactions::ring`] is wanted.
+    pub fn next_timeout(&self) -> Option<Tick> {
+        self.timers.next().map(|(at, _)| at)
+    }
+
+    /// A message came in.
+    pub fn receive(&mut self, now: Tick, transport: Transport, message: Message) -> Received {
+        match self.layer.receive(message, reliability(transport)) {
+            Dispatch::Matched { key, outputs } | Dispatch::Created { key, outputs } => {
+                let id = self.id_of(&key);
+                Received::Steps(id, self.absorb(now, id, &key, outputs))
+            }
+            Dispatch::Unmatched(message) => Received::Unmatched(message),
+        }
+    }
+
+    /// Begins a client transaction. Nothing when the request has no readable Via, which we printed ourselves.
+    pub fn send(
+        &mut self,
+        now: Tick,
+        transport: Transport,
+        request: Request,
+    ) -> Option<(TransactionId, Vec<Step>)> {
+        let (key, outputs) = self.layer.send_request(request, reliability(transport))?;
+        let id = self.id_of(&key);
+        Some((id, self.absorb(now, id, &key, outputs)))
+    }
+
+    /// The request that began a server transaction.
+    pub fn request(&self, id: TransactionId) -> Option<&Request> {
+        self.layer.server_request(self.keys.get(&id)?)
+    }
+
+    /// The name that a request's retransmissions share.
+    pub fn key(&self, id: TransactionId) -> Option<&TransactionKey> {
+        self.keys.get(&id)
+    }
+
+    /// Answers through a server transaction, which then repeats the answer by itself.
+    pub fn respond(&mut self, now: Tick, id: TransactionId, response: Response) -> Vec<Step> {
+        let Some(key) = self.keys.get(&id).cloned() else { return Vec::new() };
+        let outputs = self.layer.send_response(&key, response);
+        self.absorb(now, id, &key, outputs)
+    }
+
+    /// Forgets a server transaction.
+    pub fn abandon(&mut self, id: TransactionId) {
+        if let Some(key) = self.keys.remove(&id) {
+            self.layer.abandon(&key);
+            self.forget(id, &key);
+        }
+    }
+
+    /// What a transaction wanted to send could not be sent.
+    pub fn failed(&mut self, now: Tick, id: TransactionId) -> Vec<Step> {
+        let Some(key) = self.keys.get(&id).cloned() else { return Vec::new() };
+        let outputs = self.layer.on_transport_error(&key);
+        self.absorb(now, id, &key, outputs)
+    }
+
+    /// Rings the next timer that is due. Call until it returns nothing.
+    pub fn ring(&mut self, now: Tick) -> Option<(TransactionId, Vec<Step>)> {
+        let (id, timer) = self.timers.pop(now)?;
+        let (Some(key), Some(timer)) = (self.keys.get(&id).cloned(), Timer::ALL.get(usize::from(timer)))
+        else {
+            return Some((id, Vec::new()));
+        };
+        let outputs = self.layer.on_timer(&key, *timer);
+        Some((id, self.absorb(now, id, &key, outputs)))
+    }
+
+    fn id_of(&mut self, key: &TransactionKey) -> TransactionId {
+        if let Some(id) = self.ids.get(key) {
+            return *id;
+        }
+        let id = self.number();
+        self.ids.insert(key.clone(), id);
+        self.keys.insert(id, key.clone());
+        id
+    }
+
+    fn absorb(
+        &mut self,
+        now: Tick,
+        id: TransactionId,
+        key: &TransactionKey,
+        outputs: Vec<Output>,
+    ) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut outputs: std::collections::VecDeque<_> = outputs.into();
+        while let Some(output) = outputs.pop_front() {
+            match output {
+                Output::Send(message) => steps.push(Step::Send(*message)),
+                Output::SetTimer { timer, after } if after.is_zero() => {
+                    outputs.extend(self.layer.on_timer(key, timer));
+                }
+                Output::SetTimer { timer, after } => self.timers.set((id, place(timer)), now + after),
+                Output::ClearTimer(timer) => {
+                    self.timers.stop(&(id, place(timer)));
+                }
+                Output::ToTu(event) => steps.extend(match *event {
+                    TuEvent::Request(request) => Some(Step::Request(*request)),
+                    TuEvent::Response(response) => Some(Step::Response(*response)),
+                    TuEvent::Ack(ack) => Some(Step::Ack(*ack)),
+                    TuEvent::Timeout => Some(Step::Timeout),
+                    TuEvent::TransportError => Some(Step::TransportError),
+                    _ => None,
+                }),
+                Output::Terminated(_) => {
+                    self.forget(id, key);
+                    steps.push(Step::Over);
+                }
+                _ => {}
+            }
+        }
+        steps
+    }
+
+    fn forget(&mut self, id: TransactionId, key: &TransactionKey) {
+        self.ids.remove(key);
+        self.keys.remove(&id);
+        for timer in Timer::ALL {
+            self.timers.stop(&(id, place(timer)));
+        }
+    }
+}
+
+fn reliability(transport: Transport) -> Reliability {
+    match transport {
+        Transport::Tcp => Reliability::Reliable,
+        Transport::Udp => Reliability::Unreliable,
+    }
+}
+
+/// A timer's place in the library's own list: the library gives them no order.
+fn place(timer: Timer) -> u8 {
+    Timer::ALL.iter().position(|known| *known == timer).unwrap_or(0) as u8
+}
