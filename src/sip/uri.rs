@@ -90,6 +90,20 @@ impl fmt::Display for Encoded<'_> {
     }
 }
 
+/// A character for a reader: itself where it can be seen, and its number where it cannot or may be mistaken.
+struct Shown(char);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            '!'..='~' => write!(out, "'{}'", self.0),
+            ' ' => out.write_str("a space"),
+            c if c.is_control() || c.is_whitespace() => write!(out, "U+{:04X}", c as u32),
+            c => write!(out, "'{c}' (U+{:04X})", c as u32),
+        }
+    }
+}
+
 /// Why a URI is no address that we can use; reads as a reason phrase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UriProblem(pub String);
@@ -101,8 +115,12 @@ impl fmt::Display for UriProblem {
 }
 
 impl SipAddress {
-    /// Reads the text of a `sip:` URI. Password, port, headers and other parameters are dropped.
+    /// Reads the text of a `sip:`, `sips:`, `im:` or `pres:` URI. Password, port, headers and other parameters are
+    /// dropped, and so is a `gr` without value: a temporary GRUU names no device for long (RFC 7247 §6.3).
     pub fn parse(text: &str) -> Result<SipAddress, UriProblem> {
+        if let Some(bad) = text.chars().find(|c| !matches!(c, '!'..='~') || matches!(c, '<' | '>' | '"')) {
+            return Err(UriProblem(format!("{} may not stand in a URI", Shown(bad))));
+        }
         let uri = Uri::parse(Bytes::copy_from_slice(text.as_bytes()))
             .map_err(|error| UriProblem(error.to_string()))?;
         SipAddress::of(&uri)
@@ -110,8 +128,14 @@ impl SipAddress {
 
     /// Reads a parsed URI of the scheme `sip`, `sips`, `im` or `pres`; the scheme is the caller's to judge.
     pub fn of(uri: &Uri) -> Result<SipAddress, UriProblem> {
-        let host = uri.host().ok_or_else(|| UriProblem("the URI has no host".into()))?;
+        let Some(host) = uri.host() else {
+            return SipAddress::of_mailbox(uri);
+        };
+        // Display writes an IPv6 address in brackets and in its one shortest form.
         let host = host.to_string().trim_end_matches('.').to_ascii_lowercase();
+        if host.is_empty() {
+            return Err(UriProblem("the URI has no host".into()));
+        }
         let user = match uri.user() {
             Some(user) => Some(unescape(user)?),
             None => None,
@@ -121,6 +145,19 @@ impl SipAddress {
             _ => None,
         };
         Ok(SipAddress { aor: Aor { user, host }, gr })
+    }
+
+    /// `im:user@host` and `pres:user@host` (RFC 3860, RFC 3859) have the shape of a SIP URI without parameters.
+    fn of_mailbox(uri: &Uri) -> Result<SipAddress, UriProblem> {
+        let scheme = uri.scheme().as_bytes();
+        let known = [&b"im"[..], b"pres"].iter().any(|known| known.eq_ignore_ascii_case(scheme));
+        let Some(mailbox) = uri.opaque().filter(|_| known) else {
+            return Err(UriProblem(format!("{}: is no address here", String::from_utf8_lossy(scheme))));
+        };
+        let mut text = b"sip:".to_vec();
+        text.extend_from_slice(mailbox);
+        let uri = Uri::parse(text.into()).map_err(|error| UriProblem(error.to_string()))?;
+        SipAddress::of(&uri)
     }
 }
 
@@ -134,10 +171,73 @@ pub fn unescape(bytes: &[u8]) -> Result<String, UriProblem> {
             out.push(first);
             continue;
         }
-        let hex = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        out.push(byte.ok_or_else(|| UriProblem("'%' without two hexadecimal digits".into()))?);
+        let (high, low) = match tail {
+            [high, low, ..] => (hex(*high), hex(*low)),
+            _ => (None, None),
+        };
+        let (Some(high), Some(low)) = (high, low) else {
+            return Err(UriProblem("'%' without two hexadecimal digits".into()));
+        };
+        out.push(high << 4 | low);
         rest = &tail[2..];
     }
-    String::from_utf8(out).map_err(|_| UriProblem("not UTF-8 after unescaping".into()))
+    String::from_utf8(out).map_err(|error| {
+        let bad = error.as_bytes().get(error.utf8_error().valid_up_to()).copied().unwrap_or_default();
+        UriProblem(format!("%{bad:02X} is not UTF-8"))
+    })
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn problem(text: &str) -> String {
+        SipAddress::parse(text).expect_err("a problem").0
+    }
+
+    #[test]
+    fn an_ipv6_host_keeps_its_brackets_and_has_one_form() {
+        let address = SipAddress::parse("sip:alice@[2001:DB8:0:0::1]:5060;gr=x").expect("an address");
+        assert_eq!(address.to_string(), "sip:alice@[2001:db8::1];gr=x");
+    }
+
+    #[test]
+    fn im_and_pres_are_mailboxes_and_tel_is_none() {
+        let address = SipAddress::parse("PRES:o'hara@Example.com").expect("an address");
+        assert_eq!(address.to_string(), "sip:o'hara@example.com");
+        assert_eq!(problem("tel:+14155550101"), "tel: is no address here");
+        assert!(!problem("im:").is_empty());
+    }
+
+    #[test]
+    fn a_problem_names_the_character() {
+        assert_eq!(problem("sip:a b@example.com"), "a space may not stand in a URI");
+        assert_eq!(problem("sip:é@example.com"), "'é' (U+00E9) may not stand in a URI");
+        assert_eq!(problem("sip:%FF@example.com"), "%FF is not UTF-8");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(user in prop::option::of(".+"), gr in prop::option::of(".+")) {
+            let address = SipAddress { aor: Aor { user, host: "example.com".into() }, gr };
+            prop_assert_eq!(SipAddress::parse(&address.to_string()), Ok(address));
+        }
+
+        #[test]
+        fn a_pres_uri_is_read_again(user in ".+") {
+            let aor = Aor { user: Some(user), host: "example.com".into() };
+            prop_assert_eq!(SipAddress::parse(&aor.to_pres()).map(|address| address.aor), Ok(aor));
+        }
+
+        #[test]
+        fn nothing_panics(text in ".*", bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let _ = (SipAddress::parse(&text), SipAddress::parse(&format!("sip:{text}")), unescape(&bytes));
+            let _ = SipAddress::parse(&String::from_utf8_lossy(&bytes));
+        }
+    }
 }

@@ -3,6 +3,8 @@
 //! A SIP user part is decoded, then what a localpart forbids is escaped by XEP-0106; the way back undoes exactly
 //! that. `gr` is the resource. What RFC 7247 leaves out or gets wrong is mended as `docs/decisions/addresses.md` says.
 
+use std::borrow::Cow;
+
 use super::condition::{Condition, Kind};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::xmpp::jid::Jid;
@@ -23,21 +25,31 @@ const ESCAPES: [(char, &str); 10] = [
 
 /// The JID in `domain` (U-labels) of a SIP address: user part to localpart, `gr` to resource.
 pub fn jid_of_sip(sip: &SipAddress, domain: &str) -> Result<Jid, Condition> {
-    let refuse = |text: String| Condition::new(Kind::JidMalformed, text);
-    let local = match &sip.aor.user {
-        None => None,
-        Some(user) if user.starts_with(' ') || user.ends_with(' ') => {
-            return Err(refuse("a space may not stand at an end of a localpart".into()));
-        }
-        Some(user) => Some(escape(user)),
-    };
-    Jid::new(local.as_deref(), domain, sip.gr.as_deref()).map_err(|error| refuse(error.0))
+    let local = sip.aor.user.as_deref().map(|user| escape(&narrow(user))).transpose()?;
+    Jid::new(local.as_deref(), domain, sip.gr.as_deref())
+        .map_err(|error| Condition::new(Kind::JidMalformed, error.0))
 }
 
 /// The SIP address of a JID: localpart to user part, resource to `gr`, the domain in A-labels.
 pub fn sip_of_jid(jid: &Jid) -> Result<SipAddress, Condition> {
+    let user = match jid.local() {
+        None => None,
+        Some(local) => {
+            let user = unescape(local);
+            // A localpart that nobody's escaping writes would come back as another person's.
+            if escape(&user)? != local {
+                return Err(Condition::new(
+                    Kind::JidMalformed,
+                    format!(
+                        "'\\5c' in {local} stands where nothing needs it; there is no SIP address of that spelling"
+                    ),
+                ));
+            }
+            Some(user)
+        }
+    };
     Ok(SipAddress {
-        aor: Aor { user: jid.local().map(unescape), host: sip_domain(jid.domain())? },
+        aor: Aor { user, host: sip_domain(jid.domain())? },
         gr: jid.resource().map(str::to_owned),
     })
 }
@@ -51,26 +63,43 @@ pub fn sip_domain(domain: &str) -> Result<String, Condition> {
         .map_err(|_| Condition::new(Kind::JidMalformed, format!("{domain} is no domain name")))
 }
 
-fn escape(user: &str) -> String {
+/// Wide and half-wide ASCII as what preparation will make of it (RFC 8265 §3.3.2): escaping must see it first, or a
+/// wide backslash before `20` would become an escape that nobody wrote.
+fn narrow(user: &str) -> Cow<'_, str> {
+    let wide = |c: char| matches!(c, '\u{3000}' | '\u{ff01}'..='\u{ff5e}');
+    if !user.contains(wide) {
+        return Cow::Borrowed(user);
+    }
+    let narrow = |c: char| match c {
+        '\u{3000}' => ' ',
+        c if wide(c) => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
+        c => c,
+    };
+    Cow::Owned(user.chars().map(narrow).collect())
+}
+
+fn escape(user: &str) -> Result<String, Condition> {
+    // XEP-0106 §3.2: `\20` may be neither first nor last.
+    if user.starts_with(' ') || user.ends_with(' ') {
+        let text = "a space may not stand at an end of a localpart";
+        return Err(Condition::new(Kind::JidMalformed, text));
+    }
     let mut out = String::with_capacity(user.len());
     for (at, c) in user.char_indices() {
+        out.push(if ESCAPES.iter().any(|(plain, _)| *plain == c) { '\\' } else { c });
         match ESCAPES.iter().find(|(plain, _)| *plain == c) {
             // A backslash is escaped only where it would be read as an escape, in either case: PRECIS lower-cases it.
             Some(('\\', code)) => {
                 let next = user[at + 1..].get(..2).map(str::to_ascii_lowercase);
-                out.push('\\');
                 if next.is_some_and(|next| ESCAPES.iter().any(|(_, known)| *known == next)) {
                     out.push_str(code);
                 }
             }
-            Some((_, code)) => {
-                out.push('\\');
-                out.push_str(code);
-            }
-            None => out.push(c),
+            Some((_, code)) => out.push_str(code),
+            None => {}
         }
     }
-    out
+    Ok(out)
 }
 
 fn unescape(local: &str) -> String {
