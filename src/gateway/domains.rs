@@ -5,7 +5,7 @@
 
 use super::io::LinkId;
 use crate::config::Config;
-use crate::sip::uri::SipAddress;
+use crate::sip::uri::{Aor, SipAddress};
 use crate::words::address;
 use crate::words::condition::{Condition, Kind};
 use crate::xmpp::jid::Jid;
@@ -43,9 +43,16 @@ impl Domains {
         if component.any_domain
             && let Some((user, host)) = sip.aor.user.as_deref().and_then(|user| user.rsplit_once('@'))
         {
-            let (user, host) = (user.to_owned(), address::sip_domain(host)?);
-            sip.aor.user = Some(user);
-            sip.aor.host = host;
+            let user = Some(user).filter(|user| !user.is_empty()).map(str::to_owned);
+            let domain = Jid::new(None, host, None)
+                .map_err(|error| Condition::new(Kind::JidMalformed, format!("behind '\\40': {}", error.0)))?;
+            sip.aor = Aor { user, host: address::sip_domain(domain.domain())? };
+            // One contact, one JID: answers come from the spelling that we write, so no other is taken.
+            let known = self.contact_jid(&sip)?;
+            if known != *jid {
+                let text = format!("the JID of this contact is {}", known.bare_str());
+                return Err(Condition::new(Kind::JidMalformed, text));
+            }
             return Ok(sip);
         }
         sip.aor.host.clone_from(&component.sip_domain);
@@ -54,21 +61,33 @@ impl Domains {
 
     /// The JID of a contact's SIP address.
     pub fn contact_jid(&self, sip: &SipAddress) -> Result<Jid, Condition> {
-        if let Some(component) = self.components.iter().find(|component| component.sip_domain == sip.aor.host)
-        {
-            return address::jid_of_sip(sip, &component.domain);
+        let host = &sip.aor.host;
+        if let Some(user) = self.users.iter().find(|user| user.sip_alias == *host) {
+            // An XMPP user who comes, or is looked for, in SIP: that would be a relay between two XMPP domains.
+            let text =
+                format!("users of {host} live in XMPP, at {}; no contact of SIP is there", user.domain);
+            return Err(Condition::new(Kind::Forbidden, text));
+        }
+        if let Some(component) = self.components.iter().find(|component| component.sip_domain == *host) {
+            let jid = address::jid_of_sip(sip, &component.domain)?;
+            if component.any_domain && jid.local().is_some_and(|local| local.contains("\\40")) {
+                // The same localpart says "a user of another domain" there: it must not become that person.
+                let text = format!("'@' may not stand in a user of {host}");
+                return Err(Condition::new(Kind::JidMalformed, text));
+            }
+            return Ok(jid);
         }
         let Some(component) = self.components.iter().find(|component| component.any_domain) else {
-            return Err(Condition::new(
-                Kind::Forbidden,
-                format!("{} has no name in XMPP here", sip.aor.host),
-            ));
+            return Err(Condition::new(Kind::Forbidden, format!("{host} has no name in XMPP here")));
         };
-        let mut spelled = sip.clone();
-        spelled.aor.user = Some(match &sip.aor.user {
-            Some(user) => format!("{user}@{}", sip.aor.host),
-            None => sip.aor.host.clone(),
-        });
+        // The domain as people write it; a localpart is prepared as one text, so it cannot be A-labels by chance.
+        let domain =
+            Jid::new(None, host, None).map_err(|error| Condition::new(Kind::JidMalformed, error.0))?;
+        let user = sip.aor.user.as_deref().unwrap_or_default();
+        let spelled = SipAddress {
+            aor: Aor { user: Some(format!("{user}@{}", domain.domain())), host: host.clone() },
+            gr: sip.gr.clone(),
+        };
         address::jid_of_sip(&spelled, &component.domain)
     }
 
@@ -94,5 +113,138 @@ impl Domains {
             return Err(Condition::new(Kind::ItemNotFound, format!("{} is not served here", sip.aor.host)));
         };
         address::jid_of_sip(sip, &user.domain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Component, Secret, XmppDomain};
+    use proptest::prelude::*;
+
+    fn domains(any_domain: bool) -> Domains {
+        let component = |domain: &str, sip_domain: &str, any_domain| Component {
+            domain: domain.into(),
+            sip_domain: sip_domain.into(),
+            secret: Secret::new("s"),
+            any_domain,
+        };
+        let user =
+            |domain: &str, sip_alias: &str| XmppDomain { domain: domain.into(), sip_alias: sip_alias.into() };
+        Domains {
+            components: vec![
+                component("sip.example.org", "example.org", any_domain),
+                component("münchen.example", "xn--mnchen-3ya.example", false),
+            ],
+            users: vec![user("example.org", "xmpp.example.org"), user("例.example", "xn--fsq.example")],
+        }
+    }
+
+    fn jid(text: &str) -> Jid {
+        Jid::parse(text).expect("a JID")
+    }
+
+    fn sip(text: &str) -> SipAddress {
+        SipAddress::parse(text).expect("an address")
+    }
+
+    fn kind<T: std::fmt::Debug>(result: Result<T, Condition>) -> Kind {
+        result.expect_err("a refusal").kind
+    }
+
+    #[test]
+    fn contacts_and_users_are_mapped_by_their_pairs() {
+        let domains = domains(false);
+        for (contact, address) in [
+            ("romeo@sip.example.org/desk", "sip:romeo@example.org;gr=desk"),
+            ("j\\40corp@sip.example.org", "sip:j%40corp@example.org"),
+            ("anna@münchen.example", "sip:anna@xn--mnchen-3ya.example"),
+            ("sip.example.org", "sip:example.org"),
+        ] {
+            assert_eq!(domains.contact_sip(&jid(contact)), Ok(sip(address)));
+            assert_eq!(domains.contact_jid(&sip(address)), Ok(jid(contact)));
+        }
+        for (user, address) in [
+            ("juliet@example.org/balcony", "sip:juliet@xmpp.example.org;gr=balcony"),
+            ("王@例.example", "sip:%E7%8E%8B@xn--fsq.example"),
+        ] {
+            assert_eq!(domains.user_sip(&jid(user)), Ok(sip(address)));
+            assert_eq!(domains.user_jid(&sip(address)), Ok(jid(user)));
+        }
+    }
+
+    #[test]
+    fn what_is_not_listed_is_not_mapped() {
+        let domains = domains(false);
+        assert_eq!(kind(domains.contact_sip(&jid("romeo@example.net"))), Kind::ItemNotFound);
+        assert_eq!(kind(domains.contact_jid(&sip("sip:romeo@example.net"))), Kind::Forbidden);
+        assert_eq!(kind(domains.user_sip(&jid("juliet@example.net"))), Kind::Forbidden);
+        assert_eq!(kind(domains.user_jid(&sip("sip:juliet@example.net"))), Kind::ItemNotFound);
+        // Neither side may be played by the other: no relay between two domains of the same kind.
+        assert_eq!(kind(domains.user_sip(&jid("romeo@sip.example.org"))), Kind::Forbidden);
+        assert_eq!(kind(domains.contact_jid(&sip("sip:juliet@xmpp.example.org"))), Kind::Forbidden);
+    }
+
+    #[test]
+    fn users_of_any_domain_are_spelled_with_their_domain() {
+        let domains = domains(true);
+        for (contact, address) in [
+            ("romeo\\40example.net@sip.example.org/desk", "sip:romeo@example.net;gr=desk"),
+            ("a\\40b\\40example.net@sip.example.org", "sip:a%40b@example.net"),
+            ("王\\40例.test@sip.example.org", "sip:%E7%8E%8B@xn--fsq.test"),
+            ("\\40example.net@sip.example.org", "sip:example.net"),
+            ("romeo\\40[2001\\3adb8\\3a\\3a1]@sip.example.org", "sip:romeo@[2001:db8::1]"),
+            ("romeo@sip.example.org", "sip:romeo@example.org"),
+            ("anna@münchen.example", "sip:anna@xn--mnchen-3ya.example"),
+        ] {
+            assert_eq!(domains.contact_jid(&sip(address)), Ok(jid(contact)));
+            assert_eq!(domains.contact_sip(&jid(contact)), Ok(sip(address)));
+        }
+    }
+
+    #[test]
+    fn a_contact_has_one_jid_and_nobody_else_s() {
+        let domains = domains(true);
+        let refused = |text: &str| domains.contact_sip(&jid(text)).expect_err("a refusal");
+        let own = refused("romeo\\40example.org@sip.example.org");
+        assert_eq!(own.text.as_deref(), Some("the JID of this contact is romeo@sip.example.org"));
+        let labels = refused("romeo\\40xn--fsq.test@sip.example.org");
+        assert_eq!(
+            labels.text.as_deref(),
+            Some("the JID of this contact is romeo\\40例.test@sip.example.org")
+        );
+        assert_eq!(refused("romeo\\40xmpp.example.org@sip.example.org").kind, Kind::Forbidden);
+        assert_eq!(refused("romeo\\40no\\20name@sip.example.org").kind, Kind::JidMalformed);
+        assert_eq!(refused("romeo\\40@sip.example.org").kind, Kind::JidMalformed);
+        for at in ["@", "＠"] {
+            let aor = Aor { user: Some(format!("j{at}corp.example")), host: "example.org".into() };
+            assert_eq!(kind(domains.contact_jid(&aor.address())), Kind::JidMalformed);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_maps_maps_back(
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "a", "é", "@", "\\", "20", "5c", " ", ":", "%", "＠", "40", ".", "example", "xn--fsq", "例", "[", "]",
+            ]), 1..8),
+            host in prop::sample::select(vec!["example.org", "example.net", "xn--fsq.test", "xn--mnchen-3ya.example"]),
+            any_domain: bool,
+        ) {
+            let domains = domains(any_domain);
+            let user = pieces.concat();
+            if let Ok(found) = domains.contact_jid(&SipAddress {
+                aor: Aor { user: Some(user.clone()), host: host.into() }, gr: None,
+            }) {
+                let back = domains.contact_sip(&found).map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+                prop_assert_eq!(&back.aor.host, host);
+                prop_assert_eq!(domains.contact_jid(&back).ok(), Some(found));
+            }
+            if let Ok(contact) = Jid::new(Some(&user), "sip.example.org", None)
+                && let Ok(found) = domains.contact_sip(&contact)
+            {
+                prop_assert_eq!(domains.contact_jid(&found).ok(), Some(contact));
+            }
+        }
     }
 }
