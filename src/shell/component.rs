@@ -433,35 +433,41 @@ async fn write_queue(
     stopping: &mut watch::Receiver<bool>,
     patience: Duration,
 ) -> End {
-    let mut taken = Vec::with_capacity(TOGETHER);
-    let mut batch = Vec::new();
-    let mut stop = false;
-    while !stop {
-        tokio::select! {
+    let mut taken: Vec<Bytes> = Vec::with_capacity(TOGETHER);
+    loop {
+        let stop = tokio::select! {
             // In this order: a queue that is never empty must not keep the link from closing.
             biased;
-            _ = stopping.wait_for(|stop| *stop) => {
-                stop = true;
-                while let Ok(bytes) = queue.try_recv() {
-                    taken.push(bytes);
-                }
-            }
-            _ = queue.recv_many(&mut taken, TOGETHER) => {}
+            _ = stopping.wait_for(|stop| *stop) => true,
+            _ = queue.recv_many(&mut taken, TOGETHER) => false,
+        };
+        while stop && let Ok(bytes) = queue.try_recv() {
+            taken.push(bytes);
         }
-        taken.drain(..).for_each(|bytes: Bytes| batch.extend_from_slice(&bytes));
+        let mut batch = match taken.len() {
+            // Whoever batches for us, batches best.
+            1 => taken.pop().map(BytesMut::from).unwrap_or_default(),
+            _ => taken.drain(..).fold(BytesMut::new(), |mut batch, bytes| {
+                batch.extend_from_slice(&bytes);
+                batch
+            }),
+        };
         if stop {
             batch.extend_from_slice(stream::CLOSE.as_bytes());
         }
-        match timeout(patience, write.write_all(&batch)).await {
-            Ok(Ok(())) => batch.clear(),
-            Ok(Err(error)) => return End::Lost(error.to_string()),
-            Err(_) => return End::Stuck(patience),
+        while !batch.is_empty() {
+            // A server that takes a little at a time is slow, not dead.
+            match timeout(patience, write.write_buf(&mut batch)).await {
+                Ok(Ok(0)) => return End::Lost("the server takes nothing more".into()),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return End::Lost(error.to_string()),
+                Err(_) => return End::Stuck(patience),
+            }
         }
-        if batch.capacity() > 1024 * 1024 {
-            batch = Vec::new();
+        if stop {
+            return End::Stopped;
         }
     }
-    End::Stopped
 }
 
 /// Between three quarters and five quarters of `pause`, so that many links do not come back in step.
