@@ -23,6 +23,7 @@ pub mod content;
 pub mod disco;
 pub mod errors;
 pub mod facts;
+pub mod options;
 pub mod ping;
 pub mod vcard;
 pub mod version;
@@ -273,6 +274,7 @@ pub fn registry() -> Vec<Box<dyn Feature + Send>> {
         Box::<contact::Contacts>::default(),
         Box::<watcher::Watcher>::default(),
         Box::new(disco::Disco),
+        Box::new(options::Options),
         Box::new(ping::Ping),
         Box::new(vcard::VCard),
         Box::new(version::Version),
