@@ -505,3 +505,6 @@ fn seconds(text: &str) -> Option<Duration> {
     let digits = text.trim_start().split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse::<u32>().ok().map(|number| Duration::from_secs(number.into()))
 }
+
+#[cfg(test)]
+mod tests;
