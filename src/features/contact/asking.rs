@@ -541,3 +541,26 @@ fn read(type_: &str, encoding: Option<&str>, body: &[u8]) -> Result<Pidf, Reply>
         Reply::new(status).because(error.to_string())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &[u8] = b"<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='sip:romeo@example.net'/>";
+
+    fn status(type_: &str, encoding: Option<&str>, body: &[u8]) -> u16 {
+        read(type_, encoding, body).map_or_else(|reply| reply.status, |_| 200)
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_read_is_refused_by_its_fault() {
+        assert_eq!(status("Application/PIDF+xml; charset=utf-8", Some("identity"), EMPTY), 200);
+        assert_eq!(status("application/pidf-diff+xml", None, EMPTY), 415);
+        assert_eq!(status("", None, EMPTY), 415);
+        assert_eq!(status(pidf::TYPE, Some("deflate"), EMPTY), 415);
+        assert_eq!(status(pidf::TYPE, None, &vec![b' '; 1 << 20]), 413);
+        assert_eq!(status(pidf::TYPE, None, b"not XML"), 400);
+        assert_eq!(status(pidf::TYPE, None, b"<!DOCTYPE a [<!ENTITY b 'c'>]><presence/>"), 400);
+        assert_eq!(status(pidf::TYPE, None, b"\xff\xfe<\x00"), 400);
+    }
+}

@@ -137,9 +137,9 @@ impl Feature for Contacts {
             return false;
         };
         let reply = self.notify(cx, id, incoming);
-        // What the answer promises is saved first.
+        // First what the answer promises is saved, then it is answered, then come stanzas and requests.
+        cx.ops.push_front(Op::Reply(incoming.key, reply));
         self.flush(cx);
-        cx.reply(incoming.key, reply);
         true
     }
 

@@ -134,6 +134,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_row_has_its_two_vectors() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/contact");
+        let table = parse(include_str!("../../../mappings/subscribe.yaml")).expect("the table");
+        for row in &table.subscribe_answers {
+            for when in ["first", "later"] {
+                let file = format!("{when}-{}.vec", row.answer);
+                assert!(folder.join(&file).exists(), "{file} is missing");
+            }
+        }
+    }
+
+    #[test]
     fn a_first_subscribe_is_refused_by_403_and_603_alone() {
         for status in 300..700 {
             let refused = fate(Refusal::Status(status), false) == Fate::Refuse;
