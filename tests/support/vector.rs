@@ -100,13 +100,15 @@ pub fn run(text: &str) -> Result<(), String> {
     for (number, line) in text.lines().enumerate() {
         if let Some(step) = line.strip_prefix('@') {
             steps.push((number + 1, step.trim().to_owned(), String::new()));
+        } else if line.starts_with('#') {
+            // Bodies are indented: this is a comment wherever it stands.
         } else if let Some((_, _, body)) = steps.last_mut() {
             body.push_str(line.strip_prefix("    ").unwrap_or(line));
             body.push('\n');
         } else if let Some(setting) = line.strip_prefix("config ") {
             let setting = setting.split_whitespace().next().unwrap_or_default();
             configure(&mut config, setting).map_err(|error| format!("line {}: {error}", number + 1))?;
-        } else if !(line.trim().is_empty() || line.starts_with('#')) {
+        } else if !line.trim().is_empty() {
             return Err(format!("line {}: expected a comment, `config` or `@`", number + 1));
         }
     }

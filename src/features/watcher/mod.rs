@@ -457,3 +457,6 @@ fn our_contact(cx: &Cx<'_>, pair: &Pair) -> String {
     let user = user_aor(cx, pair).unwrap_or_else(|| pair.contact.clone());
     cx.config.sip.contact(&user, &pair.contact.host)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::pair::Pair;
+use super::subscribe::question;
 use super::table::{Consent, WEEK};
 use super::{CONSENT, DIALOG, Down, KeptConsent, KeptDialog, PairId, Sub, SubId, Timer, Watcher};
-use super::{from_watcher, stanzas};
 use crate::features::Cx;
 use crate::gateway::LinkId;
 use crate::sip::usage::notifier::{Notifier, Reason};
@@ -159,8 +159,8 @@ impl Watcher {
                 Consent::Unasked => self.ask(cx, id),
                 // The same question again, which does not count as another one: servers keep one.
                 Consent::Asked { .. } if pair.asked.take().is_some() => {
-                    if let Some(stanza) = from_watcher(cx, pair, "subscribe") {
-                        cx.stanza(stanza.with_id(stanzas::QUESTION));
+                    if let Some(stanza) = question(cx, pair) {
+                        cx.stanza(stanza);
                     }
                 }
                 // Whoever was told that nobody is there is told what is so, even if nothing is.

@@ -1,5 +1,6 @@
 //! SUBSCRIBE from SIP watchers: outside a dialog, inside one, and fetches.
 
+use super::pair::Pair;
 use super::table::{self, Consent, Welcome};
 use super::{PairId, SILENCE, Sub, SubId, Timer, Watcher, from_watcher, our_contact, stanzas};
 use crate::features::{Cx, Incoming, Op};
@@ -9,7 +10,7 @@ use crate::sip::usage::notifier::{Notifier, Package, Reason, Terms};
 use crate::words::id::Partition;
 use crate::words::note::Level;
 use crate::xmpp::ns;
-use crate::xmpp::stanza::Element;
+use crate::xmpp::stanza::{Element, Stanza};
 
 /// The presence package (RFC 3856): a minute at least, an hour unless less is asked.
 const PRESENCE: Package = Package {
@@ -195,14 +196,11 @@ impl Watcher {
         if !cx.links.get(pair.link.0).copied().unwrap_or(false) {
             return;
         }
-        let Some(mut stanza) = from_watcher(cx, pair, "subscribe") else { return };
-        if let Some(name) = cx.facts.name_of(&pair.contact) {
-            stanza = stanza.with_child(Element::new("nick", ns::NICK).with_text(name));
-        }
+        let Some(stanza) = question(cx, pair) else { return };
         pair.asked = Some(cx.now.tick);
         let consent = table::asked(pair.consent, cx.now.wall);
         self.decide(cx, pair_id, consent);
-        cx.stanza(stanza.with_id(stanzas::QUESTION));
+        cx.stanza(stanza);
     }
 
     /// The watcher has ended his last dialog: he is not there any more (RFC 8048 §5.3.3). Consent stays.
@@ -246,4 +244,13 @@ impl Watcher {
             self.tend(cx, id);
         }
     }
+}
+
+/// The question, with the name that the watcher uses.
+pub(super) fn question(cx: &Cx<'_>, pair: &Pair) -> Option<Stanza> {
+    let mut stanza = from_watcher(cx, pair, "subscribe")?.with_id(stanzas::QUESTION);
+    if let Some(name) = cx.facts.name_of(&pair.contact) {
+        stanza = stanza.with_child(Element::new("nick", ns::NICK).with_text(name));
+    }
+    Some(stanza)
 }
