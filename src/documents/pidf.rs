@@ -247,3 +247,239 @@ fn may_stand_in_name(c: char) -> bool {
         | '\u{203f}'..='\u{2040}' | '\u{2070}'..='\u{218f}' | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}'
         | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}' | '\u{10000}'..='\u{effff}')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(inside: &str) -> Pidf {
+        let text = format!(
+            "\u{feff}<?xml version='1.0'?>\n<!-- a comment --><presence xmlns='{PIDF}' xmlns:dm='{DATA_MODEL}' \
+             xmlns:rpid='{RPID}' xmlns:x='urn:example:x' entity='pres:bob@sip.lab'>{inside}</presence>\n"
+        );
+        parse(text.as_bytes()).expect("a document")
+    }
+
+    fn sip(text: &str) -> SipAddress {
+        SipAddress::parse(text).expect("an address")
+    }
+
+    fn words_of(lang: Option<&str>, text: &str) -> Words {
+        Words { lang: lang.map(str::to_owned), text: text.into() }
+    }
+
+    #[test]
+    fn every_part_of_a_tuple_is_read() {
+        let found = read(
+            "<tuple id='t1'><status><basic> open </basic><show xmlns='jabber:client'>away</show></status>\
+             <contact priority='0.8'>sip:bob@sip.lab;gr=desk</contact><note xml:lang='en'>back <!-- x -->at two</note>\
+             <note>zpět</note><timestamp>2026-11-20T10:34:56Z</timestamp></tuple>",
+        );
+        let expected = Tuple {
+            id: "t1".into(),
+            open: Some(true),
+            show: Some(Show::Away),
+            contact: Some(Contact::Sip(sip("sip:bob@sip.lab;gr=desk"))),
+            priority: Some(800),
+            notes: vec![words_of(Some("en"), "back at two"), words_of(None, "zpět")],
+            timestamp: Some(Wall(1_795_170_896_000)),
+            ..Tuple::default()
+        };
+        assert_eq!(found.tuples, [expected]);
+        assert_eq!(found.entity, Some(sip("sip:bob@sip.lab")));
+    }
+
+    #[test]
+    fn basic_is_read_and_other_words_in_a_status_are_not() {
+        let found = read(
+            "<tuple id='a'><status><x:extended>available</x:extended><basic>closed</basic></status></tuple>\
+             <tuple id='b'><status><x:online/><basic>OPEN</basic></status></tuple>\
+             <tuple id='c'><status><x:basic>open</x:basic></status></tuple>\
+             <tuple id='d'><status><basic>maybe</basic></status></tuple><tuple/>",
+        );
+        let open: Vec<_> = found.tuples.iter().map(|tuple| tuple.open).collect();
+        assert_eq!(open, [Some(false), Some(true), None, None, None]);
+    }
+
+    #[test]
+    fn order_and_number_do_not_matter() {
+        let found = read(
+            "<dm:device id='d'><dm:note>Powered by x</dm:note></dm:device>\
+             <dm:person id='p1'/><note>on the whole</note>\
+             <tuple id='t'><timestamp>2026-11-20T10:34:56Z</timestamp><contact>tel:+1</contact>\
+               <status><basic>open</basic></status></tuple>\
+             <dm:person id='p2'><rpid:activities><rpid:note xml:lang='en'>deep in é</rpid:note><rpid:appointment/>\
+               <rpid:other>gym</rpid:other></rpid:activities><rpid:mood><rpid:happy/></rpid:mood>\
+               <rpid:place-type><x:home/></rpid:place-type><rpid:user-input idle-threshold='5'>idle</rpid:user-input>\
+               <dm:note>me</dm:note><timestamp>2026-11-20T10:34:56Z</timestamp></dm:person>",
+        );
+        assert_eq!(found.notes, [words_of(None, "on the whole")]);
+        assert_eq!(found.tuples[0].contact, Some(Contact::Other("tel:+1".into())));
+        let other = Told { name: "other".into(), text: Some("gym".into()) };
+        let rpid = Rpid {
+            activities: vec![Told::new("appointment"), other],
+            moods: vec![Told::new("happy")],
+            places: vec![Told::new("home")],
+            notes: vec![words_of(Some("en"), "deep in é")],
+            idle: Some(true),
+        };
+        let person = Person {
+            id: "p2".into(),
+            rpid,
+            notes: vec![words_of(None, "me")],
+            timestamp: Some(Wall(1_795_170_896_000)),
+        };
+        assert_eq!(found.persons, [Person { id: "p1".into(), ..Person::default() }, person]);
+    }
+
+    #[test]
+    fn an_extension_with_a_part_that_must_be_understood_and_is_not_counts_for_nothing() {
+        let found = read(
+            "<tuple id='t'><status><basic>open</basic><x:ext mustUnderstand='1'/></status>\
+             <rpid:activities><rpid:busy/><x:ext mustUnderstand='true'/></rpid:activities>\
+             <rpid:mood><rpid:sad mustUnderstand='true'/></rpid:mood></tuple>",
+        );
+        assert_eq!(found.tuples[0].open, Some(true));
+        assert_eq!(found.tuples[0].rpid.activities, []);
+        assert_eq!(found.tuples[0].rpid.moods, [Told::new("sad")]);
+    }
+
+    #[test]
+    fn the_language_of_a_note_may_be_that_of_what_is_around_it() {
+        let found = read("<tuple id='t' xml:lang='cs'><note>ahoj</note><note xml:lang=''>x</note></tuple>");
+        assert_eq!(found.tuples[0].notes, [words_of(Some("cs"), "ahoj"), words_of(None, "x")]);
+    }
+
+    #[test]
+    fn broken_addresses_are_repaired_and_others_are_none() {
+        for (text, address) in [
+            ("bob%40sip.lab", "sip:bob@sip.lab"),
+            ("bob@sip.lab", "sip:bob@sip.lab"),
+            ("sip:bob%40sip.lab", "sip:bob@sip.lab"),
+            ("sip%3Abob%40sip.lab%3Bgr%3Durn%3Auuid%3A64bf", "sip:bob@sip.lab;gr=urn:uuid:64bf"),
+            (" <SIP:bob@sip.lab> ", "sip:bob@sip.lab"),
+            ("sips:bob@sip.lab", "sip:bob@sip.lab"),
+            ("im:bob@sip.lab", "sip:bob@sip.lab"),
+            ("sip:j%40corp@sip.lab", "sip:j%40corp@sip.lab"),
+            ("sip%3Aj%2540corp%40sip.lab", "sip:j%40corp@sip.lab"),
+            ("bob@sip.lab:5070", "sip:bob@sip.lab"),
+        ] {
+            assert_eq!(repair(text), Some(sip(address)), "{text}");
+        }
+        for text in
+            ["", "bob", "tel:+14155550101", "mailto:bob@sip.lab", "%", "http://sip.lab/bob%40x", "bob@"]
+        {
+            assert_eq!(repair(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_presence_document_is_refused_with_the_reason() {
+        let reason = |bytes: &[u8]| parse(bytes).expect_err("a refusal").to_string();
+        assert!(reason(&vec![b' '; 1024 * 1024]).starts_with("the document has 1048576 bytes"));
+        assert_eq!(reason(b"\xff\xfe<\0"), "the document is UTF-16, not UTF-8");
+        assert_eq!(reason(b"<a>\xe9</a>"), "the document is in another charset, not UTF-8");
+        assert!(reason(b"<!DOCTYPE presence [<!ENTITY a 'a'>]><presence/>").contains("DTD"));
+        assert_eq!(reason(b"<presence/>"), "the document is <presence/>");
+        assert_eq!(reason(b"<list xmlns='urn:x'/>"), "the document is <list xmlns='urn:x'/>");
+        assert!(reason(b"<presence xmlns='urn:ietf:params:xml:ns:pidf'>").contains("not well-formed"));
+        assert!(reason("<a>".repeat(20_000).as_bytes()).contains("not well-formed"));
+        assert!(reason(b"").contains("not well-formed"));
+    }
+
+    #[test]
+    fn a_document_is_written_in_the_order_of_the_schema_and_read_again() {
+        let rpid = Rpid { activities: vec![Told::new("away")], idle: Some(true), ..Rpid::default() };
+        let pidf = Pidf {
+            entity: Some(sip("sip:o'hara@example.com")),
+            tuples: vec![Tuple {
+                id: tuple_id("a"),
+                open: Some(true),
+                show: Some(Show::Xa),
+                contact: Some(Contact::Sip(sip("sip:o'hara@example.com;gr=a"))),
+                priority: Some(7),
+                notes: vec![words_of(Some("en"), "<&> \"gone\"\u{1}")],
+                rpid: Rpid { idle: Some(true), ..Rpid::default() },
+                timestamp: Some(Wall(1_795_170_896_000)),
+            }],
+            persons: vec![Person {
+                id: "P1".into(),
+                rpid,
+                notes: vec![],
+                timestamp: Some(Wall(1_795_170_896_000)),
+            }],
+            notes: vec![],
+        };
+        let bytes = write(&pidf);
+        let expected = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
+            <presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"pres:o&apos;hara@example.com\" \
+            xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\" xmlns:rpid=\"urn:ietf:params:xml:ns:pidf:rpid\">\
+            <tuple id=\"ID-a\"><status><basic>open</basic><show xmlns=\"jabber:client\">xa</show></status>\
+            <rpid:user-input>idle</rpid:user-input>\
+            <contact priority=\"0.007\">sip:o&apos;hara@example.com;gr=a</contact>\
+            <note xml:lang=\"en\">&lt;&amp;&gt; &quot;gone&quot;\u{fffd}</note>\
+            <timestamp>2026-11-20T10:34:56Z</timestamp></tuple>\
+            <dm:person id=\"P1\"><rpid:activities><rpid:away/></rpid:activities>\
+            <rpid:user-input>idle</rpid:user-input><dm:timestamp>2026-11-20T10:34:56Z</dm:timestamp></dm:person>\
+            </presence>";
+        assert_eq!(String::from_utf8_lossy(&bytes), expected);
+        let mut again = pidf;
+        again.tuples[0].notes = vec![words_of(Some("en"), "<&> \"gone\"\u{fffd}")];
+        assert_eq!(parse(&bytes), Ok(again));
+    }
+
+    #[test]
+    fn priorities_are_three_digits_that_come_back() {
+        for (priority, written) in [(0, "0"), (1, "0.007"), (2, "0.015"), (126, "0.992"), (127, "1")] {
+            assert_eq!(priority_of(priority).map(thousandths).as_deref(), Some(written));
+        }
+        for priority in 0..=127 {
+            assert_eq!(priority_from(priority_of(priority)), priority);
+        }
+        assert_eq!(priority_of(-5), None);
+        for (text, value) in
+            [("0.8", Some(800)), ("1.000", Some(1000)), (".5", Some(500)), ("0.12345", Some(123))]
+        {
+            assert_eq!(read_priority(text), value, "{text}");
+        }
+        for text in ["1.001", "2", "-0.5", "high", "", "0.é", "0.8é9"] {
+            assert_eq!(read_priority(text).filter(|_| !text.is_empty()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tuple_id_is_a_name_and_always_the_same() {
+        assert_eq!(tuple_id("yn0cl4bnw0yr3vym"), "ID-yn0cl4bnw0yr3vym");
+        assert_eq!(tuple_id("2nd.phone_é-王"), "ID-2nd.phone_é-王");
+        for resource in ["my phone", "a/b", "x@y", "a:b", "☎"] {
+            let id = tuple_id(resource);
+            assert!(id.starts_with("H-") && id.len() == 18, "{id}");
+            assert_eq!(id, tuple_id(resource));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), text in ".*") {
+            let _ = (parse(&bytes), parse(text.as_bytes()), repair(&text), read_priority(&text));
+        }
+
+        #[test]
+        fn no_document_makes_it_panic(pieces in prop::collection::vec(prop::sample::select(vec![
+            "<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='%'>", "</presence>", "<tuple id='a'>", "</tuple>",
+            "<status>", "</status>", "<basic>", "</basic>", "open", "<contact priority='é.1'>", "</contact>", "%4", "<!--",
+            "-->", "<![CDATA[", "]]>", "&amp;", "&#0;", "<note xml:lang='x'>", "</note>",
+        ]), 0..40)) {
+            let _ = parse(pieces.concat().as_bytes());
+        }
+
+        #[test]
+        fn any_note_and_any_resource_are_written_as_xml(text in ".*", resource in ".*") {
+            let note = words_of(Some("en"), &text);
+            let tuple = Tuple { id: tuple_id(&resource), notes: vec![note], ..Tuple::default() };
+            let found = parse(&write(&Pidf { tuples: vec![tuple], ..Pidf::default() }));
+            prop_assert!(found.is_ok(), "{:?}", found);
+        }
+    }
+}

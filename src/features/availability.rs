@@ -358,4 +358,181 @@ mod tests {
             assert_eq!(found.status.first().map(|words| &words.text), row.text.as_ref(), "{}", row.activity);
         }
     }
+
+    fn tuple(open: bool, contact: Option<&str>) -> Tuple {
+        let contact = contact.map(|text| match SipAddress::parse(text) {
+            Ok(address) => Contact::Sip(address),
+            Err(_) => Contact::Other(text.to_owned()),
+        });
+        Tuple { id: "t".into(), open: Some(open), contact, ..Tuple::default() }
+    }
+
+    fn status_of(rpid: Rpid) -> Option<String> {
+        let person = Person { rpid, ..Person::default() };
+        let pidf = Pidf { persons: vec![person], ..Pidf::default() };
+        of_tuple(&tuple(true, None), &pidf).status.pop().map(|words| words.text)
+    }
+
+    #[test]
+    fn moods_places_and_other_activities_are_said_in_their_own_words() {
+        let told =
+            |name: &str, text: Option<&str>| vec![Told { name: name.into(), text: text.map(str::to_owned) }];
+        let rpid = Rpid {
+            activities: told("other", Some("at the gym")),
+            moods: told("in_love", None),
+            places: told("place-of-worship", None),
+            ..Rpid::default()
+        };
+        assert_eq!(status_of(rpid).as_deref(), Some("at the gym, in love, at place of worship"));
+        for silent in &table().silent_moods {
+            assert_eq!(status_of(Rpid { moods: told(silent, None), ..Rpid::default() }), None);
+        }
+        for silent in &table().silent_places {
+            assert_eq!(status_of(Rpid { places: told(silent, None), ..Rpid::default() }), None);
+        }
+    }
+
+    #[test]
+    fn idle_alone_and_idle_beside_away_mean_what_their_row_says() {
+        let show = |activities: &[&str], idle| {
+            let rpid = Rpid {
+                activities: activities.iter().map(|name| Told::new(*name)).collect(),
+                ..Rpid::default()
+            };
+            let tuple = Tuple { rpid: Rpid { idle, ..Rpid::default() }, ..tuple(true, None) };
+            let persons = vec![Person { rpid, ..Person::default() }];
+            of_tuple(&tuple, &Pidf { persons, ..Pidf::default() }).show
+        };
+        assert_eq!(show(&[], Some(true)), Some(table().idle.alone));
+        assert_eq!(show(&["away"], Some(true)), Some(table().idle.with_away));
+        assert_eq!(show(&["away"], Some(false)), Some(Show::Away));
+        assert_eq!(show(&["away", "on-the-phone"], Some(true)), Some(Show::Dnd));
+        assert_eq!(show(&[], None), None);
+    }
+
+    #[test]
+    fn every_row_of_the_shows_is_read_back_as_its_show() {
+        for row in table().shows.iter().filter(|row| !row.activities.is_empty()) {
+            let persons = vec![table().person(row.show)];
+            let found = of_tuple(&tuple(true, None), &Pidf { persons, ..Pidf::default() });
+            assert_eq!(found.show, Some(row.show));
+        }
+    }
+
+    #[test]
+    fn a_closed_tuple_shows_nothing_whatever_extensions_say() {
+        let rpid = Rpid { activities: vec![Told::new("away")], ..Rpid::default() };
+        let found = of_tuple(&Tuple { show: Some(Show::Chat), rpid, ..tuple(false, None) }, &Pidf::default());
+        assert_eq!((found.open, found.show), (false, None));
+    }
+
+    #[test]
+    fn all_notes_are_said_once_each_by_language() {
+        let words =
+            |lang: Option<&str>, text: &str| Words { lang: lang.map(str::to_owned), text: text.into() };
+        let rpid = Rpid {
+            activities: vec![Told::new("lunch")],
+            notes: vec![words(Some("en"), "pasta")],
+            ..Rpid::default()
+        };
+        let person = Person { rpid, notes: vec![words(None, "me")], ..Person::default() };
+        let tuple = Tuple { notes: vec![words(Some("en"), "back at two")], ..tuple(true, None) };
+        let notes = vec![words(Some("en"), "back at two")];
+        let found = of_tuple(&tuple, &Pidf { persons: vec![person], notes, ..Pidf::default() });
+        assert_eq!(found.status, [words(Some("en"), "back at two – pasta"), words(None, "me")]);
+        assert_eq!(found.show, Some(Show::Away));
+    }
+
+    #[test]
+    fn the_name_of_a_resource_is_the_same_in_each_document() {
+        assert_eq!(resource_of(&tuple(true, Some("sip:bob@sip.lab;gr=desk"))), "desk");
+        let named = resource_of(&tuple(true, Some("sip:bob@sip.lab")));
+        assert_eq!(named.len(), 10);
+        assert_eq!(
+            named,
+            resource_of(&Tuple { id: "other".into(), ..tuple(false, Some("sip:bob@sip.lab")) })
+        );
+        assert_ne!(named, resource_of(&tuple(true, Some("tel:+1"))));
+        assert_eq!(resource_of(&Tuple { id: "ID-balcony".into(), ..tuple(true, None) }), "balcony");
+        let unfit = resource_of(&tuple(true, Some("sip:bob@sip.lab;gr=a%00")));
+        assert!(as_resource(&unfit).is_some(), "{unfit}");
+        assert!(as_resource(&resource_of(&Tuple::default())).is_some());
+    }
+
+    #[test]
+    fn of_tuples_with_one_name_the_best_is_taken() {
+        use crate::words::time::Wall;
+        let desk = |open, priority, at| Tuple {
+            priority,
+            timestamp: at,
+            ..tuple(open, Some("sip:bob@sip.lab;gr=desk"))
+        };
+        let best = |tuples: &[Tuple]| {
+            let found = merge(&Pidf { tuples: tuples.to_vec(), ..Pidf::default() });
+            assert_eq!(found.len(), 1);
+            found["desk"].clone()
+        };
+        let (closed, open) = (desk(false, Some(1000), Some(Wall(9))), desk(true, None, None));
+        assert!(best(&[closed.clone(), open.clone()]).open);
+        assert!(best(&[open.clone(), closed]).open);
+        assert_eq!(best(&[desk(true, Some(500), None), desk(true, Some(900), None), open]).priority, 115);
+        assert_eq!(
+            best(&[desk(true, None, Some(Wall(2))), desk(true, None, Some(Wall(1)))]).at,
+            Some(Wall(2))
+        );
+    }
+
+    #[test]
+    fn a_tuple_that_says_nothing_is_left_out() {
+        let tuples = vec![
+            Tuple { open: None, ..tuple(true, Some("sip:a@b;gr=1")) },
+            Tuple { open: None, show: Some(Show::Dnd), ..tuple(true, Some("sip:a@b;gr=2")) },
+        ];
+        let found = merge(&Pidf { tuples, ..Pidf::default() });
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["2"]);
+        assert!(found["2"].open);
+    }
+
+    #[test]
+    fn of_several_resources_the_foremost_speaks_for_the_person() {
+        let resources = [
+            ("a".to_owned(), Availability { priority: 5, ..state(Some(Show::Dnd)) }),
+            ("b".to_owned(), state(Some(Show::Away))),
+            ("c".to_owned(), Availability { priority: 9, ..Availability::closed() }),
+        ];
+        let found = document(&juliet(), &resources.into());
+        assert_eq!(found.tuples.len(), 3);
+        assert_eq!(found.persons.len(), 1);
+        assert_eq!(found.persons[0].rpid.activities, [Told::new("busy")]);
+        let nobody = document(&juliet(), &BTreeMap::new());
+        assert_eq!(nobody.tuples.iter().map(|tuple| tuple.open).collect::<Vec<_>>(), [Some(false)]);
+    }
+
+    #[test]
+    fn a_stanza_is_read_and_written() {
+        let (from, to) = (Jid::parse("a@b/c").expect("a JID"), Jid::parse("d@e").expect("a JID"));
+        let status = |lang: Option<&str>, text: &str| {
+            let mut element = Element::new("status", ns::COMPONENT).with_text(text);
+            if let Some(lang) = lang {
+                element.set_lang(lang);
+            }
+            element
+        };
+        let child = |name: &'static str, text: &str| Element::new(name, ns::COMPONENT).with_text(text);
+        let mut stanza = Stanza::new(StanzaKind::Presence, &from, &to)
+            .with_child(child("show", "dnd"))
+            .with_child(status(None, "in a meeting"))
+            .with_child(status(Some("en"), "again"))
+            .with_child(status(Some("cs"), "na schůzi"))
+            .with_child(child("priority", "300"));
+        stanza.element.set_lang("en");
+        let found = of_presence(&stanza);
+        let words = |lang: &str, text: &str| Words { lang: Some(lang.into()), text: text.into() };
+        assert_eq!(found.status, [words("en", "in a meeting"), words("cs", "na schůzi")]);
+        assert_eq!((found.open, found.show, found.priority), (true, Some(Show::Dnd), 127));
+        assert_eq!(of_presence(&to_presence(&found, &from, &to)), found);
+        assert_eq!(of_presence(&to_presence(&Availability::closed(), &from, &to)), Availability::closed());
+        let odd = Stanza::new(StanzaKind::Presence, &from, &to).with_child(child("show", "busy"));
+        assert_eq!(of_presence(&odd), Availability::open());
+    }
 }
