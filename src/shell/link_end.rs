@@ -109,7 +109,11 @@ fn refusal(
             Level::Error,
             "link-secret-refused",
             format!("{server} refused the secret of the component {domain} ({said})"),
-            format!("make xmpp.components[{place}].secret the one that the server has for {domain}"),
+            // ejabberd answers so for a component that it does not have, too.
+            format!(
+                "make xmpp.components[{place}].secret the one that the server has for {domain}, and make sure that it \
+                 has that component"
+            ),
         ),
         "host-unknown" | "host-gone" => (
             Level::Error,

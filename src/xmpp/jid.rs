@@ -189,15 +189,33 @@ fn prepare_local(local: &str) -> Result<Cow<'_, str>, JidError> {
     if let Some(bad) = local.chars().find(|c| EXCLUDED.contains(c)) {
         return Err(forbidden(bad, "localpart"));
     }
-    let prepared = UsernameCaseMapped::enforce(local).map_err(|error| match offender(&error) {
-        Some(bad) => forbidden(bad, "localpart"),
-        None => JidError("the localpart mixes writing directions in a way that cannot be read back".into()),
-    })?;
+    let prepared = stable_local(local)?;
     // Compatibility mappings can bring an excluded character back: U+FF20 is a wide '@'.
     if let Some(bad) = prepared.chars().find(|c| EXCLUDED.contains(c)) {
         return Err(forbidden(bad, "localpart"));
     }
-    bounded(prepared, "localpart")
+    bounded(Cow::Owned(prepared), "localpart")
+}
+
+/// Applies the profile until nothing changes any more, three times at most (RFC 8264 §7). A lower case letter can be
+/// younger than the profile's tables, which then refuse what they have themselves made.
+fn stable_local(local: &str) -> Result<String, JidError> {
+    let mut prepared = enforce_local(local)?.into_owned();
+    for _ in 0..3 {
+        let again = enforce_local(&prepared)?;
+        if again == prepared {
+            return Ok(prepared);
+        }
+        prepared = again.into_owned();
+    }
+    Err(JidError("the localpart has no stable form".into()))
+}
+
+fn enforce_local(local: &str) -> Result<Cow<'_, str>, JidError> {
+    UsernameCaseMapped::enforce(local).map_err(|error| match offender(&error) {
+        Some(bad) => forbidden(bad, "localpart"),
+        None => JidError("the localpart mixes writing directions in a way that cannot be read back".into()),
+    })
 }
 
 /// The character that a PRECIS profile stumbled over.
