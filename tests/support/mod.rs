@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod foreign;
+pub mod node;
 pub mod pattern;
 pub mod vector;
 pub mod xml;
