@@ -70,6 +70,8 @@ pub enum Inside {
     Bytes(Vec<u8>),
     /// Parts.
     Parts(Vec<Part>),
+    /// Something in an unknown transfer encoding, or in too many layers.
+    Unreadable,
 }
 
 /// The parts of a body whose Content-Type has this value. Nothing if it is no multipart body after all.
@@ -82,7 +84,7 @@ pub fn parts(content_type: &str, body: &[u8]) -> Option<Vec<Part>> {
     let parsed = MessageParser::new().parse(&message)?;
     match part(&parsed.parts, &message, 0, DEPTH_LIMIT)?.inside {
         Inside::Parts(parts) => Some(parts),
-        Inside::Bytes(_) => None,
+        Inside::Bytes(_) | Inside::Unreadable => None,
     }
 }
 
@@ -92,13 +94,15 @@ const DEPTH_LIMIT: usize = 8;
 fn part(all: &[MessagePart<'_>], raw: &[u8], number: usize, depth: usize) -> Option<Part> {
     let found = all.get(number)?;
     let inside = match &found.body {
-        PartType::Multipart(_) if depth == 0 => return None,
-        PartType::Multipart(inner) => Inside::Parts(
-            inner.iter().filter_map(|number| part(all, raw, *number as usize, depth - 1)).collect(),
-        ),
+        PartType::Multipart(_) if depth == 0 => Inside::Unreadable,
+        PartType::Multipart(inner) => {
+            let inner = inner.iter().filter_map(|number| part(all, raw, *number as usize, depth - 1));
+            Inside::Parts(inner.collect())
+        }
         _ => {
             let bytes = raw.get(found.offset_body as usize..found.offset_end as usize).unwrap_or_default();
-            Inside::Bytes(decode(found.content_transfer_encoding().unwrap_or_default(), bytes)?.into_owned())
+            let encoding = found.content_transfer_encoding().unwrap_or_default();
+            decode(encoding, bytes).map_or(Inside::Unreadable, |bytes| Inside::Bytes(bytes.into_owned()))
         }
     };
     let disposition = found.content_disposition().and_then(|disposition| disposition.attribute("handling"));
@@ -209,6 +213,22 @@ mod tests {
         assert_eq!(decode("BASE64", b"aMOp").as_deref(), Some("hé".as_bytes()));
         assert_eq!(decode("quoted-printable", b"h=C3=A9").as_deref(), Some("hé".as_bytes()));
         assert_eq!(decode("uuencode", b"x"), None);
+    }
+
+    #[test]
+    fn a_part_that_cannot_be_read_is_not_left_out() {
+        let body = b"--b\nContent-Transfer-Encoding: uuencode\n\nx\n--b--";
+        let found = parts("multipart/mixed; boundary=b", body).expect("parts");
+        assert_eq!(found[0].inside, Inside::Unreadable);
+        let mut body = String::new();
+        for layer in 0..12 {
+            body.push_str(&format!("--{layer}\nContent-Type: multipart/mixed; boundary={}\n\n", layer + 1));
+        }
+        let mut inside = Inside::Parts(parts("multipart/mixed; boundary=0", body.as_bytes()).expect("parts"));
+        while let Inside::Parts(mut inner) = inside {
+            inside = inner.pop().expect("a part").inside;
+        }
+        assert_eq!(inside, Inside::Unreadable);
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Presence documents: PIDF (RFC 3863) with what RFC 4479 and RFC 4480 add, and the `<show/>` of RFC 8048 §6.
+//! Presence documents: PIDF (RFC 3863) with what RFC 4479 and RFC 4480 add, and the `<show/>` of RFC 8048 §6.2.
 //!
 //! Read tolerantly: elements in any order and number, extensions that are not known, addresses that lost their scheme
 //! or were escaped whole. `basic` is the word on whether a tuple is open; no extension overrules it. A document is
@@ -19,7 +19,7 @@ use crate::words::time::Wall;
 pub const TYPE: &str = "application/pidf+xml";
 /// The namespace of RFC 3863.
 pub const PIDF: &str = "urn:ietf:params:xml:ns:pidf";
-/// The namespace of `<show/>`, by RFC 8048 §6.
+/// The namespace of `<show/>`, by RFC 8048 §6.2.
 const SHOW: &str = "jabber:client";
 
 /// A presence document.
@@ -139,7 +139,7 @@ impl Tuple {
     }
 }
 
-/// The id of the tuple that stands for a resource (RFC 8048 §6): `ID-` and the resource where that is an xs:ID, else
+/// The id of the tuple that stands for a resource (RFC 8048 §6.2): `ID-` and the resource where that is an xs:ID, else
 /// a hash that is always the same.
 pub fn tuple_id(resource: &str) -> String {
     if resource.chars().all(may_stand_in_name) {
@@ -153,7 +153,7 @@ pub fn short_hash(text: &str, bytes: usize) -> String {
     Sha1::digest(text.as_bytes()).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The contact's priority of an XMPP priority (RFC 8048 §6): floor(p·1000/127) thousandths; a negative one has none.
+/// The contact's priority of an XMPP priority (RFC 8048 §6.2): floor(p·1000/127) thousandths; a negative one has none.
 pub fn priority_of(priority: i8) -> Option<u16> {
     u16::try_from(priority).ok().map(|priority| (u32::from(priority) * 1000 / 127) as u16)
 }

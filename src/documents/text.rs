@@ -1,6 +1,6 @@
 //! Text in its charset, read as Unicode.
 //!
-//! No charset means UTF-8, as every SIP client writes it and RFC 3428 §8 expects; bytes that are not UTF-8 are an
+//! No charset means UTF-8 (RFC 3261 §7.4.1), as every SIP client writes it; bytes that are not UTF-8 are an
 //! error there, never a guess. `encoding_rs` knows the others, and the misspelt names (`utf8`) that clients use.
 
 use std::borrow::Cow;

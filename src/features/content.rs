@@ -1,4 +1,4 @@
-//! The content of a SIP MESSAGE as text (RFC 3428 §8, RFC 7572 §5), or the answer that refuses it.
+//! The content of a SIP MESSAGE as text (RFC 3428 §7, RFC 7572 §7), or the answer that refuses it.
 //!
 //! Understood: text in any charset, HTML as plain text, the best text of `multipart/alternative`, all texts of
 //! `multipart/mixed`, and what `message/cpim` wraps. The names inside a CPIM envelope are not believed: it is signed by
@@ -121,7 +121,7 @@ fn several(media: &MediaType, parts: &[Part]) -> Result<Found, Reply> {
     let read = |part: &Part| {
         let found = match &part.inside {
             Inside::Bytes(bytes) if part.media.main != "multipart" => leaf(&part.media, bytes),
-            Inside::Bytes(_) => Err(unsupported()),
+            Inside::Bytes(_) | Inside::Unreadable => Err(unsupported()),
             Inside::Parts(inner) => several(&part.media, inner),
         };
         found.map(|found| Found {
