@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
-use mostar::shell::Options;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use mostar::shell::log::Format;
+use mostar::shell::{self, Options};
 use mostar::words::note::Level;
 
 /// A gateway between SIP and XMPP: messages and presence cross both ways.
@@ -20,28 +20,41 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the gateway until SIGTERM or SIGINT; the log goes to standard error.
+    /// Runs the gateway until SIGTERM or SIGINT; logs go to standard error.
     ///
-    /// Exit status: 0 it stopped cleanly, 1 it could not start or stop cleanly, 2 the configuration cannot be read.
+    /// Exit status: 0 after a clean stop, 1 it could not start, had to give up or the configuration has mistakes, 2 the
+    /// configuration cannot be read.
     Run {
-        /// The configuration file.
-        #[arg(short = 'c', long = "config", value_name = "FILE")]
-        config: PathBuf,
-        /// The least important lines of the log.
-        #[arg(long, value_name = "LEVEL", default_value = "info")]
+        #[command(flatten)]
+        file: File,
+        /// How log lines look.
+        #[arg(long, value_enum, default_value_t = LogFormat::Logfmt)]
+        log: LogFormat,
+        /// The least important lines that are logged: error (an admin must act), warn (something was refused or lost
+        /// its way), info (a significant change of state), debug (one line per message).
+        #[arg(long, value_enum, default_value_t = LogLevel::Info)]
         log_level: LogLevel,
-        /// How the lines of the log look.
-        #[arg(long, value_name = "FORMAT", default_value = "logfmt")]
-        log_format: LogFormat,
     },
     /// Says what is wrong in a configuration file: all mistakes at once.
     ///
     /// Exit status: 0 the file is good (there may be warnings), 1 it has mistakes, 2 it cannot be read.
     Check {
-        /// The configuration file.
-        #[arg(short = 'c', long = "config", value_name = "FILE")]
-        config: PathBuf,
+        #[command(flatten)]
+        file: File,
     },
+}
+
+#[derive(Debug, Args)]
+struct File {
+    /// The configuration file.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    Logfmt,
+    Json,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -52,66 +65,58 @@ enum LogLevel {
     Debug,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    Logfmt,
-    Json,
-}
-
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run { config, log_level, log_format } => run(&config, log_level, log_format),
-        Command::Check { config } => check(&config),
+        Command::Check { file } => check(&file.config),
+        Command::Run { file, log, log_level } => run(&file.config, options(log, log_level)),
     }
 }
 
 /// The file cannot be read; clap uses the same status for a wrong command line.
 const UNREADABLE: u8 = 2;
 
-fn run(path: &Path, level: LogLevel, format: LogFormat) -> ExitCode {
-    let config = match mostar::config::read(path) {
+fn check(path: &Path) -> ExitCode {
+    match mostar::config::read(path) {
+        Ok((config, report)) => {
+            print!("{report}");
+            if config.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(words) => unreadable(&words),
+    }
+}
+
+fn run(path: &Path, options: Options) -> ExitCode {
+    match mostar::config::read(path) {
         Ok((Some(config), report)) => {
-            // Warnings; nothing when there are none.
             if !report.mistakes().is_empty() {
                 eprint!("{report}");
             }
-            config
+            shell::run(config, options)
         }
         Ok((None, report)) => {
             eprint!("{report}");
-            return ExitCode::FAILURE;
-        }
-        Err(words) => {
-            eprintln!("mostar: {words}");
-            return ExitCode::from(UNREADABLE);
-        }
-    };
-    let level = match level {
-        LogLevel::Error => Level::Error,
-        LogLevel::Warn => Level::Warn,
-        LogLevel::Info => Level::Info,
-        LogLevel::Debug => Level::Debug,
-    };
-    let format = match format {
-        LogFormat::Logfmt => Format::Logfmt,
-        LogFormat::Json => Format::Json,
-    };
-    mostar::shell::run(config, Options { level, format })
-}
-
-fn check(path: &Path) -> ExitCode {
-    match mostar::config::read(path) {
-        Ok((Some(_), report)) => {
-            print!("{report}");
-            ExitCode::SUCCESS
-        }
-        Ok((None, report)) => {
-            print!("{report}");
             ExitCode::FAILURE
         }
-        Err(words) => {
-            eprintln!("mostar: {words}");
-            ExitCode::from(UNREADABLE)
-        }
+        Err(words) => unreadable(&words),
+    }
+}
+
+fn unreadable(words: &str) -> ExitCode {
+    eprintln!("mostar: {words}");
+    ExitCode::from(UNREADABLE)
+}
+
+fn options(log: LogFormat, level: LogLevel) -> Options {
+    Options {
+        level: match level {
+            LogLevel::Error => Level::Error,
+            LogLevel::Warn => Level::Warn,
+            LogLevel::Info => Level::Info,
+            LogLevel::Debug => Level::Debug,
+        },
+        format: match log {
+            LogFormat::Logfmt => Format::Logfmt,
+            LogFormat::Json => Format::Json,
+        },
     }
 }

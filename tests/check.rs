@@ -111,8 +111,21 @@ fn what_cannot_be_read_ends_with_two() {
 }
 
 #[test]
+fn run_refuses_what_check_refuses() {
+    let folder = folder();
+    let output = mostar(folder.path(), &["run", "-c", "secrets.yaml"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty(), "standard output is not for logs");
+    let told = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(told.ends_with("secrets.yaml: 18 mistakes\n") && !told.contains(SECRET), "{told}");
+    assert_eq!(mostar(folder.path(), &["run", "-c", "absent.yaml"]).status.code(), Some(2));
+}
+
+#[test]
 fn a_wrong_command_line_ends_with_two() {
-    for arguments in [&["check"][..], &["chekc", "-c", "x"], &["check", "-c"], &[]] {
+    for arguments in
+        [&["check"][..], &["chekc", "-c", "x"], &["check", "-c"], &["run", "-c", "x", "--log", "xml"], &[]]
+    {
         assert_eq!(mostar(root(), arguments).status.code(), Some(2), "{arguments:?}");
     }
 }
