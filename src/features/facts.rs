@@ -22,6 +22,8 @@ pub struct Facts {
     shown: BTreeMap<Aor, BTreeSet<String>>,
     /// The display names that SIP contacts use.
     names: BTreeMap<Aor, String>,
+    /// Which SIP contacts each XMPP user, by bare JID, lets see her presence.
+    shares: BTreeMap<Jid, BTreeSet<Aor>>,
 }
 
 impl Facts {
@@ -97,6 +99,23 @@ impl Facts {
                 self.shown.remove(&device.aor);
             }
         }
+    }
+
+    /// The user (bare) lets the contact see her presence, or does so no longer.
+    pub fn set_shares(&mut self, user: &Jid, contact: &Aor, shares: bool) {
+        if shares {
+            self.shares.entry(user.clone()).or_default().insert(contact.clone());
+        } else if let Some(contacts) = self.shares.get_mut(user) {
+            contacts.remove(contact);
+            if contacts.is_empty() {
+                self.shares.remove(user);
+            }
+        }
+    }
+
+    /// Whether the user (bare) is known to let the contact see her presence.
+    pub fn shares(&self, user: &Jid, contact: &Aor) -> bool {
+        self.shares.get(user).is_some_and(|contacts| contacts.contains(contact))
     }
 
     /// The contact calls itself `name`. An empty or overlong name changes nothing.

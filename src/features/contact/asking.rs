@@ -154,6 +154,12 @@ impl Contacts {
     pub(super) fn answered(&mut self, cx: &mut Cx<'_>, id: u64, answer: &Answer) {
         let Ok(parties) = self.parties_of(cx, id) else { return };
         let Some(ask) = self.asks.get_mut(&id) else { return };
+        if let (Owner::Pair(pair), Answer::Final { response, .. }) = (&ask.owner, answer)
+            && let Some(pair) = self.pairs.get(pair)
+            && response.status.is_success()
+        {
+            pair.learn_contact(cx, &response.headers);
+        }
         let step = ask.machine.answer(cx.now, cx.mint, &parties, answer);
         self.step(cx, id, step);
     }
@@ -197,11 +203,14 @@ impl Contacts {
             cx.request(id, farewell);
         }
         self.arm(id);
-        if let Some(name) = &incoming.from_name
-            && let Some(Owner::Pair(pair)) = self.asks.get(&id).map(|ask| &ask.owner)
+        if let Some(Owner::Pair(pair)) = self.asks.get(&id).map(|ask| &ask.owner)
             && let Some(pair) = self.pairs.get(pair)
         {
-            cx.facts.set_name(&pair.contact, name);
+            if let Some(name) = &incoming.from_name {
+                cx.facts.set_name(&pair.contact, name);
+            }
+            pair.learn(cx, &incoming.from);
+            pair.learn_contact(cx, &request.headers);
         }
         let encoding = message::text(&request.headers, &HeaderName::ContentEncoding);
         let (document, reply) = match &notice.document {
@@ -445,7 +454,7 @@ impl Contacts {
             pair.lapsing = true;
             return;
         }
-        if pair.shares {
+        if pair.shares || cx.facts.shares(&pair.user, &pair.contact) {
             pair.check = Check::Probing;
             cx.stanza(Stanza::new(StanzaKind::Presence, &pair.jid, &pair.user).with_type("probe"));
         } else if let Some(last) = user.and_then(|user| user.last.as_ref()) {
@@ -463,6 +472,15 @@ impl Contacts {
             return;
         }
         self.timers.set(Timer::Check(id), cx.now.tick + CHECK);
+    }
+
+    /// The user's server refused the probe.
+    pub(super) fn unauthorised(&mut self, cx: &mut Cx<'_>, id: u64) {
+        self.stop_check(id);
+        if let Some(pair) = self.pairs.get(&id) {
+            cx.facts.set_shares(&pair.user, &pair.contact, false);
+        }
+        self.refresh_if_there(cx, id);
     }
 
     /// The answer to a ping. A client that does not know pings is there, too.

@@ -265,6 +265,10 @@ impl Contacts {
                 {
                     pair.shares = word == "subscribed";
                     self.dirty.insert(id);
+                    if !pair.shares && pair.check == Check::Probing {
+                        // Her server does not let the contact ask: her client is asked instead.
+                        self.unauthorised(cx, id);
+                    }
                 }
             }
             Some(_) => {}

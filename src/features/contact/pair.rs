@@ -1,7 +1,5 @@
 //! One XMPP user and one SIP contact whom she watches: what she was told, and what is kept over a restart.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::sip::uri::Aor;
@@ -52,8 +50,9 @@ pub struct Pair {
     pub asked_at: Option<Tick>,
     /// The state is known; else only the names of what was shown before the restart.
     pub known: bool,
-    /// What she was told, by resource.
-    pub resources: BTreeMap<Box<str>, Availability>,
+    /// What she was told, in the order of the resources' names. A list: most contacts have one, and a map of one costs
+    /// ten times as much.
+    pub resources: Vec<(Box<str>, Availability)>,
 }
 
 /// How it is being found out whether the user is there, before a subscription is refreshed for her (RFC 8048 §8.1).
@@ -110,7 +109,7 @@ impl Pair {
             tries: 0,
             asked_at: None,
             known: false,
-            resources: BTreeMap::new(),
+            resources: Vec::new(),
         }
     }
 
@@ -155,7 +154,7 @@ impl Pair {
 
     /// Whether any resource is shown as available.
     pub fn is_open(&self) -> bool {
-        self.resources.values().any(|state| state.open)
+        self.resources.iter().any(|(_, state)| state.open)
     }
 }
 

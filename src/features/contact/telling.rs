@@ -1,9 +1,8 @@
 //! What the user is told: presence stanzas from the contact and from each of its resources (RFC 8048 §5.2, §6.2).
 
-use std::collections::BTreeMap;
-
 use crate::documents::pidf::{Contact as Address, Pidf};
 use crate::features::{Cx, Signal, availability, disco};
+use crate::sip::message::{self, HeaderName, Headers};
 use crate::sip::uri::SipAddress;
 use crate::words::availability::Availability;
 use crate::xmpp::jid::Jid;
@@ -62,37 +61,51 @@ impl Pair {
     /// Shows what a full document says: what changed, and as unavailable what it does not name any more. True if the
     /// names changed that a restart must know.
     pub(super) fn apply(&mut self, cx: &mut Cx<'_>, pidf: &Pidf) -> bool {
-        let own = |address: &&SipAddress| {
-            address.aor.host == self.contact.host
-                && match (&address.aor.user, &self.contact.user) {
-                    (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
-                    (one, other) => one == other,
-                }
-        };
         for device in pidf.tuples.iter().filter_map(|tuple| tuple.contact.as_ref()).filter_map(Address::sip) {
-            // Of others' devices the contact's word is not taken.
-            if own(&device) {
-                cx.facts.show(&SipAddress { aor: self.contact.clone(), gr: device.gr.clone() });
-            }
+            self.learn(cx, device);
         }
         let mut found: Vec<(String, Availability)> = availability::merge(pidf).into_iter().collect();
         found.sort_by_key(|(_, state)| !state.open);
         found.truncate(RESOURCES);
-        self.become_(cx, found.into_iter().map(|(name, state)| (name.into(), bounded(state))).collect())
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let mut now = Vec::with_capacity(found.len());
+        now.extend(found.into_iter().map(|(name, state)| (name.into(), bounded(state))));
+        self.become_(cx, now)
+    }
+
+    /// The contact has shown this device. Of others' devices its word is not taken.
+    pub(super) fn learn(&self, cx: &mut Cx<'_>, device: &SipAddress) {
+        let is_own = device.aor.host == self.contact.host
+            && match (&device.aor.user, &self.contact.user) {
+                // The JID has folded the case that SIP keeps.
+                (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+                (one, other) => one == other,
+            };
+        if is_own {
+            cx.facts.show(&SipAddress { aor: self.contact.clone(), gr: device.gr.clone() });
+        }
+    }
+
+    /// The same for the Contact of a SIP message.
+    pub(super) fn learn_contact(&self, cx: &mut Cx<'_>, headers: &Headers) {
+        let contact = message::address(headers, &HeaderName::Contact);
+        if let Some(device) = contact.and_then(|contact| SipAddress::of(&contact.uri).ok()) {
+            self.learn(cx, &device);
+        }
     }
 
     /// Nothing of the contact is available any more. True if the names changed that a restart must know.
     pub(super) fn vanish(&mut self, cx: &mut Cx<'_>) -> bool {
-        self.become_(cx, BTreeMap::new())
+        self.become_(cx, Vec::new())
     }
 
-    fn become_(&mut self, cx: &mut Cx<'_>, now: BTreeMap<Box<str>, Availability>) -> bool {
+    fn become_(&mut self, cx: &mut Cx<'_>, now: Vec<(Box<str>, Availability)>) -> bool {
         let before = std::mem::replace(&mut self.resources, now);
         let is_first = !std::mem::replace(&mut self.known, true);
-        let was_open = before.values().any(|state| state.open);
+        let was_open = before.iter().any(|(_, state)| state.open);
         let mut changed = false;
         for (name, state) in &self.resources {
-            let old = before.get(name);
+            let old = before.iter().find(|(known, _)| known == name).map(|(_, state)| state);
             changed |= state.open != old.is_some_and(|old| old.open);
             // A closed resource that she never saw is news only where nothing else has been said.
             let matters = old.is_some() || state.open || is_first || !state.status.is_empty();
@@ -101,7 +114,7 @@ impl Pair {
             }
         }
         for (name, state) in &before {
-            if self.resources.contains_key(name) {
+            if self.resources.iter().any(|(known, _)| known == name) {
                 continue;
             }
             changed |= state.open || is_first;

@@ -350,6 +350,7 @@ impl Watcher {
     fn decide(&mut self, cx: &mut Cx<'_>, id: PairId, consent: Consent) {
         let Some(pair) = self.pairs.get_mut(&id) else { return };
         pair.consent = consent;
+        cx.facts.set_shares(&pair.user, &pair.contact, consent == Consent::Granted);
         let lost_sight = consent != Consent::Granted && pair.seen.probe.is_some();
         if consent != Consent::Granted {
             pair.seen.forget();

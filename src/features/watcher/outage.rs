@@ -56,10 +56,11 @@ impl Watcher {
     }
 
     /// Nothing if it cannot be read, or if nobody speaks for the watcher any more.
-    fn restore_consent(&mut self, cx: &Cx<'_>, record: &Restored) -> Option<()> {
+    fn restore_consent(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Option<()> {
         let kept: KeptConsent = serde_json::from_slice(&record.value).ok()?;
         let id = self.pair(cx, &kept.user, &kept.contact)?;
         self.pairs.get_mut(&id)?.consent = kept.consent;
+        cx.facts.set_shares(&kept.user, &kept.contact, kept.consent == Consent::Granted);
         Some(())
     }
 
