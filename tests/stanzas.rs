@@ -174,7 +174,9 @@ proptest! {
     #[test]
     fn what_is_printed_is_well_formed_for_others(element in element()) {
         // Neither of these readers knows elements in the namespace of the prefix `xml`.
-        prop_assume!(!has(&element, ns::XML));
+        if has(&element, ns::XML) {
+            return Ok(());
+        }
         let text = element.to_string();
         let read = roxmltree::Document::parse(&text);
         prop_assert!(read.is_ok(), "{:?}: {}", read, text);

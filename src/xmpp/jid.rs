@@ -197,7 +197,7 @@ fn prepare_local(local: &str) -> Result<Cow<'_, str>, JidError> {
     bounded(Cow::Owned(prepared), "localpart")
 }
 
-/// Applies the profile until nothing changes any more, three times at most (RFC 8264 §7). A lower case letter can be
+/// Applies the profile until nothing changes any more, three times at most (RFC 8265 §5). A lower case letter can be
 /// younger than the profile's tables, which then refuse what they have themselves made.
 fn stable_local(local: &str) -> Result<String, JidError> {
     let mut prepared = enforce_local(local)?.into_owned();

@@ -49,6 +49,11 @@ impl Element {
         Element { name: name.into(), ns: ns.into(), attrs: Vec::new(), children: Vec::new() }
     }
 
+    /// An element as parsed, of which only the tag has come.
+    pub(super) fn parsed(name: Name, ns: Name, attrs: Vec<Attr>) -> Element {
+        Element { name, ns, attrs, children: Vec::new() }
+    }
+
     /// Adds an attribute, for building: `Element::new(..).with("node", node)`.
     pub fn with(mut self, name: impl Into<Name>, value: &str) -> Element {
         self.set(name, value);

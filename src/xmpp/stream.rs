@@ -190,25 +190,12 @@ struct Scope {
 struct Head {
     prefix: Option<String>,
     name: Name,
-    attrs: Vec<RawAttr>,
+    attrs: Vec<Attr>,
+    /// The attributes with a prefix, by their place: a declaration may follow them.
+    prefixed: Vec<(usize, String)>,
+    /// How many namespaces it declares.
+    declared: usize,
     over: Option<Limit>,
-}
-
-struct RawAttr {
-    prefix: Option<String>,
-    name: Name,
-    value: String,
-}
-
-impl RawAttr {
-    /// The prefix that this attribute declares, if it is a declaration.
-    fn declares(&self) -> Option<Option<&str>> {
-        match self.prefix.as_deref() {
-            None if self.name == "xmlns" => Some(None),
-            Some("xmlns") => Some(Some(&self.name)),
-            _ => None,
-        }
-    }
 }
 
 impl Stream {
@@ -267,9 +254,7 @@ impl Stream {
                 self.head_open(prefix.map(|prefix| prefix.to_string()), intern(&name), events);
             }
             RawEvent::Attribute(_, (prefix, name), value) => {
-                let attr =
-                    RawAttr { prefix: prefix.map(|prefix| prefix.to_string()), name: intern(&name), value };
-                self.attribute(attr);
+                self.attribute(prefix.as_ref().map(|prefix| prefix.as_str()), &name, value)
             }
             RawEvent::ElementHeadClose(_) => self.head_close(events),
             RawEvent::Text(_, text) => self.text(text, events),
@@ -285,41 +270,67 @@ impl Stream {
         if self.skipping || self.refuse_for_size(events) {
             return;
         }
-        self.head = Some(Head { prefix, name, attrs: Vec::new(), over: None });
+        self.head =
+            Some(Head { prefix, name, attrs: Vec::new(), prefixed: Vec::new(), declared: 0, over: None });
     }
 
-    fn attribute(&mut self, attr: RawAttr) {
+    fn attribute(&mut self, prefix: Option<&str>, name: &str, value: String) {
         let Some(head) = &mut self.head else { return };
         if head.over.is_none() {
-            if head.attrs.len() >= self.limits.attributes {
+            if head.attrs.len() + head.declared >= self.limits.attributes {
                 head.over = Some(Limit::Attributes(self.limits.attributes));
             } else if self.bytes > self.limits.bytes {
                 head.over = Some(Limit::Bytes(self.limits.bytes));
             }
         }
+        let declares = match prefix {
+            None if name == "xmlns" => Some(None),
+            Some("xmlns") => Some(Some(name)),
+            _ => None,
+        };
         if head.over.is_some() {
             // Only what names the stanza is still worth keeping, once.
-            let wanted = attr.prefix.is_none() && (is_address(&attr.name) || attr.name == "xmlns");
-            let known = head.attrs.iter().any(|known| known.prefix.is_none() && known.name == attr.name);
-            if !wanted || known || attr.value.len() > HEAD_VALUE {
+            let known = head.attrs.iter().any(|attr| attr.ns.is_empty() && attr.name == name);
+            if declares.is_some()
+                || prefix.is_some()
+                || known
+                || !is_address(name)
+                || value.len() > HEAD_VALUE
+            {
                 return;
             }
         }
-        head.attrs.push(attr);
+        if let Some(declared) = declares {
+            head.declared += 1;
+            let depth = self.depth;
+            let mut own = self.scopes.iter().rev().take_while(|scope| scope.depth == depth);
+            if own.any(|scope| scope.prefix.as_deref() == declared) {
+                head.over = Some(Limit::Names);
+            }
+            let prefix = declared.map(str::to_owned);
+            return self.scopes.push(Scope { depth, prefix, ns: ns::intern(&value) });
+        }
+        if let Some(prefix) = prefix {
+            head.prefixed.push((head.attrs.len(), prefix.to_owned()));
+        }
+        head.attrs.push(Attr { ns: Cow::Borrowed(""), name: intern(name), value });
     }
 
     fn head_close(&mut self, events: &mut Vec<Event>) {
-        let Some(head) = self.head.take() else { return };
-        for attr in &head.attrs {
-            if let Some(prefix) = attr.declares() {
-                self.scopes.push(Scope {
-                    depth: self.depth,
-                    prefix: prefix.map(str::to_owned),
-                    ns: ns::intern(&attr.value),
-                });
+        let Some(mut head) = self.head.take() else { return };
+        let ns = self.resolve(head.prefix.as_deref());
+        let mut names_fit = ns.is_some();
+        for (place, prefix) in &head.prefixed {
+            match self.resolve(Some(prefix)) {
+                Some(ns) => head.attrs[*place].ns = ns,
+                None => names_fit = false,
             }
         }
-        let (element, names_fit) = self.element(head.prefix.as_deref(), head.name, head.attrs);
+        let is_repeated = |(place, attr): (usize, &Attr)| {
+            head.attrs[..place].iter().any(|other| other.name == attr.name && other.ns == attr.ns)
+        };
+        names_fit = names_fit && !head.attrs.iter().enumerate().any(is_repeated);
+        let element = Element::parsed(head.name, ns.unwrap_or_default(), head.attrs);
         if self.depth == 1 {
             return self.header(&element, names_fit, events);
         }
@@ -327,32 +338,6 @@ impl Stream {
         if let Some(limit) = head.over.or((!names_fit).then_some(Limit::Names)) {
             self.refuse(limit, events);
         }
-    }
-
-    /// The element of a tag, and whether all of its names are right.
-    fn element(&self, prefix: Option<&str>, name: Name, attrs: Vec<RawAttr>) -> (Element, bool) {
-        let ns = self.resolve(prefix);
-        let mut names_fit = ns.is_some();
-        let mut element = Element::new(name, ns.unwrap_or_default());
-        for attr in attrs {
-            if attr.declares().is_some() {
-                continue;
-            }
-            let ns = match &attr.prefix {
-                None => Some(Cow::Borrowed("")),
-                Some(prefix) => self.resolve(Some(prefix)),
-            };
-            let Some(ns) = ns else {
-                names_fit = false;
-                continue;
-            };
-            if element.attrs().iter().any(|known| known.name == attr.name && known.ns == ns) {
-                names_fit = false;
-                continue;
-            }
-            element.push_attr(Attr { ns, name: attr.name, value: attr.value });
-        }
-        (element, names_fit)
     }
 
     fn resolve(&self, prefix: Option<&str>) -> Option<Name> {
@@ -480,9 +465,9 @@ fn stream_error(element: &Element) -> StreamError {
 }
 
 /// The names that most stanzas are made of, in the order of their bytes.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 21] = [
     "active", "body", "c", "delay", "error", "from", "hash", "id", "iq", "message", "node", "ping",
-    "presence", "priority", "query", "show", "status", "thread", "to", "type", "ver", "xmlns",
+    "presence", "priority", "query", "show", "status", "thread", "to", "type", "ver",
 ];
 
 fn intern(name: &str) -> Name {
@@ -587,6 +572,8 @@ mod tests {
             (format!("<x a='{}'/>", "x".repeat(100_000)), Limit::Bytes(100_000)),
             ("<p:x/>".into(), Limit::Names),
             ("<x a='' a=''/>".into(), Limit::Names),
+            ("<x xmlns='urn:a' xmlns='urn:b'/>".into(), Limit::Names),
+            ("<x xmlns:p='urn:a' xmlns:q='urn:a' p:a='' q:a=''/>".into(), Limit::Names),
         ] {
             let events = read(&format!("<message from='a@b' to='c@d' id='7'>{inner}</message><iq/>"));
             assert_eq!(refusal(&events[0]).0, limit, "{inner:.60}");
