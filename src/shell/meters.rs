@@ -11,7 +11,7 @@ use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 /// What each figure means; a figure without a line here is shown without help.
-const COUNTERS: [(&str, &str); 18] = [
+const COUNTERS: [(&str, &str); 20] = [
     ("messages_total", "Messages by direction and what became of them"),
     ("late_errors_total", "Failures told to a sender after the SIP answer"),
     ("sip_requests_total", "SIP requests that came in, by method"),
@@ -24,6 +24,8 @@ const COUNTERS: [(&str, &str); 18] = [
     ("sip_dropped_total", "SIP messages dropped because a queue was full"),
     ("sip_connections_total", "SIP connections by direction"),
     ("sip_connections_refused_total", "SIP connections closed because there were too many"),
+    ("subscribes_refused_total", "SUBSCRIBEs that were sent away for want of room"),
+    ("subscriptions_lost_total", "SIP dialogs that ended because a NOTIFY was not taken, by direction"),
     ("stanzas_total", "Stanzas by direction"),
     ("stanzas_bad_total", "Elements of the component stream that were no stanza"),
     ("stanzas_dropped_total", "Stanzas dropped because the link's queue was full"),
@@ -32,11 +34,10 @@ const COUNTERS: [(&str, &str); 18] = [
     ("store_failures_total", "Commits that failed and were tried again"),
 ];
 
-const GAUGES: [(&str, &str); 9] = [
+const GAUGES: [(&str, &str); 8] = [
     ("messages_queued", "Messages that wait to be sent, by direction"),
     ("messages_in_flight", "Messages that were sent and not yet confirmed, by direction"),
-    ("watches", "XMPP users who see a SIP contact's presence"),
-    ("watchers", "SIP users who see an XMPP user's presence"),
+    ("subscriptions", "SIP dialogs that presence crosses in, by direction"),
     ("link_up", "Whether a component link is up"),
     ("sip_connections", "Open SIP connections"),
     ("store_ok", "Whether the store takes commits and has room"),

@@ -97,8 +97,20 @@ struct Sub {
     fetch: bool,
     /// The NOTIFY that must follow waits for a probe.
     held: bool,
-    /// A document has been sent: an empty NOTIFY would leave it standing.
-    told: bool,
+    told: Told,
+}
+
+/// What a watcher believes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// He has seen no document yet.
+    Nothing,
+    /// The state of his last NOTIFY. An empty one would leave it standing.
+    State,
+    /// That nobody is there, since we could not see.
+    Dark,
+    /// What he was told before a restart.
+    Something,
 }
 
 /// A link that is down.
@@ -313,10 +325,15 @@ impl Watcher {
         let Some(sub) = self.subs.get(&id) else { return };
         let Some(pair) = self.pairs.get(&sub.pair) else { return };
         let body = self.body(cx, sub, pair);
+        let told = match body {
+            None => sub.told,
+            Some(_) if pair.seen.known && self.is_lit(cx, pair) => Told::State,
+            Some(_) => Told::Dark,
+        };
         let contact = our_contact(cx, pair);
         let Some(sub) = self.subs.get_mut(&id) else { return };
         sub.held = false;
-        sub.told |= body.is_some();
+        sub.told = told;
         self.in_flight += usize::from(!sub.notifier.is_in_flight());
         let request = sub.notifier.notify(contact, body, cx.now);
         let ended = sub.notifier.has_ended();
@@ -337,13 +354,16 @@ impl Watcher {
         if pair.consent != Consent::Granted && !(sub.fetch && pair.consent == Consent::Unasked) {
             return None;
         }
-        let up = cx.links.get(pair.link.0).copied().unwrap_or(false);
-        let lit = up && self.stopping.is_none();
-        match (lit, pair.seen.known) {
+        match (self.is_lit(cx, pair), pair.seen.known) {
             (true, true) => Some(pair.seen.document(&user)),
-            (true, false) => sub.told.then(|| pair::closed(&user)),
+            (true, false) => (sub.told != Told::Nothing).then(|| pair::closed(&user)),
             (false, _) => (pair.consent == Consent::Granted).then(|| pair::closed(&user)),
         }
+    }
+
+    /// Whether we can see anybody, and shall.
+    fn is_lit(&self, cx: &Cx<'_>, pair: &Pair) -> bool {
+        self.stopping.is_none() && cx.links.get(pair.link.0).copied().unwrap_or(false)
     }
 
     /// Sets what a user has said, and keeps it.
@@ -405,16 +425,15 @@ impl Watcher {
         }
     }
 
-    /// Asks the server how a user is; nothing if the link is down. `tell` makes the outcome known in any case.
-    fn probe(&mut self, cx: &mut Cx<'_>, id: PairId, patience: Duration, tell: bool) -> bool {
+    /// Asks the server how a user is. False if the link is down.
+    fn probe(&mut self, cx: &mut Cx<'_>, id: PairId, patience: Duration) -> bool {
         let Some(pair) = self.pairs.get_mut(&id) else { return false };
         if !cx.links.get(pair.link.0).copied().unwrap_or(false) {
             return false;
         }
         let Some(stanza) = from_watcher(cx, pair, "probe") else { return false };
         let deadline = cx.now.tick + patience;
-        let tell = tell || pair.seen.probe.is_some_and(|probe| probe.tell);
-        pair.seen.begin(Probe { deadline, heard: false, tell });
+        pair.seen.begin(Probe { deadline, heard: false, changed: false });
         self.timers.set(Timer::Settle(id), deadline);
         cx.stanza(stanza.with_id(stanzas::PROBE));
         true
@@ -424,13 +443,18 @@ impl Watcher {
     fn settle(&mut self, cx: &mut Cx<'_>, id: PairId) {
         self.timers.stop(&Timer::Settle(id));
         let Some(pair) = self.pairs.get_mut(&id) else { return };
-        let tell = pair.seen.probe.is_some_and(|probe| probe.tell);
         let changed = pair.seen.settle();
+        let open = pair.seen.is_open();
         for id in self.subs_of(id) {
             let Some(sub) = self.subs.get_mut(&id) else { continue };
+            let news = match sub.told {
+                Told::Nothing | Told::State => changed,
+                Told::Dark => open,
+                Told::Something => true,
+            };
             if sub.held {
                 sub.notifier.want_now(cx.now);
-            } else if sub.notifier.is_active() && (changed || tell) {
+            } else if sub.notifier.is_active() && news {
                 sub.notifier.want(cx.now);
             }
             self.tend(cx, id);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::pair::Pair;
 use super::subscribe::question;
 use super::table::{Consent, WEEK};
-use super::{CONSENT, DIALOG, Down, KeptConsent, KeptDialog, PairId, Sub, SubId, Timer, Watcher};
+use super::{CONSENT, DIALOG, Down, KeptConsent, KeptDialog, PairId, Sub, SubId, Timer, Told, Watcher};
 use crate::features::Cx;
 use crate::gateway::LinkId;
 use crate::sip::usage::notifier::{Notifier, Reason};
@@ -68,7 +68,7 @@ impl Watcher {
         let kept: KeptDialog = serde_json::from_slice(&record.value).ok()?;
         let pair = self.pair(cx, &kept.user, &kept.contact)?;
         let notifier = Notifier::restore(kept.subscription, cx.now);
-        self.add_sub(cx, Sub { pair, notifier, fetch: false, held: false, told: true });
+        self.add_sub(cx, Sub { pair, notifier, fetch: false, held: false, told: Told::Something });
         Some(())
     }
 
@@ -164,9 +164,8 @@ impl Watcher {
                         cx.stanza(stanza);
                     }
                 }
-                // Whoever was told that nobody is there is told what is so, even if nothing is.
                 Consent::Granted if pair.seen.probe.is_none() => {
-                    self.probe(cx, id, CROWD, true);
+                    self.probe(cx, id, CROWD);
                 }
                 _ => {}
             }

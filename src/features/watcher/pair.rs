@@ -63,8 +63,8 @@ pub struct Probe {
     pub deadline: Tick,
     /// Something has come back.
     pub heard: bool,
-    /// The watcher is told whatever comes out: he was last told that she is not there.
-    pub tell: bool,
+    /// Some of it was news.
+    pub changed: bool,
 }
 
 /// One device.
@@ -79,9 +79,6 @@ struct Resource {
 impl Seen {
     /// A device, or with no name all of them, is so. True if that is news.
     pub fn hear(&mut self, resource: Option<&str>, state: Availability) -> bool {
-        if let Some(probe) = &mut self.probe {
-            probe.heard = true;
-        }
         let was_known = std::mem::replace(&mut self.known, true);
         let name = resource.unwrap_or_default();
         let changed = match (state.open, resource) {
@@ -89,7 +86,17 @@ impl Seen {
             (false, Some(_)) => self.leave(name, state),
             (true, _) => self.come(name, state),
         };
-        changed || !was_known
+        let news = changed || !was_known;
+        if let Some(probe) = &mut self.probe {
+            probe.heard = true;
+            probe.changed |= news;
+        }
+        news
+    }
+
+    /// Whether any device is there.
+    pub fn is_open(&self) -> bool {
+        self.known && self.resources.iter().any(|known| known.state.open)
     }
 
     /// A probe was sent: what it does not confirm will be dropped.
@@ -98,14 +105,14 @@ impl Seen {
         self.probe = Some(probe);
     }
 
-    /// No further answer is waited for. True if what is shown has changed; a probe without any answer leaves nothing
-    /// known.
+    /// No further answer is waited for. True if what is shown has changed since the probe began; a probe without any
+    /// answer leaves nothing known.
     pub fn settle(&mut self) -> bool {
-        let heard = self.probe.take().is_some_and(|probe| probe.heard);
+        let Some(Probe { heard, changed, .. }) = self.probe.take() else { return false };
         let (before, was_known) = (self.resources.len(), self.known);
         self.resources.retain(|resource| resource.heard);
         self.known = heard;
-        before != self.resources.len() || was_known != heard
+        changed || before != self.resources.len() || was_known != heard
     }
 
     /// Nothing is known any more.
@@ -233,11 +240,11 @@ mod tests {
         let mut seen = Seen::default();
         seen.hear(Some("a"), Availability::open());
         seen.hear(Some("b"), Availability::open());
-        seen.begin(Probe { deadline: Tick(9), heard: false, tell: false });
+        seen.begin(Probe { deadline: Tick(9), heard: false, changed: false });
         assert!(!seen.hear(Some("b"), Availability::open()));
         assert!(seen.settle());
         assert!(seen.known && !text(&seen).contains("ID-a"));
-        seen.begin(Probe { deadline: Tick(9), heard: false, tell: false });
+        seen.begin(Probe { deadline: Tick(9), heard: false, changed: false });
         assert!(seen.settle());
         assert!(!seen.known);
     }

@@ -2,7 +2,7 @@
 
 use super::pair::read;
 use super::table::{self, Consent, Heard, Turn, WEEK};
-use super::{COLLECT, PairId, Timer, Watcher};
+use super::{COLLECT, PairId, SILENCE, Timer, Watcher};
 use crate::features::Cx;
 use crate::sip::uri::Aor;
 use crate::sip::usage::notifier::Reason;
@@ -52,9 +52,8 @@ impl Watcher {
             return;
         }
         let changed = pair.seen.hear(from.resource(), read(stanza, cx.now));
-        if let Some(probe) = &mut pair.seen.probe {
+        if let Some(probe) = &pair.seen.probe {
             // More devices may follow; one document shall have them all.
-            probe.tell |= changed;
             self.timers.set(Timer::Settle(id), probe.deadline.min(cx.now.tick + COLLECT));
         } else if changed && self.stopping.is_none() {
             for id in self.subs_of(id) {
@@ -89,8 +88,9 @@ impl Watcher {
     /// She consents: the dialogs are active, and the first document has all her devices.
     fn grant(&mut self, cx: &mut Cx<'_>, id: PairId) {
         self.decide(cx, id, Consent::Granted);
-        let wait = self.probe(cx, id, super::SILENCE, false);
-        for id in self.subs_of(id) {
+        let subs = self.subs_of(id);
+        let wait = !subs.is_empty() && self.probe(cx, id, SILENCE);
+        for id in subs {
             let Some(sub) = self.subs.get_mut(&id) else { continue };
             if sub.fetch || sub.notifier.has_ended() {
                 continue;

@@ -2,7 +2,7 @@
 
 use super::pair::Pair;
 use super::table::{self, Consent, Welcome};
-use super::{PairId, SILENCE, Sub, SubId, Timer, Watcher, from_watcher, our_contact, stanzas};
+use super::{PairId, SILENCE, Sub, SubId, Timer, Told, Watcher, from_watcher, our_contact, stanzas};
 use crate::features::{Cx, Incoming, Op};
 use crate::sip::message::{self, HeaderName, Method, Reply};
 use crate::sip::uri::SipAddress;
@@ -100,9 +100,11 @@ impl Watcher {
         if incoming.from.aor.user.is_none() {
             return Err(Reply::new(403).because("From names no user"));
         }
+        // Two spellings of one address have one JID, and the pair is found again by what that maps back to.
         let watcher = cx.domains.contact_jid(&incoming.from.aor.address());
-        watcher.map_err(|problem| refuse(403, problem.text))?;
-        let Some(pair_id) = self.pair(cx, &user, &incoming.from.aor) else { return Err(Reply::new(403)) };
+        let watcher = watcher.and_then(|jid| cx.domains.contact_sip(&jid));
+        let watcher = watcher.map_err(|problem| refuse(403, problem.text))?.aor;
+        let Some(pair_id) = self.pair(cx, &user, &watcher) else { return Err(Reply::new(403)) };
         let Some(pair) = self.pairs.get(&pair_id) else { return Err(Reply::new(500)) };
         if table::welcome(pair.consent, cx.now.wall) == Welcome::Decline {
             return Err(Reply::new(603));
@@ -119,7 +121,7 @@ impl Watcher {
         };
         self.make_room(cx, pair_id);
         let fetch = terms.expires == 0;
-        let sub = Sub { pair: pair_id, notifier, fetch, held: false, told: false };
+        let sub = Sub { pair: pair_id, notifier, fetch, held: false, told: Told::Nothing };
         let id = self.add_sub(cx, sub);
         self.learn(cx, incoming);
         if fetch {
@@ -186,7 +188,7 @@ impl Watcher {
             }
             return true;
         }
-        self.probe(cx, pair_id, SILENCE, false)
+        self.probe(cx, pair_id, SILENCE)
     }
 
     /// Asks the user for her consent, with the watcher's name (XEP-0172 §4.2). While the link is down nothing is

@@ -35,8 +35,9 @@ const NEVER_TOO_BRIEF: u32 = 3600;
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 
 /// By how much CSeq jumps after a restart. A dialog is kept on disk when its subscription is made or refreshed, not
-/// with each NOTIFY; between two refreshes, at most an hour apart, there is room for 720 of them at [`PACE`].
-const RESTART_GAP: u32 = 1000;
+/// with each NOTIFY; between two refreshes, at most an hour apart, there is room for 720 of them at [`PACE`], and
+/// each may be challenged.
+const RESTART_GAP: u32 = 10_000;
 
 /// An event package, as far as a notifier must know it.
 #[derive(Clone, Copy, Debug)]
@@ -569,6 +570,6 @@ mod tests {
         let mut back = Notifier::restore(serde_json::from_slice(&kept).expect("a subscription"), later);
         let notify = back.notify("<sip:us>".into(), None, later);
         assert_eq!(state(&notify), "active;expires=10");
-        assert_eq!((notify.cseq, notify.from.as_str()), (1002, "<sip:juliet@example.com>;tag=ur93"));
+        assert_eq!((notify.cseq, notify.from.as_str()), (10_002, "<sip:juliet@example.com>;tag=ur93"));
     }
 }
