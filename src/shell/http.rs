@@ -26,7 +26,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|error| {
         format!(
             "cannot listen on http://{address}: {error}: stop the program that has that port \
-             (`ss -ltnp sport = :{}` shows it), or choose another in `http`, or `http: off`",
+             (`ss -ltnp sport = :{}` shows it), or choose another in `http`, or `http: none`",
             address.port()
         )
     })

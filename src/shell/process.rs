@@ -80,7 +80,7 @@ async fn live(mut config: Config, shards: usize, log: &Log) -> Result<ExitCode, 
     let (status, meters) = (Status::default(), Meters::new());
     status.missing(writer::PART, "its records are being read");
     let (inboxes, receivers) = Inboxes::new(shards, Domains::new(&config));
-    let endpoint = Endpoint::new(bound, &inboxes, log, &meters)
+    let endpoint = Endpoint::new(bound, sip::Limits::default(), &inboxes, log, &meters)
         .map_err(|error| format!("cannot use a socket: {error}"))?;
     let links = config.xmpp.components.iter().enumerate().map(|(number, component)| {
         Arc::new(Link::new(LinkId(number), &component.domain, &inboxes, &status, &meters))

@@ -11,21 +11,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 
+use super::Limits;
 use crate::sip::flow::{BadSip, ConnId, SendId};
 use crate::sip::framing::Stream;
 use crate::sip::message::Message;
 
 /// The most bytes that may wait on a connection. A neighbour that takes nothing for so long is told so.
 const QUEUE: usize = 4 * 1024 * 1024;
-
-/// How long a message may take from its first byte to its last, and a new connection to its first message.
-const PARTIAL: Duration = Duration::from_secs(30);
-
-/// How long nothing need cross before a connection is closed.
-const IDLE: Duration = Duration::from_secs(600);
-
-/// How long the other end may take nothing while something waits for it.
-const STUCK: Duration = Duration::from_secs(30);
 
 /// One connection, open or being opened.
 pub struct Conn {
@@ -37,6 +29,7 @@ pub struct Conn {
     pub inbound: bool,
     queue: Mutex<Queue>,
     wake: Notify,
+    limits: Limits,
     began: Instant,
     /// When something last crossed, in milliseconds since `began`.
     crossed: AtomicU64,
@@ -72,11 +65,12 @@ pub enum ReadEnd {
 }
 
 impl Conn {
-    pub fn new(id: ConnId, remote: SocketAddr, inbound: bool) -> Conn {
+    pub fn new(id: ConnId, remote: SocketAddr, inbound: bool, limits: Limits) -> Conn {
         Conn {
             id,
             remote,
             inbound,
+            limits,
             queue: Mutex::default(),
             wake: Notify::new(),
             began: Instant::now(),
@@ -147,7 +141,7 @@ impl Conn {
                 self.wake.notified().await;
                 continue;
             }
-            match tokio::time::timeout(STUCK, to.write_all(&bytes)).await {
+            match tokio::time::timeout(self.limits.stuck, to.write_all(&bytes)).await {
                 Ok(Ok(())) => self.touch(),
                 Ok(Err(error)) => return Err(format!("tcp://{}: {error}", self.remote)),
                 Err(_) => return Err(format!("tcp://{}: it takes nothing", self.remote)),
@@ -183,15 +177,15 @@ impl Conn {
         let mut begun = Some(Instant::now()).filter(|_| self.inbound);
         loop {
             let wait = match begun {
-                Some(begun) => PARTIAL.saturating_sub(begun.elapsed()),
-                None => IDLE.saturating_sub(self.idle_for()),
+                Some(begun) => self.limits.partial.saturating_sub(begun.elapsed()),
+                None => self.limits.idle.saturating_sub(self.idle_for()),
             };
             match tokio::time::timeout(wait, from.readable()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return ReadEnd::Broken(error.to_string()),
                 Err(_) if begun.is_some() => return ReadEnd::Broken("a message took too long".into()),
-                Err(_) if self.idle_for() < IDLE => continue,
-                Err(_) => return ReadEnd::Broken("nothing crossed for ten minutes".into()),
+                Err(_) if self.idle_for() < self.limits.idle => continue,
+                Err(_) => return ReadEnd::Broken("nothing crossed for long".into()),
             }
             let messages = match take(&from, &mut stream) {
                 Ok(Some(messages)) => messages,

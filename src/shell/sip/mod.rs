@@ -26,6 +26,41 @@ use udp::Udp;
 /// What the kernel may keep of datagrams while we are busy; it grants what its own limits allow.
 const UDP_BUFFER: usize = 4 * 1024 * 1024;
 
+/// What one connection and all of them may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long opening a connection may take.
+    pub connect: Duration,
+    /// How long a message may take from its first byte to its last, and a new connection to its first message.
+    pub partial: Duration,
+    /// How long nothing need cross before a connection is closed.
+    pub idle: Duration,
+    /// How long the other end may take nothing while something waits for it.
+    pub stuck: Duration,
+    /// How long a connection stays for answers when the other end has said everything, or for the core to close it
+    /// when framing was lost.
+    pub grace: Duration,
+    /// How many connections one address may open.
+    pub from_one: usize,
+    /// How many connections there may be. At the limit, the one that was silent longest makes room: strangers cannot
+    /// keep a peer out.
+    pub in_all: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connect: Duration::from_secs(5),
+            partial: Duration::from_secs(30),
+            idle: Duration::from_secs(600),
+            stuck: Duration::from_secs(30),
+            grace: Duration::from_secs(5),
+            from_one: 256,
+            in_all: 8192,
+        }
+    }
+}
+
 /// Sockets that are bound and not yet read.
 pub struct Bound {
     udp: Vec<(SocketAddr, std::net::UdpSocket)>,
@@ -114,13 +149,19 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Takes the sockets; nothing is read before [`Endpoint::listen`], but sending works. Call it inside the runtime.
-    pub fn new(bound: Bound, inboxes: &Inboxes, log: &Log, meters: &Meters) -> std::io::Result<Endpoint> {
+    pub fn new(
+        bound: Bound,
+        limits: Limits,
+        inboxes: &Inboxes,
+        log: &Log,
+        meters: &Meters,
+    ) -> std::io::Result<Endpoint> {
         let udp = bound
             .udp
             .into_iter()
             .map(|(local, socket)| Udp::new(local, socket, inboxes, log, meters).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        let tcp = Tcp::new(bound.tcp, inboxes, log, meters)?;
+        let tcp = Tcp::new(bound.tcp, limits, inboxes, log, meters)?;
         Ok(Endpoint { udp, tcp: Arc::new(tcp) })
     }
 

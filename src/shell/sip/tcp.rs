@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::conn::{Conn, ReadEnd};
-use super::gossip;
+use super::{Limits, gossip};
 use crate::gateway::io::Input;
 use crate::shell::inbox::Inboxes;
 use crate::shell::log::Log;
@@ -21,22 +21,11 @@ use crate::sip::message::Message;
 use crate::words::id::Partition;
 use crate::words::note::Level;
 
-/// How long opening a connection may take.
-const CONNECT: Duration = Duration::from_secs(5);
-
-/// How long a connection stays for answers when the other end has said everything, or for the core to close it when
-/// framing was lost.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// How many connections one address may open, and how many there may be. At the limit, the one that was silent
-/// longest makes room: strangers cannot keep a peer out.
-const FROM_ONE: usize = 256;
-const IN_ALL: usize = 8192;
-
 /// Every connection, and the listeners.
 pub struct Tcp {
     listeners: Mutex<Vec<(SocketAddr, TcpListener)>>,
     table: Mutex<Table>,
+    limits: Limits,
     inboxes: Inboxes,
     log: Log,
     received: metrics::Counter,
@@ -57,9 +46,9 @@ struct Table {
 }
 
 impl Table {
-    fn add(&mut self, remote: SocketAddr, inbound: bool) -> Arc<Conn> {
+    fn add(&mut self, remote: SocketAddr, inbound: bool, limits: Limits) -> Arc<Conn> {
         self.last += 1;
-        let conn = Arc::new(Conn::new(ConnId(self.last), remote, inbound));
+        let conn = Arc::new(Conn::new(ConnId(self.last), remote, inbound, limits));
         self.conns.insert(conn.id, conn.clone());
         self.by_remote.entry(remote).or_default().push(conn.id);
         if inbound {
@@ -101,6 +90,7 @@ impl Table {
 impl Tcp {
     pub fn new(
         listeners: Vec<(SocketAddr, std::net::TcpListener)>,
+        limits: Limits,
         inboxes: &Inboxes,
         log: &Log,
         meters: &Meters,
@@ -112,6 +102,7 @@ impl Tcp {
         Ok(Tcp {
             listeners: Mutex::new(listeners),
             table: Mutex::default(),
+            limits,
             inboxes: inboxes.clone(),
             log: log.clone(),
             received: meters.counter("sip_received_total", &[("transport", "tcp")]),
@@ -153,11 +144,11 @@ impl Tcp {
 
     fn admit(&self, remote: SocketAddr) -> Option<Arc<Conn>> {
         let mut table = self.table();
-        if table.by_source.get(&remote.ip()).is_some_and(|count| *count >= FROM_ONE) {
+        if table.by_source.get(&remote.ip()).is_some_and(|count| *count >= self.limits.from_one) {
             self.refused.increment(1);
             return None;
         }
-        if table.conns.len() >= IN_ALL {
+        if table.conns.len() >= self.limits.in_all {
             self.refused.increment(1);
             let silent = table.conns.values().filter(|conn| conn.inbound).max_by_key(|conn| conn.idle_for());
             let silent = silent.cloned()?;
@@ -165,7 +156,7 @@ impl Tcp {
             table.remove(&silent);
         }
         self.opened[0].increment(1);
-        Some(table.add(remote, true))
+        Some(table.add(remote, true, self.limits))
     }
 
     /// Sends for a shard, or says at once why it cannot.
@@ -179,11 +170,11 @@ impl Tcp {
                 return pushed;
             }
         }
-        if table.conns.len() >= IN_ALL {
+        if table.conns.len() >= self.limits.in_all {
             self.failed.increment(1);
             return Err(format!("tcp://{remote}: there are too many connections"));
         }
-        let conn = table.add(remote, false);
+        let conn = table.add(remote, false, self.limits);
         drop(table);
         let pushed = conn.push(&out.bytes, waiting).unwrap_or(Ok(()));
         self.count(&pushed);
@@ -220,10 +211,10 @@ impl Tcp {
 
     async fn connect(self: Arc<Self>, conn: Arc<Conn>) {
         let remote = conn.remote;
-        match tokio::time::timeout(CONNECT, TcpStream::connect(remote)).await {
+        match tokio::time::timeout(self.limits.connect, TcpStream::connect(remote)).await {
             Ok(Ok(stream)) => self.serve(conn, stream).await,
             Ok(Err(error)) => self.end(&conn, format!("tcp://{remote}: {error}")).await,
-            Err(_) => self.end(&conn, format!("tcp://{remote}: no connection within 5 seconds")).await,
+            Err(_) => self.end(&conn, format!("tcp://{remote}: no answer to the connection")).await,
         }
     }
 
@@ -255,14 +246,14 @@ impl Tcp {
             ReadEnd::Broken(reason) => {
                 // Perhaps the other end still reads.
                 conn.close();
-                let _ = tokio::time::timeout(GRACE, writing).await;
+                let _ = tokio::time::timeout(self.limits.grace, writing).await;
                 reason
             }
             ReadEnd::Eof | ReadEnd::Unframed => {
                 // Answers that are not ready yet may still be wanted.
-                if tokio::time::timeout(GRACE, &mut writing).await.is_err() {
+                if tokio::time::timeout(self.limits.grace, &mut writing).await.is_err() {
                     conn.close();
-                    let _ = tokio::time::timeout(GRACE, writing).await;
+                    let _ = tokio::time::timeout(self.limits.grace, writing).await;
                 }
                 format!("tcp://{}: closed by the other end", conn.remote)
             }

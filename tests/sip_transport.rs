@@ -1,0 +1,221 @@
+//! The SIP sockets alone, on loopback: what is read reaches an inbox, what is sent leaves, and the limits hold.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mostar::config::{Config, Listen, Messages, Sip, Xmpp};
+use mostar::gateway::Domains;
+use mostar::gateway::io::Input;
+use mostar::shell::inbox::Inboxes;
+use mostar::shell::log::{Format, Log};
+use mostar::shell::meters::Meters;
+use mostar::shell::sip::{self, Endpoint, Limits};
+use mostar::sip::flow::{Flow, SendId, SipOut, Target, Transport};
+use mostar::words::note::Level;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::mpsc;
+
+const OPTIONS: &str = "OPTIONS sip:b@example.net SIP/2.0\r\nVia: SIP/2.0/TCP c.example;branch=z9hG4bKa\r\n\
+     From: <sip:a@example.org>;tag=1\r\nTo: <sip:b@example.net>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n\
+     Max-Forwards: 70\r\nContent-Length: 4\r\n\r\nbody";
+
+/// An endpoint with one listener of each transport, and the inbox of its only shard.
+struct Stage {
+    endpoint: Endpoint,
+    inbox: mpsc::Receiver<Input>,
+    udp: SocketAddr,
+    tcp: SocketAddr,
+    meters: Meters,
+}
+
+impl Stage {
+    fn new(limits: Limits) -> Stage {
+        let any = |transport| Listen { transport, address: "127.0.0.1:0".parse().unwrap() };
+        let bound = sip::bind(&[any(Transport::Udp), any(Transport::Tcp)]).unwrap();
+        let (udp, tcp) = (bound.listen[0].address, bound.listen[1].address);
+        let config = Config {
+            xmpp: Xmpp { server: String::new(), components: Vec::new(), domains: Vec::new() },
+            sip: Sip { listen: bound.listen.clone(), advertise: None, peers: Vec::new() },
+            store: "/nonexistent".into(),
+            http: None,
+            stop_timeout: Duration::ZERO,
+            messages: Messages::default(),
+        };
+        let (inboxes, mut receivers) = Inboxes::new(1, Domains::new(&config));
+        let (log, _) = Log::start(Level::Error, Format::Logfmt).unwrap();
+        let meters = Meters::new();
+        let endpoint = Endpoint::new(bound, limits, &inboxes, &log, &meters).unwrap();
+        endpoint.listen();
+        Stage { endpoint, inbox: receivers.remove(0), udp, tcp, meters }
+    }
+
+    async fn message(&mut self) -> (Flow, String) {
+        match self.inbox.recv().await {
+            Some(Input::Sip(flow, message)) => (flow, String::from_utf8_lossy(message.body()).into_owned()),
+            other => panic!("a message was expected: {other:?}"),
+        }
+    }
+
+    fn send(&self, target: Target, text: &str, id: u64) -> Result<(), (SendId, String)> {
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        self.endpoint.send(0, SipOut { bytes, target, id: Some(SendId(id)) })
+    }
+}
+
+async fn read(stream: &mut TcpStream, length: usize) -> String {
+    let mut buffer = vec![0; length];
+    stream.read_exact(&mut buffer).await.unwrap();
+    String::from_utf8(buffer).unwrap()
+}
+
+/// True when the other end closes without a further word.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    matches!(stream.read(&mut [0; 64]).await, Ok(0) | Err(_))
+}
+
+#[tokio::test]
+async fn a_stream_in_one_byte_pieces_is_read_and_answered_on_its_connection() {
+    let mut stage = Stage::new(Limits::default());
+    let mut client = TcpStream::connect(stage.tcp).await.unwrap();
+    client.set_nodelay(true).unwrap();
+    for byte in OPTIONS.repeat(2).bytes() {
+        client.write_all(&[byte]).await.unwrap();
+    }
+    let (flow, body) = stage.message().await;
+    assert_eq!((body.as_str(), flow.remote), ("body", client.local_addr().unwrap()));
+    stage.message().await;
+    stage.send(flow.back(), "answer", 1).unwrap();
+    assert_eq!(read(&mut client, 6).await, "answer");
+}
+
+#[tokio::test]
+async fn a_double_line_break_is_answered_by_a_single_one_on_tcp_and_by_nothing_on_udp() {
+    let mut stage = Stage::new(Limits::default());
+    let mut client = TcpStream::connect(stage.tcp).await.unwrap();
+    client.write_all(b"\r\n\r\n").await.unwrap();
+    assert_eq!(read(&mut client, 2).await, "\r\n");
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(b"\r\n\r\n", stage.udp).await.unwrap();
+    socket.send_to(OPTIONS.as_bytes(), stage.udp).await.unwrap();
+    let (flow, _) = stage.message().await;
+    assert_eq!((flow.transport, flow.remote), (Transport::Udp, socket.local_addr().unwrap()));
+    stage.send(flow.back(), "answer", 1).unwrap();
+    let mut buffer = [0; 64];
+    let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+    assert_eq!((&buffer[..length], from), (&b"answer"[..], stage.udp));
+}
+
+#[tokio::test]
+async fn a_second_request_to_an_address_takes_the_open_connection() {
+    let mut stage = Stage::new(Limits::default());
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let remote = server.local_addr().unwrap();
+    let target = Target { transport: Transport::Tcp, local: None, remote, conn: None };
+    stage.send(target, "one", 1).unwrap();
+    stage.send(target, "two", 2).unwrap();
+    let (mut stream, _) = server.accept().await.unwrap();
+    assert_eq!(read(&mut stream, 6).await, "onetwo");
+    stream.write_all(OPTIONS.as_bytes()).await.unwrap();
+    let (flow, _) = stage.message().await;
+    assert_eq!(flow.remote, remote);
+    stage.send(target, "three", 3).unwrap();
+    assert_eq!(read(&mut stream, 5).await, "three");
+    stage.send(target, "four", 4).unwrap();
+    stage.endpoint.close(flow);
+    assert_eq!(read(&mut stream, 4).await, "four");
+    assert!(is_closed(&mut stream).await);
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_told() {
+    let mut stage = Stage::new(Limits::default());
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let target = Target { transport: Transport::Tcp, local: None, remote: gone, conn: None };
+    stage.send(target, "lost", 7).unwrap();
+    match stage.inbox.recv().await {
+        Some(Input::SendFailed(SendId(7), reason)) => assert!(reason.contains("refused"), "{reason}"),
+        other => panic!("a failure was expected: {other:?}"),
+    }
+    let six = "[::1]:5060".parse().unwrap();
+    let target = Target { transport: Transport::Udp, local: None, remote: six, conn: None };
+    let (id, reason) = stage.send(target, "lost", 8).err().unwrap();
+    assert_eq!(id, SendId(8));
+    assert!(reason.contains("no UDP listener"), "{reason}");
+}
+
+#[tokio::test]
+async fn bytes_without_framing_are_told_and_end_the_connection() {
+    let mut stage = Stage::new(Limits { grace: Duration::from_millis(20), ..Limits::default() });
+    let mut client = TcpStream::connect(stage.tcp).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    match stage.inbox.recv().await {
+        Some(Input::BadSip(_, bad)) => assert!(bad.fatal),
+        other => panic!("a bad message was expected: {other:?}"),
+    }
+    assert!(is_closed(&mut client).await);
+}
+
+#[tokio::test]
+async fn an_answer_reaches_who_has_closed_only_his_half() {
+    let mut stage = Stage::new(Limits::default());
+    let mut client = TcpStream::connect(stage.tcp).await.unwrap();
+    client.write_all(OPTIONS.as_bytes()).await.unwrap();
+    client.shutdown().await.unwrap();
+    let (flow, _) = stage.message().await;
+    stage.send(flow.back(), "answer", 1).unwrap();
+    assert_eq!(read(&mut client, 6).await, "answer");
+}
+
+#[tokio::test]
+async fn who_sends_half_a_message_or_nothing_is_closed() {
+    let stage = Stage::new(Limits { partial: Duration::from_millis(20), ..Limits::default() });
+    let mut silent = TcpStream::connect(stage.tcp).await.unwrap();
+    let mut slow = TcpStream::connect(stage.tcp).await.unwrap();
+    slow.write_all(&OPTIONS.as_bytes()[..40]).await.unwrap();
+    assert!(is_closed(&mut silent).await && is_closed(&mut slow).await);
+}
+
+#[tokio::test]
+async fn one_address_has_only_so_many_connections() {
+    let stage = Stage::new(Limits { from_one: 2, ..Limits::default() });
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = TcpStream::connect(stage.tcp).await.unwrap();
+        client.write_all(b"\r\n\r\n").await.unwrap();
+        assert_eq!(read(&mut client, 2).await, "\r\n");
+        clients.push(client);
+    }
+    let mut third = TcpStream::connect(stage.tcp).await.unwrap();
+    assert!(is_closed(&mut third).await);
+    assert!(stage.meters.render().contains("mostar_sip_connections_refused_total 1\n"));
+}
+
+#[tokio::test]
+async fn a_new_connection_takes_the_place_of_the_most_silent() {
+    let stage = Stage::new(Limits { in_all: 1, ..Limits::default() });
+    let mut first = TcpStream::connect(stage.tcp).await.unwrap();
+    first.write_all(b"\r\n\r\n").await.unwrap();
+    assert_eq!(read(&mut first, 2).await, "\r\n");
+    let mut second = TcpStream::connect(stage.tcp).await.unwrap();
+    assert!(is_closed(&mut first).await);
+    second.write_all(b"\r\n\r\n").await.unwrap();
+    assert_eq!(read(&mut second, 2).await, "\r\n");
+}
+
+#[tokio::test]
+async fn a_flood_fills_the_inbox_and_no_more() {
+    let mut stage = Stage::new(Limits::default());
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut sent = 0;
+    while !stage.meters.render().contains("direction=\"in\"} 1") {
+        for _ in 0..500 {
+            socket.send_to(OPTIONS.as_bytes(), stage.udp).await.unwrap();
+            sent += 1;
+        }
+        assert!(sent < 1_000_000, "nothing was dropped");
+        tokio::task::yield_now().await;
+    }
+    stage.message().await;
+}
