@@ -24,6 +24,7 @@ pub mod disco;
 pub mod errors;
 pub mod facts;
 pub mod options;
+pub mod pager;
 pub mod ping;
 pub mod vcard;
 pub mod version;
@@ -273,6 +274,7 @@ pub fn registry() -> Vec<Box<dyn Feature + Send>> {
         // First: it looks at where users write from and what they tell of themselves, and leaves that to others.
         Box::<contact::Contacts>::default(),
         Box::<watcher::Watcher>::default(),
+        Box::<pager::Pager>::default(),
         Box::new(disco::Disco),
         Box::new(options::Options),
         Box::new(ping::Ping),

@@ -113,6 +113,14 @@ impl<L: Clone + Ord, M> Barrier<L, M> {
         Some(covered)
     }
 
+    /// What became of a message is known otherwise, or it is sent again: its lane does not wait for it any more.
+    pub fn uncover(&mut self, lane: &L, mut is: impl FnMut(&M) -> bool) {
+        if let Some(state) = self.lanes.get_mut(lane) {
+            state.covered.retain(|message| !is(message));
+            state.open.retain(|message| !is(message));
+        }
+    }
+
     /// The stream of these lanes closed: no answer will come. What was not confirmed, in the order of sending per lane.
     pub fn close(&mut self, closed: impl Fn(&L) -> bool) -> Vec<M> {
         let lanes: Vec<L> = self.lanes.keys().filter(|lane| closed(lane)).cloned().collect();

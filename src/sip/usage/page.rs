@@ -86,6 +86,7 @@ pub struct Pages {
     /// Lanes that wait before the next attempt.
     waiting: Timers<LaneKey>,
     events: VecDeque<Event>,
+    halted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -193,6 +194,11 @@ impl Pages {
         None
     }
 
+    /// Nothing more is begun: the process stops.
+    pub fn halt(&mut self) {
+        self.halted = true;
+    }
+
     /// How many requests are out.
     pub fn outstanding(&self) -> usize {
         self.out.len()
@@ -210,7 +216,7 @@ impl Pages {
 
     fn advance(&mut self, now: Tick, key: &LaneKey) -> Option<Event> {
         let lane = self.lanes.get_mut(key)?;
-        if lane.busy || self.waiting.at(key).is_some() {
+        if self.halted || lane.busy || self.waiting.at(key).is_some() {
             return None;
         }
         let Some((number, page)) = lane.queue.front() else {

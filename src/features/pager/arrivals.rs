@@ -1,0 +1,328 @@
+//! The messages from SIP that we have taken: those without a fate, and for a while those with one, so that the same
+//! request again gets the same answer (RFC 3261 §8.2.2.2 in spirit, across transactions and restarts).
+//!
+//! The same request is one with the same From tag, Call-ID and CSeq, from the same sender to the same person: a client
+//! that heard nothing sends it again in a new transaction, and a forking proxy may send it along two ways.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha1::{Digest, Sha1};
+
+use crate::features::Incoming;
+use crate::sip::message::{HeaderName, Reply, ServerKey};
+use crate::sip::uri::SipAddress;
+use crate::store::record::{Key, Record, Restored};
+use crate::words::id::Partition;
+use crate::words::time::{Now, Tick, Wall};
+use crate::xmpp::jid::Jid;
+
+/// The kind of these records in the store.
+pub const RECORD: &str = "page";
+
+/// How long an answer is remembered.
+const REMEMBER: Duration = Duration::from_secs(6 * 60);
+
+/// Names a request of a sender's for ever; see the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name([u8; 20]);
+
+impl Name {
+    /// The name of a request.
+    pub fn of(incoming: &Incoming) -> Name {
+        let mut digest = Sha1::new();
+        let (from, to) = (incoming.from.aor.to_string(), incoming.target.aor.to_string());
+        for part in [&from, &to, &incoming.from_tag, &incoming.call_id] {
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part.as_bytes());
+        }
+        digest.update(incoming.cseq.to_be_bytes());
+        Name(digest.finalize().into())
+    }
+
+    fn text(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn parse(text: &str) -> Option<Name> {
+        let mut bytes = [0; 20];
+        if text.len() != 40 || !text.is_ascii() {
+            return None;
+        }
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+        }
+        Some(Name(bytes))
+    }
+}
+
+/// An answer, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    status: u16,
+    reason: Option<String>,
+    headers: Vec<(String, String)>,
+}
+
+impl Said {
+    /// Keeps an answer.
+    pub fn of(reply: &Reply) -> Said {
+        let text = |name: &HeaderName| String::from_utf8_lossy(name.canonical()).into_owned();
+        Said {
+            status: reply.status,
+            reason: reply.reason.clone(),
+            headers: reply.headers.iter().map(|(name, value)| (text(name), value.clone())).collect(),
+        }
+    }
+
+    /// The answer, to be given again.
+    pub fn reply(&self) -> Reply {
+        let name = |text: &String| HeaderName::parse(&Bytes::from(text.clone()));
+        let mut reply = Reply::new(self.status);
+        reply.reason.clone_from(&self.reason);
+        reply.headers = self.headers.iter().map(|(text, value)| (name(text), value.clone())).collect();
+        reply
+    }
+
+    /// Whether it said that the message was taken.
+    pub fn is_success(&self) -> bool {
+        self.status / 100 == 2
+    }
+}
+
+/// A message that has not met its fate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Arrival {
+    /// The id of its stanza, the same however often it is sent.
+    pub id: String,
+    /// The contact, with the device where it is known.
+    pub from: Jid,
+    /// The user, or the device that it goes to.
+    pub to: Jid,
+    /// The sender's address as it wrote it.
+    pub sender: SipAddress,
+    /// Call-ID, for the log.
+    pub call_id: String,
+    /// The body.
+    pub text: String,
+    /// Its language.
+    pub lang: Option<String>,
+    /// The subject.
+    pub subject: Option<String>,
+    /// The thread.
+    pub thread: Option<String>,
+    /// When it was written, as far as that is believed; else when it came.
+    pub written: Wall,
+    /// When it came.
+    pub accepted: Wall,
+    /// When it is of no use any more.
+    pub expires: Option<Wall>,
+    /// Its place in the order of coming.
+    pub order: u64,
+    /// At how many closings of a stream it was in flight.
+    pub flights: u8,
+    /// We chose the device; the sender meant the person.
+    pub chosen: bool,
+    /// Its failure is not told by a MESSAGE.
+    pub quiet: bool,
+    /// What was answered already.
+    pub said: Option<Said>,
+    /// Who waits for the answer.
+    #[serde(skip)]
+    pub waiting: Vec<ServerKey>,
+    /// It is out and not confirmed.
+    #[serde(skip)]
+    pub flying: bool,
+}
+
+/// A message that has met its fate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// The id of its stanza, for an error that comes late.
+    pub id: String,
+    /// The answer.
+    pub said: Said,
+    /// Its sender, where a late error would not find the way to it by the address alone.
+    pub sender: Option<SipAddress>,
+    /// A late error is not told, or was told already.
+    pub quiet: bool,
+    /// Until when it is remembered.
+    until: Wall,
+}
+
+/// A record's value.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kept<'a> {
+    Pending(std::borrow::Cow<'a, Arrival>),
+    Done(std::borrow::Cow<'a, Done>),
+}
+
+/// What is known of a request.
+pub enum Known<'a> {
+    /// It was taken and has no fate yet.
+    Pending(&'a mut Arrival),
+    /// It has one.
+    Done(&'a mut Done),
+}
+
+/// All that an owner has taken. See the module.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    pending: BTreeMap<Name, (Partition, Arrival)>,
+    done: BTreeMap<Name, (Partition, Done)>,
+    by_id: BTreeMap<String, Name>,
+    /// When each answer is forgotten, in that order.
+    forget: VecDeque<(Tick, Name)>,
+}
+
+impl Arrivals {
+    /// What is known of this request.
+    pub fn get(&mut self, name: Name) -> Option<Known<'_>> {
+        match self.pending.get_mut(&name) {
+            Some((_, arrival)) => Some(Known::Pending(arrival)),
+            None => self.done.get_mut(&name).map(|(_, done)| Known::Done(done)),
+        }
+    }
+
+    /// A message without a fate.
+    pub fn pending(&mut self, name: Name) -> Option<&mut Arrival> {
+        self.pending.get_mut(&name).map(|(_, arrival)| arrival)
+    }
+
+    /// The partition of a message's user.
+    pub fn user(&self, name: Name) -> Option<Partition> {
+        self.pending.get(&name).map(|(partition, _)| *partition)
+    }
+
+    /// Which message has this stanza id.
+    pub fn by_id(&self, id: &str) -> Option<Name> {
+        self.by_id.get(id).copied()
+    }
+
+    /// Takes a message in; the record is to be saved.
+    pub fn insert(&mut self, name: Name, arrival: Arrival) -> Record {
+        let partition = Partition::of(arrival.to.bare_str());
+        self.by_id.insert(arrival.id.clone(), name);
+        let record = record(name, partition, &Kept::Pending(std::borrow::Cow::Borrowed(&arrival)));
+        self.pending.insert(name, (partition, arrival));
+        record
+    }
+
+    /// The record of a message that has changed.
+    pub fn changed(&self, name: Name) -> Option<Record> {
+        let (partition, arrival) = self.pending.get(&name)?;
+        Some(record(name, *partition, &Kept::Pending(std::borrow::Cow::Borrowed(arrival))))
+    }
+
+    /// A message meets its fate: it was answered so. The record is to be saved.
+    pub fn settle(
+        &mut self,
+        now: Now,
+        name: Name,
+        said: Said,
+        sender: Option<SipAddress>,
+    ) -> Option<(Arrival, Record)> {
+        let (partition, arrival) = self.pending.remove(&name)?;
+        let until = now.wall + REMEMBER;
+        let done = Done { id: arrival.id.clone(), said, sender, quiet: arrival.quiet, until };
+        let record = record(name, partition, &Kept::Done(std::borrow::Cow::Borrowed(&done)));
+        self.done.insert(name, (partition, done));
+        self.forget.push_back((now.tick + REMEMBER, name));
+        Some((arrival, record))
+    }
+
+    /// A message that will never be answered is dropped; its record is to be forgotten.
+    pub fn drop(&mut self, name: Name) -> Option<Key> {
+        let (partition, arrival) = self.pending.remove(&name)?;
+        self.by_id.remove(&arrival.id);
+        Some(key(name, partition))
+    }
+
+    /// The next answer that is old enough to be forgotten.
+    pub fn forgotten(&mut self, now: Tick) -> Option<Key> {
+        let (at, name) = *self.forget.front()?;
+        if at > now {
+            return None;
+        }
+        self.forget.pop_front();
+        let (partition, done) = self.done.remove(&name)?;
+        self.by_id.remove(&done.id);
+        Some(key(name, partition))
+    }
+
+    /// When the next answer is forgotten.
+    pub fn next_timeout(&self) -> Option<Tick> {
+        self.forget.front().map(|(at, _)| *at)
+    }
+
+    /// A record of before the start.
+    pub fn restored(&mut self, record: &Restored) -> Result<(), String> {
+        let name = Name::parse(&record.id).ok_or("the id is no name")?;
+        match serde_json::from_slice::<Kept<'_>>(&record.value).map_err(|error| error.to_string())? {
+            Kept::Pending(arrival) => {
+                self.by_id.insert(arrival.id.clone(), name);
+                self.pending.insert(name, (record.partition, arrival.into_owned()));
+            }
+            Kept::Done(done) => {
+                self.by_id.insert(done.id.clone(), name);
+                self.done.insert(name, (record.partition, done.into_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// All records of before the start are there: the messages without a fate in the order of their coming.
+    pub fn start(&mut self, now: Now) -> Vec<Name> {
+        let mut old: Vec<(Tick, Name)> =
+            self.done.iter().map(|(name, (_, done))| (now.tick_at(done.until), *name)).collect();
+        old.sort();
+        self.forget = old.into();
+        let mut pending: Vec<(Wall, u64, Name)> = self
+            .pending
+            .iter()
+            .map(|(name, (_, arrival))| (arrival.accepted, arrival.order, *name))
+            .collect();
+        pending.sort();
+        pending.into_iter().map(|(_, _, name)| name).collect()
+    }
+
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.pending.len() + self.done.len()
+    }
+
+    /// How many have no fate.
+    pub fn unsettled(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+fn key(name: Name, partition: Partition) -> Key {
+    Key { kind: RECORD, partition, id: name.text() }
+}
+
+fn record(name: Name, partition: Partition, kept: &Kept<'_>) -> Record {
+    Record::new(key(name, partition), kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_written_and_read() {
+        let name = Name(std::array::from_fn(|at| at as u8 * 13));
+        assert_eq!(Name::parse(&name.text()), Some(name));
+        assert_eq!(Name::parse("xyz"), None);
+    }
+
+    #[test]
+    fn an_answer_is_kept_with_its_headers() {
+        let reply = Reply::new(301).because("Moved").with(HeaderName::Contact, "<sip:a@b>");
+        let kept: Said = serde_json::from_slice(&serde_json::to_vec(&Said::of(&reply)).unwrap()).unwrap();
+        assert_eq!(kept.reply(), reply);
+    }
+}

@@ -1,0 +1,105 @@
+//! Keeping messages for SIP contacts that are away: the option `messages.hold`.
+//!
+//! SIP has no offline storage that a sender could rely on, and XMPP users are used to one. So a message that fails with
+//! a status whose row in `mappings/errors.yaml` says `hold` goes back to the head of its lane, and is tried again when
+//! the contact's presence opens, and now and then. The sender hears of it in a line from the contact, never by an error:
+//! clients offer to send again what has failed, and then it would arrive twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::to_sip::Post;
+use crate::features::{Cx, errors};
+use crate::sip::message::Failure;
+use crate::sip::uri::Aor;
+use crate::sip::usage::page::Fault;
+use crate::words::time::Tick;
+use crate::xmpp::jid::Jid;
+use crate::xmpp::ns;
+use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
+
+/// Between two attempts while nothing is heard of the contact; up to a fifth more, so that they do not come together.
+const INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// The sender is told once per contact in so long.
+const TELL_AGAIN: Duration = Duration::from_secs(3600);
+/// How many senders and contacts are remembered for that.
+const TOLD_LIMIT: usize = 10_000;
+
+/// Whom we told that messages are kept, and when.
+#[derive(Debug, Default)]
+pub struct Told(BTreeMap<(Jid, Aor), Tick>);
+
+/// When a message that failed so is to be tried again; nothing when it is not to be kept, or not any longer.
+pub fn again_at(cx: &mut Cx<'_>, post: &Post, fault: &Fault) -> Option<Tick> {
+    let away = match fault {
+        Fault::Refused(response) => errors::holds(response.status.code()),
+        Fault::Silent(Failure::Timeout) => errors::holds(408),
+        Fault::Silent(_) => false,
+    };
+    let hold = cx.config.messages.hold;
+    let ends = post.accepted + hold;
+    if !away || hold.is_zero() || post.is_late_error() || ends <= cx.now.wall {
+        return None;
+    }
+    let pause = cx.mint.between(INTERVAL, INTERVAL + INTERVAL / 5);
+    Some((cx.now.tick + pause).min(cx.now.tick_at(ends)))
+}
+
+impl Told {
+    /// The line that tells the sender, unless she knows.
+    pub fn notice(&mut self, cx: &mut Cx<'_>, post: &Post) -> Option<Stanza> {
+        let now = cx.now.tick;
+        let key = (post.from.bare(), post.target.aor.clone());
+        if self.0.get(&key).is_some_and(|told| now - *told < TELL_AGAIN) {
+            return None;
+        }
+        if self.0.len() >= TOLD_LIMIT {
+            self.0.retain(|_, told| now - *told < TELL_AGAIN);
+            if self.0.len() >= TOLD_LIMIT {
+                self.0.pop_first();
+            }
+        }
+        self.0.insert(key, now);
+        let body = format!(
+            "This contact is away. Your message is kept for up to {} and is delivered when they are back.",
+            spoken(cx.config.messages.hold)
+        );
+        let id = cx.token_for(&post.from);
+        let line = Stanza::new(StanzaKind::Message, &post.to.bare(), &post.from)
+            .with_type("chat")
+            .with_id(&id)
+            .with_child(Element::new("body", ns::COMPONENT).with_text(&body))
+            .with_child(Element::new("no-store", ns::HINTS));
+        Some(line)
+    }
+}
+
+/// A duration in words, in the largest unit that is not too coarse.
+pub fn spoken(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (count, unit) = match seconds {
+        0..=119 => (seconds, "second"),
+        120..=7199 => (seconds / 60, "minute"),
+        7200..=172_799 => (seconds / 3600, "hour"),
+        _ => (seconds / 86400, "day"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_spoken() {
+        for (seconds, words) in [
+            (1, "1 second"),
+            (90, "90 seconds"),
+            (600, "10 minutes"),
+            (86400, "24 hours"),
+            (259_200, "3 days"),
+        ] {
+            assert_eq!(spoken(Duration::from_secs(seconds)), words);
+        }
+    }
+}

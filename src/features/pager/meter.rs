@@ -1,0 +1,57 @@
+//! What is counted of messages. At every moment, in each direction: accepted = delivered + refused + expired + queued +
+//! in flight. What was never taken is counted apart, as turned away.
+
+use crate::features::Cx;
+use crate::words::note::Level;
+
+/// A direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From a SIP user to an XMPP user.
+    SipToXmpp,
+    /// From an XMPP user to a SIP user.
+    XmppToSip,
+}
+
+impl Way {
+    fn label(self) -> (&'static str, &'static str) {
+        match self {
+            Way::SipToXmpp => ("direction", "sip_to_xmpp"),
+            Way::XmppToSip => ("direction", "xmpp_to_sip"),
+        }
+    }
+}
+
+/// We took a message: its fate is ours now.
+pub fn accepted(cx: &mut Cx<'_>, way: Way) {
+    result(cx, way, "accepted");
+}
+
+/// A message met its fate: `delivered`, `refused` or `expired`.
+pub fn result(cx: &mut Cx<'_>, way: Way, result: &'static str) {
+    cx.count("messages_total", &[way.label(), ("result", result)]);
+}
+
+/// A message was refused before we took it.
+pub fn turned_away(cx: &mut Cx<'_>, way: Way, why: &'static str) {
+    cx.count("messages_turned_away_total", &[way.label(), ("reason", why)]);
+}
+
+/// More or fewer messages wait.
+pub fn queued(cx: &mut Cx<'_>, way: Way, by: i64) {
+    cx.gauge("messages_queued", &[way.label()], by);
+}
+
+/// More or fewer messages are out and not confirmed.
+pub fn in_flight(cx: &mut Cx<'_>, way: Way, by: i64) {
+    cx.gauge("messages_in_flight", &[way.label()], by);
+}
+
+/// A line about one message; `corr` is its name on the SIP leg, the Call-ID.
+pub fn log(cx: &mut Cx<'_>, level: Level, event: &'static str, way: Way, corr: &str, why: String) {
+    let mut fields = vec![("corr", corr.to_owned()), ("direction", way.label().1.to_owned())];
+    if !why.is_empty() {
+        fields.push(("why", why));
+    }
+    cx.log(level, event, fields);
+}

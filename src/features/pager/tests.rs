@@ -1,0 +1,451 @@
+//! The feature by itself: chance plays server, phone, stream and crash, and the books must be right at every moment.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::config::{Component, Config, Messages, Peer, Secret, Sip, Xmpp, XmppDomain};
+use crate::features::facts::Facts;
+use crate::features::{Op, Signal};
+use crate::gateway::domains::Domains;
+use crate::sip::message::{Failure, Header, HeaderName, Request, Response, ServerKey, StatusCode};
+use crate::sip::uri::{SipAddress, Uri};
+use crate::words::id::{Mint, Seed};
+use crate::words::note::Note;
+use crate::words::time::{Now, Wall};
+use crate::xmpp::jid::Jid;
+use crate::xmpp::ns;
+use crate::xmpp::stanza::Element;
+
+fn config() -> Config {
+    let component = Component {
+        domain: "example.net".into(),
+        sip_domain: "example.net".into(),
+        secret: Secret::new("x"),
+        any_domain: false,
+    };
+    let peer = Peer {
+        uri: String::new(),
+        host: String::new(),
+        port: None,
+        transport: None,
+        may_send_from: vec![],
+        any_domain: true,
+        networks: vec![],
+        auth: None,
+        long_messages: false,
+        trust_dates: true,
+    };
+    Config {
+        xmpp: Xmpp {
+            server: String::new(),
+            components: vec![component],
+            domains: vec![XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into() }],
+        },
+        sip: Sip { listen: vec![], advertise: None, peers: vec![peer] },
+        store: "".into(),
+        http: None,
+        stop_timeout: Duration::ZERO,
+        messages: Messages::default(),
+    }
+}
+
+/// What the world saw: everything that went out, and what the counters say.
+struct World {
+    pager: Pager,
+    config: Config,
+    domains: Domains,
+    mint: Mint,
+    facts: Facts,
+    up: bool,
+    now: Now,
+    store: BTreeMap<String, crate::store::record::Record>,
+    stanzas: VecDeque<Stanza>,
+    requests: VecDeque<(u64, u32)>,
+    replies: Vec<(u64, u16)>,
+    crossed: usize,
+    counts: BTreeMap<String, i64>,
+    keys: u64,
+}
+
+impl World {
+    fn new(config: Config, seed: u8) -> World {
+        World {
+            pager: Pager::default(),
+            domains: Domains::new(&config),
+            config,
+            mint: Mint::new(Seed([seed; 32])),
+            facts: Facts::default(),
+            up: true,
+            now: Now { tick: Tick(0), wall: Wall(1_795_219_200_000) },
+            store: BTreeMap::new(),
+            stanzas: VecDeque::new(),
+            requests: VecDeque::new(),
+            replies: Vec::new(),
+            crossed: 0,
+            counts: BTreeMap::new(),
+            keys: 0,
+        }
+    }
+
+    fn with<T>(&mut self, call: impl FnOnce(&mut Pager, &mut Cx<'_>) -> T) -> T {
+        let mut ops = VecDeque::new();
+        let mut cx = Cx {
+            now: self.now,
+            mint: &mut self.mint,
+            config: &self.config,
+            domains: &self.domains,
+            facts: &mut self.facts,
+            links: &[self.up],
+            accepting: true,
+            ops: &mut ops,
+        };
+        let result = call(&mut self.pager, &mut cx);
+        for op in ops {
+            self.carry_out(op);
+        }
+        self.check_books();
+        result
+    }
+
+    fn carry_out(&mut self, op: Op) {
+        match op {
+            Op::Stanza(stanza) | Op::Refuse(stanza) => {
+                assert!(self.up, "a stanza for a closed stream: {}", stanza.to_xml());
+                self.stanzas.push_back(stanza);
+            }
+            Op::Request(token, request) => self.requests.push_back((token, request.cseq)),
+            Op::Reply(key, reply) | Op::ReplyNow(key, reply) => self.replies.push((key.0, reply.status)),
+            Op::Save(record) => {
+                self.store.insert(record.key.to_string(), record);
+            }
+            Op::Forget(key) => {
+                self.store.remove(&key.to_string());
+            }
+            Op::Signal(Signal::Crossed { .. }) => self.crossed += 1,
+            Op::Signal(_) | Op::Note(Note::Log { .. }) => {}
+            Op::Note(Note::Count { name, labels, by }) => {
+                let labels: Vec<&str> = labels.iter().map(|(_, value)| *value).collect();
+                *self.counts.entry(format!("{name} {}", labels.join(" "))).or_default() += by as i64;
+            }
+            Op::Note(Note::Gauge { name, labels, by }) => {
+                let labels: Vec<String> = labels.iter().map(|(_, value)| value.to_string()).collect();
+                *self.counts.entry(format!("{name} {}", labels.join(" "))).or_default() += by;
+            }
+        }
+    }
+
+    fn counted(&self, name: &str) -> i64 {
+        self.counts.get(name).copied().unwrap_or_default()
+    }
+
+    /// accepted = delivered + refused + expired + queued + in flight
+    fn check_books(&self) {
+        for way in ["sip_to_xmpp", "xmpp_to_sip"] {
+            let result = |result: &str| self.counted(&format!("messages_total {way} {result}"));
+            let queued = self.counted(&format!("messages_queued {way}"));
+            let flying = self.counted(&format!("messages_in_flight {way}"));
+            assert!(queued >= 0 && flying >= 0, "{way}: {queued} queued, {flying} in flight");
+            let fates = result("delivered") + result("refused") + result("expired");
+            assert_eq!(result("accepted"), fates + queued + flying, "{way}: {:?}", self.counts);
+        }
+    }
+
+    /// A MESSAGE with this body; the body is also its Call-ID.
+    fn message(&mut self, body: &str) -> u64 {
+        self.keys += 1;
+        let mut request = Request::new(Method::Message, Uri::parse(Bytes::from_static(b"sip:x@y")).unwrap());
+        request.headers.push(Header::build(HeaderName::ContentType, "text/plain").unwrap());
+        request.set_body(Bytes::from(body.to_owned()));
+        let incoming = Incoming {
+            key: ServerKey(self.keys),
+            request,
+            peer: 0,
+            from: SipAddress::parse("sip:romeo@example.net").unwrap(),
+            from_name: None,
+            from_tag: "tag".into(),
+            to_tag: None,
+            target: SipAddress::parse("sip:juliet@example.com").unwrap(),
+            call_id: body.into(),
+            cseq: 1,
+            max_forwards: 69,
+        };
+        assert!(self.with(|pager, cx| pager.request(cx, &incoming)));
+        self.keys
+    }
+
+    fn chat(&mut self, body: &str) {
+        let from = Jid::parse("juliet@example.com/balcony").unwrap();
+        let to = Jid::parse("romeo@example.net").unwrap();
+        let stanza = Stanza::new(StanzaKind::Message, &from, &to)
+            .with_type("chat")
+            .with_id(body)
+            .with_child(Element::new("body", ns::COMPONENT).with_text(body));
+        assert!(self.stanza_in(&stanza));
+    }
+
+    fn stanza_in(&mut self, stanza: &Stanza) -> bool {
+        self.with(|pager, cx| pager.stanza(cx, LinkId(0), stanza))
+    }
+
+    fn answer(&mut self, token: u64, answer: &Answer) {
+        self.with(|pager, cx| pager.answer(cx, token, answer));
+    }
+
+    fn pass(&mut self, duration: Duration) {
+        let until = self.now.tick + duration;
+        while let Some((at, _)) = self.pager.next_timeout().filter(|(at, _)| *at <= until) {
+            self.move_to(at.max(self.now.tick));
+            self.with(|pager, cx| pager.timeout(cx));
+        }
+        self.move_to(until);
+    }
+
+    fn move_to(&mut self, tick: Tick) {
+        self.now = Now { tick, wall: self.now.wall_at(tick) };
+    }
+
+    fn link(&mut self, up: bool) {
+        if self.up != up {
+            self.up = up;
+            self.with(
+                |pager, cx| {
+                    if up { pager.link_up(cx, LinkId(0)) } else { pager.link_down(cx, LinkId(0)) }
+                },
+            );
+        }
+    }
+
+    /// The process dies and starts again with what was saved. Counters begin anew.
+    fn restart(&mut self) {
+        self.link(false);
+        self.pager = Pager::default();
+        self.stanzas.clear();
+        self.requests.clear();
+        self.counts.clear();
+        let records: Vec<_> = self.store.values().cloned().collect();
+        for record in records {
+            let restored = Restored {
+                kind: record.key.kind.into(),
+                partition: record.key.partition,
+                id: record.key.id,
+                value: record.value,
+            };
+            self.with(|pager, cx| pager.restored(cx, &restored));
+        }
+        self.with(|pager, cx| pager.start(cx));
+    }
+
+    fn pong(ping: &Stanza) -> Stanza {
+        ping.result().unwrap()
+    }
+
+    /// The server takes everything and answers every ping. Returns the bodies that it took.
+    fn server_takes_all(&mut self) -> Vec<String> {
+        let mut bodies = Vec::new();
+        loop {
+            self.pass(Duration::from_millis(5));
+            let Some(stanza) = self.stanzas.pop_front() else { return bodies };
+            match stanza.kind {
+                StanzaKind::Iq => {
+                    self.stanza_in(&World::pong(&stanza));
+                }
+                _ => bodies.extend(stanza.element.child("body", ns::COMPONENT).map(Element::text)),
+            }
+        }
+    }
+}
+
+fn answered(status: u16, cseq: u32) -> Answer {
+    Answer::Final { response: Response::new(StatusCode::new(status).unwrap(), "x"), cseq }
+}
+
+#[test]
+fn a_request_that_comes_again_has_one_answer_and_is_delivered_once() {
+    let mut world = World::new(config(), 1);
+    let first = world.message("a");
+    let second = world.message("a");
+    assert_eq!(world.replies, []);
+    assert_eq!(world.server_takes_all(), ["a"]);
+    let third = world.message("a");
+    world.restart();
+    world.link(true);
+    let fourth = world.message("a");
+    assert_eq!(world.replies, [(first, 202), (second, 202), (third, 202), (fourth, 202)]);
+    assert_eq!(world.server_takes_all(), Vec::<String>::new());
+    world.pass(Duration::from_secs(7 * 60));
+    assert_eq!((world.pager.load(), world.store.len()), (0, 0));
+}
+
+#[test]
+fn a_message_that_breaks_the_stream_twice_is_refused_and_the_others_go_on() {
+    let mut world = World::new(config(), 2);
+    for body in ["good", "poison", "fine"] {
+        world.message(body);
+    }
+    world.link(false);
+    world.pass(Duration::from_secs(1));
+    world.replies.sort_unstable();
+    assert_eq!(world.replies, [(1, 202), (2, 202), (3, 202)]);
+    world.message("later");
+    let mut delivered = Vec::new();
+    for _ in 0..4 {
+        world.stanzas.clear();
+        world.link(true);
+        loop {
+            world.pass(Duration::from_millis(5));
+            let Some(stanza) = world.stanzas.pop_front() else { break };
+            match stanza.element.child("body", ns::COMPONENT).map(Element::text) {
+                Some(body) if body == "poison" => {
+                    world.link(false);
+                    break;
+                }
+                Some(body) => delivered.push(body),
+                None => drop(world.stanza_in(&World::pong(&stanza))),
+            }
+        }
+    }
+    assert_eq!(delivered, ["good", "fine", "later"]);
+    assert_eq!(world.counted("messages_total sip_to_xmpp refused"), 1);
+    assert_eq!(world.counted("messages_suspected_total "), 1);
+    assert_eq!(world.requests.len(), 1, "the sender is told");
+}
+
+#[test]
+fn a_full_queue_says_503_and_a_request_again_gets_another_chance() {
+    let mut world = World::new(config(), 3);
+    world.link(false);
+    for number in 0..1000 {
+        world.message(&format!("m{number}"));
+    }
+    let refused = world.message("one more");
+    assert_eq!(world.replies.last(), Some(&(refused, 503)));
+    world.link(true);
+    assert_eq!(world.server_takes_all().len(), 1000);
+    world.message("one more");
+    assert_eq!(world.server_takes_all(), ["one more"]);
+}
+
+#[test]
+fn held_messages_survive_a_restart_and_go_out_in_order_when_the_contact_comes() {
+    let mut config = config();
+    config.messages.hold = Duration::from_secs(3 * 86400);
+    let mut world = World::new(config, 4);
+    for body in ["one", "two"] {
+        world.chat(body);
+    }
+    let (token, cseq) = world.requests.pop_front().unwrap();
+    world.answer(token, &answered(480, cseq));
+    let notices = world.stanzas.drain(..).map(|stanza| stanza.to_xml()).collect::<Vec<_>>();
+    assert!(notices.len() == 1 && notices[0].contains("is away") && notices[0].contains("no-store"));
+    world.restart();
+    world.link(true);
+    let (token, cseq) = world.requests.pop_front().unwrap();
+    world.answer(token, &answered(480, cseq));
+    assert!(world.requests.is_empty());
+    let (user, contact) =
+        (Jid::parse("juliet@example.com").unwrap(), SipAddress::parse("sip:romeo@example.net").unwrap().aor);
+    world.with(|pager, cx| pager.signal(cx, &Signal::Opened { user, contact }));
+    for _ in 0..2 {
+        let (token, cseq) = world.requests.pop_front().unwrap();
+        world.answer(token, &answered(200, cseq));
+    }
+    assert_eq!((world.crossed, world.pager.to_sip.load(), world.store.len()), (2, 0, 0));
+}
+
+#[test]
+fn held_messages_expire_with_an_error() {
+    let mut config = config();
+    config.messages.hold = Duration::from_secs(3600);
+    let mut world = World::new(config, 5);
+    world.chat("one");
+    for _ in 0..20 {
+        if let Some((token, cseq)) = world.requests.pop_front() {
+            world.answer(token, &answered(480, cseq));
+        }
+        world.pass(Duration::from_secs(360));
+    }
+    let types: Vec<_> = world.stanzas.iter().map(|stanza| stanza.type_()).collect();
+    assert_eq!(types, [Some("chat"), Some("error")]);
+    assert_eq!(world.counted("messages_total xmpp_to_sip expired"), 1);
+}
+
+/// Chance plays everybody. Whatever it does: the books balance at every moment, every request is answered once and with
+/// nothing but 202 or a refusal, and when all is over nothing is held.
+#[test]
+fn chance_finds_the_books_in_order() {
+    for seed in 0..64 {
+        let mut config = config();
+        if seed % 3 == 0 {
+            config.messages.hold = Duration::from_secs(600);
+        }
+        let mut world = World::new(config, seed);
+        let mut dice = Mint::new(Seed([seed ^ 0x5a; 32]));
+        let mut roll =
+            |sides: u64| dice.between(Duration::ZERO, Duration::from_micros(sides - 1)).as_micros() as u64;
+        let mut pings = Vec::new();
+        for step in 0..200 {
+            match roll(10) {
+                0 | 1 => drop(world.message(&format!("m{}", (step + 2) - roll(3)))),
+                2 | 3 => world.chat(&format!("c{step}")),
+                4 => {
+                    let up = roll(3) > 0;
+                    world.link(up);
+                    pings.clear();
+                }
+                5 if roll(10) == 0 => {
+                    world.restart();
+                    pings.clear();
+                    world.replies.clear();
+                }
+                5 | 6 => {
+                    if let Some((token, cseq)) = world.requests.pop_front() {
+                        let answer = match roll(6) {
+                            0 => Answer::Failed(Failure::Timeout),
+                            1 => Answer::Failed(Failure::Transport("x".into())),
+                            2 => answered(480, cseq),
+                            3 => answered(503, cseq),
+                            _ => answered(200, cseq),
+                        };
+                        world.answer(token, &answer);
+                    }
+                }
+                7 => world.pass(Duration::from_millis(roll(40) * roll(40))),
+                _ => {
+                    let Some(stanza) = world.stanzas.pop_front() else { continue };
+                    if stanza.kind == StanzaKind::Iq {
+                        pings.push(stanza);
+                    } else if roll(5) == 0 && world.up {
+                        let kind = crate::words::condition::Kind::ServiceUnavailable;
+                        let type_ = crate::xmpp::stanza::ErrorType::Cancel;
+                        if let Some(error) = stanza.error(kind, type_, None, None) {
+                            world.stanza_in(&error);
+                        }
+                    }
+                    if roll(2) == 0
+                        && world.up
+                        && let Some(ping) = pings.pop()
+                    {
+                        world.stanza_in(&World::pong(&ping));
+                    }
+                }
+            }
+        }
+        world.link(true);
+        for _ in 0..1000 {
+            world.server_takes_all();
+            world.pass(Duration::from_secs(1));
+            while let Some((token, cseq)) = world.requests.pop_front() {
+                world.answer(token, &answered(200, cseq));
+            }
+        }
+        let mut answers: Vec<u64> = world.replies.iter().map(|(key, _)| *key).collect();
+        let count = answers.len();
+        answers.sort_unstable();
+        answers.dedup();
+        assert_eq!(answers.len(), count, "seed {seed}: answered twice");
+        assert!(world.replies.iter().all(|(_, status)| *status == 202 || *status >= 400), "seed {seed}");
+        assert_eq!((world.pager.load(), world.store.len()), (0, 0), "seed {seed}");
+    }
+}

@@ -1,0 +1,524 @@
+//! XMPP → SIP: a `<message/>` with a body becomes a MESSAGE (RFC 7572 §4), and its answer a stanza error or nothing.
+//!
+//! A message is kept on disk from before it is sent until its fate is known; after a restart it is sent again under the
+//! same name, so that a phone that has it answers 482. What fails while the component link is down is told when the
+//! link is back.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::late::Telling;
+use super::meter::{self, Way};
+use super::pairs::Pairs;
+use super::table::{self, Outgoing, Text};
+use super::{hold, table::one_line};
+use crate::documents::date;
+use crate::features::{Cx, Op, Signal, errors};
+use crate::gateway::LinkId;
+use crate::sip::message::{Answer, Failure, HeaderName};
+use crate::sip::uri::{Aor, SipAddress};
+use crate::sip::usage::page::{Event, Fault, Page, Pages};
+use crate::store::record::{Key, Record, Restored};
+use crate::words::condition::{Condition, Kind, Scope};
+use crate::words::id::Partition;
+use crate::words::note::Level;
+use crate::words::time::{Tick, Wall};
+use crate::xmpp::jid::Jid;
+use crate::xmpp::ns;
+use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
+
+/// The kind of these records in the store.
+pub const RECORD: &str = "post";
+
+/// 408, 503 and a lost transport are tried again for so long.
+const RETRY: Duration = Duration::from_secs(60);
+/// How many messages wait, in all and for one contact from one sender.
+const LIMITS: (usize, usize) = (10_000, 500);
+/// How many answers wait for one link.
+const UNSAID_LIMIT: usize = 1_000;
+
+/// A message on its way to SIP, as it is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Post {
+    /// The sender, with the device; in a late error the XMPP user in whose name it is told.
+    pub from: Jid,
+    /// The addressee as written.
+    pub to: Jid,
+    id: Option<String>,
+    #[serde(rename = "type")]
+    type_: Option<String>,
+    text: String,
+    subject: Option<String>,
+    lang: Option<String>,
+    thread: Option<String>,
+    /// Where it goes.
+    pub target: SipAddress,
+    call_id: String,
+    /// The tag of From; also the record's name.
+    tag: String,
+    /// When we took it.
+    pub accepted: Wall,
+    /// Its place among those of the same moment.
+    order: u64,
+    /// It tells of a failure: it is not answered, not counted and not kept for long.
+    late: bool,
+    /// It waits until the contact is back.
+    held: bool,
+}
+
+impl Post {
+    /// Whether it tells of a failure.
+    pub fn is_late_error(&self) -> bool {
+        self.late
+    }
+
+    fn key(&self) -> Key {
+        Key { kind: RECORD, partition: Partition::of(self.from.bare_str()), id: self.tag.clone() }
+    }
+
+    /// What the sender sent, as far as an answer repeats it.
+    fn stanza(&self) -> Stanza {
+        let mut stanza = Stanza::new(StanzaKind::Message, &self.from, &self.to);
+        if let Some(type_) = &self.type_ {
+            stanza = stanza.with_type(type_);
+        }
+        if let Some(id) = &self.id {
+            stanza = stanza.with_id(id);
+        }
+        let texts =
+            [("subject", &self.subject), ("body", &Some(self.text.clone())), ("thread", &self.thread)];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                stanza = stanza.with_child(Element::new(name, ns::COMPONENT).with_text(text));
+            }
+        }
+        stanza
+    }
+}
+
+/// A message that has not met its fate.
+#[derive(Debug)]
+struct Live {
+    post: Post,
+    sender: Aor,
+    /// A request is out for it.
+    flying: bool,
+}
+
+/// The messages of one sender to one contact.
+#[derive(Debug, Default)]
+struct Lane {
+    /// How many there are.
+    count: usize,
+    /// How many of them are kept until the contact is back.
+    held: usize,
+}
+
+/// All messages to SIP of one owner.
+#[derive(Debug, Default)]
+pub struct ToSip {
+    pages: Pages,
+    posts: BTreeMap<u64, Live>,
+    next: u64,
+    /// What waits per sender and contact.
+    lanes: BTreeMap<(Aor, Aor), Lane>,
+    /// Answers that wait for a link, with the record that is forgotten when they are said.
+    unsaid: BTreeMap<LinkId, VecDeque<(Key, Stanza)>>,
+    told: hold::Told,
+    /// What the store gave back, until all is there.
+    restored: Vec<Post>,
+    stopping: bool,
+}
+
+impl ToSip {
+    /// A message that is no error, for a contact.
+    pub fn stanza(&mut self, cx: &mut Cx<'_>, pairs: &mut Pairs, stanza: &Stanza) {
+        let text = match table::outgoing(stanza) {
+            Outgoing::Nothing => return,
+            Outgoing::Refused(condition) => return turn_away(cx, stanza, &condition, "content"),
+            Outgoing::Text(text) => text,
+        };
+        match self.compose(cx, pairs, stanza, text) {
+            Ok((post, sender)) => {
+                cx.save(Record::new(post.key(), &post));
+                meter::accepted(cx, Way::XmppToSip);
+                meter::log(
+                    cx,
+                    Level::Debug,
+                    "message-accepted",
+                    Way::XmppToSip,
+                    &post.call_id,
+                    String::new(),
+                );
+                self.push(cx, post, sender, false);
+                self.drive(cx);
+            }
+            Err((condition, why)) => turn_away(cx, stanza, &condition, why),
+        }
+    }
+
+    /// Tells a SIP user of a failure that came after the answer.
+    pub fn tell(&mut self, cx: &mut Cx<'_>, telling: Telling) {
+        let Ok(contact) = cx.domains.contact_jid(&telling.sender.aor.address()) else { return };
+        let Ok(sender) = cx.domains.user_sip(&telling.user) else { return };
+        if self.posts.len() >= LIMITS.0 {
+            return cx.count("late_errors_untold_total", &[]);
+        }
+        let post = Post {
+            id: None,
+            type_: None,
+            text: telling.text,
+            subject: None,
+            lang: Some("en".into()),
+            thread: None,
+            target: cx.facts.reachable(&telling.sender),
+            call_id: cx.token_for(&telling.user),
+            tag: cx.token_for(&telling.user),
+            accepted: cx.now.wall,
+            order: self.next,
+            late: true,
+            held: false,
+            from: telling.user,
+            to: contact,
+        };
+        cx.save(Record::new(post.key(), &post));
+        self.push(cx, post, sender.aor, false);
+        self.drive(cx);
+    }
+
+    /// What became of a request.
+    pub fn answer(&mut self, cx: &mut Cx<'_>, token: u64, answer: &Answer) {
+        self.pages.answer(cx.now.tick, cx.mint, token, answer);
+        self.drive(cx);
+    }
+
+    /// The contact is back.
+    pub fn opened(&mut self, cx: &mut Cx<'_>, user: &Jid, contact: &Aor) {
+        if let Ok(sender) = cx.domains.user_sip(&user.bare()) {
+            self.pages.wake(&sender.aor, contact);
+            self.drive(cx);
+        }
+    }
+
+    /// Says what waited for this link.
+    pub fn link_up(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        for (key, stanza) in self.unsaid.remove(&link).unwrap_or_default() {
+            cx.forget(key);
+            cx.stanza(stanza);
+        }
+    }
+
+    /// A message of before the start.
+    pub fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
+        match serde_json::from_slice::<Post>(&record.value) {
+            Ok(post) => self.restored.push(post),
+            Err(error) => {
+                meter::log(
+                    cx,
+                    Level::Error,
+                    "record-unreadable",
+                    Way::XmppToSip,
+                    &record.id,
+                    error.to_string(),
+                );
+            }
+        }
+    }
+
+    /// All messages of before the start are there: they go out in their order.
+    pub fn start(&mut self, cx: &mut Cx<'_>) {
+        let mut posts = std::mem::take(&mut self.restored);
+        posts.sort_by_key(|post| (post.accepted, post.order));
+        for post in posts {
+            let Ok(sender) = cx.domains.user_sip(&post.from.bare()) else {
+                // Its domain is not listed any more: there is nobody who could be told.
+                meter::log(cx, Level::Warn, "message-orphaned", Way::XmppToSip, &post.call_id, String::new());
+                cx.forget(post.key());
+                continue;
+            };
+            if !post.late {
+                meter::accepted(cx, Way::XmppToSip);
+            }
+            self.push(cx, post, sender.aor, true);
+        }
+        self.drive(cx);
+    }
+
+    /// Time has come.
+    pub fn timeout(&mut self, cx: &mut Cx<'_>) {
+        self.pages.timeout(cx.now.tick);
+        self.drive(cx);
+    }
+
+    /// When [`ToSip::timeout`] is wanted.
+    pub fn next_timeout(&self) -> Option<Tick> {
+        if self.stopping { None } else { self.pages.next_timeout() }
+    }
+
+    /// Begins nothing more; true when no answer is waited for. What is not sent is on disk.
+    pub fn stop(&mut self) -> bool {
+        self.stopping = true;
+        self.pages.halt();
+        self.pages.outstanding() == 0
+    }
+
+    /// How much is held.
+    pub fn load(&self) -> usize {
+        self.posts.len() + self.pages.len() + self.unsaid.values().map(VecDeque::len).sum::<usize>()
+    }
+
+    fn compose(
+        &mut self,
+        cx: &mut Cx<'_>,
+        pairs: &mut Pairs,
+        stanza: &Stanza,
+        text: Text,
+    ) -> Result<(Post, Aor), (Condition, &'static str)> {
+        let refuse = |kind, text: &str, why| Err((Condition::new(kind, text), why));
+        let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else {
+            return refuse(Kind::JidMalformed, "The message has no address.", "address");
+        };
+        if to.local().is_none() {
+            let text = format!("There is nobody at {to}; write to name@{}.", to.domain());
+            return refuse(Kind::ItemNotFound, &text, "address");
+        }
+        let sender = cx.domains.user_sip(&from.bare()).map_err(|problem| (problem, "domain"))?;
+        let target = cx.domains.contact_sip(to).map_err(|problem| (problem, "address"))?;
+        if !cx.accepting {
+            let text = "The gateway cannot take messages at the moment; please try again later.";
+            return refuse(Kind::ResourceConstraint, text, "store");
+        }
+        let (bytes, most) = (stanza.to_xml().len(), cx.config.messages.max_message);
+        if bytes > most {
+            let text = format!("This message has {bytes} bytes; at most {most} can be sent.");
+            return refuse(Kind::PolicyViolation, &text, "too-long");
+        }
+        let lane = (sender.aor.clone(), target.aor.clone());
+        if self.posts.len() >= LIMITS.0 || self.lanes.get(&lane).is_some_and(|lane| lane.count >= LIMITS.1) {
+            let text = "Too many messages wait for this contact; please try again later.";
+            return refuse(Kind::ResourceConstraint, text, "queue-full");
+        }
+        let call_id = self.call_id(cx, pairs, from, &target.aor, text.thread.as_deref());
+        let post = Post {
+            from: from.clone(),
+            to: to.clone(),
+            id: stanza.id().map(str::to_owned),
+            type_: stanza.type_().map(str::to_owned),
+            text: text.text,
+            subject: text.subject,
+            lang: text.lang,
+            thread: text.thread,
+            target: cx.facts.reachable(&target),
+            call_id,
+            tag: cx.token_for(from),
+            accepted: cx.now.wall,
+            order: self.next,
+            late: false,
+            held: false,
+        };
+        Ok((post, sender.aor))
+    }
+
+    /// The thread where it fits, else the Call-ID that this thread already has, else a new one.
+    fn call_id(
+        &mut self,
+        cx: &mut Cx<'_>,
+        pairs: &mut Pairs,
+        from: &Jid,
+        contact: &Aor,
+        thread: Option<&str>,
+    ) -> String {
+        let call_id = match thread {
+            Some(thread) if table::fits_call_id(thread) => thread.to_owned(),
+            Some(thread) => match pairs.call_id_of(from, contact, thread) {
+                Some(known) => known.to_owned(),
+                None => cx.token_for(from),
+            },
+            None => cx.token_for(from),
+        };
+        pairs.sent(from, contact, &call_id, thread);
+        call_id
+    }
+
+    fn push(&mut self, cx: &mut Cx<'_>, post: Post, sender: Aor, tried: bool) {
+        let number = self.next;
+        self.next += 1;
+        if !post.late {
+            meter::queued(cx, Way::XmppToSip, 1);
+        }
+        let lane = self.lanes.entry((sender.clone(), post.target.aor.clone())).or_default();
+        lane.count += 1;
+        if post.held {
+            lane.held += 1;
+        } else if lane.held > 0 && !post.late {
+            // It waits behind others.
+            self.notice(cx, &post);
+        }
+        let page = page(cx, &post, &sender, tried);
+        self.posts.insert(number, Live { post, sender, flying: false });
+        self.pages.push(number, page);
+    }
+
+    fn drive(&mut self, cx: &mut Cx<'_>) {
+        while let Some(event) = self.pages.poll(cx.now.tick) {
+            match event {
+                Event::Send(number, request) => {
+                    self.flies(cx, number, true);
+                    cx.request(number, *request);
+                }
+                Event::Waits(number) => self.flies(cx, number, false),
+                Event::NoDevice(device) => cx.facts.unshow(&device),
+                Event::Arrived(number) => {
+                    let Some(live) = self.settle(cx, number, "delivered") else { continue };
+                    cx.forget(live.post.key());
+                    if !live.post.late {
+                        let (user, contact) = (live.post.from.bare(), live.post.target.aor);
+                        cx.signal(Signal::Crossed { user, contact });
+                    }
+                }
+                Event::Failed(number, page, fault) => self.failed(cx, number, *page, &fault),
+            }
+        }
+    }
+
+    fn failed(&mut self, cx: &mut Cx<'_>, number: u64, mut page: Page, fault: &Fault) {
+        self.flies(cx, number, false);
+        let Some(live) = self.posts.get_mut(&number) else { return };
+        if let Some(at) = hold::again_at(cx, &live.post, fault) {
+            if !live.post.held {
+                live.post.held = true;
+                cx.save(Record::new(live.post.key(), &live.post));
+                page.headers.push((HeaderName::Date, date::write_sip(live.post.accepted)));
+                if let Some(lane) = self.lanes.get_mut(&(live.sender.clone(), live.post.target.aor.clone())) {
+                    lane.held += 1;
+                }
+                let post = live.post.clone();
+                self.notice(cx, &post);
+            }
+            return self.pages.put_back(number, page, at);
+        }
+        let gave_up = is_passing(fault) || live.post.held;
+        let Some(live) = self.settle(cx, number, if gave_up { "expired" } else { "refused" }) else { return };
+        let scope = if page.to.gr.is_some() { Scope::Full } else { Scope::Bare };
+        let condition = match fault {
+            Fault::Refused(response) => errors::condition_of_response(response, scope, cx.domains),
+            Fault::Silent(failure) => errors::condition_of_failure(failure, scope),
+        };
+        let words = condition.text.clone().unwrap_or_default();
+        meter::log(cx, Level::Warn, "message-refused", Way::XmppToSip, &live.post.call_id, words);
+        self.say(cx, &live.post, &condition);
+    }
+
+    /// Tells the sender that a message is kept, unless she knows.
+    fn notice(&mut self, cx: &mut Cx<'_>, post: &Post) {
+        if cx.link_is_up(&post.to)
+            && let Some(line) = self.told.notice(cx, post)
+        {
+            cx.stanza(line);
+        }
+    }
+
+    /// Tells the sender, now or when the link is back. A late error's failure is told to nobody.
+    fn say(&mut self, cx: &mut Cx<'_>, post: &Post, condition: &Condition) {
+        let error = match errors::stanza_error(&post.stanza(), condition) {
+            Some(error) if !post.late => error,
+            _ => return cx.forget(post.key()),
+        };
+        let link = cx.domains.link_of(post.to.domain());
+        match link {
+            Some(link) if !cx.link_is_up(&post.to) => {
+                let unsaid = self.unsaid.entry(link).or_default();
+                unsaid.push_back((post.key(), error));
+                if unsaid.len() > UNSAID_LIMIT
+                    && let Some((key, _)) = unsaid.pop_front()
+                {
+                    cx.forget(key);
+                    cx.count("errors_unsaid_total", &[("direction", "xmpp_to_sip")]);
+                }
+            }
+            _ => {
+                cx.forget(post.key());
+                cx.stanza(error);
+            }
+        }
+    }
+
+    /// A message has met its fate.
+    fn settle(&mut self, cx: &mut Cx<'_>, number: u64, result: &'static str) -> Option<Live> {
+        self.flies(cx, number, false);
+        let live = self.posts.remove(&number)?;
+        let lane = (live.sender.clone(), live.post.target.aor.clone());
+        if let Some(state) = self.lanes.get_mut(&lane) {
+            state.count -= 1;
+            state.held -= usize::from(live.post.held);
+            if state.count == 0 {
+                self.lanes.remove(&lane);
+            }
+        }
+        if !live.post.late {
+            meter::queued(cx, Way::XmppToSip, -1);
+            meter::result(cx, Way::XmppToSip, result);
+        }
+        Some(live)
+    }
+
+    /// Moves a message between queued and in flight.
+    fn flies(&mut self, cx: &mut Cx<'_>, number: u64, flying: bool) {
+        let Some(live) = self.posts.get_mut(&number) else { return };
+        if live.flying != flying && !live.post.late {
+            let by = if flying { 1 } else { -1 };
+            meter::queued(cx, Way::XmppToSip, -by);
+            meter::in_flight(cx, Way::XmppToSip, by);
+        }
+        live.flying = flying;
+    }
+}
+
+/// Refuses a message that we have not taken.
+fn turn_away(cx: &mut Cx<'_>, stanza: &Stanza, condition: &Condition, why: &'static str) {
+    meter::turned_away(cx, Way::XmppToSip, why);
+    if let Some(error) = errors::stanza_error(stanza, condition) {
+        cx.ops.push_back(Op::Refuse(error));
+    }
+}
+
+/// A failure that time might have mended.
+fn is_passing(fault: &Fault) -> bool {
+    match fault {
+        Fault::Refused(response) => matches!(response.status.code(), 408 | 503),
+        Fault::Silent(failure) => matches!(failure, Failure::Timeout | Failure::Transport(_)),
+    }
+}
+
+fn page(cx: &Cx<'_>, post: &Post, sender: &Aor, tried: bool) -> Page {
+    let mut from = sender.address();
+    if cx.config.messages.from_gruu {
+        from.gr = post.from.resource().map(str::to_owned);
+    }
+    let mut headers = vec![(HeaderName::ContentType, table::content_type(&post.text).to_owned())];
+    if let Some(lang) = post.lang.as_deref().and_then(table::language) {
+        headers.push((HeaderName::ContentLanguage, lang.to_owned()));
+    }
+    if let Some(subject) = post.subject.as_deref().map(one_line).filter(|subject| !subject.is_empty()) {
+        headers.push((HeaderName::Subject, subject));
+    }
+    if post.held {
+        headers.push((HeaderName::Date, date::write_sip(post.accepted)));
+    }
+    Page {
+        sender: sender.clone(),
+        from: format!("<{from}>"),
+        to: post.target.clone(),
+        call_id: post.call_id.clone(),
+        tag: post.tag.clone(),
+        cseq: 1,
+        headers,
+        body: Bytes::from(post.text.clone()),
+        partition: Partition::of(post.from.bare_str()),
+        until: cx.now.tick + RETRY,
+        tried,
+    }
+}

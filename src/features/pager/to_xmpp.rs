@@ -1,0 +1,557 @@
+//! SIP → XMPP: a MESSAGE becomes a `<message type='chat'/>` (RFC 7572 §5), and what the server says of it the answer.
+//!
+//! The answer waits for the commit and for the barrier: a ping to the recipient's domain that is answered after every
+//! objection ([`crate::xmpp::barrier`]). An objection becomes the answer; otherwise, and after half a second without a
+//! pong, it is 202: 200 would claim that a person has it. Without a stream messages queue, answered 202 while there is
+//! room. What was in flight when a stream closed is sent again under the same id, one such at a time; what was in flight
+//! at two closings in a row is refused: it may be what closes the stream.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::arrivals::{Arrival, Arrivals, Known, Name, Said};
+use super::late::{Late, Telling};
+use super::meter::{self, Way};
+use super::pairs::Pairs;
+use super::table;
+use crate::documents::date;
+use crate::features::{Cx, Incoming, Op, Signal, content, errors};
+use crate::gateway::LinkId;
+use crate::sip::message::{HeaderName, Reply, text};
+use crate::sip::uri::SipAddress;
+use crate::store::record::Restored;
+use crate::words::condition::{Condition, Kind, Scope};
+use crate::words::note::Level;
+use crate::words::time::{Tick, Wall};
+use crate::words::timers::Timers;
+use crate::xmpp::barrier::{self, Barrier};
+use crate::xmpp::jid::Jid;
+use crate::xmpp::ns;
+use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
+
+/// How many messages have no fate, in all and for one domain.
+const LIMITS: (usize, usize) = (10_000, 1_000);
+/// How many transactions of one request wait for its answer.
+const WAITING_LIMIT: usize = 16;
+/// A pong that takes longer is not waited for with the answer.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// A message whose barrier is never answered is given up.
+const GIVE_UP: Duration = Duration::from_secs(60);
+/// A suspect that has not closed the stream for so long is none.
+const SUSPECT: Duration = Duration::from_secs(5);
+/// What a sender is told that we cannot serve now.
+const RETRY_AFTER: &str = "30";
+
+/// The stream and the domain on it: within them order is kept.
+type Lane = (LinkId, String);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    /// The answer is due, pong or no pong.
+    Answer(Name),
+    /// No pong came for so long that none will.
+    GiveUp(Name),
+    /// The suspect on this link has not closed the stream.
+    Cleared(LinkId),
+}
+
+/// All messages to XMPP of one owner.
+#[derive(Debug, Default)]
+pub struct ToXmpp {
+    arrivals: Arrivals,
+    /// What waits to be sent, in the order of coming.
+    queue: BTreeMap<(LinkId, u64), Name>,
+    barrier: Barrier<Lane, Name>,
+    /// Messages without a fate per domain.
+    unsettled: BTreeMap<String, usize>,
+    /// The message that is sent alone, because a stream closed when it was in flight before.
+    suspects: BTreeMap<LinkId, Name>,
+    timers: Timers<Alarm>,
+    late: Late,
+    /// What the owner of this machine is to tell SIP senders.
+    tellings: Vec<Telling>,
+    next: u64,
+    stopping: bool,
+}
+
+impl ToXmpp {
+    /// A MESSAGE outside dialogs.
+    pub fn request(&mut self, cx: &mut Cx<'_>, pairs: &mut Pairs, incoming: &Incoming) {
+        let name = Name::of(incoming);
+        match self.arrivals.get(name) {
+            Some(Known::Done(done)) => return cx.reply(incoming.key, done.said.reply()),
+            Some(Known::Pending(arrival)) => {
+                match &arrival.said {
+                    Some(said) => cx.reply(incoming.key, said.reply()),
+                    None if arrival.waiting.len() < WAITING_LIMIT => arrival.waiting.push(incoming.key),
+                    None => cx.ops.push_back(Op::ReplyNow(incoming.key, Reply::new(482))),
+                }
+                return;
+            }
+            None => {}
+        }
+        match self.compose(cx, pairs, incoming) {
+            Ok((link, arrival)) => self.take(cx, link, name, arrival),
+            Err((reply, why)) => {
+                meter::turned_away(cx, Way::SipToXmpp, why);
+                cx.ops.push_back(Op::ReplyNow(incoming.key, reply));
+            }
+        }
+    }
+
+    /// A stanza that may answer what we sent: a pong, or an error to a message. True when it does.
+    pub fn stanza(&mut self, cx: &mut Cx<'_>, stanza: &Stanza) -> bool {
+        let Some(id) = stanza.id() else { return false };
+        if stanza.kind == StanzaKind::Iq {
+            let Some(confirmed) = self.barrier.pong(cx.now.tick, id) else { return false };
+            for name in confirmed {
+                self.settle(cx, name, "delivered", None);
+            }
+            self.pump_all(cx);
+            return true;
+        }
+        let Some(name) = self.arrivals.by_id(id) else { return false };
+        self.objection(cx, name, stanza);
+        true
+    }
+
+    /// A stream is there: what waits goes out.
+    pub fn link_up(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        self.pump(cx, link);
+        self.ping(cx);
+    }
+
+    /// A stream closed: what was in flight on it waits again, or is refused if that has happened to it before.
+    pub fn link_down(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        if self.suspects.remove(&link).is_some() {
+            self.timers.stop(&Alarm::Cleared(link));
+        }
+        for name in self.barrier.close(|lane| lane.0 == link) {
+            let Some(arrival) = self.arrivals.pending(name) else { continue };
+            if !arrival.flying {
+                continue;
+            }
+            arrival.flights += 1;
+            let (twice, order) = (arrival.flights > 1, arrival.order);
+            if twice {
+                cx.count("messages_suspected_total", &[]);
+                let text = "The connection to the XMPP server broke twice while this message was on its way.";
+                let condition = Condition::new(Kind::InternalServerError, text);
+                self.settle(cx, name, "refused", Some(&condition));
+                continue;
+            }
+            arrival.flying = false;
+            meter::in_flight(cx, Way::SipToXmpp, -1);
+            meter::queued(cx, Way::SipToXmpp, 1);
+            self.timers.stop(&Alarm::GiveUp(name));
+            self.queue.insert((link, order), name);
+            if let Some(record) = self.arrivals.changed(name) {
+                cx.save(record);
+            }
+        }
+    }
+
+    /// Time has come.
+    pub fn timeout(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now.tick;
+        while let Some(alarm) = self.timers.pop(now) {
+            match alarm {
+                Alarm::Answer(name) => self.answer_now(cx, name),
+                Alarm::GiveUp(name) => {
+                    let text = "The XMPP server did not confirm it; it may not have arrived.";
+                    let condition = Condition::new(Kind::RemoteServerTimeout, text);
+                    self.settle(cx, name, "expired", Some(&condition));
+                }
+                Alarm::Cleared(link) => {
+                    self.suspects.remove(&link);
+                }
+            }
+        }
+        self.pump_all(cx);
+        while let Some(key) = self.arrivals.forgotten(now) {
+            cx.forget(key);
+        }
+        while let Some(telling) = self.late.due(now) {
+            self.tellings.extend(telling);
+        }
+    }
+
+    /// When [`ToXmpp::timeout`] is wanted.
+    pub fn next_timeout(&self) -> Option<Tick> {
+        let timers = self.timers.next().map(|(at, _)| at);
+        [timers, self.barrier.next_timeout(), self.arrivals.next_timeout(), self.late.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// A record of before the start.
+    pub fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
+        if let Err(error) = self.arrivals.restored(record) {
+            meter::log(cx, Level::Error, "record-unreadable", Way::SipToXmpp, &record.id, error);
+        }
+    }
+
+    /// All records are there: what has no fate waits for its stream again.
+    pub fn start(&mut self, cx: &mut Cx<'_>) {
+        for name in self.arrivals.start(cx.now) {
+            let order = self.order();
+            let Some(arrival) = self.arrivals.pending(name) else { continue };
+            arrival.order = order;
+            let Some(link) = cx.domains.link_of(arrival.from.domain()) else {
+                meter::log(
+                    cx,
+                    Level::Warn,
+                    "message-orphaned",
+                    Way::SipToXmpp,
+                    &arrival.call_id,
+                    String::new(),
+                );
+                if let Some(key) = self.arrivals.drop(name) {
+                    cx.forget(key);
+                }
+                continue;
+            };
+            let answered = arrival.said.is_some();
+            self.enqueue(cx, link, name, order);
+            if !answered {
+                self.timers.set(Alarm::Answer(name), cx.now.tick + PATIENCE);
+            }
+        }
+    }
+
+    /// Begins nothing more; true when nothing is in flight. What waits is on disk.
+    pub fn stop(&mut self) -> bool {
+        self.stopping = true;
+        self.barrier.is_empty()
+    }
+
+    /// What SIP senders are to be told.
+    pub fn tellings(&mut self) -> Vec<Telling> {
+        std::mem::take(&mut self.tellings)
+    }
+
+    /// How much is held.
+    pub fn load(&self) -> usize {
+        self.arrivals.len() + self.queue.len() + self.barrier.len() + self.timers.len() + self.late.len()
+    }
+
+    fn compose(
+        &mut self,
+        cx: &mut Cx<'_>,
+        pairs: &mut Pairs,
+        incoming: &Incoming,
+    ) -> Result<(LinkId, Arrival), (Reply, &'static str)> {
+        let refuse = |condition: Condition| (errors::reply_to_message(&condition), "address");
+        let user = cx.domains.user_jid(&incoming.target).map_err(refuse)?;
+        let from = cx.domains.contact_jid(&incoming.from).map_err(refuse)?;
+        let busy = |why: &str| Reply::new(503).because(why).with(HeaderName::RetryAfter, RETRY_AFTER);
+        let Some(link) = cx.domains.link_of(from.domain()) else { return Err((Reply::new(404), "address")) };
+        if !cx.accepting {
+            return Err((busy("Not taking messages now"), "store"));
+        }
+        let most = cx.config.messages.max_message;
+        let too_long = || {
+            let reason = format!("At most {most} bytes of an escaped stanza");
+            (Reply::new(413).because(reason), "too-long")
+        };
+        if incoming.request.body().len() > most {
+            return Err(too_long());
+        }
+        let full = self.unsettled.get(user.domain()).is_some_and(|count| *count >= LIMITS.1);
+        if full || self.arrivals.unsettled() >= LIMITS.0 {
+            return Err((busy("Too many messages wait"), "queue-full"));
+        }
+        let content = content::read(&incoming.request).map_err(|reply| (reply, "content"))?;
+        let subject = content.subject.filter(|subject| !subject.is_empty());
+        let (text, subject) = match (content.text.is_empty(), subject) {
+            (true, None) => return Err((Reply::new(400).because("The message has no text"), "content")),
+            (true, Some(subject)) => (subject, None),
+            (false, subject) => (content.text, subject),
+        };
+        cx.facts.show(&incoming.from);
+        if let Some(name) = &incoming.from_name {
+            cx.facts.set_name(&incoming.from.aor, name);
+        }
+        let trusted = cx.config.sip.peers.get(incoming.peer).is_some_and(|peer| peer.trust_dates);
+        let to = address(cx, pairs, user, &incoming.from);
+        let arrival = Arrival {
+            id: cx.token_for(&to),
+            chosen: to.resource().is_some() && incoming.target.gr.is_none(),
+            thread: pairs.received(&to, &incoming.from.aor, &incoming.call_id),
+            quiet: self.late.is_quiet(cx.now.tick, &to, &incoming.from.aor),
+            from,
+            to,
+            sender: incoming.from.clone(),
+            call_id: incoming.call_id.clone(),
+            text,
+            lang: content.lang,
+            subject,
+            written: content.date.filter(|_| trusted).unwrap_or(cx.now.wall),
+            accepted: cx.now.wall,
+            expires: expires(incoming, cx.now.wall),
+            order: self.order(),
+            flights: 0,
+            said: None,
+            waiting: vec![incoming.key],
+            flying: false,
+        };
+        if stanza(&arrival, cx.now.wall).to_xml().len() > most {
+            return Err(too_long());
+        }
+        Ok((link, arrival))
+    }
+
+    fn take(&mut self, cx: &mut Cx<'_>, link: LinkId, name: Name, arrival: Arrival) {
+        let (order, up) = (arrival.order, cx.link_is_up(&arrival.from));
+        meter::log(cx, Level::Debug, "message-accepted", Way::SipToXmpp, &arrival.call_id, String::new());
+        let record = self.arrivals.insert(name, arrival);
+        cx.save(record);
+        self.enqueue(cx, link, name, order);
+        if up {
+            self.timers.set(Alarm::Answer(name), cx.now.tick + PATIENCE);
+            self.pump(cx, link);
+            self.ping(cx);
+        } else {
+            self.answer_now(cx, name);
+        }
+    }
+
+    fn enqueue(&mut self, cx: &mut Cx<'_>, link: LinkId, name: Name, order: u64) {
+        let Some(arrival) = self.arrivals.pending(name) else { return };
+        *self.unsettled.entry(arrival.to.domain().to_owned()).or_default() += 1;
+        self.queue.insert((link, order), name);
+        meter::accepted(cx, Way::SipToXmpp);
+        meter::queued(cx, Way::SipToXmpp, 1);
+    }
+
+    fn order(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn pump_all(&mut self, cx: &mut Cx<'_>) {
+        for link in 0..cx.links.len() {
+            self.pump(cx, LinkId(link));
+        }
+        self.ping(cx);
+    }
+
+    /// Sends what waits for this link: a suspect alone, everything else at once.
+    fn pump(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        if !cx.links.get(link.0).copied().unwrap_or(false) || self.stopping {
+            return;
+        }
+        while !self.suspects.contains_key(&link) {
+            let next = self.queue.range((link, 0)..=(link, u64::MAX)).next();
+            let Some((place, name)) = next.map(|(place, name)| (*place, *name)) else { return };
+            self.queue.remove(&place);
+            let Some(arrival) = self.arrivals.pending(name) else { continue };
+            let stale = arrival.expires.is_some_and(|expires| expires < cx.now.wall);
+            if stale && arrival.said.is_some() {
+                let condition = Condition::new(Kind::RemoteServerTimeout, "It was too late.");
+                self.settle(cx, name, "expired", Some(&condition));
+                continue;
+            }
+            if arrival.flights > 0 {
+                self.suspects.insert(link, name);
+                self.timers.set(Alarm::Cleared(link), cx.now.tick + SUSPECT);
+            }
+            arrival.flying = true;
+            if arrival.said.is_some() {
+                self.timers.set(Alarm::GiveUp(name), cx.now.tick + GIVE_UP);
+            }
+            meter::queued(cx, Way::SipToXmpp, -1);
+            meter::in_flight(cx, Way::SipToXmpp, 1);
+            let lane = (link, arrival.to.domain().to_owned());
+            cx.stanza(stanza(arrival, cx.now.wall));
+            if self.barrier.sent(cx.now.tick, &lane, name) {
+                self.ping_lane(cx, &lane);
+            }
+        }
+    }
+
+    /// Sends the pings that are due.
+    fn ping(&mut self, cx: &mut Cx<'_>) {
+        while let Some(lane) = self.barrier.due(cx.now.tick) {
+            self.ping_lane(cx, &lane);
+        }
+    }
+
+    fn ping_lane(&mut self, cx: &mut Cx<'_>, lane: &Lane) {
+        // The answer must come back to this owner: the id names the partition of a message that the ping covers.
+        let user = self.barrier.latest(lane).and_then(|name| self.arrivals.user(*name));
+        let from = cx.config.xmpp.components.get(lane.0.0).map(|own| Jid::new(None, &own.domain, None));
+        let (Some(Ok(from)), Ok(to)) = (from, Jid::new(None, &lane.1, None)) else { return };
+        let id = cx.mint.token(user.unwrap_or_default());
+        cx.stanza(barrier::ping(&from, &to, &id));
+        self.barrier.pinged(cx.now.tick, lane, id);
+    }
+
+    /// An error came to a message of ours.
+    fn objection(&mut self, cx: &mut Cx<'_>, name: Name, error: &Stanza) {
+        let Some(said) = error.stanza_error() else { return };
+        match self.arrivals.get(name) {
+            None => {}
+            Some(Known::Pending(arrival)) => {
+                if arrival.chosen && arrival.flying && is_about_a_device(said.kind) {
+                    // The device that we chose is gone; the sender meant the person.
+                    (arrival.to, arrival.chosen) = (arrival.to.bare(), false);
+                    let again = stanza(arrival, cx.now.wall);
+                    let link = cx.domains.link_of(arrival.from.domain());
+                    let Some(link) = link.filter(|_| cx.link_is_up(&arrival.from)) else { return };
+                    let lane = (link, arrival.to.domain().to_owned());
+                    cx.stanza(again);
+                    self.barrier.uncover(&lane, |covered| *covered == name);
+                    if self.barrier.sent(cx.now.tick, &lane, name) {
+                        self.ping_lane(cx, &lane);
+                    }
+                    return;
+                }
+                let scope = if arrival.to.is_bare() { Scope::Bare } else { Scope::Full };
+                let condition = errors::condition_of_error(&said, scope, cx.domains);
+                self.settle(cx, name, "refused", Some(&condition));
+                self.pump_all(cx);
+            }
+            Some(Known::Done(done)) => {
+                if done.quiet || !done.said.is_success() {
+                    return;
+                }
+                done.quiet = true;
+                let sender = done.sender.clone();
+                let Some((user, contact)) = error.from().zip(error.to()) else { return };
+                let scope = if user.is_bare() { Scope::Bare } else { Scope::Full };
+                let condition = errors::condition_of_error(&said, scope, cx.domains);
+                let Some(sender) = sender.or_else(|| cx.domains.contact_sip(contact).ok()) else { return };
+                let user = user.bare();
+                self.tell(cx, &user, &sender, &condition);
+            }
+        }
+    }
+
+    /// The answer is due: 202, whatever comes later.
+    fn answer_now(&mut self, cx: &mut Cx<'_>, name: Name) {
+        let Some(arrival) = self.arrivals.pending(name) else { return };
+        if arrival.said.is_some() {
+            return;
+        }
+        let reply = Reply::new(202);
+        arrival.said = Some(Said::of(&reply));
+        let waiting = std::mem::take(&mut arrival.waiting);
+        if arrival.flying {
+            self.timers.set(Alarm::GiveUp(name), cx.now.tick + GIVE_UP);
+        }
+        if let Some(record) = self.arrivals.changed(name) {
+            cx.save(record);
+        }
+        waiting.into_iter().for_each(|key| cx.reply(key, reply.clone()));
+    }
+
+    /// A message meets its fate; `why` when it was not delivered. The sender hears of it, by the answer if that is still
+    /// to be said.
+    fn settle(&mut self, cx: &mut Cx<'_>, name: Name, result: &'static str, why: Option<&Condition>) {
+        let Some(arrival) = self.arrivals.pending(name) else { return };
+        let reply = match (&arrival.said, why) {
+            (Some(said), _) => said.reply(),
+            (None, Some(why)) => errors::reply_to_message(why),
+            (None, None) => Reply::new(202),
+        };
+        let answered = arrival.said.is_some();
+        let by_address = cx.domains.contact_sip(&arrival.from).ok();
+        let sender = (by_address.as_ref() != Some(&arrival.sender)).then(|| arrival.sender.clone());
+        if answered && why.is_some() {
+            self.fail_late(cx, name, why);
+        }
+        let Some((arrival, record)) = self.arrivals.settle(cx.now, name, Said::of(&reply), sender) else {
+            return;
+        };
+        cx.save(record);
+        arrival.waiting.iter().for_each(|key| cx.reply(*key, reply.clone()));
+        self.timers.stop(&Alarm::Answer(name));
+        self.timers.stop(&Alarm::GiveUp(name));
+        if let Some(count) = self.unsettled.get_mut(arrival.to.domain()) {
+            *count -= 1;
+            if *count == 0 {
+                self.unsettled.remove(arrival.to.domain());
+            }
+        }
+        if arrival.flying {
+            meter::in_flight(cx, Way::SipToXmpp, -1);
+        } else {
+            meter::queued(cx, Way::SipToXmpp, -1);
+        }
+        meter::result(cx, Way::SipToXmpp, result);
+        let link = cx.domains.link_of(arrival.from.domain());
+        if let Some(link) = link {
+            self.queue.remove(&(link, arrival.order));
+            if self.suspects.get(&link) == Some(&name) {
+                self.suspects.remove(&link);
+                self.timers.stop(&Alarm::Cleared(link));
+            }
+        }
+        match why {
+            Some(why) => {
+                let words = why.text.clone().unwrap_or_else(|| format!("{:?}", why.kind));
+                meter::log(cx, Level::Warn, "message-refused", Way::SipToXmpp, &arrival.call_id, words);
+            }
+            None => cx.signal(Signal::Crossed { user: arrival.to.bare(), contact: arrival.sender.aor }),
+        }
+    }
+
+    fn fail_late(&mut self, cx: &mut Cx<'_>, name: Name, why: Option<&Condition>) {
+        let Some((arrival, why)) = self.arrivals.pending(name).zip(why) else { return };
+        let (user, sender) = (arrival.to.bare(), arrival.sender.clone());
+        if !std::mem::replace(&mut arrival.quiet, true) {
+            self.tell(cx, &user, &sender, why);
+        }
+    }
+
+    fn tell(&mut self, cx: &mut Cx<'_>, user: &Jid, sender: &SipAddress, why: &Condition) {
+        let telling = self.late.failed(cx, user, sender, why);
+        self.tellings.extend(telling);
+    }
+}
+
+/// To whom: the device that the sender named, else the one that wrote last while it is online, else the person.
+fn address(cx: &Cx<'_>, pairs: &Pairs, user: Jid, sender: &SipAddress) -> Jid {
+    if !user.is_bare() {
+        return user;
+    }
+    pairs
+        .resource(&user, &sender.aor)
+        .and_then(|resource| user.with_resource(resource).ok())
+        .filter(|full| cx.facts.is_online(full))
+        .unwrap_or(user)
+}
+
+/// Expires counts from the arrival (RFC 3428 §4): our clock and the sender's may differ.
+fn expires(incoming: &Incoming, now: Wall) -> Option<Wall> {
+    let seconds: u64 = text(&incoming.request.headers, &HeaderName::Expires)?.parse().ok()?;
+    Some(now + Duration::from_secs(seconds))
+}
+
+/// An error that only says that this device does not take it.
+fn is_about_a_device(kind: Kind) -> bool {
+    matches!(kind, Kind::ItemNotFound | Kind::RecipientUnavailable | Kind::ServiceUnavailable | Kind::Gone)
+}
+
+/// The stanza of a message, as it is sent at `now`.
+fn stanza(arrival: &Arrival, now: Wall) -> Stanza {
+    let mut stanza =
+        Stanza::new(StanzaKind::Message, &arrival.from, &arrival.to).with_type("chat").with_id(&arrival.id);
+    if let Some(lang) = &arrival.lang {
+        stanza.element.set_lang(lang);
+    }
+    if let Some(subject) = &arrival.subject {
+        stanza = stanza.with_child(Element::new("subject", ns::COMPONENT).with_text(subject));
+    }
+    stanza = stanza.with_child(Element::new("body", ns::COMPONENT).with_text(&arrival.text));
+    if let Some(thread) = &arrival.thread {
+        stanza = stanza.with_child(Element::new("thread", ns::COMPONENT).with_text(thread));
+    }
+    if table::is_delayed(arrival.written, now) {
+        let delay = Element::new("delay", ns::DELAY).with("stamp", &date::write_rfc3339(arrival.written));
+        stanza = stanza.with_child(delay);
+    }
+    stanza
+}
