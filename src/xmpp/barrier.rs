@@ -118,6 +118,10 @@ impl<L: Clone + Ord, M> Barrier<L, M> {
         if let Some(state) = self.lanes.get_mut(lane) {
             state.covered.retain(|message| !is(message));
             state.open.retain(|message| !is(message));
+            if state.ping.is_none() && state.open.is_empty() {
+                self.lanes.remove(lane);
+                self.timers.stop(lane);
+            }
         }
     }
 

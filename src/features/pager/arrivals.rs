@@ -152,12 +152,20 @@ pub struct Done {
     until: Wall,
 }
 
-/// A record's value.
-#[derive(Serialize, Deserialize)]
+/// A record's value, as it is read.
+#[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Kept<'a> {
-    Pending(std::borrow::Cow<'a, Arrival>),
-    Done(std::borrow::Cow<'a, Done>),
+enum Kept {
+    Pending(Box<Arrival>),
+    Done(Done),
+}
+
+/// A record's value, as it is written.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Keep<'a> {
+    Pending(&'a Arrival),
+    Done(&'a Done),
 }
 
 /// What is known of a request.
@@ -206,7 +214,7 @@ impl Arrivals {
     pub fn insert(&mut self, name: Name, arrival: Arrival) -> Record {
         let partition = Partition::of(arrival.to.bare_str());
         self.by_id.insert(arrival.id.clone(), name);
-        let record = record(name, partition, &Kept::Pending(std::borrow::Cow::Borrowed(&arrival)));
+        let record = record(name, partition, &Keep::Pending(&arrival));
         self.pending.insert(name, (partition, arrival));
         record
     }
@@ -214,7 +222,7 @@ impl Arrivals {
     /// The record of a message that has changed.
     pub fn changed(&self, name: Name) -> Option<Record> {
         let (partition, arrival) = self.pending.get(&name)?;
-        Some(record(name, *partition, &Kept::Pending(std::borrow::Cow::Borrowed(arrival))))
+        Some(record(name, *partition, &Keep::Pending(arrival)))
     }
 
     /// A message meets its fate: it was answered so. The record is to be saved.
@@ -228,7 +236,7 @@ impl Arrivals {
         let (partition, arrival) = self.pending.remove(&name)?;
         let until = now.wall + REMEMBER;
         let done = Done { id: arrival.id.clone(), said, sender, quiet: arrival.quiet, until };
-        let record = record(name, partition, &Kept::Done(std::borrow::Cow::Borrowed(&done)));
+        let record = record(name, partition, &Keep::Done(&done));
         self.done.insert(name, (partition, done));
         self.forget.push_back((now.tick + REMEMBER, name));
         Some((arrival, record))
@@ -261,14 +269,14 @@ impl Arrivals {
     /// A record of before the start.
     pub fn restored(&mut self, record: &Restored) -> Result<(), String> {
         let name = Name::parse(&record.id).ok_or("the id is no name")?;
-        match serde_json::from_slice::<Kept<'_>>(&record.value).map_err(|error| error.to_string())? {
+        match serde_json::from_slice::<Kept>(&record.value).map_err(|error| error.to_string())? {
             Kept::Pending(arrival) => {
                 self.by_id.insert(arrival.id.clone(), name);
-                self.pending.insert(name, (record.partition, arrival.into_owned()));
+                self.pending.insert(name, (record.partition, *arrival));
             }
             Kept::Done(done) => {
                 self.by_id.insert(done.id.clone(), name);
-                self.done.insert(name, (record.partition, done.into_owned()));
+                self.done.insert(name, (record.partition, done));
             }
         }
         Ok(())
@@ -304,7 +312,7 @@ fn key(name: Name, partition: Partition) -> Key {
     Key { kind: RECORD, partition, id: name.text() }
 }
 
-fn record(name: Name, partition: Partition, kept: &Kept<'_>) -> Record {
+fn record(name: Name, partition: Partition, kept: &Keep<'_>) -> Record {
     Record::new(key(name, partition), kept)
 }
 

@@ -483,6 +483,9 @@ impl ToXmpp {
         meter::result(cx, Way::SipToXmpp, result);
         let link = cx.domains.link_of(arrival.from.domain());
         if let Some(link) = link {
+            if why.is_some() {
+                self.barrier.uncover(&(link, arrival.to.domain().to_owned()), |covered| *covered == name);
+            }
             self.queue.remove(&(link, arrival.order));
             if self.suspects.get(&link) == Some(&name) {
                 self.suspects.remove(&link);
