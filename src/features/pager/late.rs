@@ -1,6 +1,6 @@
 //! Failures that come after the SIP answer: the sender is told by one short MESSAGE from the contact.
 //!
-//! A MESSAGE has one answer, and after it there is no other way back (RFC 7247 §7 drops such errors). But what answers
+//! A MESSAGE has one answer, and RFC 3428 §4 leaves what comes after a 202 to "some other mechanism". But what answers
 //! by itself must never talk to another machine that does: at most one is sent per pair and minute, with a count; what
 //! arrives from that sender within five seconds after it is never answered by another; an error of it is never answered.
 

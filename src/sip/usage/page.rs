@@ -1,7 +1,8 @@
 //! MESSAGE outside dialogs (RFC 3428), as the sender's side.
 //!
 //! A lane is a sender's and a recipient's address of record. Per lane one request is outstanding and the order is kept,
-//! also across retries (§8: "the UAC MUST NOT have more than one outstanding MESSAGE transaction" to one URI). 408, 503
+//! also across retries (§8: "A UAC MUST NOT initiate a new out-of-dialog MESSAGE transaction to a given URI if there is a
+//! previous out-of-dialog transaction pending for the same URI"). 408, 503
 //! and a lost transport are tried again with back-off until the page's time is over; a retry has the same Call-ID, From
 //! tag and CSeq, so that a 482 to it means that an earlier attempt arrived (RFC 3261 §8.2.2.2). A device that answers
 //! 404 or 480 is tried once as its address of record.
