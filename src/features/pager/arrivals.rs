@@ -25,6 +25,9 @@ pub const RECORD: &str = "page";
 /// How long an answer is remembered.
 const REMEMBER: Duration = Duration::from_secs(6 * 60);
 
+/// How many answers are remembered; at more than 500 messages a second the oldest go sooner.
+const REMEMBERED: usize = 200_000;
+
 /// Names a request of a sender's for ever; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name([u8; 20]);
@@ -252,7 +255,7 @@ impl Arrivals {
     /// The next answer that is old enough to be forgotten.
     pub fn forgotten(&mut self, now: Tick) -> Option<Key> {
         let (at, name) = *self.forget.front()?;
-        if at > now {
+        if at > now && self.forget.len() <= REMEMBERED {
             return None;
         }
         self.forget.pop_front();

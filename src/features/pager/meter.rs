@@ -47,11 +47,15 @@ pub fn in_flight(cx: &mut Cx<'_>, way: Way, by: i64) {
     cx.gauge("messages_in_flight", &[way.label()], by);
 }
 
-/// A line about one message; `corr` is its name on the SIP leg, the Call-ID.
-pub fn log(cx: &mut Cx<'_>, level: Level, event: &'static str, way: Way, corr: &str, why: String) {
+/// A line about one message: `corr`, the Call-ID, is what both legs are found by; `stanza` is its id in XMPP.
+pub fn log(cx: &mut Cx<'_>, level: Level, event: &'static str, way: Way, names: (&str, &str), why: &str) {
+    let (corr, stanza) = names;
     let mut fields = vec![("corr", corr.to_owned()), ("direction", way.label().1.to_owned())];
+    if !stanza.is_empty() {
+        fields.push(("stanza", stanza.to_owned()));
+    }
     if !why.is_empty() {
-        fields.push(("why", why));
+        fields.push(("why", why.to_owned()));
     }
     cx.log(level, event, fields);
 }

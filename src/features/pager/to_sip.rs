@@ -75,6 +75,11 @@ impl Post {
         self.late
     }
 
+    /// What it is called in SIP and in XMPP.
+    fn names(&self) -> (&str, &str) {
+        (&self.call_id, self.id.as_deref().unwrap_or_default())
+    }
+
     fn key(&self) -> Key {
         Key { kind: RECORD, partition: Partition::of(self.from.bare_str()), id: self.tag.clone() }
     }
@@ -145,14 +150,7 @@ impl ToSip {
             Ok((post, sender)) => {
                 cx.save(Record::new(post.key(), &post));
                 meter::accepted(cx, Way::XmppToSip);
-                meter::log(
-                    cx,
-                    Level::Debug,
-                    "message-accepted",
-                    Way::XmppToSip,
-                    &post.call_id,
-                    String::new(),
-                );
+                meter::log(cx, Level::Debug, "message-accepted", Way::XmppToSip, post.names(), "");
                 self.push(cx, post, sender, false);
                 self.drive(cx);
             }
@@ -221,8 +219,8 @@ impl ToSip {
                     Level::Error,
                     "record-unreadable",
                     Way::XmppToSip,
-                    &record.id,
-                    error.to_string(),
+                    (&record.id, ""),
+                    &error.to_string(),
                 );
             }
         }
@@ -235,7 +233,7 @@ impl ToSip {
         for post in posts {
             let Ok(sender) = cx.domains.user_sip(&post.from.bare()) else {
                 // Its domain is not listed any more: there is nobody who could be told.
-                meter::log(cx, Level::Warn, "message-orphaned", Way::XmppToSip, &post.call_id, String::new());
+                meter::log(cx, Level::Warn, "message-orphaned", Way::XmppToSip, post.names(), "");
                 cx.forget(post.key());
                 continue;
             };
@@ -408,7 +406,7 @@ impl ToSip {
             Fault::Silent(failure) => errors::condition_of_failure(failure, scope),
         };
         let words = condition.text.clone().unwrap_or_default();
-        meter::log(cx, Level::Warn, "message-refused", Way::XmppToSip, &live.post.call_id, words);
+        meter::log(cx, Level::Warn, "message-refused", Way::XmppToSip, live.post.names(), &words);
         self.say(cx, &live.post, &condition);
     }
 

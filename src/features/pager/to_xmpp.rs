@@ -188,7 +188,7 @@ impl ToXmpp {
     /// A record of before the start.
     pub fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
         if let Err(error) = self.arrivals.restored(record) {
-            meter::log(cx, Level::Error, "record-unreadable", Way::SipToXmpp, &record.id, error);
+            meter::log(cx, Level::Error, "record-unreadable", Way::SipToXmpp, (&record.id, ""), &error);
         }
     }
 
@@ -204,8 +204,8 @@ impl ToXmpp {
                     Level::Warn,
                     "message-orphaned",
                     Way::SipToXmpp,
-                    &arrival.call_id,
-                    String::new(),
+                    (&arrival.call_id, &arrival.id),
+                    "",
                 );
                 if let Some(key) = self.arrivals.drop(name) {
                     cx.forget(key);
@@ -296,7 +296,7 @@ impl ToXmpp {
             waiting: vec![incoming.key],
             flying: false,
         };
-        if stanza(&arrival, cx.now.wall).to_xml().len() > most {
+        if may_exceed(&arrival, most) && stanza(&arrival, cx.now.wall).to_xml().len() > most {
             return Err(too_long());
         }
         Ok((link, arrival))
@@ -304,7 +304,7 @@ impl ToXmpp {
 
     fn take(&mut self, cx: &mut Cx<'_>, link: LinkId, name: Name, arrival: Arrival) {
         let (order, up) = (arrival.order, cx.link_is_up(&arrival.from));
-        meter::log(cx, Level::Debug, "message-accepted", Way::SipToXmpp, &arrival.call_id, String::new());
+        meter::log(cx, Level::Debug, "message-accepted", Way::SipToXmpp, (&arrival.call_id, &arrival.id), "");
         let record = self.arrivals.insert(name, arrival);
         cx.save(record);
         self.enqueue(cx, link, name, order);
@@ -466,6 +466,9 @@ impl ToXmpp {
             return;
         };
         cx.save(record);
+        if let Some(key) = self.arrivals.forgotten(cx.now.tick) {
+            cx.forget(key);
+        }
         arrival.waiting.iter().for_each(|key| cx.reply(*key, reply.clone()));
         self.timers.stop(&Alarm::Answer(name));
         self.timers.stop(&Alarm::GiveUp(name));
@@ -495,7 +498,14 @@ impl ToXmpp {
         match why {
             Some(why) => {
                 let words = why.text.clone().unwrap_or_else(|| format!("{:?}", why.kind));
-                meter::log(cx, Level::Warn, "message-refused", Way::SipToXmpp, &arrival.call_id, words);
+                meter::log(
+                    cx,
+                    Level::Warn,
+                    "message-refused",
+                    Way::SipToXmpp,
+                    (&arrival.call_id, &arrival.id),
+                    &words,
+                );
             }
             None => cx.signal(Signal::Crossed { user: arrival.to.bare(), contact: arrival.sender.aor }),
         }
@@ -536,6 +546,14 @@ fn expires(incoming: &Incoming, now: Wall) -> Option<Wall> {
 /// An error that only says that this device does not take it.
 fn is_about_a_device(kind: Kind) -> bool {
     matches!(kind, Kind::ItemNotFound | Kind::RecipientUnavailable | Kind::ServiceUnavailable | Kind::Gone)
+}
+
+/// Whether the stanza could be longer than `most` bytes: no character becomes more than six, and a JID at most 3 KiB.
+fn may_exceed(arrival: &Arrival, most: usize) -> bool {
+    let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let texts = arrival.text.len() + optional(&arrival.subject) + optional(&arrival.thread);
+    6 * (texts + arrival.from.as_str().len() + arrival.to.as_str().len() + optional(&arrival.lang)) + 512
+        > most
 }
 
 /// The stanza of a message, as it is sent at `now`.

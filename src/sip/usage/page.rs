@@ -114,6 +114,7 @@ impl Pages {
         let key = key(&page);
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.attempts = 0;
+        lane.fault = None;
         lane.queue.push_front((number, page));
         self.waiting.set(key, at);
     }
@@ -440,6 +441,21 @@ mod tests {
         assert_eq!(told, ["no sip:romeo@example.net;gr=x", "1 waits", "1>sip:romeo@example.net 2"]);
         pages.answer(at(0), &mut mint(), 1, &answered(404));
         assert_eq!(events(&mut pages, at(0)), ["1 failed"]);
+    }
+
+    #[test]
+    fn a_page_that_is_put_back_is_sent_again_however_old_it_is() {
+        let mut pages = Pages::default();
+        pages.push(1, page(ROMEO, "a"));
+        for second in [0, 61, 300] {
+            pages.timeout(at(second));
+            assert_eq!(events(&mut pages, at(second)), ["1>sip:romeo@example.net 1"]);
+            pages.answer(at(second + 60), &mut mint(), 1, &Answer::Failed(Failure::Timeout));
+            let Some(Event::Failed(1, page, _)) = pages.poll(at(second + 60)) else {
+                panic!("1 has not failed")
+            };
+            pages.put_back(1, *page, at(second + 60));
+        }
     }
 
     #[test]
