@@ -8,7 +8,7 @@ use crate::features::Incoming;
 use crate::sip::agent::InRequest;
 use crate::sip::message::{HeaderName, Method, Reply, ServerKey, headers, other, text};
 use crate::sip::uri::SipAddress;
-use crate::words::condition::Kind;
+use crate::words::condition::{Condition, Kind};
 use crate::words::note::{Level, Note};
 use crate::words::time::Now;
 use crate::xmpp::jid::Jid;
@@ -164,11 +164,11 @@ impl Gateway {
             // Answered by `nobody_took`, whatever the address.
             return Ok(());
         }
-        let words = |condition: crate::words::condition::Condition| condition.text.unwrap_or_default();
-        self.domains.user_jid(&incoming.target).map_err(|problem| Reply::new(404).because(words(problem)))?;
-        self.domains
-            .contact_jid(&incoming.from)
-            .map_err(|problem| Reply::new(403).because(words(problem)))?;
+        self.domains.user_jid(&incoming.target).map_err(|problem| refusal(404, problem))?;
+        self.domains.contact_jid(&incoming.from).map_err(|problem| match problem.kind {
+            Kind::JidMalformed => refusal(400, problem),
+            _ => refusal(403, problem),
+        })?;
         Ok(())
     }
 
@@ -247,5 +247,14 @@ impl Gateway {
 
     fn count(&mut self, name: &'static str, labels: &[(&'static str, &'static str)]) {
         self.out.push_back(Output::Note(Note::Count { name, labels: labels.to_vec(), by: 1 }));
+    }
+}
+
+/// An address that cannot be mapped, as a SIP answer.
+fn refusal(status: u16, problem: Condition) -> Reply {
+    let reply = Reply::new(status);
+    match problem.text {
+        Some(text) => reply.because(text),
+        None => reply,
     }
 }

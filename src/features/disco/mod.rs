@@ -11,11 +11,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha1::{Digest, Sha1};
 
-use super::{Cx, Feature, LinkId, Manifest};
+use super::{Cx, Feature, LinkId, Manifest, errors};
 use crate::words::condition::{Condition, Kind};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
-use crate::xmpp::stanza::{Element, ErrorType, Stanza};
+use crate::xmpp::stanza::{Element, Stanza};
 
 static MANIFEST: Manifest = Manifest {
     name: "disco",
@@ -61,7 +61,7 @@ impl Feature for Disco {
         };
         cx.answer(match answer {
             Ok(query) => stanza.result().map(|result| result.with_child(query)),
-            Err(failure) => stanza.error(failure.kind, ErrorType::Cancel, failure.text.as_deref(), None),
+            Err(failure) => errors::stanza_error(stanza, &failure),
         });
         true
     }
