@@ -2,7 +2,8 @@
 //!
 //! The localpart is prepared with UsernameCaseMapped, the resource with OpaqueString (PRECIS, RFC 8265), the domain by
 //! IDNA to U-labels in lower case. Emoji and other characters that PRECIS would refuse in a *resource* that comes from
-//! an XMPP server are kept: the server has let them in, and an answer must go back to exactly that resource.
+//! an XMPP server are kept: the server has let them in, and an answer must go back to exactly that resource
+//! (`docs/decisions/lenient-jids.md`).
 //!
 //! Several addresses are read for each message, so an address of plain, already prepared ASCII is recognised first and
 //! copied as it stands; the Unicode tables are only asked about the rest.
@@ -344,6 +345,28 @@ mod tests {
             ("a@example.com/b\u{7}", "U+0007 may not stand in a resource"),
         ] {
             assert_eq!(parsed(text), format!("REFUSED: {reason}"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_examples_of_rfc_7622_are_judged_as_there() {
+        for legal in [
+            "juliet@example.com/foo bar",
+            "foo\\20bar@example.com",
+            "fu\u{df}ball@example.com",
+            "\u{3c0}@example.com",
+            "\u{3c2}@example.com/foo",
+            "king@example.com/\u{265a}",
+            "a.example.com/b@example.net",
+        ] {
+            assert_eq!(parsed(legal), legal);
+        }
+        assert_eq!(parsed("\u{3a3}@example.com/foo"), "\u{3c3}@example.com/foo");
+        // Example 18, a leading space in the resource, is kept: docs/decisions/lenient-jids.md.
+        for illegal in
+            ["henry\u{2163}@example.com", "\u{265a}@example.com", "juliet@", "/foobar", "@example.com/"]
+        {
+            assert!(Jid::parse(illegal).is_err(), "{illegal}");
         }
     }
 

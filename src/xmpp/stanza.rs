@@ -417,7 +417,9 @@ impl Stanza {
             answer = answer.with_id(id);
         }
         if self.kind == StanzaKind::Message {
-            self.element.children().for_each(|child| answer.element.push(child.clone()));
+            // Not an <error/> that the sender has put there: ours must be the only one.
+            let kept = self.element.children().filter(|child| !child.is("error", ns::COMPONENT));
+            kept.for_each(|child| answer.element.push(child.clone()));
         }
         let mut condition = Element::new(condition_name(kind), ns::STANZA_ERRORS);
         if let Some(redirect) = redirect {
