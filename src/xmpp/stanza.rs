@@ -1,296 +1,12 @@
-//! Stanzas as a loose tree: what came in is kept whole, what we act on is read through typed views.
+//! Stanzas: a loose tree with typed views of what we act on.
 //!
 //! An [`Element`] keeps unknown children, odd attribute values and foreign namespaces, so one strange child never
-//! costs the stanza around it. Text that goes out is cleaned when it is put in: characters that XML 1.0 §2.2 forbids
-//! become U+FFFD, so nothing we print can break the stream.
+//! costs the stanza around it.
 
-use std::borrow::Cow;
-use std::fmt;
-
+pub use super::element::{Attr, Element, Name, Node, clean};
 use super::jid::Jid;
 use super::ns;
 use crate::words::condition::Kind;
-
-/// A name or namespace: usually one of ours, sometimes one that came in.
-pub type Name = Cow<'static, str>;
-
-/// An XML element with everything in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Element {
-    name: Name,
-    ns: Name,
-    attrs: Vec<Attr>,
-    children: Vec<Node>,
-}
-
-/// An attribute; `ns` is empty for the plain ones.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attr {
-    /// Namespace, usually empty.
-    pub ns: Name,
-    /// Local name.
-    pub name: Name,
-    /// Value, unescaped.
-    pub value: String,
-}
-
-/// What stands between an element's tags.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Node {
-    /// A child element.
-    Element(Element),
-    /// Character data, unescaped.
-    Text(String),
-}
-
-impl Element {
-    /// An empty element.
-    pub fn new(name: impl Into<Name>, ns: impl Into<Name>) -> Element {
-        Element { name: name.into(), ns: ns.into(), attrs: Vec::new(), children: Vec::new() }
-    }
-
-    /// An element as parsed, of which only the tag has come.
-    pub(super) fn parsed(name: Name, ns: Name, attrs: Vec<Attr>) -> Element {
-        Element { name, ns, attrs, children: Vec::new() }
-    }
-
-    /// Adds an attribute, for building: `Element::new(..).with("node", node)`.
-    pub fn with(mut self, name: impl Into<Name>, value: &str) -> Element {
-        self.set(name, value);
-        self
-    }
-
-    /// Adds a child, for building.
-    pub fn with_child(mut self, child: Element) -> Element {
-        self.push(child);
-        self
-    }
-
-    /// Adds cleaned text, for building.
-    pub fn with_text(mut self, text: &str) -> Element {
-        self.push_text(text);
-        self
-    }
-
-    /// Sets a plain attribute, cleaned.
-    pub fn set(&mut self, name: impl Into<Name>, value: &str) {
-        let name = name.into();
-        let value = clean(value).into_owned();
-        match self.attrs.iter_mut().find(|attr| attr.ns.is_empty() && attr.name == name) {
-            Some(attr) => attr.value = value,
-            None => self.attrs.push(Attr { ns: "".into(), name, value }),
-        }
-    }
-
-    /// Sets `xml:lang`.
-    pub fn set_lang(&mut self, lang: &str) {
-        let value = clean(lang).into_owned();
-        match self.attrs.iter_mut().find(|attr| attr.ns == ns::XML && attr.name == "lang") {
-            Some(attr) => attr.value = value,
-            None => self.attrs.push(Attr { ns: ns::XML.into(), name: "lang".into(), value }),
-        }
-    }
-
-    /// Appends an attribute as parsed.
-    pub fn push_attr(&mut self, attr: Attr) {
-        self.attrs.push(attr);
-    }
-
-    /// Removes a plain attribute.
-    pub fn unset(&mut self, name: &str) {
-        self.attrs.retain(|attr| !(attr.ns.is_empty() && attr.name == name));
-    }
-
-    /// Appends a child.
-    pub fn push(&mut self, child: Element) {
-        self.children.push(Node::Element(child));
-    }
-
-    /// Appends text, cleaned.
-    pub fn push_text(&mut self, text: &str) {
-        self.children.push(Node::Text(clean(text).into_owned()));
-    }
-
-    /// Removes the children that `keep` refuses.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Element) -> bool) {
-        self.children.retain(|node| match node {
-            Node::Element(child) => keep(child),
-            Node::Text(_) => true,
-        });
-    }
-
-    /// The local name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The namespace.
-    pub fn ns(&self) -> &str {
-        &self.ns
-    }
-
-    /// True for this name in this namespace.
-    pub fn is(&self, name: &str, ns: &str) -> bool {
-        self.name == name && self.ns == ns
-    }
-
-    /// A plain attribute's value.
-    pub fn attr(&self, name: &str) -> Option<&str> {
-        self.attrs.iter().find(|attr| attr.ns.is_empty() && attr.name == name).map(|attr| attr.value.as_str())
-    }
-
-    /// All attributes.
-    pub fn attrs(&self) -> &[Attr] {
-        &self.attrs
-    }
-
-    /// `xml:lang` of this element.
-    pub fn lang(&self) -> Option<&str> {
-        self.attrs
-            .iter()
-            .find(|attr| attr.ns == ns::XML && attr.name == "lang")
-            .map(|attr| attr.value.as_str())
-    }
-
-    /// Everything between the tags.
-    pub fn nodes(&self) -> &[Node] {
-        &self.children
-    }
-
-    /// The child elements.
-    pub fn children(&self) -> impl Iterator<Item = &Element> {
-        self.children.iter().filter_map(|node| match node {
-            Node::Element(child) => Some(child),
-            Node::Text(_) => None,
-        })
-    }
-
-    /// The first child of this name and namespace.
-    pub fn child(&self, name: &str, ns: &str) -> Option<&Element> {
-        self.children().find(|child| child.is(name, ns))
-    }
-
-    /// The text directly inside, in one piece.
-    pub fn text(&self) -> String {
-        self.children
-            .iter()
-            .filter_map(|node| match node {
-                Node::Text(text) => Some(text.as_str()),
-                Node::Element(_) => None,
-            })
-            .collect()
-    }
-
-    /// Appends text as parsed: joined to text that is already the last node.
-    pub(super) fn append_parsed(&mut self, text: String) {
-        match self.children.last_mut() {
-            Some(Node::Text(last)) => last.push_str(&text),
-            _ => self.children.push(Node::Text(text)),
-        }
-    }
-
-    /// Appends the element to `out` as XML, declaring namespaces where they differ from `outer`, the default namespace
-    /// of the place where it will stand.
-    pub fn write(&self, outer: &str, out: &mut String) {
-        // The `xml` prefix is always declared, and its namespace may never be the default one (XML Namespaces §3).
-        let (prefix, inner) = if self.ns == ns::XML { ("xml:", outer) } else { ("", self.ns.as_ref()) };
-        out.push('<');
-        out.push_str(prefix);
-        out.push_str(&self.name);
-        if inner != outer {
-            out.push_str(" xmlns='");
-            escape_value(inner, out);
-            out.push('\'');
-        }
-        for (number, attr) in self.attrs.iter().enumerate() {
-            attr.write(number, out);
-        }
-        if self.children.is_empty() {
-            out.push_str("/>");
-            return;
-        }
-        out.push('>');
-        for node in &self.children {
-            match node {
-                Node::Element(child) => child.write(inner, out),
-                Node::Text(text) => escape_text(text, out),
-            }
-        }
-        out.push_str("</");
-        out.push_str(prefix);
-        out.push_str(&self.name);
-        out.push('>');
-    }
-}
-
-impl Attr {
-    /// Appends ` name='value'`; a foreign namespace gets a prefix of its own, numbered so that no two are the same.
-    fn write(&self, number: usize, out: &mut String) {
-        out.push(' ');
-        if self.ns == ns::XML {
-            out.push_str("xml:");
-        } else if !self.ns.is_empty() {
-            let prefix = format!("a{number}");
-            out.push_str("xmlns:");
-            out.push_str(&prefix);
-            out.push_str("='");
-            escape_value(&self.ns, out);
-            out.push_str("' ");
-            out.push_str(&prefix);
-            out.push(':');
-        }
-        out.push_str(&self.name);
-        out.push_str("='");
-        escape_value(&self.value, out);
-        out.push('\'');
-    }
-}
-
-impl fmt::Display for Element {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::new();
-        self.write("", &mut text);
-        out.write_str(&text)
-    }
-}
-
-pub use crate::words::text::clean;
-
-/// Text between tags: a lone carriage return would be read back as a line feed (XML 1.0 §2.11).
-fn escape_text(text: &str, out: &mut String) {
-    escape(text, out, |byte| match byte {
-        b'&' => Some("&amp;"),
-        b'<' => Some("&lt;"),
-        b'>' => Some("&gt;"),
-        b'\r' => Some("&#13;"),
-        _ => None,
-    });
-}
-
-/// A value between single quotes: white space other than spaces would be read back as spaces (XML 1.0 §3.3.3).
-pub(super) fn escape_value(text: &str, out: &mut String) {
-    escape(text, out, |byte| match byte {
-        b'&' => Some("&amp;"),
-        b'<' => Some("&lt;"),
-        b'\'' => Some("&apos;"),
-        b'\r' => Some("&#13;"),
-        b'\n' => Some("&#10;"),
-        b'\t' => Some("&#9;"),
-        _ => None,
-    });
-}
-
-fn escape(text: &str, out: &mut String, reference: impl Fn(u8) -> Option<&'static str>) {
-    let mut done = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if let Some(reference) = reference(byte) {
-            out.push_str(&text[done..at]);
-            out.push_str(reference);
-            done = at + 1;
-        }
-    }
-    out.push_str(&text[done..]);
-}
 
 /// Which of the three stanzas of RFC 6120 §8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -527,4 +243,66 @@ fn condition_name(kind: Kind) -> &'static str {
 
 fn condition_of(name: &str) -> Option<Kind> {
     CONDITIONS.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stanza(name: &'static str, type_: &str) -> Stanza {
+        let element = Element::new(name, ns::COMPONENT)
+            .with("from", "a@b/c")
+            .with("to", "d@e")
+            .with("id", "1")
+            .with("type", type_)
+            .with_child(Element::new("body", ns::COMPONENT).with_text("x"))
+            .with_child(Element::new("error", ns::COMPONENT));
+        Stanza::from_element(element).expect("a stanza")
+    }
+
+    #[test]
+    fn an_error_goes_back_with_what_it_refuses() {
+        let error =
+            stanza("message", "chat").error(Kind::Gone, ErrorType::Cancel, Some("moved"), Some("sip:f@g"));
+        let error = error.expect("an answer");
+        assert_eq!(
+            error.to_xml(),
+            "<message from='d@e' to='a@b/c' type='error' id='1'><body>x</body><error type='cancel'>\
+             <gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>sip:f@g</gone>\
+             <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>moved</text></error></message>"
+        );
+        let read = error.stanza_error().expect("an error");
+        assert_eq!((read.kind, read.text.as_deref()), (Kind::Gone, Some("moved")));
+        assert_eq!(read.redirect.as_deref(), Some("sip:f@g"));
+    }
+
+    #[test]
+    fn errors_and_results_are_not_answered_by_errors() {
+        for (name, type_) in [("message", "error"), ("presence", "error"), ("iq", "error"), ("iq", "result")]
+        {
+            let stanza = stanza(name, type_);
+            assert_eq!(stanza.error(Kind::Gone, ErrorType::Cancel, None, None), None, "{name} {type_}");
+        }
+    }
+
+    #[test]
+    fn only_the_iq_that_asks_is_a_query() {
+        let ask = |type_: &str| {
+            let ping = Element::new("ping", ns::PING);
+            Stanza::from_element(Element::new("iq", ns::COMPONENT).with("type", type_).with_child(ping))
+                .expect("an iq")
+        };
+        assert!(ask("get").query("get", "ping", ns::PING).is_some());
+        assert!(ask("set").query("get", "ping", ns::PING).is_none());
+        assert!(ask("get").query("get", "ping", ns::VCARD).is_none());
+    }
+
+    #[test]
+    fn what_is_no_stanza_is_given_back() {
+        for element in [Element::new("message", ns::CLIENT), Element::new("x", ns::COMPONENT)] {
+            assert_eq!(Stanza::from_element(element.clone()).err(), Some(element));
+        }
+        let bad = Element::new("message", ns::COMPONENT).with("from", "a@b@c");
+        assert!(Stanza::from_element(bad).is_err());
+    }
 }
