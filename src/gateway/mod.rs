@@ -67,6 +67,12 @@ impl Gateway {
         }
     }
 
+    /// The same gateway, which leaves it to the first of its process to watch the SIP peers.
+    pub fn without_watch(mut self) -> Gateway {
+        self.agent.leave_watch();
+        self
+    }
+
     /// The one door.
     pub fn handle(&mut self, now: Now, input: Input) {
         match input {

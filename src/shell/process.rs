@@ -248,6 +248,7 @@ impl Crew {
                 meters: meters.clone(),
             };
             let gateway = Gateway::new(config.clone(), seed);
+            let gateway = if number == 0 { gateway } else { gateway.without_watch() };
             crew.gates.push(gate);
             crew.tasks.spawn(async move {
                 shard::run(gateway, around).await;

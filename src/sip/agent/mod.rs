@@ -58,6 +58,7 @@ pub struct Agent {
     attempts: BTreeMap<TransactionId, Attempt>,
     timers: Timers<Alarm>,
     hush: Hush,
+    watches: bool,
     out: VecDeque<AgentOut>,
 }
 
@@ -124,8 +125,15 @@ impl Agent {
             attempts: BTreeMap::new(),
             timers: Timers::default(),
             hush: Hush::default(),
+            watches: true,
             out: VecDeque::new(),
         }
+    }
+
+    /// Leaves it to another agent of this process to watch the peers. One is enough, and it must be the one that owns
+    /// partition 0, which the branches of its questions name.
+    pub fn leave_watch(&mut self) {
+        self.watches = false;
     }
 
     /// Looks the peers up and begins to watch them.

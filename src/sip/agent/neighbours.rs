@@ -47,6 +47,9 @@ impl Agent {
     }
 
     pub(super) fn watch(&mut self, now: Now, mint: &mut Mint, peer: usize) {
+        if !self.watches {
+            return;
+        }
         self.timers.set(Alarm::Watch(peer), now.tick + WATCH);
         let is_asked = self.calls.values().any(|call| call.asker == Asker::Watch(peer));
         if is_asked || self.peers.hops(peer).is_empty() {
