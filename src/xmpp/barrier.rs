@@ -71,7 +71,17 @@ impl<L: Clone + Ord, M> Barrier<L, M> {
 
     /// The next lane for which a ping is due; the owner sends it and says so with [`Barrier::pinged`].
     pub fn due(&mut self, now: Tick) -> Option<L> {
-        self.timers.pop(now)
+        while let Some(lane) = self.timers.pop(now) {
+            let idle = |state: &Lane<M>| state.covered.is_empty() && state.open.is_empty();
+            if !self.lanes.get(&lane).is_some_and(idle) {
+                return Some(lane);
+            }
+            // Nobody waits for the answer of its ping any more.
+            if let Some(ping) = self.lanes.remove(&lane).and_then(|state| state.ping) {
+                self.pings.remove(&ping);
+            }
+        }
+        None
     }
 
     /// When the next ping is due.
@@ -207,6 +217,17 @@ mod tests {
         barrier.pinged(at(10_001), &"a", "p2".into());
         assert_eq!(barrier.pong(at(10_002), "p1"), None);
         assert_eq!(barrier.pong(at(10_003), "p2"), Some(vec![1, 2]));
+    }
+
+    #[test]
+    fn a_ping_that_covers_nothing_any_more_is_not_repeated() {
+        let mut barrier = Barrier::default();
+        barrier.sent(at(0), &"a", 1);
+        barrier.due(at(1));
+        barrier.pinged(at(1), &"a", "p1".into());
+        barrier.uncover(&"a", |message| *message == 1);
+        assert_eq!(barrier.due(at(10_001)), None);
+        assert!(barrier.is_empty() && barrier.next_timeout().is_none());
     }
 
     #[test]
