@@ -382,14 +382,13 @@ impl ToSip {
         }
     }
 
-    fn failed(&mut self, cx: &mut Cx<'_>, number: u64, mut page: Page, fault: &Fault) {
+    fn failed(&mut self, cx: &mut Cx<'_>, number: u64, page: Page, fault: &Fault) {
         self.flies(cx, number, false);
         let Some(live) = self.posts.get_mut(&number) else { return };
         if let Some(at) = hold::again_at(cx, &live.post, fault) {
             if !live.post.held {
                 live.post.held = true;
                 cx.save(Record::new(live.post.key(), &live.post));
-                page.headers.push((HeaderName::Date, date::write_sip(live.post.accepted)));
                 if let Some(lane) = self.lanes.get_mut(&(live.sender.clone(), live.post.target.aor.clone())) {
                     lane.held += 1;
                 }
@@ -503,7 +502,8 @@ fn page(cx: &Cx<'_>, post: &Post, sender: &Aor, tried: bool) -> Page {
     if let Some(subject) = post.subject.as_deref().map(one_line).filter(|subject| !subject.is_empty()) {
         headers.push((HeaderName::Subject, subject));
     }
-    if post.held {
+    if tried || !cx.config.messages.hold.is_zero() {
+        // It may go out long after it was written.
         headers.push((HeaderName::Date, date::write_sip(post.accepted)));
     }
     Page {
