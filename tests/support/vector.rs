@@ -209,7 +209,8 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, transport: Transport, from: Option<SocketAddr>, bytes: Vec<u8>) {
+    /// Bytes come in from the peer, or from somebody else.
+    pub fn arrive(&mut self, transport: Transport, from: Option<SocketAddr>, bytes: Vec<u8>) {
         let flow = Flow {
             transport,
             local: "192.0.2.9:5060".parse().unwrap(),
@@ -238,6 +239,44 @@ impl World {
             }
         }
         Err(format!("an alarm rings for ever: {:?}", self.gateway.next_timeout()))
+    }
+
+    /// A stanza comes in, as text.
+    pub fn stanza_in(&mut self, text: &str) {
+        let stanza = Stanza::from_element(xml::parse(text).unwrap()).unwrap();
+        self.handle(Input::Stanza(LinkId(0), stanza));
+    }
+
+    /// The stanzas that came out since the last call, with what is minted anew in each run left out.
+    pub fn take_stanzas(&mut self) -> Vec<String> {
+        let unminted = |mut stanza: Stanza| {
+            if stanza.id().is_some_and(|id| Partition::of_token(id).is_some()) {
+                stanza.element.set("id", "minted");
+            }
+            stanza.to_xml()
+        };
+        self.xmpp.drain(..).map(unminted).collect()
+    }
+
+    /// The SIP messages that came out since the last call.
+    pub fn take_messages(&mut self) -> Vec<String> {
+        self.sip.drain(..).map(|out| String::from_utf8_lossy(&out.bytes).into_owned()).collect()
+    }
+
+    /// Answers the pings among the stanzas that came out, and takes them away.
+    pub fn answer_pings(&mut self) {
+        let is_ping = |stanza: &Stanza| stanza.element.child("ping", mostar::xmpp::ns::PING).is_some();
+        let (pings, rest): (VecDeque<_>, _) = self.xmpp.drain(..).partition(is_ping);
+        self.xmpp = rest;
+        for pong in pings.iter().filter_map(Stanza::result) {
+            self.handle(Input::Stanza(LinkId(0), pong));
+        }
+    }
+
+    /// Answers a request that came out, given as text; what the answer leaves out is filled in.
+    pub fn answer_last(&mut self, request: &str, answer: &str) {
+        let bytes = complete(answer, Some(request), 0).into_bytes();
+        self.arrive(Transport::Tcp, None, bytes);
     }
 
     fn expect_silence(&self) -> Result<(), String> {

@@ -1,0 +1,197 @@
+//! Plays recorded clients to the gateway, which stands in for one person of the recording.
+//!
+//! What the gateway answers and what the XMPP user sees is compared with `tests/transcripts/expected.txt`.
+
+#![allow(clippy::disallowed_types, reason = "tests are shell, not core")]
+
+mod support;
+
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+
+use mostar::sip::flow::Transport;
+use mostar::words::time::Tick;
+use support::vector::World;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")
+}
+
+/// One recorded message.
+struct Frame {
+    time: f64,
+    way: String,
+    udp: bool,
+    bytes: Vec<u8>,
+}
+
+fn frames(name: &str) -> Vec<Frame> {
+    let text = fs::read(folder().join(name)).expect("the recording is there");
+    let text = String::from_utf8(text).expect("recordings are UTF-8; other bodies lie in files of their own");
+    let mut frames = Vec::new();
+    for part in text.split("\n--- ").map(|part| part.trim_start_matches("--- ")) {
+        let Some((title, content)) = part.split_once('\n') else { continue };
+        let words: Vec<_> = title.split_whitespace().collect();
+        let [time, from, "->", to, transport, ..] = words.as_slice() else { continue };
+        let Ok(time) = time.parse() else { continue };
+        let content = &format!("{content}\n");
+        let mut bytes = content.as_bytes().to_vec();
+        if let Some(file) = words.iter().find_map(|word| word.strip_prefix("body=")) {
+            let head = content.trim_end();
+            bytes = format!("{head}\r\n\r\n").into_bytes();
+            bytes.extend(fs::read(folder().join(file)).expect("the body is there"));
+        } else if let Some((head, body)) = content.split_once("\r\n\r\n") {
+            let length = header(head, "Content-Length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            let body = &body.as_bytes()[..body.len().min(length)];
+            bytes = [head.as_bytes(), b"\r\n\r\n", body].concat();
+        }
+        frames.push(Frame { time, way: format!("{from} -> {to}"), udp: *transport == "sip/udp", bytes });
+    }
+    frames
+}
+
+fn header(head: &str, name: &str) -> Option<String> {
+    head.lines().find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        found.trim().eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+    })
+}
+
+/// The frame with these texts replaced in its head and in a body of text, its length put right.
+fn rewritten(frame: &Frame, replace: &[(&str, &str)]) -> Vec<u8> {
+    let at = frame.bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head ends");
+    let mut head = String::from_utf8_lossy(&frame.bytes[..at]).into_owned();
+    let mut body = frame.bytes[at + 4..].to_vec();
+    if let Ok(text) = String::from_utf8(body.clone()) {
+        body = replace.iter().fold(text, |text, (from, to)| text.replace(from, to)).into_bytes();
+    }
+    head = replace.iter().fold(head, |head, (from, to)| head.replace(from, to));
+    let lines: Vec<_> =
+        head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("content-length")).collect();
+    [format!("{}\r\nContent-Length: {}\r\n\r\n", lines.join("\r\n"), body.len()).into_bytes(), body].concat()
+}
+
+/// A gateway for `sip.lab` whose XMPP users are those of `xmpp.lab`, beside the recorded proxy.
+fn world() -> World {
+    let mut config = support::vector::config();
+    config.xmpp.components[0].domain = "sip.lab".into();
+    config.xmpp.components[0].sip_domain = "sip.lab".into();
+    config.xmpp.domains[0].domain = "xmpp.lab".into();
+    config.xmpp.domains[0].sip_alias = "xmpp.lab".into();
+    config.sip.peers[0].may_send_from = vec!["sip.lab".into()];
+    World::new(config)
+}
+
+/// What came out, in lines that do not change from run to run.
+fn tell(world: &mut World, out: &mut String) {
+    for line in world.take_stanzas() {
+        let _ = writeln!(out, "    {line}");
+    }
+    for message in world.take_messages() {
+        let first = message.lines().next().unwrap_or_default();
+        let hints = ["Accept", "Accept-Encoding"]
+            .map(|name| header(&message, name).map(|value| format!("{name}: {value}")));
+        let hints: Vec<_> = hints.into_iter().flatten().collect();
+        let _ = writeln!(out, "    {first} {}", hints.join(" "));
+    }
+}
+
+/// Every MESSAGE that reached `person` reaches the gateway instead.
+fn messages(name: &str, person: &str, out: &mut String) {
+    let _ = writeln!(out, "# {name}: what reaches {person}");
+    let mut world = world();
+    let (theirs, ours) = (format!("{person}@sip.lab"), format!("{person}@xmpp.lab"));
+    for frame in frames(name).iter().filter(|frame| frame.way == format!("proxy -> {person}")) {
+        if !frame.bytes.starts_with(b"MESSAGE ") {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&frame.bytes).into_owned();
+        let head = text.split("\r\n\r\n").next().unwrap_or_default();
+        let kind = header(head, "Content-Type").unwrap_or_default();
+        let encoding = header(head, "Content-Encoding").unwrap_or_default();
+        let _ = writeln!(out, "{:.3} {kind} {encoding}", frame.time);
+        // The registrar had put bob's own address into the Request-URI; a gateway is sent the AOR.
+        let target = text.split_whitespace().nth(1).unwrap_or_default();
+        let aor = format!("MESSAGE sip:{ours} SIP/2.0");
+        let bytes = rewritten(frame, &[(&format!("MESSAGE {target} SIP/2.0"), &aor), (&theirs, &ours)]);
+        let transport = if frame.udp { Transport::Udp } else { Transport::Tcp };
+        world.advance(Tick((frame.time * 1e6) as u64)).expect("alarms end");
+        world.arrive(transport, None, bytes);
+        world.answer_pings();
+        world.advance(Tick((frame.time * 1e6) as u64 + 15_000)).expect("alarms end");
+        world.answer_pings();
+        tell(&mut world, out);
+    }
+}
+
+/// An XMPP user watches `contact`; what the proxy told `watcher` of it is told to the gateway.
+fn presence(name: &str, watcher: &str, contact: &str, out: &mut String) {
+    let _ = writeln!(out, "# {name}: {watcher} watches {contact}");
+    let mut world = world();
+    let frames = frames(name);
+    world.stanza_in(&format!(
+        "<presence from='{watcher}@xmpp.lab/here' to='{contact}@sip.lab' type='subscribe'/>"
+    ));
+    let subscribe =
+        world.take_messages().into_iter().find(|text| text.starts_with("SUBSCRIBE ")).expect("it subscribes");
+    let (call, from) = (header(&subscribe, "Call-ID").unwrap(), header(&subscribe, "From").unwrap());
+    let uri = header(&subscribe, "Contact").unwrap();
+    let uri = uri.split(['<', '>']).nth(1).unwrap().to_owned();
+    let notifies: Vec<_> = frames
+        .iter()
+        .filter(|frame| frame.way == format!("proxy -> {watcher}") && frame.bytes.starts_with(b"NOTIFY "))
+        .filter(|frame| String::from_utf8_lossy(&frame.bytes).contains("\r\nEvent: presence\r\n"))
+        .collect();
+    assert!(!notifies.is_empty(), "{name} has no NOTIFY for {watcher}");
+    let first = String::from_utf8_lossy(&notifies[0].bytes).into_owned();
+    let notifier = header(&first, "From").unwrap();
+    let answer = format!(
+        "SIP/2.0 200 OK\nTo: {notifier}\nExpires: 600\nContact: <sip:192.0.2.1:5060;transport=tcp>\n"
+    );
+    world.answer_last(&subscribe, &answer);
+    tell(&mut world, out);
+    for frame in notifies {
+        let text = String::from_utf8_lossy(&frame.bytes).into_owned();
+        let mut lines: Vec<String> =
+            text.split("\r\n\r\n").next().unwrap_or_default().lines().map(str::to_owned).collect();
+        lines[0] = format!("NOTIFY {uri} SIP/2.0");
+        for line in &mut lines {
+            let name = line.split(':').next().unwrap_or_default().to_owned();
+            match name.as_str() {
+                "To" => *line = format!("To: {from}"),
+                "Call-ID" => *line = format!("Call-ID: {call}"),
+                _ => {}
+            }
+        }
+        let at = frame.bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let bytes = [lines.join("\r\n").as_bytes(), &frame.bytes[at..]].concat();
+        let state = header(&text, "Subscription-State").unwrap_or_default();
+        let _ = writeln!(out, "{:.3} {state}", frame.time);
+        let transport = if frame.udp { Transport::Udp } else { Transport::Tcp };
+        world.advance(Tick(1_000_000 + (frame.time * 1e6) as u64)).expect("alarms end");
+        world.arrive(transport, None, bytes);
+        tell(&mut world, out);
+    }
+}
+
+#[test]
+fn recorded_clients_are_understood() {
+    let mut out = String::new();
+    messages("linphone-message.txt", "bob", &mut out);
+    messages("linphone-message.txt", "carol", &mut out);
+    messages("linphone-message-cpim-imdn.txt", "bob", &mut out);
+    messages("linphone-message-cpim-imdn.txt", "carol", &mut out);
+    messages("sdk-message.txt", "bob", &mut out);
+    presence("linphone-presence.txt", "bob", "carol", &mut out);
+    presence("sdk-presence-winfo.txt", "alice", "bob", &mut out);
+    let golden = folder().join("expected.txt");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&golden, &out).expect("the golden file can be written");
+    }
+    let expected = fs::read_to_string(&golden).unwrap_or_default();
+    for (number, (got, want)) in out.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(got, want, "line {}", number + 1);
+    }
+    assert_eq!(out.lines().count(), expected.lines().count());
+}
