@@ -54,7 +54,7 @@ impl Contacts {
     /// Subscribes for a pair that has no subscription.
     pub(super) fn ask(&mut self, cx: &mut Cx<'_>, id: u64) {
         let Some(pair) = self.pairs.get_mut(&id) else { return };
-        if pair.ask.is_some() || self.goodbye.is_some() {
+        if pair.ask.is_some() || pair.refused || self.goodbye.is_some() {
             return;
         }
         self.timers.stop(&Timer::Again(id));
@@ -300,6 +300,9 @@ impl Contacts {
             user.last = Some(prober);
         }
         if let Some(pair) = self.pairs.get_mut(&id) {
+            if !pair.accepted {
+                pair.accept(cx);
+            }
             pair.apply(cx, document);
         }
         self.dirty.insert(id);
@@ -323,9 +326,14 @@ impl Contacts {
                 }
                 self.end_of(cx, pair, end, age);
             }
+            // Who has subscribed anew since then must not be told.
+            Owner::Farewell(who) if self.find(&who.user, &who.contact).is_some() => {}
             Owner::Farewell(who) => unsubscribed(cx, &who.jid, &who.user),
             Owner::Fetch(who) => {
                 self.fetches.remove(&(who.user.bare(), who.contact.clone()));
+                if self.find(&who.user.bare(), &who.contact).is_some() {
+                    return;
+                }
                 let refused = matches!(end, End::Refused { status: 403 | 603, .. })
                     || matches!(end, End::Terminated { reason: Some(Reason::Rejected), .. });
                 if refused {
@@ -395,8 +403,10 @@ impl Contacts {
                     vec![("user", pair.user.to_string()), ("contact", pair.contact.to_string())],
                 );
                 pair.vanish(cx);
-                unsubscribed(cx, &pair.jid, &pair.user);
-                self.remove(cx, id);
+                pair.refused = true;
+                if cx.link_is_up(&pair.jid) {
+                    self.say_refused(cx, id);
+                }
                 return;
             }
             _ => {}
@@ -409,6 +419,13 @@ impl Contacts {
             }
         }
         self.wait(cx, id, fate, named);
+    }
+
+    /// Tells the user that the contact has refused her, and forgets the pair.
+    pub(super) fn say_refused(&mut self, cx: &mut Cx<'_>, id: u64) {
+        if let Some(pair) = self.remove(cx, id) {
+            unsubscribed(cx, &pair.jid, &pair.user);
+        }
     }
 
     fn wait(&mut self, cx: &mut Cx<'_>, id: u64, fate: Fate, named: Option<Duration>) {

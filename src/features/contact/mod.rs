@@ -277,7 +277,11 @@ impl Contacts {
     }
 
     fn subscribe(&mut self, cx: &mut Cx<'_>, stanza: &Stanza, user: &Jid, contact: &Aor, to: &Jid) {
-        if let Some(id) = self.find(user, contact) {
+        let known = self.find(user, contact);
+        let refused = known.filter(|id| self.pairs.get(id).is_some_and(|pair| pair.refused));
+        if let Some(id) = refused {
+            self.remove(cx, id);
+        } else if let Some(id) = known {
             if let Some(pair) = self.pairs.get_mut(&id).filter(|pair| pair.accepted) {
                 // RFC 6121 §3.1.3: who is already allowed is told so again, with all that is known.
                 pair.say_subscribed(cx);
@@ -405,7 +409,7 @@ impl Contacts {
     fn tell_link(&mut self, cx: &mut Cx<'_>, link: LinkId) {
         let Some(after) = self.telling.get(&link).copied() else { return };
         let room = SPREAD * u32::try_from(self.pairs.len()).unwrap_or(u32::MAX);
-        let mut last = None;
+        let (mut last, mut refused) = (None, Vec::new());
         let next = self.pairs.range_mut(after + 1..).take(STEP);
         for (id, pair) in next {
             last = Some(*id);
@@ -419,12 +423,19 @@ impl Contacts {
                 }
                 pair.tell_all(cx, &pair.user);
             }
+            if pair.refused {
+                refused.push(*id);
+                continue;
+            }
             if !pair.known && self.timers.at(&Timer::Again(*id)).is_none() && pair.asked_at.is_none() {
                 let wait = cx.mint.between(Duration::ZERO, room);
                 // The first of a few are asked at once.
                 let wait = if room < PAUSE { Duration::ZERO } else { wait };
                 self.timers.set(Timer::Again(*id), cx.now.tick + wait);
             }
+        }
+        for id in refused {
+            self.say_refused(cx, id);
         }
         match last {
             Some(last) => {

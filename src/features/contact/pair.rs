@@ -30,6 +30,8 @@ pub struct Pair {
     pub accepted: bool,
     /// It has not been said yet, since the link was down.
     pub unsaid: bool,
+    /// The contact has refused her. It is said, and the pair forgotten, when the link comes up.
+    pub refused: bool,
     /// She shares her presence with the contact.
     pub shares: bool,
     /// She has been seen online by this contact since the link came up.
@@ -76,6 +78,8 @@ struct KeptPair {
     #[serde(default, skip_serializing_if = "is_false")]
     unsaid: bool,
     #[serde(default, skip_serializing_if = "is_false")]
+    refused: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
     shares: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     doubted: Option<Wall>,
@@ -99,6 +103,7 @@ impl Pair {
             jid,
             accepted: false,
             unsaid: false,
+            refused: false,
             shares: false,
             present: false,
             doubted: None,
@@ -124,6 +129,7 @@ impl Pair {
         let mut pair = Pair::new(kept.user, kept.contact, jid);
         pair.accepted = kept.accepted;
         pair.unsaid = kept.unsaid;
+        pair.refused = kept.refused;
         pair.shares = kept.shares;
         pair.doubted = kept.doubted;
         pair.resources = kept.shown.into_iter().map(|name| (name, Availability::closed())).collect();
@@ -132,12 +138,14 @@ impl Pair {
 
     /// The record of the pair with its subscription.
     pub fn record(&self, dialog: Option<Kept>) -> Record {
-        let shown = self.resources.iter().filter(|(_, state)| state.open || !self.known);
+        // What has gone away, too: she may not have heard of it.
+        let shown = self.resources.iter();
         let kept = KeptPair {
             user: self.user.clone(),
             contact: self.contact.clone(),
             accepted: self.accepted,
             unsaid: self.unsaid,
+            refused: self.refused,
             shares: self.shares,
             doubted: self.doubted,
             shown: shown.map(|(name, _)| name.clone()).collect(),

@@ -113,15 +113,21 @@ impl Pair {
                 self.tell(cx, name, state, &self.user);
             }
         }
-        for (name, state) in &before {
-            if self.resources.iter().any(|(known, _)| known == name) {
+        let is_up = cx.link_is_up(&self.jid);
+        for (name, state) in before {
+            if self.resources.iter().any(|(known, _)| *known == name) {
                 continue;
             }
             changed |= state.open || is_first;
             if state.open {
-                self.tell(cx, name, &Availability::closed(), &self.user);
+                self.tell(cx, &name, &Availability::closed(), &self.user);
+            }
+            // That it went away may be lost with the link: it is remembered for one more document.
+            if (state.open || !is_up) && self.resources.len() < 2 * RESOURCES {
+                self.resources.push((name, Availability::closed()));
             }
         }
+        self.resources.sort_by(|(one, _), (other, _)| one.cmp(other));
         if !was_open && self.is_open() {
             cx.signal(Signal::Opened { user: self.user.clone(), contact: self.contact.clone() });
         }
