@@ -184,7 +184,7 @@ impl World {
                 server: config.xmpp.server.clone(),
                 domain: component.domain.clone(),
                 secret: component.secret.clone(),
-                limits: Limits::default(),
+                limits: Limits::for_messages(config.messages.max_message),
                 timing: Timing::default(),
             };
             streams.spawn(link::serve(link.clone(), settings, notes.clone()));

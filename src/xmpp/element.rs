@@ -178,6 +178,11 @@ impl Element {
             .collect()
     }
 
+    /// True when text that is appended as parsed joins text that is already there.
+    pub(super) fn ends_in_text(&self) -> bool {
+        matches!(self.children.last(), Some(Node::Text(_)))
+    }
+
     /// Appends text as parsed: joined to text that is already the last node.
     pub(super) fn append_parsed(&mut self, text: String) {
         match self.children.last_mut() {

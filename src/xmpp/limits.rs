@@ -25,6 +25,14 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Limits with room for messages of so many bytes, and for what stands around their bodies.
+    pub fn for_messages(max_message: usize) -> Limits {
+        let limits = Limits::default();
+        Limits { bytes: limits.bytes.max(max_message.saturating_add(64 * 1024)), ..limits }
+    }
+}
+
 /// A stanza that exceeded a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {

@@ -304,7 +304,10 @@ impl Stream {
         if self.depth < 2 || self.skipping {
             return;
         }
-        self.nodes += 1;
+        // The parser cuts a text at each reference; it is one part all the same.
+        if !self.tree.last().is_some_and(Element::ends_in_text) {
+            self.nodes += 1;
+        }
         if self.refuse_for_size(events) {
             return;
         }
@@ -514,6 +517,13 @@ mod tests {
             let answer = refused.answer().expect("an answer").to_xml();
             assert!(answer.contains("<policy-violation ") && answer.contains("id='7'"), "{answer}");
         }
+    }
+
+    #[test]
+    fn a_text_of_many_references_is_one_part() {
+        let events = read(&format!("<message><body>{}</body></message>", "a&lt;".repeat(5000)));
+        let [Event::Element(message)] = &events[..] else { panic!("{events:?}") };
+        assert_eq!(message.child("body", ns::COMPONENT).map(Element::text), Some("a<".repeat(5000)));
     }
 
     #[test]
