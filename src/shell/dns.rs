@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::ResolverConfig;
+use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::sync::Semaphore;
@@ -21,6 +21,9 @@ use crate::words::note::Level;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long one name server may take. There is a second try within [`PATIENCE`].
+const ONE_TRY: Duration = Duration::from_secs(2);
 
 /// How many questions are asked at a time; more wait their turn within [`PATIENCE`].
 const AT_ONCE: usize = 32;
@@ -36,10 +39,15 @@ pub struct Dns {
 impl Dns {
     /// A resolver by the system's configuration. Without one, addresses and the hosts file still work.
     pub fn new(inboxes: &Inboxes, log: &Log) -> Dns {
-        let builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
+        let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|error| {
             log.line(Level::Warn, "dns-unconfigured", &[("reason", error.to_string())]);
             TokioResolver::builder_with_config(ResolverConfig::default(), TokioRuntimeProvider::default())
         });
+        let options = builder.options_mut();
+        // A peer is known by all of its addresses, whatever we prefer ourselves.
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        options.timeout = ONE_TRY;
+        options.attempts = 1;
         let resolver = builder.build();
         if let Err(error) = &resolver {
             log.line(Level::Error, "dns-unusable", &[("reason", error.to_string())]);
@@ -130,5 +138,29 @@ mod tests {
         assert_eq!(literal("192.0.2.1"), Some("192.0.2.1".parse().unwrap()));
         assert_eq!(literal("[2001:db8::1]"), Some("2001:db8::1".parse().unwrap()));
         assert_eq!(literal("sip.example.org"), None);
+    }
+
+    #[tokio::test]
+    async fn names_of_the_hosts_file_need_no_server() {
+        let config = crate::config::Config {
+            xmpp: crate::config::Xmpp { server: String::new(), components: Vec::new(), domains: Vec::new() },
+            sip: crate::config::Sip { listen: Vec::new(), advertise: None, peers: Vec::new() },
+            store: "/nonexistent".into(),
+            http: None,
+            stop_timeout: Duration::ZERO,
+            messages: crate::config::Messages::default(),
+        };
+        let (inboxes, mut inbox) = Inboxes::new(1, crate::gateway::Domains::new(&config));
+        let (log, _) = Log::start(Level::Error, crate::shell::log::Format::Logfmt).unwrap();
+        let dns = Arc::new(Dns::new(&inboxes, &log));
+        let query = Query::Address("localhost".into());
+        dns.ask(0, query.clone());
+        match inbox[0].recv().await {
+            Some(Input::Resolved(asked, found)) => {
+                assert_eq!(asked, query);
+                assert!(found.contains(&Located::Address("127.0.0.1".parse().unwrap())), "{found:?}");
+            }
+            other => panic!("an answer was expected: {other:?}"),
+        }
     }
 }

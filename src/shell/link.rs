@@ -41,6 +41,7 @@ pub struct Link {
     stanzas_out: metrics::Counter,
     bad: metrics::Counter,
     dropped: metrics::Counter,
+    refused: metrics::Counter,
     connects: metrics::Counter,
     up: metrics::Gauge,
 }
@@ -79,7 +80,8 @@ impl Link {
             stanzas_in: meters.counter("stanzas_total", &labels("in")),
             stanzas_out: meters.counter("stanzas_total", &labels("out")),
             bad: meters.counter("stanzas_bad_total", &own),
-            dropped: meters.counter("stanzas_dropped_total", &own),
+            dropped: meters.counter("stanzas_dropped_total", &[("reason", "link-down")]),
+            refused: meters.counter("stanzas_dropped_total", &[("reason", "queue-full")]),
             connects: meters.counter("link_connects_total", &own),
             up: meters.gauge("link_up", &own),
         };
@@ -97,7 +99,7 @@ impl Link {
         let mut queue = self.lock();
         if queue.text.len() > QUEUE {
             queue.overflowed = true;
-            self.dropped.increment(1);
+            self.refused.increment(1);
         } else {
             stanza.element.write(ns::COMPONENT, &mut queue.text);
             self.stanzas_out.increment(1);

@@ -11,38 +11,45 @@ use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 /// What each figure means; a figure without a line here is shown without help.
-const COUNTERS: [(&str, &str); 20] = [
-    ("messages_total", "Messages by direction and what became of them"),
+const COUNTERS: &[(&str, &str)] = &[
+    ("errors_unmatched_total", "Errors from XMPP that belong to no message we remember"),
+    ("errors_unsaid_total", "Failures of messages whose sender could not be told"),
     ("late_errors_total", "Failures told to a sender after the SIP answer"),
-    ("sip_requests_total", "SIP requests that came in, by method"),
-    ("sip_strangers_total", "SIP requests from addresses that are no peer"),
-    ("sip_refused_total", "SIP requests that were refused before a feature saw them"),
-    ("sip_received_total", "SIP messages that came in, by transport"),
-    ("sip_sent_total", "SIP messages that went out, by transport"),
-    ("sip_bad_total", "Bytes that were no SIP message, by transport"),
-    ("sip_send_failed_total", "SIP messages that could not be sent"),
-    ("sip_dropped_total", "SIP messages dropped because a queue was full"),
-    ("sip_connections_total", "SIP connections by direction"),
-    ("sip_connections_refused_total", "SIP connections closed because there were too many"),
-    ("subscribes_refused_total", "SUBSCRIBEs that were sent away for want of room"),
-    ("subscriptions_lost_total", "SIP dialogs that ended because a NOTIFY was not taken, by direction"),
-    ("stanzas_total", "Stanzas by direction"),
-    ("stanzas_bad_total", "Elements of the component stream that were no stanza"),
-    ("stanzas_dropped_total", "Stanzas dropped because the link's queue was full"),
+    ("late_errors_untold_total", "Failures after the SIP answer that were only counted"),
     ("link_connects_total", "Component streams that came up"),
+    ("messages_suspected_total", "Messages that were in flight when a stream closed"),
+    ("messages_total", "Messages by direction and what became of them"),
+    ("messages_turned_away_total", "Messages that were never accepted"),
+    ("sip_bad_total", "Bytes that were no SIP message, by transport"),
+    ("sip_connections_refused_total", "SIP connections closed because there were too many"),
+    ("sip_connections_total", "SIP connections by direction"),
+    ("sip_dropped_total", "SIP messages dropped without an answer, by reason"),
+    ("sip_queue_full_total", "SIP messages dropped because a queue was full"),
+    ("sip_received_total", "SIP messages that came in, by transport"),
+    ("sip_refused_total", "Requests of ours that were not sent, by reason"),
+    ("sip_rejected_total", "SIP requests refused before a feature saw them, by reason"),
+    ("sip_send_failed_total", "SIP messages that could not be sent"),
+    ("sip_sent_total", "SIP messages that went out, by transport"),
+    ("stanzas_bad_total", "Elements of the component stream that were no stanza"),
+    ("stanzas_dropped_total", "Stanzas not sent, by reason; what matters is sent again"),
+    ("stanzas_ignored_total", "Stanzas that need no answer and got none, by reason"),
+    ("stanzas_refused_total", "Stanzas refused before a feature saw them, by reason"),
+    ("stanzas_total", "Stanzas by component and direction"),
     ("store_commits_total", "Commits to the store"),
     ("store_failures_total", "Commits that failed and were tried again"),
+    ("subscribes_refused_total", "SUBSCRIBEs refused for want of room"),
+    ("subscriptions_lost_total", "Subscriptions that ended against our will"),
 ];
 
-const GAUGES: [(&str, &str); 8] = [
-    ("messages_queued", "Messages that wait to be sent, by direction"),
-    ("messages_in_flight", "Messages that were sent and not yet confirmed, by direction"),
-    ("subscriptions", "SIP dialogs that presence crosses in, by direction"),
+const GAUGES: &[(&str, &str)] = &[
     ("link_up", "Whether a component link is up"),
+    ("messages_in_flight", "Messages that were sent and not yet confirmed, by direction"),
+    ("messages_queued", "Messages that wait to be sent, by direction"),
     ("sip_connections", "Open SIP connections"),
-    ("store_ok", "Whether the store takes commits and has room"),
+    ("sip_peer_up", "How many shards find that a peer answers; 0 is down"),
     ("store_free_bytes", "Room left on the store's disk"),
-    ("up_since_seconds", "When the process started, in Unix time"),
+    ("store_ok", "Whether the store takes commits and has room"),
+    ("subscriptions", "Presence subscriptions by direction"),
 ];
 
 /// The registry of one process. Nothing global: tests run several.
@@ -62,10 +69,10 @@ impl Meters {
     /// An empty registry with every description.
     pub fn new() -> Meters {
         let recorder = PrometheusBuilder::new().build_recorder();
-        for (name, meaning) in COUNTERS {
+        for &(name, meaning) in COUNTERS {
             recorder.describe_counter(prefixed(name), None, meaning.into());
         }
-        for (name, meaning) in GAUGES {
+        for &(name, meaning) in GAUGES {
             recorder.describe_gauge(prefixed(name), None, meaning.into());
         }
         let handle = recorder.handle();

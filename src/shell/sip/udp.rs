@@ -58,8 +58,9 @@ impl Udp {
             received: meters.counter("sip_received_total", &[("transport", "udp")]),
             sent: meters.counter("sip_sent_total", &[("transport", "udp")]),
             bad: meters.counter("sip_bad_total", &[("transport", "udp")]),
-            dropped_in: meters.counter("sip_dropped_total", &[("transport", "udp"), ("direction", "in")]),
-            dropped_out: meters.counter("sip_dropped_total", &[("transport", "udp"), ("direction", "out")]),
+            dropped_in: meters.counter("sip_queue_full_total", &[("transport", "udp"), ("direction", "in")]),
+            dropped_out: meters
+                .counter("sip_queue_full_total", &[("transport", "udp"), ("direction", "out")]),
         })
     }
 
