@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::features::facts::Facts;
 use crate::features::{self, Cx, Feature, Op, Signal};
 use crate::sip::agent::{Agent, AgentOut};
-use crate::words::id::{Mint, Seed};
+use crate::words::id::{Mint, Partition, Seed};
 use crate::words::time::{Now, Tick};
 
 pub use domains::Domains;
@@ -70,6 +70,12 @@ impl Gateway {
     /// The same gateway, which leaves it to the first of its process to watch the SIP peers.
     pub fn without_watch(mut self) -> Gateway {
         self.agent.leave_watch();
+        self
+    }
+
+    /// The same, for an owner whose share does not hold partition 0: `home` is one that it holds.
+    pub fn at_home(mut self, home: Partition) -> Gateway {
+        self.mint = self.mint.at_home(home);
         self
     }
 

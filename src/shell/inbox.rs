@@ -31,6 +31,11 @@ impl Inboxes {
         usize::from(partition.0) * self.shards.len() / 256
     }
 
+    /// The first partition of a shard.
+    pub fn home_of(&self, shard: usize) -> Partition {
+        Partition((shard * 256).div_ceil(self.shards.len()).min(255) as u8)
+    }
+
     /// The shard that owns a SIP message.
     pub fn of_sip(&self, message: &Message) -> usize {
         self.shard_of(owner::of_sip(&self.domains, message))
@@ -79,5 +84,29 @@ impl Inboxes {
     /// True when there is no shard; never in a running process.
     pub fn is_empty(&self) -> bool {
         self.shards.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Messages, Sip, Xmpp};
+
+    #[test]
+    fn every_shard_is_at_home_in_its_own_share() {
+        let config = Config {
+            xmpp: Xmpp { server: String::new(), components: Vec::new(), domains: Vec::new() },
+            sip: Sip { listen: Vec::new(), advertise: None, peers: Vec::new() },
+            store: "/nonexistent".into(),
+            http: None,
+            stop_timeout: std::time::Duration::ZERO,
+            messages: Messages::default(),
+        };
+        for shards in 1..=16 {
+            let (inboxes, _) = Inboxes::new(shards, Domains::new(&config));
+            for shard in 0..shards {
+                assert_eq!(inboxes.shard_of(inboxes.home_of(shard)), shard, "of {shards}");
+            }
+        }
     }
 }

@@ -46,7 +46,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("messages_in_flight", "Messages that were sent and not yet confirmed, by direction"),
     ("messages_queued", "Messages that wait to be sent, by direction"),
     ("sip_connections", "Open SIP connections"),
-    ("sip_peer_up", "How many shards find that a peer answers; 0 is down"),
+    ("sip_peer_up", "Whether a SIP peer answers"),
     ("store_free_bytes", "Room left on the store's disk"),
     ("store_ok", "Whether the store takes commits and has room"),
     ("subscriptions", "Presence subscriptions by direction"),

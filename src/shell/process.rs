@@ -88,7 +88,7 @@ async fn live(mut config: Config, shards: usize, log: &Log) -> Result<ExitCode, 
     let dns = Arc::new(Dns::new(&inboxes, log));
     let world = Arc::new(World { endpoint, dns, links: links.collect() });
     let (orders, ordered) = channel();
-    let mut crew = Crew::start(&config, &world, receivers, &orders, log, &meters)?;
+    let mut crew = Crew::start(&config, &world, &inboxes, receivers, &orders, log, &meters)?;
     drop(orders);
     if let Some(listener) = pages {
         tokio::spawn(http::serve(listener, Pages { status: status.clone(), meters: meters.clone() }));
@@ -224,7 +224,8 @@ impl Crew {
     fn start(
         config: &Arc<Config>,
         world: &Arc<World>,
-        inboxes: Vec<mpsc::Receiver<Input>>,
+        inboxes: &Inboxes,
+        receivers: Vec<mpsc::Receiver<Input>>,
         orders: &Sender<Order>,
         log: &Log,
         meters: &Meters,
@@ -232,7 +233,7 @@ impl Crew {
         let clock = Clock::start();
         let (stopping, stopped) = mpsc::unbounded_channel();
         let mut crew = Crew { tasks: JoinSet::new(), gates: Vec::new(), stopped };
-        for (number, inbox) in inboxes.into_iter().enumerate() {
+        for (number, inbox) in receivers.into_iter().enumerate() {
             let mut seed = Seed([0; 32]);
             getrandom::fill(&mut seed.0).map_err(|error| format!("no random numbers: {error}"))?;
             let gate = Arc::new(Gate::default());
@@ -247,7 +248,7 @@ impl Crew {
                 log: log.clone(),
                 meters: meters.clone(),
             };
-            let gateway = Gateway::new(config.clone(), seed);
+            let gateway = Gateway::new(config.clone(), seed).at_home(inboxes.home_of(number));
             let gateway = if number == 0 { gateway } else { gateway.without_watch() };
             crew.gates.push(gate);
             crew.tasks.spawn(async move {

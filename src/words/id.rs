@@ -42,18 +42,32 @@ const TOKEN_LENGTH: usize = 18;
 pub struct Seed(pub [u8; 32]);
 
 /// The source of everything random in the core: a generator that the shell seeds once.
-pub struct Mint(ChaCha8Rng);
+pub struct Mint {
+    random: ChaCha8Rng,
+    home: Partition,
+}
 
 impl Mint {
     /// A generator that gives the same sequence for the same seed.
     pub fn new(seed: Seed) -> Mint {
-        Mint(ChaCha8Rng::from_seed(seed.0))
+        Mint { random: ChaCha8Rng::from_seed(seed.0), home: Partition(0) }
+    }
+
+    /// The same, for an owner whose share does not hold partition 0.
+    pub fn at_home(mut self, home: Partition) -> Mint {
+        self.home = home;
+        self
+    }
+
+    /// A partition that is this owner's: for what concerns nobody in particular, and whose answer must come back here.
+    pub fn home(&self) -> Partition {
+        self.home
     }
 
     /// A token of 18 lower-case letters and digits that names `partition` and cannot be guessed.
     pub fn token(&mut self, partition: Partition) -> String {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-        let mut bits = (u128::from(self.0.next_u64()) << 64) | u128::from(self.0.next_u64());
+        let mut bits = (u128::from(self.random.next_u64()) << 64) | u128::from(self.random.next_u64());
         let mut token = format!("{:02x}", partition.0);
         for _ in 0..16 {
             token.push(ALPHABET[(bits & 31) as usize] as char);
@@ -64,13 +78,13 @@ impl Mint {
 
     /// A number from zero up to, and without, `limit`; zero when that is zero.
     pub fn below(&mut self, limit: u64) -> u64 {
-        if limit == 0 { 0 } else { self.0.next_u64() % limit }
+        if limit == 0 { 0 } else { self.random.next_u64() % limit }
     }
 
     /// A duration between `low` and `high`, evenly spread.
     pub fn between(&mut self, low: Duration, high: Duration) -> Duration {
         let span = high.saturating_sub(low).as_micros() as u64;
-        low + Duration::from_micros(if span == 0 { 0 } else { self.0.next_u64() % (span + 1) })
+        low + Duration::from_micros(if span == 0 { 0 } else { self.random.next_u64() % (span + 1) })
     }
 }
 

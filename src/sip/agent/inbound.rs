@@ -9,7 +9,7 @@ use super::{Agent, AgentOut, Alarm, InRequest, print, salvage};
 use crate::sip::flow::{BadSip, Flow, Target, Transport};
 use crate::sip::message::{self, HeaderName, Message, Method, Reply, Request, ServerKey};
 use crate::sip::transaction::{Received, Step, TransactionId};
-use crate::words::id::{Mint, Partition};
+use crate::words::id::Mint;
 use crate::words::note::Level;
 use crate::words::time::Now;
 
@@ -202,7 +202,7 @@ impl Agent {
         };
         if status.code() != 100 {
             let tag = reply.to_tag.clone().or(server.tag.take());
-            server.tag = Some(tag.unwrap_or_else(|| mint.token(Partition(0))));
+            server.tag = Some(tag.unwrap_or_else(|| mint.token(mint.home())));
         }
         let tag = server.tag.as_deref().filter(|_| status.code() != 100);
         let target = server.target;
@@ -290,7 +290,7 @@ impl Agent {
         let via = request.headers.typed::<Via>().and_then(Result::ok);
         let target = via.map_or_else(|| flow.back(), |via| way_back(&flow, &via));
         if let Some(status) = StatusCode::new(reply.status) {
-            let tag = mint.token(Partition(0));
+            let tag = mint.token(mint.home());
             let response = print::response(request, status, reply, Some(&tag));
             self.send(Message::Response(response).to_bytes(), target, None);
         }

@@ -10,7 +10,7 @@ use super::{Agent, AgentOut, Alarm};
 use crate::sip::flow::Transport;
 use crate::sip::message::{Answer, Failure, HeaderName, Method, OutRequest};
 use crate::sip::peers::Search;
-use crate::words::id::{Mint, Partition};
+use crate::words::id::Mint;
 use crate::words::note::{Level, Note};
 use crate::words::time::Now;
 
@@ -65,7 +65,8 @@ impl Agent {
             Some(Transport::Tcp) => ";transport=tcp",
             _ => "",
         };
-        let partition = Partition(0);
+        // Whoever asks must hear the answer.
+        let partition = mint.home();
         let request = OutRequest {
             method: Method::Options,
             uri: format!("sip:{host}{port}{transport}"),
