@@ -98,6 +98,8 @@ struct Sub {
     /// The NOTIFY that must follow waits for a probe.
     held: bool,
     told: Told,
+    /// The way to the watcher does not take long documents.
+    short: bool,
 }
 
 /// What a watcher believes.
@@ -178,6 +180,12 @@ impl Feature for Watcher {
         self.in_flight -= usize::from(before && !sub.notifier.is_in_flight());
         match verdict {
             Verdict::Keep => self.tend(cx, id),
+            Verdict::Shorten => {
+                if !std::mem::replace(&mut sub.short, true) {
+                    sub.notifier.want_now(cx.now);
+                }
+                self.tend(cx, id);
+            }
             Verdict::Gone => {
                 cx.count("subscriptions_lost_total", &[("direction", "sip_to_xmpp")]);
                 self.drop_sub(cx, id);
@@ -355,7 +363,7 @@ impl Watcher {
             return None;
         }
         match (self.is_lit(cx, pair), pair.seen.known) {
-            (true, true) => Some(pair.seen.document(&user)),
+            (true, true) => Some(pair.seen.document(&user, sub.short)),
             (true, false) => (sub.told != Told::Nothing).then(|| pair::closed(&user)),
             (false, _) => (pair.consent == Consent::Granted).then(|| pair::closed(&user)),
         }

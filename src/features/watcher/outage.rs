@@ -68,7 +68,10 @@ impl Watcher {
         let kept: KeptDialog = serde_json::from_slice(&record.value).ok()?;
         let pair = self.pair(cx, &kept.user, &kept.contact)?;
         let notifier = Notifier::restore(kept.subscription, cx.now);
-        self.add_sub(cx, Sub { pair, notifier, fetch: false, held: false, told: Told::Something });
+        self.add_sub(
+            cx,
+            Sub { pair, notifier, fetch: false, held: false, told: Told::Something, short: false },
+        );
         Some(())
     }
 

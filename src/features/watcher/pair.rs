@@ -120,10 +120,15 @@ impl Seen {
         *self = Seen::default();
     }
 
-    /// The document of what is known: a tuple for each device.
-    pub fn document(&self, user: &Aor) -> Body {
-        let states = self.resources.iter().map(|known| (known.name.to_string(), known.state.clone()));
-        body(user, &states.collect())
+    /// The document of what is known: a tuple for each device. The short form has only what a watcher must know to
+    /// show her rightly: no words, no moments, no rich presence.
+    pub fn document(&self, user: &Aor, short: bool) -> Body {
+        let state = |state: &Availability| match short {
+            true => Availability { at: None, status: Vec::new(), ..state.clone() },
+            false => state.clone(),
+        };
+        let states = self.resources.iter().map(|known| (known.name.to_string(), state(&known.state)));
+        body(user, &states.collect(), short)
     }
 
     fn come(&mut self, name: &str, state: Availability) -> bool {
@@ -173,7 +178,7 @@ impl Seen {
 
 /// The document of somebody who is not there, whatever is known.
 pub fn closed(user: &Aor) -> Body {
-    body(user, &BTreeMap::new())
+    body(user, &BTreeMap::new(), false)
 }
 
 /// What a presence stanza says, with its moment and in bounds.
@@ -191,8 +196,11 @@ pub fn read(stanza: &Stanza, now: Now) -> Availability {
     state
 }
 
-fn body(user: &Aor, states: &BTreeMap<String, Availability>) -> Body {
+fn body(user: &Aor, states: &BTreeMap<String, Availability>, short: bool) -> Body {
     let mut document = availability::document(user, states);
+    if short {
+        document.persons.clear();
+    }
     for tuple in &mut document.tuples {
         // A user whose server sends presence from her bare JID has no device to name.
         if let Some(pidf::Contact::Sip(address)) = &mut tuple.contact {
@@ -218,7 +226,7 @@ mod tests {
 
     fn text(seen: &Seen) -> String {
         let user = Aor { user: Some("juliet".into()), host: "example.com".into() };
-        String::from_utf8(seen.document(&user).bytes.to_vec()).expect("UTF-8")
+        String::from_utf8(seen.document(&user, false).bytes.to_vec()).expect("UTF-8")
     }
 
     #[test]

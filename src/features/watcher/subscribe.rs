@@ -121,7 +121,7 @@ impl Watcher {
         };
         self.make_room(cx, pair_id);
         let fetch = terms.expires == 0;
-        let sub = Sub { pair: pair_id, notifier, fetch, held: false, told: Told::Nothing };
+        let sub = Sub { pair: pair_id, notifier, fetch, held: false, told: Told::Nothing, short: false };
         let id = self.add_sub(cx, sub);
         self.learn(cx, incoming);
         if fetch {

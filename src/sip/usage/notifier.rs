@@ -131,6 +131,8 @@ pub struct Body {
 pub enum Verdict {
     /// It goes on; look at [`Notifier::next`] again.
     Keep,
+    /// It goes on, but the NOTIFY was too long for the way: say it in fewer words.
+    Shorten,
     /// It is over: the subscriber does not know it, cannot be reached, or the last NOTIFY has been answered.
     Gone,
 }
@@ -325,6 +327,11 @@ impl Notifier {
                         None
                     }
                     404 | 405 | 408 | 410 | 416 | 480..=485 | 489 | 501 | 604 => return Verdict::Gone,
+                    // 477 is what Kamailio and OpenSIPS say when a long request found no TCP on the last hop.
+                    413 | 477 | 513 => {
+                        self.in_flight = false;
+                        return Verdict::Shorten;
+                    }
                     500..=599 => Some(retry_after(response)),
                     // What was said was not liked; the subscription stands, and news will be said again.
                     _ => None,
@@ -558,6 +565,16 @@ mod tests {
         notifier.notify("<sip:us>".into(), None, at(now));
         notifier.answered(&answer(403), at(now));
         assert_eq!(notifier.next(), Some(at(3600).tick), "a refusal is not repeated");
+    }
+
+    #[test]
+    fn what_is_too_long_for_the_way_is_to_be_shortened() {
+        for code in [413, 477, 513] {
+            let mut notifier = accepted(at(0));
+            notifier.notify("<sip:us>".into(), None, at(0));
+            assert_eq!(notifier.answered(&answer(code), at(1)), Verdict::Shorten, "{code}");
+            assert!(!notifier.is_in_flight());
+        }
     }
 
     #[test]
