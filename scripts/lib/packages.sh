@@ -47,9 +47,12 @@ quiet_services() {
                     as_root systemctl --quiet disable "$unit" 2>/dev/null || true
                     say "  disabled $unit, which $package brought"
                 fi
-            elif [ -x "/etc/init.d/${unit%.service}" ]; then
-                as_root update-rc.d "${unit%.service}" disable >/dev/null 2>&1 || true
-                say "  disabled ${unit%.service}, which $package brought"
+            else
+                # No systemd here. Its links may have been made nevertheless, and those of an init script.
+                as_root env DPKG_MAINTSCRIPT_PACKAGE="$package" deb-systemd-helper disable "$unit" >/dev/null 2>&1 || true
+                [ ! -x "/etc/init.d/${unit%.service}" ] ||
+                    as_root update-rc.d "${unit%.service}" disable >/dev/null 2>&1 || true
+                say "  disabled $unit, which $package brought"
             fi
         done
     done

@@ -261,7 +261,10 @@ class Phone:
             if status.startswith("200"):
                 self.events.put((message.method, uri_of(message.get("from")), message))
         self._show(">", self.seen[key])
-        self.socket.sendto(self.seen[key], source)
+        try:
+            self.socket.sendto(self.seen[key], source)
+        except OSError:
+            pass  # The phone has been switched off meanwhile.
 
 
 def pidf(aor, tuple_id, is_open, activity=None, note=None, contact=None):
