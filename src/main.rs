@@ -10,6 +10,10 @@ use mostar::shell::log::Format;
 use mostar::shell::{self, Options};
 use mostar::words::note::Level;
 
+/// Messages are many small pieces; `docs/decisions/allocator.md` has the figures.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A gateway between SIP and XMPP: messages and presence cross both ways.
 #[derive(Debug, Parser)]
 #[command(name = "mostar", version, arg_required_else_help = true)]

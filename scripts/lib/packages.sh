@@ -98,7 +98,7 @@ at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -1)" = "$2" ]; }
 build_packages() {
     local wanted have
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
-    missing_packages gcc libc6-dev ca-certificates
+    missing_packages gcc make libc6-dev ca-certificates
     have=$(cargo --version 2>/dev/null | cut -d' ' -f2 || true)
     if [ -z "$have" ] || ! at_least "$have" "$wanted"; then
         missing_packages cargo-web rustc-web
