@@ -64,6 +64,7 @@ struct Running {
     log: BufReader<std::process::ChildStderr>,
     udp: SocketAddr,
     tcp: SocketAddr,
+    records: usize,
 }
 
 impl Running {
@@ -71,10 +72,10 @@ impl Running {
         let mut child = start(folder, &both());
         let log = BufReader::new(child.stderr.take().unwrap());
         let any = "127.0.0.1:0".parse().unwrap();
-        let mut running = Running { child, log, udp: any, tcp: any };
+        let mut running = Running { child, log, udp: any, tcp: any, records: 0 };
         running.udp = running.wait_for("listener=udp://").parse().unwrap();
         running.tcp = running.wait_for("listener=tcp://").parse().unwrap();
-        running.wait_for("event=started");
+        running.records = running.wait_for("records=").parse().unwrap();
         running
     }
 
@@ -236,6 +237,27 @@ fn ten_thousand_requests_of_a_stranger_leave_the_peer_served() {
     socket.set_nonblocking(true).unwrap();
     assert_eq!(socket.recv(&mut [0; 16]).err().unwrap().kind(), std::io::ErrorKind::WouldBlock);
     running.wait_for("event=sip-stranger");
+}
+
+#[test]
+fn messages_that_were_accepted_are_there_after_a_kill() {
+    let folder = folder();
+    let mut running = Running::new(folder.path());
+    let mut stream = running.connect();
+    for number in 0..20 {
+        let message = request("MESSAGE", "TCP", number).replace(
+            "Content-Length: 0\r\n\r\n",
+            "Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello",
+        );
+        stream.write_all(message.as_bytes()).unwrap();
+        let said = answer(&mut stream);
+        assert!(said.starts_with("SIP/2.0 202 "), "{said}");
+    }
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
+    drop(running);
+    let again = Running::new(folder.path());
+    assert!(again.records >= 20, "{} records", again.records);
 }
 
 /// A connection from an address that is no peer's.
