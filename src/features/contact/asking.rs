@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::pair::{Check, Pair};
 use super::table::{self, Fate, Next};
-use super::{Contacts, Timer, refuse, unsubscribed};
+use super::{Contacts, FETCHES, Timer, refuse, unsubscribed};
 use crate::documents::pidf::{self, DocumentError, Pidf};
 use crate::features::{Cx, Incoming};
 use crate::sip::message::{self, Answer, HeaderName, Reply};
@@ -36,6 +36,8 @@ pub enum Owner {
     Pair(u64),
     /// Nobody's any more: it ends, and then the user is told `unsubscribed`.
     Farewell(Box<Who>),
+    /// Nobody's: it ends, and nobody is told.
+    Abandoned(Box<Who>),
     /// Of one who probed without having subscribed here: one look.
     Fetch(Box<Who>),
 }
@@ -77,7 +79,7 @@ impl Contacts {
             return;
         }
         let parties = match parties(cx, prober, contact) {
-            Ok(parties) if cx.accepting => parties,
+            Ok(parties) if cx.accepting && self.fetches.len() < FETCHES => parties,
             Ok(_) => return refuse(cx, stanza, &Condition::new(Kind::ResourceConstraint, "try again later")),
             Err(problem) => return refuse(cx, stanza, &problem),
         };
@@ -121,14 +123,26 @@ impl Contacts {
         }
     }
 
-    /// The user unsubscribed: the subscription of the pair that was removed ends.
+    /// The user unsubscribed: the subscription of the pair that was removed ends, and then she is told.
     pub(super) fn say_farewell(&mut self, cx: &mut Cx<'_>, id: u64, pair: &Pair) {
+        if !self.end_ask(cx, id, pair, Owner::Farewell) {
+            unsubscribed(cx, &pair.jid, &pair.user);
+        }
+    }
+
+    /// There is no such user: the subscription of the pair that was removed ends.
+    pub(super) fn abandon(&mut self, cx: &mut Cx<'_>, id: u64, pair: &Pair) {
+        self.end_ask(cx, id, pair, Owner::Abandoned);
+    }
+
+    /// False where nothing can be sent, and it is over already.
+    fn end_ask(&mut self, cx: &mut Cx<'_>, id: u64, pair: &Pair, owner: fn(Box<Who>) -> Owner) -> bool {
         let parties = parties(cx, &pair.user, &pair.contact);
         let (Some(ask), Ok(parties)) = (self.asks.get_mut(&id), parties) else {
             self.forget_ask(cx, id);
-            return unsubscribed(cx, &pair.jid, &pair.user);
+            return false;
         };
-        ask.owner = Owner::Farewell(Box::new(Who {
+        ask.owner = owner(Box::new(Who {
             user: pair.user.clone(),
             contact: pair.contact.clone(),
             jid: pair.jid.clone(),
@@ -137,6 +151,7 @@ impl Contacts {
             cx.request(id, request);
         }
         self.arm(id);
+        true
     }
 
     /// Who speaks in a subscription. An error where the user's domain is not listed any more.
@@ -147,7 +162,9 @@ impl Contacts {
                 let pair = self.pairs.get(pair).ok_or_else(gone)?;
                 parties(cx, &pair.user, &pair.contact)
             }
-            Owner::Farewell(who) | Owner::Fetch(who) => parties(cx, &who.user, &who.contact),
+            Owner::Farewell(who) | Owner::Abandoned(who) | Owner::Fetch(who) => {
+                parties(cx, &who.user, &who.contact)
+            }
         }
     }
 
@@ -248,7 +265,7 @@ impl Contacts {
     ) {
         let Some(owner) = self.asks.get(&id).map(|ask| ask.owner.clone()) else { return };
         let pair_id = match owner {
-            Owner::Farewell(_) => return,
+            Owner::Farewell(_) | Owner::Abandoned(_) => return,
             Owner::Pair(pair) => pair,
             Owner::Fetch(who) => {
                 let (Some(document), true) = (document, notice.state != State::Pending) else { return };
@@ -329,6 +346,7 @@ impl Contacts {
             // Who has subscribed anew since then must not be told.
             Owner::Farewell(who) if self.find(&who.user, &who.contact).is_some() => {}
             Owner::Farewell(who) => unsubscribed(cx, &who.jid, &who.user),
+            Owner::Abandoned(_) => {}
             Owner::Fetch(who) => {
                 self.fetches.remove(&(who.user.bare(), who.contact.clone()));
                 if self.find(&who.user.bare(), &who.contact).is_some() {

@@ -2,11 +2,12 @@
 //!
 //! For each pair of user and contact at most one subscription lives. A permission is long-lived and kept on disk; a
 //! subscription lives while somebody is there to see it: [`asking`] holds the SIP side, [`telling`] what the user is
-//! told, [`table`] the pure decisions. The user's own presence is read here and left to the feature that watches for
+//! told, [`table`] the pure decisions; [`outage`] is for lost links and the stop. The user's own presence is read here and left to the feature that watches for
 //! SIP users. What a contact without presence gets, and which refusals are believed, are rows of
 //! `mappings/subscribe.yaml`; what differs from RFC 8048 is in `docs/decisions/contacts-without-presence.md`.
 
 mod asking;
+mod outage;
 mod pair;
 pub mod table;
 mod telling;
@@ -42,12 +43,8 @@ static MANIFEST: Manifest = Manifest {
 
 /// The most contacts of one user.
 const CONTACTS: usize = 5_000;
-/// How many contacts are told of in one step when a link comes up or the process stops.
-const STEP: usize = 500;
-/// The pause between two such steps when a link comes up.
-const PAUSE: Duration = Duration::from_millis(50);
-/// How much room each contact gets when all are asked again after a restart.
-const SPREAD: Duration = Duration::from_millis(2);
+/// The most looks that are under way for users who have not subscribed here.
+const FETCHES: usize = 10_000;
 /// The user may come online as often as she likes: a contact is not asked again sooner than this because of it.
 const ONLINE_PAUSE: Duration = Duration::from_secs(5);
 /// The same for messages that cross.
@@ -182,12 +179,9 @@ impl Feature for Contacts {
         self.flush(cx);
     }
 
-    fn link_down(&mut self, _cx: &mut Cx<'_>, link: LinkId) {
-        // Who is online is not known any more, whichever component the user's presence came through.
-        self.telling.remove(&link);
-        self.timers.stop(&Timer::Tell(link));
-        self.users.values_mut().for_each(|user| user.gone = false);
-        self.pairs.values_mut().for_each(|pair| pair.present = false);
+    fn link_down(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        self.lose_link(cx, link);
+        self.flush(cx);
     }
 
     fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
@@ -271,9 +265,32 @@ impl Contacts {
                     }
                 }
             }
+            Some("error") => {
+                if let Some(id) = pair {
+                    self.undeliverable(cx, id, stanza, from);
+                }
+            }
             Some(_) => {}
         }
         is_ours
+    }
+
+    /// A server could not deliver what the user was told. Where it says that there is no such account, nobody may see
+    /// more, least of all a new account of that name; a user who is there after all asks through her server's probe.
+    /// Other errors may pass: they only say that a probe was in vain.
+    fn undeliverable(&mut self, cx: &mut Cx<'_>, id: u64, stanza: &Stanza, from: &Jid) {
+        let kind = stanza.stanza_error().map(|error| error.kind);
+        if from.is_bare() && matches!(kind, Some(Kind::Gone | Kind::ItemNotFound)) {
+            if let Some(mut pair) = self.remove(cx, id) {
+                let fields = vec![("user", pair.user.to_string()), ("contact", pair.contact.to_string())];
+                cx.log(Level::Info, "contact-user-gone", fields);
+                if let Some(ask) = pair.ask.take() {
+                    self.abandon(cx, ask, &pair);
+                }
+            }
+        } else if self.pairs.get(&id).is_some_and(|pair| pair.check == Check::Probing) {
+            self.check_failed(id);
+        }
     }
 
     fn subscribe(&mut self, cx: &mut Cx<'_>, stanza: &Stanza, user: &Jid, contact: &Aor, to: &Jid) {
@@ -402,66 +419,6 @@ impl Contacts {
             let record = pair.record(ask.and_then(|ask| ask.machine.keep(cx.now)));
             // Before everything else that this call asks for: an answer must not leave before what it promises.
             cx.ops.push_front(Op::Save(record));
-        }
-    }
-
-    /// A link came up: its users may have missed anything, and after a restart nothing is known yet.
-    fn tell_link(&mut self, cx: &mut Cx<'_>, link: LinkId) {
-        let Some(after) = self.telling.get(&link).copied() else { return };
-        let room = SPREAD * u32::try_from(self.pairs.len()).unwrap_or(u32::MAX);
-        let (mut last, mut refused) = (None, Vec::new());
-        let next = self.pairs.range_mut(after + 1..).take(STEP);
-        for (id, pair) in next {
-            last = Some(*id);
-            if cx.domains.link_of(pair.jid.domain()) != Some(link) {
-                continue;
-            }
-            if pair.accepted {
-                if pair.unsaid {
-                    pair.say_subscribed(cx);
-                    self.dirty.insert(*id);
-                }
-                pair.tell_all(cx, &pair.user);
-            }
-            if pair.refused {
-                refused.push(*id);
-                continue;
-            }
-            if !pair.known && self.timers.at(&Timer::Again(*id)).is_none() && pair.asked_at.is_none() {
-                let wait = cx.mint.between(Duration::ZERO, room);
-                // The first of a few are asked at once.
-                let wait = if room < PAUSE { Duration::ZERO } else { wait };
-                self.timers.set(Timer::Again(*id), cx.now.tick + wait);
-            }
-        }
-        for id in refused {
-            self.say_refused(cx, id);
-        }
-        match last {
-            Some(last) => {
-                self.telling.insert(link, last);
-                self.timers.set(Timer::Tell(link), cx.now.tick + PAUSE);
-            }
-            None => {
-                self.telling.remove(&link);
-            }
-        }
-    }
-
-    /// Takes the next contacts offline. Their subscriptions stay, on disk and at the other side.
-    fn take_offline(&mut self, cx: &mut Cx<'_>) {
-        let Some(after) = self.goodbye else { return };
-        let mut last = None;
-        for (id, pair) in self.pairs.range(after + 1..).take(STEP) {
-            last = Some(*id);
-            pair.say_goodbye(cx);
-        }
-        match last {
-            Some(last) => {
-                self.goodbye = Some(last);
-                self.timers.set(Timer::Goodbye, cx.now.tick);
-            }
-            None => self.said_goodbye = true,
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct Pair {
     pub accepted: bool,
     /// It has not been said yet, since the link was down.
     pub unsaid: bool,
+    /// When it was said by this process, unless a lost link has settled since whether it is said again.
+    pub said_at: Option<Tick>,
     /// The contact has refused her. It is said, and the pair forgotten, when the link comes up.
     pub refused: bool,
     /// She shares her presence with the contact.
@@ -103,6 +105,7 @@ impl Pair {
             jid,
             accepted: false,
             unsaid: false,
+            said_at: None,
             refused: false,
             shares: false,
             present: false,

@@ -20,6 +20,7 @@ impl Pair {
     pub(super) fn say_subscribed(&mut self, cx: &mut Cx<'_>) {
         self.unsaid = !cx.link_is_up(&self.jid);
         if !self.unsaid {
+            self.said_at = Some(cx.now.tick);
             cx.stanza(Stanza::new(StanzaKind::Presence, &self.jid, &self.user).with_type("subscribed"));
         }
     }
