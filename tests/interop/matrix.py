@@ -1,0 +1,154 @@
+"""Which servers and clients are played with each other, one after the other, and what came of it."""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+
+import processes
+import scenes
+import table
+from place import ROOT, Place
+from phone import Way
+from processes import Missed
+from xmpp import Client
+
+import baresip
+import ejabberd
+import kamailio
+import mostar
+import prosody
+import sipp
+import slixmpp_client
+import strophe_client
+
+SERVERS = [prosody, ejabberd]
+WAYS = ["direct", "Kamailio"]
+PHONES = [sipp, baresip]
+CLIENTS = [slixmpp_client, strophe_client]
+QUICK = [("Prosody", "direct", "SIPp", "slixmpp"), ("Prosody", "Kamailio", "baresip", "libstrophe")]
+
+
+class Pair:
+    """One line of the table."""
+
+    def __init__(self, server, way, phone, client):
+        self.server, self.way, self.phone, self.client = server, way, phone, client
+        self.results = {}  # scene's name → "ok", "–" (not played) or "missed"
+
+    @property
+    def names(self):
+        return (self.server.NAME, self.way, self.phone.NAME, self.client.NAME)
+
+    def __str__(self):
+        return " · ".join(self.names)
+
+
+def main(description):
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--only", metavar="WORD")
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--bless", action="store_true")
+    parser.add_argument("--binary", default=os.environ.get("MOSTAR", os.path.join(ROOT, "target/debug/mostar")))
+    options = parser.parse_args()
+    processes.end_with_the_run()
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    pairs, absent = choose(options)
+    for name in absent:
+        print(f"not installed, left out: {name}")
+    folder = tempfile.mkdtemp(prefix="mostar-interop-")
+    # What is written there is ours alone: secrets.
+    print(f"{len(pairs)} pairs; everything they write is in {folder}", flush=True)
+    began = time.monotonic()
+    try:
+        for server, way in dict.fromkeys((pair.server, pair.way) for pair in pairs):
+            play_group(options, folder, server, way, [p for p in pairs if (p.server, p.way) == (server, way)])
+    finally:
+        processes.kill_all()
+        missed = sum(result == "missed" for pair in pairs for result in pair.results.values())
+        if not options.keep and not missed and sys.exc_info()[0] is None:
+            shutil.rmtree(folder)
+    played = sum(result == "ok" for pair in pairs for result in pair.results.values())
+    if options.bless or (options.full and not options.only and not missed):
+        table.write(os.path.join(ROOT, "docs/interop.md"), pairs)
+    print(f"\n{played} scenes seen, {missed} missed, in {time.monotonic() - began:.0f} s")
+    if missed:
+        print(f"The logs are in {folder}")
+    return 1 if missed else 0
+
+
+def choose(options):
+    every = [Pair(server, way, phone, client)
+             for server in SERVERS for way in WAYS for phone in PHONES for client in CLIENTS]
+    chosen = [pair for pair in every if options.full or options.only or pair.names in QUICK]
+    if options.only:
+        chosen = [pair for pair in chosen if options.only.lower() in str(pair).lower()]
+    absent, present = set(), []
+    for pair in chosen:
+        parts = [pair.server, pair.phone, pair.client] + ([kamailio] if pair.way == "Kamailio" else [])
+        missing = [part.NAME for part in parts if part.VERSION is None]
+        absent.update(missing)
+        if not missing:
+            present.append(pair)
+    return present, sorted(absent)
+
+
+def play_group(options, folder, server_module, way_name, pairs):
+    print(f"\n{server_module.NAME}, {way_name}", flush=True)
+    place = Place(os.path.join(folder, f"{server_module.NAME}-{way_name}".lower()), len(pairs))
+    gateway_port, peer_port = processes.free_port(), processes.free_port()
+    running = []
+    try:
+        server = server_module.Server(place)
+        running.append(server.child)
+        if way_name == "direct":
+            way, peer = Way(gateway_port, peer_port), f"sip:127.0.0.1:{peer_port}"
+        else:
+            proxy = kamailio.Server(place, gateway_port)
+            running.append(proxy.child)
+            way, peer = Way(gateway_port, peer_port, proxy.port), f"sip:127.0.0.1:{proxy.port};transport=tcp"
+        gateway = mostar.Gateway(place, os.path.abspath(options.binary), gateway_port, peer)
+        running.append(gateway.child)
+        for number, pair in enumerate(pairs):
+            play(pair, place, way, place.xmpp_people[number], place.sip_people[number])
+    except Missed as missed:
+        print(f"  could not be set up: {missed}", flush=True)
+        for pair in pairs:
+            for name, _scene in scenes.ALL:
+                pair.results.setdefault(name, "missed")
+    finally:
+        for child in reversed(running):
+            child.kill()
+
+
+def play(pair, place, way, juliet, romeo):
+    print(f"  {pair}", flush=True)
+    client = Client(pair.client, place, juliet)
+    phone = pair.phone.Phone(place, romeo, way)
+    couple = scenes.Couple(juliet, romeo, client, phone, pair.phone)
+    try:
+        phone.start()
+        client.online()
+        for name, scene in scenes.ALL:
+            began = time.monotonic()
+            try:
+                scene(couple)
+                result, why = "ok", ""
+            except scenes.NotWith as reason:
+                result, why = "–", f": {reason}"
+            except Missed as missed:
+                result, why = "missed", f": {missed}"
+            pair.results[name] = result
+            print(f"    {result:7} {name} ({time.monotonic() - began:.1f} s){why}", flush=True)
+    except Missed as missed:
+        print(f"    missed  everything: {missed}", flush=True)
+        for name, _scene in scenes.ALL:
+            pair.results.setdefault(name, "missed")
+    finally:
+        phone.stop()
+        if client.child is not None:
+            client.child.kill()

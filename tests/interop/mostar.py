@@ -1,0 +1,55 @@
+"""The gateway that is tried."""
+
+import urllib.error
+import urllib.request
+
+import processes
+from place import SIP_DOMAIN, XMPP_DOMAIN
+
+
+class Gateway:
+    def __init__(self, place, binary, port, peer):
+        self.place, self.binary, self.port = place, binary, port
+        self.http = processes.free_port()
+        place.write("secret", place.secret + "\n")
+        self.config = place.write("mostar.yaml", f"""
+xmpp:
+  server: 127.0.0.1:{place.component_port}
+  components: [ {{ domain: {SIP_DOMAIN}, secret: {{ file: secret }} }} ]
+  domains: [ {{ domain: {XMPP_DOMAIN} }} ]
+sip:
+  listen: [ "udp://127.0.0.1:{port}", "tcp://127.0.0.1:{port}" ]
+  peers: [ {{ uri: "{peer}", may_send_from: [ {SIP_DOMAIN} ] }} ]
+store: store
+http: 127.0.0.1:{self.http}
+""")
+        self.start()
+
+    def start(self):
+        self.child = processes.Child("mostar", [self.binary, "run", "-c", self.config], self.place.folder)
+        self.wait_ready()
+
+    def wait_ready(self, seconds=30):
+        processes.wait("Mostar is ready", lambda: self.get("/readyz")[0] == 200, seconds, self.child)
+
+    def wait_unready(self, seconds=30):
+        processes.wait("Mostar says that it is not ready", lambda: self.get("/readyz")[0] != 200, seconds, self.child)
+
+    def get(self, path):
+        """Status and text; status 0 while nobody listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=2) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def log(self):
+        with open(self.child.log, encoding="utf-8") as file:
+            return file.read()
+
+    def stop(self):
+        """Whether it ended by itself, with status 0."""
+        asked = self.child.stop(30)
+        return asked and self.child.process.returncode == 0
