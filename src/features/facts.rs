@@ -1,12 +1,14 @@
 //! What features know together about people: soft, per shard, bounded, gone after a restart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::sip::uri::{Aor, SipAddress};
 use crate::xmpp::jid::Jid;
 
 /// How many contacts' devices are remembered; the oldest by address go first.
 const SHOWN_LIMIT: usize = 100_000;
+/// How many devices of one contact; the one that was shown longest ago goes first.
+const DEVICES_LIMIT: usize = 16;
 
 /// How many contacts' names are remembered; the first by address go first.
 const NAMES_LIMIT: usize = 100_000;
@@ -18,8 +20,8 @@ const NAME_LENGTH: usize = 256;
 pub struct Facts {
     /// The resources of XMPP users that are known to be online, with their priority, by bare JID.
     online: BTreeMap<Jid, BTreeMap<String, i8>>,
-    /// The `gr` values that SIP contacts have themselves shown.
-    shown: BTreeMap<Aor, BTreeSet<String>>,
+    /// The `gr` values that SIP contacts have themselves shown, the latest last.
+    shown: BTreeMap<Aor, VecDeque<String>>,
     /// The display names that SIP contacts use.
     names: BTreeMap<Aor, String>,
     /// Which SIP contacts each XMPP user, by bare JID, lets see her presence.
@@ -76,8 +78,12 @@ impl Facts {
             self.shown.pop_first();
         }
         let known = self.shown.entry(device.aor.clone()).or_default();
-        if known.len() < 16 {
-            known.insert(gr.clone());
+        if known.back() != Some(gr) {
+            known.retain(|one| one != gr);
+            if known.len() >= DEVICES_LIMIT {
+                known.pop_front();
+            }
+            known.push_back(gr.clone());
         }
     }
 
@@ -94,7 +100,7 @@ impl Facts {
     /// A device answered that it is unknown: its `gr` is not used again until it is shown anew.
     pub fn unshow(&mut self, device: &SipAddress) {
         if let (Some(gr), Some(known)) = (&device.gr, self.shown.get_mut(&device.aor)) {
-            known.remove(gr);
+            known.retain(|one| one != gr);
             if known.is_empty() {
                 self.shown.remove(&device.aor);
             }
@@ -139,5 +145,29 @@ impl Facts {
     /// What the contact calls itself, as far as that is known.
     pub fn name_of(&self, contact: &Aor) -> Option<&str> {
         self.names.get(contact).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_devices_the_latest_are_known() {
+        let mut facts = Facts::default();
+        let device = |number: usize| SipAddress {
+            aor: Aor { user: Some("romeo".into()), host: "example.net".into() },
+            gr: Some(number.to_string()),
+        };
+        for number in 0..=DEVICES_LIMIT {
+            facts.show(&device(number));
+            facts.show(&device(1));
+        }
+        assert_eq!(facts.reachable(&device(0)), device(0).aor.address());
+        for number in [1, 2, DEVICES_LIMIT] {
+            assert_eq!(facts.reachable(&device(number)), device(number));
+        }
+        facts.unshow(&device(2));
+        assert_eq!(facts.reachable(&device(2)), device(2).aor.address());
     }
 }

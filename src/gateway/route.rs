@@ -20,12 +20,10 @@ impl Gateway {
             return self.count("stanzas_dropped_total", &[("reason", "no-address")]);
         };
         if self.domains.link_of(to.domain()) != Some(link) {
-            return self.refuse(
-                stanza,
-                Kind::ItemNotFound,
-                ErrorType::Cancel,
-                &format!("{} is not served by this gateway", to.domain()),
-            );
+            self.count("stanzas_refused_total", &[("reason", "not-ours")]);
+            let text = format!("{} is not served by this gateway", to.domain());
+            let Some(stanza) = self.unaddressed(link, &stanza.element, stanza.kind) else { return };
+            return self.refuse(&stanza, Kind::ItemNotFound, ErrorType::Cancel, &text);
         }
         let is_answer = matches!(stanza.type_(), Some("error" | "result"));
         if !is_answer && !self.domains.is_user_domain(from.domain()) {
@@ -58,17 +56,7 @@ impl Gateway {
             "presence" => StanzaKind::Presence,
             _ => return,
         };
-        let sender = element.attr("from").and_then(|from| Jid::parse(from).ok());
-        let ours =
-            self.config.xmpp.components.get(link.0).and_then(|own| Jid::new(None, &own.domain, None).ok());
-        let (Some(sender), Some(ours)) = (sender, ours) else { return };
-        let mut stanza = Stanza::new(kind, &sender, &ours);
-        if let Some(id) = element.attr("id") {
-            stanza = stanza.with_id(id);
-        }
-        if let Some(type_) = element.attr("type") {
-            stanza = stanza.with_type(type_);
-        }
+        let Some(stanza) = self.unaddressed(link, element, kind) else { return };
         let address = element.attr("to").unwrap_or_default();
         let reason = Jid::parse(address).err().map_or_else(|| "malformed".to_owned(), |error| error.0);
         self.refuse(
@@ -79,11 +67,36 @@ impl Gateway {
         );
     }
 
+    /// A stanza whose addressee is none of ours, as if it had come to the component itself: an answer must have a
+    /// `from` in our domain (XEP-0114 §3). Nothing where nobody could be answered.
+    fn unaddressed(&self, link: LinkId, element: &Element, kind: StanzaKind) -> Option<Stanza> {
+        let sender = Jid::parse(element.attr("from")?).ok()?;
+        let own = self.config.xmpp.components.get(link.0)?;
+        let mut stanza = Stanza::new(kind, &sender, &Jid::new(None, &own.domain, None).ok()?);
+        if let Some(id) = element.attr("id") {
+            stanza = stanza.with_id(id);
+        }
+        if let Some(type_) = element.attr("type") {
+            stanza = stanza.with_type(type_);
+        }
+        Some(stanza)
+    }
+
     pub(super) fn request(&mut self, now: Now, arrived: InRequest) {
         let key = arrived.key;
         let incoming = match self.admit(arrived) {
             Ok(incoming) => incoming,
-            Err(reply) => return self.reply_now(now, key, reply),
+            Err(reply) => {
+                let reason = match reply.status {
+                    403 => "domain",
+                    404 => "address",
+                    416 => "scheme",
+                    483 => "hops",
+                    _ => "malformed",
+                };
+                self.count("sip_rejected_total", &[("reason", reason)]);
+                return self.reply_now(now, key, reply);
+            }
         };
         // The From of OPTIONS is not judged, so what it calls itself is not believed either.
         if let Some(name) = &incoming.from_name

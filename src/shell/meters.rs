@@ -17,7 +17,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("late_errors_total", "Failures told to a sender after the SIP answer"),
     ("late_errors_untold_total", "Failures after the SIP answer that were only counted"),
     ("link_connects_total", "Component streams that came up"),
-    ("messages_suspected_total", "Messages that were in flight when a stream closed"),
+    ("messages_suspected_total", "Messages refused because two streams closed while they were in flight"),
     ("messages_total", "Messages by direction and what became of them"),
     ("messages_turned_away_total", "Messages that were never accepted"),
     ("sip_bad_total", "Bytes that were no SIP message, by transport"),

@@ -122,6 +122,8 @@ pub struct Arrival {
     pub accepted: Wall,
     /// When it is of no use any more.
     pub expires: Option<Wall>,
+    /// Hops left for what we send because of it.
+    pub hops: u8,
     /// Its place in the order of coming.
     pub order: u64,
     /// At how many closings of a stream it was in flight.
@@ -149,6 +151,8 @@ pub struct Done {
     pub said: Said,
     /// Its sender, where a late error would not find the way to it by the address alone.
     pub sender: Option<SipAddress>,
+    /// Hops left for a late error.
+    pub hops: u8,
     /// A late error is not told, or was told already.
     pub quiet: bool,
     /// Until when it is remembered.
@@ -238,7 +242,8 @@ impl Arrivals {
     ) -> Option<(Arrival, Record)> {
         let (partition, arrival) = self.pending.remove(&name)?;
         let until = now.wall + REMEMBER;
-        let done = Done { id: arrival.id.clone(), said, sender, quiet: arrival.quiet, until };
+        let Arrival { hops, quiet, .. } = arrival;
+        let done = Done { id: arrival.id.clone(), said, sender, hops, quiet, until };
         let record = record(name, partition, &Keep::Done(&done));
         self.done.insert(name, (partition, done));
         self.forget.push_back((now.tick + REMEMBER, name));

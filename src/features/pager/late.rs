@@ -2,7 +2,8 @@
 //!
 //! A MESSAGE has one answer, and RFC 3428 §4 leaves what comes after a 202 to "some other mechanism". But what answers
 //! by itself must never talk to another machine that does: at most one is sent per pair and minute, with a count; what
-//! arrives from that sender within five seconds after it is never answered by another; an error of it is never answered.
+//! arrives from that sender within five seconds after it is never answered by another; an error of it is never answered;
+//! and it has one hop less than what it answers (RFC 7332 §5), so even two gateways that do all of this wrong come to rest.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub struct Telling {
     pub sender: SipAddress,
     /// The words.
     pub text: String,
+    /// Hops left.
+    pub hops: u8,
 }
 
 /// Who was told, and what is to be told when the minute is over.
@@ -46,7 +49,11 @@ pub struct Late {
 #[derive(Debug)]
 struct Pair {
     sender: SipAddress,
-    told: Tick,
+    hops: u8,
+    /// One is under way, and may have arrived at any time since.
+    speaking: bool,
+    /// When what was under way came to its end.
+    spoke: Tick,
     more: u32,
 }
 
@@ -57,15 +64,21 @@ impl Late {
         cx: &mut Cx<'_>,
         user: &Jid,
         sender: &SipAddress,
+        hops: u8,
         why: &Condition,
     ) -> Option<Telling> {
         cx.count("late_errors_total", &[]);
         if !cx.config.messages.late_errors {
             return None;
         }
+        if hops == 0 {
+            cx.count("late_errors_untold_total", &[]);
+            return None;
+        }
         let key = (user.bare(), sender.aor.clone());
         if let Some(pair) = self.pairs.get_mut(&key) {
             pair.more = pair.more.saturating_add(1);
+            pair.hops = hops;
             return None;
         }
         if self.pairs.len() >= PAIRS {
@@ -74,14 +87,30 @@ impl Late {
         }
         let now = cx.now.tick;
         self.timers.set(key.clone(), now + PACE);
-        self.pairs.insert(key, Pair { sender: sender.clone(), told: now, more: 0 });
+        let sender = sender.clone();
+        self.pairs.insert(key, Pair { sender: sender.clone(), hops, speaking: false, spoke: now, more: 0 });
         let text = format!("Your message could not be delivered: {}", reason(why));
-        Some(Telling { user: user.bare(), sender: sender.clone(), text })
+        Some(Telling { user: user.bare(), sender, text, hops })
+    }
+
+    /// A MESSAGE that tells of a failure goes out, or what was out came to its end. After a restart that is the first
+    /// that is known of the pair.
+    pub fn speaks(&mut self, now: Tick, user: Jid, sender: &Aor, speaking: bool) {
+        let key = (user, sender.clone());
+        if !self.pairs.contains_key(&key) && self.pairs.len() < PAIRS {
+            self.timers.set(key.clone(), now + PACE);
+            let sender = sender.address();
+            let pair = Pair { sender, hops: 0, speaking, spoke: now, more: 0 };
+            self.pairs.insert(key.clone(), pair);
+        }
+        if let Some(pair) = self.pairs.get_mut(&key) {
+            (pair.speaking, pair.spoke) = (speaking, now);
+        }
     }
 
     /// Whether what arrives now from `sender` for `user` may be a machine's answer to us.
     pub fn is_quiet(&self, now: Tick, user: &Jid, sender: &Aor) -> bool {
-        self.pairs.get(&(user.bare(), sender.clone())).is_some_and(|pair| now - pair.told < QUIET)
+        self.pairs.get(&(user.bare(), sender.clone())).is_some_and(|pair| pair.is_quiet(now))
     }
 
     /// A minute is over: what is to be told of it, if there was more. Call until nothing is due.
@@ -89,15 +118,19 @@ impl Late {
         let key = self.timers.pop(now)?;
         let pair = self.pairs.get_mut(&key)?;
         if pair.more == 0 {
-            self.pairs.remove(&key);
+            if pair.is_quiet(now) {
+                self.timers.set(key, now + QUIET);
+            } else {
+                self.pairs.remove(&key);
+            }
             return Some(None);
         }
         let text = match pair.more {
             1 => "Another message could not be delivered.".to_owned(),
             more => format!("{more} more messages could not be delivered."),
         };
-        (pair.told, pair.more) = (now, 0);
-        let telling = Telling { user: key.0.clone(), sender: pair.sender.clone(), text };
+        (pair.spoke, pair.more) = (now, 0);
+        let telling = Telling { user: key.0.clone(), sender: pair.sender.clone(), text, hops: pair.hops };
         self.timers.set(key, now + PACE);
         Some(Some(telling))
     }
@@ -110,6 +143,12 @@ impl Late {
     /// How many pairs are waited for.
     pub fn len(&self) -> usize {
         self.pairs.len()
+    }
+}
+
+impl Pair {
+    fn is_quiet(&self, now: Tick) -> bool {
+        self.speaking || now - self.spoke < QUIET
     }
 }
 

@@ -60,11 +60,13 @@ enum Goodbye {
 }
 
 impl Pager {
-    /// What failed on the way to XMPP after its answer is told over SIP.
+    /// What failed on the way to XMPP after its answer is told over SIP; what was told so is remembered, since a
+    /// machine may answer it.
     fn tell(&mut self, cx: &mut Cx<'_>) {
         for telling in self.to_xmpp.tellings() {
             self.to_sip.tell(cx, telling);
         }
+        self.to_xmpp.spoken(cx.now.tick, self.to_sip.spoken());
     }
 }
 
@@ -78,6 +80,7 @@ impl Feature for Pager {
         match (stanza.kind, is_answer) {
             (StanzaKind::Message, false) => {
                 self.to_sip.stanza(cx, &mut self.pairs, stanza);
+                self.tell(cx);
                 true
             }
             (StanzaKind::Message, true) => {
@@ -108,6 +111,7 @@ impl Feature for Pager {
 
     fn answer(&mut self, cx: &mut Cx<'_>, token: u64, answer: &Answer) {
         self.to_sip.answer(cx, token, answer);
+        self.tell(cx);
     }
 
     fn next_timeout(&self) -> Option<(Tick, &'static str)> {
@@ -150,11 +154,13 @@ impl Feature for Pager {
     fn start(&mut self, cx: &mut Cx<'_>) {
         self.to_sip.start(cx);
         self.to_xmpp.start(cx);
+        self.tell(cx);
     }
 
     fn signal(&mut self, cx: &mut Cx<'_>, signal: &Signal) {
         if let Signal::Opened { user, contact } = signal {
             self.to_sip.opened(cx, user, contact);
+            self.tell(cx);
         }
     }
 

@@ -37,6 +37,8 @@ pub const RECORD: &str = "post";
 const RETRY: Duration = Duration::from_secs(60);
 /// How many messages wait, in all and for one contact from one sender.
 const LIMITS: (usize, usize) = (10_000, 500);
+/// RFC 3261 §8.1.1.6. XMPP has no count of hops that could be carried over.
+const HOPS: u8 = 70;
 /// How many answers wait for one link.
 const UNSAID_LIMIT: usize = 1_000;
 
@@ -67,6 +69,8 @@ pub struct Post {
     late: bool,
     /// It waits until the contact is back.
     held: bool,
+    /// Max-Forwards: 70 where no request is the cause.
+    hops: u8,
 }
 
 impl Post {
@@ -104,6 +108,17 @@ impl Post {
     }
 }
 
+/// A MESSAGE that tells of a failure went out, or came to its end.
+#[derive(Debug)]
+pub struct Spoken {
+    /// In whose name, bare.
+    pub user: Jid,
+    /// To whom.
+    pub sender: Aor,
+    /// It is out.
+    pub speaking: bool,
+}
+
 /// A message that has not met its fate.
 #[derive(Debug)]
 struct Live {
@@ -133,6 +148,8 @@ pub struct ToSip {
     /// Answers that wait for a link, with the record that is forgotten when they are said.
     unsaid: BTreeMap<LinkId, VecDeque<(Key, Stanza)>>,
     told: hold::Told,
+    /// What [`ToSip::spoken`] gives next.
+    spoken: Vec<Spoken>,
     /// What the store gave back, until all is there.
     restored: Vec<Post>,
     stopping: bool,
@@ -179,12 +196,18 @@ impl ToSip {
             order: self.next,
             late: true,
             held: false,
+            hops: telling.hops,
             from: telling.user,
             to: contact,
         };
         cx.save(Record::new(post.key(), &post));
         self.push(cx, post, sender.aor, false);
         self.drive(cx);
+    }
+
+    /// Which MESSAGEs that tell of failures went out or came to their end since the last call.
+    pub fn spoken(&mut self) -> Vec<Spoken> {
+        std::mem::take(&mut self.spoken)
     }
 
     /// What became of a request.
@@ -316,6 +339,7 @@ impl ToSip {
             order: self.next,
             late: false,
             held: false,
+            hops: HOPS,
         };
         Ok((post, sender.aor))
     }
@@ -470,6 +494,10 @@ impl ToSip {
             meter::queued(cx, Way::XmppToSip, -by);
             meter::in_flight(cx, Way::XmppToSip, by);
         }
+        if live.flying != flying && live.post.late {
+            let (user, sender) = (live.post.from.clone(), live.post.target.aor.clone());
+            self.spoken.push(Spoken { user, sender, speaking: flying });
+        }
         live.flying = flying;
     }
 }
@@ -517,6 +545,7 @@ fn page(cx: &Cx<'_>, post: &Post, sender: &Aor, tried: bool) -> Page {
         body: Bytes::from(post.text.clone()),
         partition: Partition::of(post.from.bare_str()),
         until: cx.now.tick + RETRY,
+        max_forwards: post.hops,
         tried,
     }
 }

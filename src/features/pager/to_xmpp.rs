@@ -14,6 +14,7 @@ use super::late::{Late, Telling};
 use super::meter::{self, Way};
 use super::pairs::Pairs;
 use super::table;
+use super::to_sip::Spoken;
 use crate::documents::date;
 use crate::features::{Cx, Incoming, Op, Signal, content, errors};
 use crate::gateway::LinkId;
@@ -231,6 +232,13 @@ impl ToXmpp {
         std::mem::take(&mut self.tellings)
     }
 
+    /// MESSAGEs that tell of failures went out, or came to their end.
+    pub fn spoken(&mut self, now: Tick, spoken: Vec<Spoken>) {
+        for Spoken { user, sender, speaking } in spoken {
+            self.late.speaks(now, user, &sender, speaking);
+        }
+    }
+
     /// How much is held.
     pub fn load(&self) -> usize {
         self.arrivals.len() + self.queue.len() + self.barrier.len() + self.timers.len() + self.late.len()
@@ -290,6 +298,7 @@ impl ToXmpp {
             written: content.date.filter(|_| trusted).unwrap_or(cx.now.wall),
             accepted: cx.now.wall,
             expires: expires(incoming, cx.now.wall),
+            hops: incoming.max_forwards,
             order: self.order(),
             flights: 0,
             said: None,
@@ -418,13 +427,13 @@ impl ToXmpp {
                     return;
                 }
                 done.quiet = true;
-                let sender = done.sender.clone();
+                let (sender, hops) = (done.sender.clone(), done.hops);
                 let Some((user, contact)) = error.from().zip(error.to()) else { return };
                 let scope = if user.is_bare() { Scope::Bare } else { Scope::Full };
                 let condition = errors::condition_of_error(&said, scope, cx.domains);
                 let Some(sender) = sender.or_else(|| cx.domains.contact_sip(contact).ok()) else { return };
                 let user = user.bare();
-                self.tell(cx, &user, &sender, &condition);
+                self.tell(cx, &user, &sender, hops, &condition);
             }
         }
     }
@@ -513,14 +522,14 @@ impl ToXmpp {
 
     fn fail_late(&mut self, cx: &mut Cx<'_>, name: Name, why: Option<&Condition>) {
         let Some((arrival, why)) = self.arrivals.pending(name).zip(why) else { return };
-        let (user, sender) = (arrival.to.bare(), arrival.sender.clone());
+        let (user, sender, hops) = (arrival.to.bare(), arrival.sender.clone(), arrival.hops);
         if !std::mem::replace(&mut arrival.quiet, true) {
-            self.tell(cx, &user, &sender, why);
+            self.tell(cx, &user, &sender, hops, why);
         }
     }
 
-    fn tell(&mut self, cx: &mut Cx<'_>, user: &Jid, sender: &SipAddress, why: &Condition) {
-        let telling = self.late.failed(cx, user, sender, why);
+    fn tell(&mut self, cx: &mut Cx<'_>, user: &Jid, sender: &SipAddress, hops: u8, why: &Condition) {
+        let telling = self.late.failed(cx, user, sender, hops, why);
         self.tellings.extend(telling);
     }
 }

@@ -44,6 +44,8 @@ pub struct Page {
     pub body: Bytes,
     /// The partition that the branches shall name.
     pub partition: Partition,
+    /// Max-Forwards.
+    pub max_forwards: u8,
     /// It is tried again until then.
     pub until: Tick,
     /// It was sent before and may have arrived.
@@ -299,7 +301,7 @@ fn request(page: &Page) -> OutRequest {
         to: format!("<{}>", page.to),
         call_id: page.call_id.clone(),
         cseq: page.cseq,
-        max_forwards: 70,
+        max_forwards: page.max_forwards,
         routes: Vec::new(),
         headers: page.headers.clone(),
         body: page.body.clone(),
@@ -336,6 +338,7 @@ mod tests {
             headers: vec![],
             body: Bytes::from(body.to_owned()),
             partition: Partition(0),
+            max_forwards: 70,
             until: at(60),
             tried: false,
         }
