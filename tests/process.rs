@@ -3,134 +3,24 @@
 
 #![allow(clippy::disallowed_types)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use tempfile::TempDir;
+#[path = "support/running.rs"]
+mod running;
 
-/// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn configuration(folder: &Path, listen: &str) -> String {
-    let folder = folder.display();
-    format!(
-        "xmpp:\n  server: 127.0.0.1:1\n  components:\n    - domain: sip.example.org\n      sip_domain: example.org\n      \
-         secret: {{ env: MOSTAR_TEST_SECRET }}\n  domains:\n    - {{ domain: example.org, sip_alias: \
-         xmpp.example.org }}\nsip:\n  listen: [ {listen} ]\n  peers:\n    - uri: \"sip:127.0.0.1:1\"\n      \
-         may_send_from: [ example.org ]\nstore: {folder}/store\nhttp: none\n"
-    )
-}
-
-/// Two listeners on a port that is free for both. It is below those that the system gives to connections.
-fn both() -> String {
-    let first = 10_000 + std::process::id().wrapping_mul(7) % 20_000;
-    let port = (first..32_000).chain(10_000..first).find(|port| {
-        let address = format!("127.0.0.1:{port}");
-        UdpSocket::bind(&address).is_ok() && std::net::TcpListener::bind(&address).is_ok()
-    });
-    let port = port.unwrap();
-    format!("\"udp://127.0.0.1:{port}\", \"tcp://127.0.0.1:{port}\"")
-}
-
-fn start(folder: &Path, listen: &str) -> Child {
-    let file = folder.join("mostar.yaml");
-    std::fs::write(&file, configuration(folder, listen)).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_mostar"))
-        .args(["run", "-c"])
-        .arg(&file)
-        .env("MOSTAR_TEST_SECRET", "not-a-word")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
+use running::{PATIENCE, Running, SECRET, answer, both, configuration, folder, message, request, start};
 
 /// What a process that cannot start says; its status is 1.
 fn refusal(folder: &Path, listen: &str) -> String {
-    let output = start(folder, listen).wait_with_output().unwrap();
+    let output = start(folder, &configuration(folder, listen, "127.0.0.1:1", "sip:127.0.0.1:1", "none"))
+        .wait_with_output()
+        .unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(!text.contains("not-a-word"), "a secret is in the log: {text}");
+    assert!(!text.contains(SECRET), "a secret is in the log: {text}");
     text
-}
-
-/// A running process with its listeners.
-struct Running {
-    child: Child,
-    log: BufReader<std::process::ChildStderr>,
-    udp: SocketAddr,
-    tcp: SocketAddr,
-    records: usize,
-}
-
-impl Running {
-    fn new(folder: &Path) -> Running {
-        let mut child = start(folder, &both());
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let any = "127.0.0.1:0".parse().unwrap();
-        let mut running = Running { child, log, udp: any, tcp: any, records: 0 };
-        running.udp = running.wait_for("listener=udp://").parse().unwrap();
-        running.tcp = running.wait_for("listener=tcp://").parse().unwrap();
-        running.records = running.wait_for("records=").parse().unwrap();
-        running
-    }
-
-    /// Reads the log up to a line that holds `text`; gives what follows it in that word.
-    fn wait_for(&mut self, text: &str) -> String {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "the log ended before {text}");
-            if let Some((_, rest)) = line.split_once(text) {
-                return rest.split_whitespace().next().unwrap_or_default().to_owned();
-            }
-        }
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.tcp).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn request(method: &str, transport: &str, number: usize) -> String {
-    format!(
-        "{method} sip:juliet@xmpp.example.org SIP/2.0\r\nVia: SIP/2.0/{transport} 127.0.0.1:1;branch=z9hG4bK{number};rport\r\n\
-         From: <sip:romeo@example.org>;tag=1\r\nTo: <sip:juliet@xmpp.example.org>\r\nCall-ID: {number}\r\n\
-         CSeq: 1 {method}\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
-    )
-}
-
-fn answer(stream: &mut TcpStream) -> String {
-    let mut text = Vec::new();
-    let mut byte = [0];
-    while !text.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).unwrap();
-        text.push(byte[0]);
-    }
-    String::from_utf8(text).unwrap()
-}
-
-fn folder() -> TempDir {
-    tempfile::tempdir().unwrap()
 }
 
 #[test]
@@ -245,11 +135,7 @@ fn messages_that_were_accepted_are_there_after_a_kill() {
     let mut running = Running::new(folder.path());
     let mut stream = running.connect();
     for number in 0..20 {
-        let message = request("MESSAGE", "TCP", number).replace(
-            "Content-Length: 0\r\n\r\n",
-            "Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello",
-        );
-        stream.write_all(message.as_bytes()).unwrap();
+        stream.write_all(&message(number, b"hello")).unwrap();
         let said = answer(&mut stream);
         assert!(said.starts_with("SIP/2.0 202 "), "{said}");
     }
