@@ -35,6 +35,9 @@ pub fn decode(bytes: &[u8], charset: Option<&str>) -> Result<String, TextProblem
 
 /// CR LF and lone CR become LF.
 fn lines(text: &str) -> String {
+    if !text.contains('\r') {
+        return text.to_owned();
+    }
     let text =
         if text.contains("\r\n") { Cow::Owned(text.replace("\r\n", "\n")) } else { Cow::Borrowed(text) };
     if text.contains('\r') { text.replace('\r', "\n") } else { text.into_owned() }

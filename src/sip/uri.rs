@@ -71,14 +71,16 @@ impl fmt::Display for SipAddress {
 
 /// Percent-encodes every byte that is neither alphanumeric nor in `plain`.
 fn encode(text: &str, plain: &[u8], out: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
-            write!(out, "{}", byte as char)?;
-        } else {
+    let mut done = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if !byte.is_ascii_alphanumeric() && !plain.contains(&byte) {
+            // Inside a character of several bytes there is nothing between two that are encoded.
+            out.write_str(text.get(done..at).unwrap_or_default())?;
             write!(out, "%{byte:02X}")?;
+            done = at + 1;
         }
     }
-    Ok(())
+    out.write_str(text.get(done..).unwrap_or_default())
 }
 
 /// Text with every byte percent-encoded that is neither alphanumeric nor in the set.

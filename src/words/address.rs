@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::condition::{Condition, Kind};
 use crate::sip::uri::{Aor, SipAddress};
-use crate::xmpp::jid::Jid;
+use crate::xmpp::jid::{Jid, is_plain_domain};
 
 /// The ten characters of XEP-0106 §4 and their escapes.
 const ESCAPES: [(char, &str); 10] = [
@@ -56,7 +56,7 @@ pub fn sip_of_jid(jid: &Jid) -> Result<SipAddress, Condition> {
 
 /// A JID's domain as SIP writes it: A-labels, lower case; a bracketed address stays.
 pub fn sip_domain(domain: &str) -> Result<String, Condition> {
-    if domain.starts_with('[') {
+    if domain.starts_with('[') || is_plain_domain(domain) {
         return Ok(domain.to_owned());
     }
     idna::domain_to_ascii(domain)
@@ -84,6 +84,9 @@ fn escape(user: &str) -> Result<String, Condition> {
         let text = "a space may not stand at an end of a localpart";
         return Err(Condition::new(Kind::JidMalformed, text));
     }
+    if !user.bytes().any(needs_escape) {
+        return Ok(user.to_owned());
+    }
     let mut out = String::with_capacity(user.len());
     for (at, c) in user.char_indices() {
         out.push(if ESCAPES.iter().any(|(plain, _)| *plain == c) { '\\' } else { c });
@@ -100,6 +103,11 @@ fn escape(user: &str) -> Result<String, Condition> {
         }
     }
     Ok(out)
+}
+
+/// Whether a byte is one of [`ESCAPES`], all of which are ASCII.
+fn needs_escape(byte: u8) -> bool {
+    matches!(byte, b' ' | b'"' | b'&' | b'\'' | b'/' | b':' | b'<' | b'>' | b'@' | b'\\')
 }
 
 fn unescape(local: &str) -> String {

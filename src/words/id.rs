@@ -68,7 +68,10 @@ impl Mint {
     pub fn token(&mut self, partition: Partition) -> String {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
         let mut bits = (u128::from(self.random.next_u64()) << 64) | u128::from(self.random.next_u64());
-        let mut token = format!("{:02x}", partition.0);
+        let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
+        let mut token = String::with_capacity(TOKEN_LENGTH);
+        token.push(digit(partition.0 >> 4));
+        token.push(digit(partition.0 & 15));
         for _ in 0..16 {
             token.push(ALPHABET[(bits & 31) as usize] as char);
             bits >>= 5;

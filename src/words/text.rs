@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 /// Replaces every character that XML 1.0 §2.2 forbids by U+FFFD.
 pub fn clean(text: &str) -> Cow<'_, str> {
-    if text.chars().all(may_stand_in_xml) {
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain || text.chars().all(may_stand_in_xml) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(text.chars().map(|c| if may_stand_in_xml(c) { c } else { '\u{fffd}' }).collect())

@@ -181,7 +181,8 @@ impl fmt::Display for Shown {
 
 fn prepare_local(local: &str) -> Result<Cow<'_, str>, JidError> {
     let plain = |byte: u8| {
-        byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && !EXCLUDED.contains(&char::from(byte))
+        let excluded = matches!(byte, b'"' | b'&' | b'\'' | b'/' | b':' | b'<' | b'>' | b'@');
+        byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && !excluded
     };
     // Preparation shortens a text, but never to a quarter: what is longer than that is refused without it.
     if local.len() > 4 * PART_LIMIT || local.bytes().all(plain) {
@@ -275,8 +276,12 @@ fn is_domain_byte(byte: u8) -> bool {
 }
 
 /// True for labels in lower case ASCII that IDNA would leave as they are.
-fn is_plain_domain(domain: &str) -> bool {
-    domain.bytes().all(is_domain_byte) && !domain.contains("xn--") && labels_fit(domain).is_ok()
+pub(crate) fn is_plain_domain(domain: &str) -> bool {
+    domain.as_bytes().split(|byte| *byte == b'.').all(|label| {
+        (1..=LABEL_LIMIT).contains(&label.len())
+            && label.iter().all(|byte| is_domain_byte(*byte))
+            && !label.windows(4).any(|four| four == b"xn--")
+    })
 }
 
 fn labels_fit(ascii: &str) -> Result<(), JidError> {
