@@ -72,6 +72,8 @@ pub struct Incoming {
     pub call_id: String,
     /// CSeq number.
     pub cseq: u32,
+    /// The XMPP user whom the Request-URI names, and the sender as a contact: known of a request outside dialogs.
+    pub jids: Option<(Jid, Jid)>,
     /// Hops left after us: Max-Forwards of the request less one, for whatever we send because of it (RFC 7332).
     pub max_forwards: u8,
 }
@@ -197,6 +199,8 @@ pub struct Cx<'a> {
     pub links: &'a [bool],
     /// Whether new work may be taken: false while the store is low or down.
     pub accepting: bool,
+    /// The least important lines that somebody reads.
+    pub level: Level,
     /// What is to be done when the call returns.
     pub ops: &'a mut VecDeque<Op>,
 }
@@ -239,9 +243,14 @@ impl Cx<'_> {
         self.ops.push_back(Op::Signal(signal));
     }
 
-    /// Writes a log line.
+    /// Writes a log line. Ask [`Cx::logs`] first where the fields cost something for each message.
     pub fn log(&mut self, level: Level, event: &'static str, fields: Vec<(&'static str, String)>) {
         self.ops.push_back(Op::Note(Note::Log { level, event, fields }));
+    }
+
+    /// Whether anybody reads lines of this level.
+    pub fn logs(&self, level: Level) -> bool {
+        level <= self.level
     }
 
     /// Counts something.

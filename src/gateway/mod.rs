@@ -21,6 +21,7 @@ use crate::features::facts::Facts;
 use crate::features::{self, Cx, Feature, Op, Signal};
 use crate::sip::agent::{Agent, AgentOut};
 use crate::words::id::{Mint, Partition, Seed};
+use crate::words::note::Level;
 use crate::words::time::{Now, Tick};
 
 pub use domains::Domains;
@@ -38,6 +39,7 @@ pub struct Gateway {
     store: StoreChange,
     stopping: bool,
     stopped: bool,
+    level: Level,
     ops: VecDeque<Op>,
     signals: VecDeque<Signal>,
     out: VecDeque<Output>,
@@ -60,6 +62,7 @@ impl Gateway {
             store: StoreChange::Ok,
             stopping: false,
             stopped: false,
+            level: Level::Debug,
             ops: VecDeque::new(),
             signals: VecDeque::new(),
             out: VecDeque::new(),
@@ -76,6 +79,12 @@ impl Gateway {
     /// The same, for an owner whose share does not hold partition 0: `home` is one that it holds.
     pub fn at_home(mut self, home: Partition) -> Gateway {
         self.mint = self.mint.at_home(home);
+        self
+    }
+
+    /// The same, whose log nobody reads below this level: such lines need not be made.
+    pub fn with_log_level(mut self, level: Level) -> Gateway {
+        self.level = level;
         self
     }
 
@@ -222,6 +231,7 @@ impl Gateway {
             facts: &mut self.facts,
             links: &self.links,
             accepting: self.store == StoreChange::Ok && !self.stopping,
+            level: self.level,
             ops: &mut self.ops,
         };
         let result = call(self.features[index].as_mut(), &mut cx);

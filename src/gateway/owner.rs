@@ -5,7 +5,7 @@
 //! rooms will go by the room; the rule has its place before the bare JID.)
 
 use super::domains::Domains;
-use crate::sip::message::{HeaderName, Headers, Message, headers, text};
+use crate::sip::message::{HeaderName, Headers, Message, headers, tag, text};
 use crate::sip::uri::SipAddress;
 use crate::words::id::Partition;
 use crate::xmpp::stanza::{Stanza, StanzaKind};
@@ -47,8 +47,7 @@ fn branch(headers: &Headers) -> Option<Partition> {
 }
 
 fn to_tag(headers: &Headers) -> Option<Partition> {
-    let to = headers.typed::<headers::To>()?.ok()?;
-    Partition::of_token(std::str::from_utf8(to.0.tag()?).ok()?)
+    Partition::of_token(&tag(headers, &HeaderName::To)?)
 }
 
 fn by_call_id(headers: &Headers) -> Partition {

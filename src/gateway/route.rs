@@ -5,8 +5,8 @@
 
 use super::{Gateway, LinkId, Output};
 use crate::features::Incoming;
-use crate::sip::agent::InRequest;
-use crate::sip::message::{HeaderName, Method, Reply, ServerKey, headers, other, text};
+use crate::sip::agent::{Head, InRequest};
+use crate::sip::message::{HeaderName, Method, Reply, ServerKey, headers, other};
 use crate::sip::uri::SipAddress;
 use crate::words::condition::{Condition, Kind};
 use crate::words::note::{Level, Note};
@@ -115,16 +115,9 @@ impl Gateway {
 
     /// Reads what features need of a request and applies the policy to one that is outside dialogs.
     fn admit(&self, arrived: InRequest) -> Result<Incoming, Reply> {
-        let InRequest { key, request, peer, .. } = arrived;
+        let InRequest { key, request, head, peer, .. } = arrived;
         let bad = |reason: String| Reply::new(400).because(reason);
-        let from = match request.headers.typed::<headers::From>() {
-            Some(Ok(from)) => from.0,
-            _ => return Err(bad("From is missing or malformed".into())),
-        };
-        let to = match request.headers.typed::<headers::To>() {
-            Some(Ok(to)) => to.0,
-            _ => return Err(bad("To is missing or malformed".into())),
-        };
+        let Head { from, to, call_id, cseq, max_forwards } = head;
         if request.uri.scheme().is_secure() || to.uri.scheme().is_secure() {
             return Err(Reply::new(416).because("sips: cannot be kept hop by hop into XMPP"));
         }
@@ -133,12 +126,8 @@ impl Gateway {
         }
         let tag =
             |address: &headers::Address| address.tag().map(|tag| String::from_utf8_lossy(tag).into_owned());
-        let hops = match request.headers.typed::<headers::MaxForwards>() {
-            Some(Ok(hops)) => hops.0,
-            _ => 70,
-        };
         let is_options = request.method == Method::Options;
-        if hops == 0 && !is_options {
+        if max_forwards == 0 && !is_options {
             return Err(Reply::new(483));
         }
         let target = SipAddress::of(&request.uri).map_err(|problem| Reply::new(404).because(problem.0))?;
@@ -148,7 +137,7 @@ impl Gateway {
             Err(_) if is_options => target.clone(),
             Err(problem) => return Err(bad(format!("From: {}", problem.0))),
         };
-        let incoming = Incoming {
+        let mut incoming = Incoming {
             key,
             peer,
             from_name: from.display_name.as_ref().map(|name| String::from_utf8_lossy(name).trim().to_owned()),
@@ -156,33 +145,31 @@ impl Gateway {
             from: sender,
             to_tag: tag(&to),
             target,
-            call_id: text(&request.headers, &HeaderName::CallId).unwrap_or_default(),
-            cseq: match request.headers.typed::<headers::CSeq>() {
-                Some(Ok(cseq)) => cseq.sequence,
-                _ => return Err(bad("CSeq is missing or malformed".into())),
-            },
-            max_forwards: hops.saturating_sub(1),
+            jids: None,
+            call_id,
+            cseq,
+            max_forwards: max_forwards.saturating_sub(1),
             request,
         };
         if incoming.to_tag.is_none() && !is_options {
-            self.admit_to_user(&incoming)?;
+            incoming.jids = self.admit_to_user(&incoming)?;
         }
         Ok(incoming)
     }
 
     /// A request outside dialogs must be for a user of a listed XMPP domain and from an address that has a JID here.
-    fn admit_to_user(&self, incoming: &Incoming) -> Result<(), Reply> {
+    fn admit_to_user(&self, incoming: &Incoming) -> Result<Option<(Jid, Jid)>, Reply> {
         let method = &incoming.request.method;
-        if !self.methods().any(|served| served.as_bytes() == method.as_bytes()) {
+        if !self.serves(method) {
             // Answered by `nobody_took`, whatever the address.
-            return Ok(());
+            return Ok(None);
         }
-        self.domains.user_jid(&incoming.target).map_err(|problem| refusal(404, problem))?;
-        self.domains.contact_jid(&incoming.from).map_err(|problem| match problem.kind {
+        let user = self.domains.user_jid(&incoming.target).map_err(|problem| refusal(404, problem))?;
+        let contact = self.domains.contact_jid(&incoming.from).map_err(|problem| match problem.kind {
             Kind::JidMalformed => refusal(400, problem),
             _ => refusal(403, problem),
         })?;
-        Ok(())
+        Ok(Some((user, contact)))
     }
 
     fn nobody_took(&self, incoming: &Incoming) -> Reply {
@@ -190,8 +177,7 @@ impl Gateway {
         if incoming.to_tag.is_some() {
             return Reply::new(481);
         }
-        let served = self.methods().any(|name| name.as_bytes() == method.as_bytes());
-        if matches!(method, Method::Subscribe) && served {
+        if matches!(method, Method::Subscribe) && self.serves(method) {
             return Reply::new(489).with(other("Allow-Events"), self.events().collect::<Vec<_>>().join(", "));
         }
         let allow = self.methods().collect::<Vec<_>>().join(", ");
@@ -201,6 +187,12 @@ impl Gateway {
             _ => 405,
         };
         Reply::new(status).with(HeaderName::Allow, allow)
+    }
+
+    /// Whether a feature serves this SIP method.
+    fn serves(&self, method: &Method) -> bool {
+        let mut served = self.features.iter().flat_map(|feature| feature.manifest().methods);
+        served.any(|served| served.as_bytes() == method.as_bytes())
     }
 
     /// The SIP methods that the features serve, each once.

@@ -57,6 +57,11 @@ impl Log {
         Ok((Log { level, format, lines, dropped: Arc::new(AtomicU64::new(0)) }, LogThread(thread)))
     }
 
+    /// The least important lines that are written.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
     /// Whether a line of this level would be written at all.
     pub fn takes(&self, level: Level) -> bool {
         level <= self.level

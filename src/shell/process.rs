@@ -248,7 +248,9 @@ impl Crew {
                 log: log.clone(),
                 meters: meters.clone(),
             };
-            let gateway = Gateway::new(config.clone(), seed).at_home(inboxes.home_of(number));
+            let gateway = Gateway::new(config.clone(), seed)
+                .at_home(inboxes.home_of(number))
+                .with_log_level(log.level());
             let gateway = if number == 0 { gateway } else { gateway.without_watch() };
             crew.gates.push(gate);
             crew.tasks.spawn(async move {

@@ -28,8 +28,16 @@ pub fn address(headers: &Headers, name: &HeaderName) -> Option<headers::Address>
 /// The tag of a From or To.
 pub fn tag(headers: &Headers, name: &HeaderName) -> Option<String> {
     let value = headers.value(name)?;
+    if !may_have_tag(&value) {
+        return None;
+    }
     let address = headers::Address::parse(&value, "address").ok()?;
     address.tag().map(|tag| String::from_utf8_lossy(tag).into_owned())
+}
+
+/// False for a From or To that has no tag for certain: most requests outside dialogs are told apart without reading it.
+pub fn may_have_tag(value: &[u8]) -> bool {
+    value.windows(3).any(|three| three.eq_ignore_ascii_case(b"tag"))
 }
 
 /// The number of a CSeq.

@@ -5,6 +5,7 @@
 //! of the agent has a small ordered name for each.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sipx_sip::transaction::{Dispatch, Output, Timer, Timers as Durations};
 use sipx_sip::{Reliability, TransactionKey, TransactionLayer, TuEvent};
@@ -49,8 +50,8 @@ pub enum Received {
 /// All transactions under way.
 pub struct Transactions {
     layer: TransactionLayer,
-    ids: HashMap<TransactionKey, TransactionId>,
-    keys: HashMap<TransactionId, TransactionKey>,
+    ids: HashMap<Arc<TransactionKey>, TransactionId>,
+    keys: HashMap<TransactionId, Arc<TransactionKey>>,
     timers: Timers<(TransactionId, u8)>,
     next: u64,
 }
@@ -84,7 +85,7 @@ impl Transactions {
     pub fn receive(&mut self, now: Tick, transport: Transport, message: Message) -> Received {
         match self.layer.receive(message, reliability(transport)) {
             Dispatch::Matched { key, outputs } | Dispatch::Created { key, outputs } => {
-                let id = self.id_of(&key);
+                let (id, key) = self.id_of(key);
                 Received::Steps(id, self.absorb(now, id, &key, outputs))
             }
             Dispatch::Unmatched(message) => Received::Unmatched(message),
@@ -99,18 +100,18 @@ impl Transactions {
         request: Request,
     ) -> Option<(TransactionId, Vec<Step>)> {
         let (key, outputs) = self.layer.send_request(request, reliability(transport))?;
-        let id = self.id_of(&key);
+        let (id, key) = self.id_of(key);
         Some((id, self.absorb(now, id, &key, outputs)))
     }
 
     /// The request that began a server transaction.
     pub fn request(&self, id: TransactionId) -> Option<&Request> {
-        self.layer.server_request(self.keys.get(&id)?)
+        self.layer.server_request(self.keys.get(&id)?.as_ref())
     }
 
     /// The name that a request's retransmissions share.
     pub fn key(&self, id: TransactionId) -> Option<&TransactionKey> {
-        self.keys.get(&id)
+        self.keys.get(&id).map(Arc::as_ref)
     }
 
     /// Answers through a server transaction, which then repeats the answer by itself.
@@ -146,14 +147,14 @@ impl Transactions {
         Some((id, self.absorb(now, id, &key, outputs)))
     }
 
-    fn id_of(&mut self, key: &TransactionKey) -> TransactionId {
-        if let Some(id) = self.ids.get(key) {
-            return *id;
+    fn id_of(&mut self, key: TransactionKey) -> (TransactionId, Arc<TransactionKey>) {
+        if let Some((key, id)) = self.ids.get_key_value(&key) {
+            return (*id, key.clone());
         }
-        let id = self.number();
+        let (id, key) = (self.number(), Arc::new(key));
         self.ids.insert(key.clone(), id);
         self.keys.insert(id, key.clone());
-        id
+        (id, key)
     }
 
     fn absorb(
@@ -196,9 +197,7 @@ impl Transactions {
     fn forget(&mut self, id: TransactionId, key: &TransactionKey) {
         self.ids.remove(key);
         self.keys.remove(&id);
-        for timer in Timer::ALL {
-            self.timers.stop(&(id, place(timer)));
-        }
+        self.timers.stop_range((id, 0)..=(id, u8::MAX));
     }
 }
 

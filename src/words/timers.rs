@@ -4,6 +4,7 @@
 //! are due at the same moment ring in key order, so the same seed gives the same trace.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use super::time::Tick;
 
@@ -34,6 +35,16 @@ impl<K: Clone + Ord> Timers<K> {
         match self.by_key.remove(key) {
             Some(at) => self.by_time.remove(&(at, key.clone())),
             None => false,
+        }
+    }
+
+    /// Disarms every key of a range.
+    pub fn stop_range(&mut self, range: RangeInclusive<K>) {
+        while let Some((key, at)) =
+            self.by_key.range(range.clone()).next().map(|(key, at)| (key.clone(), *at))
+        {
+            self.by_key.remove(&key);
+            self.by_time.remove(&(at, key));
         }
     }
 

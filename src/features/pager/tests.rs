@@ -12,7 +12,7 @@ use crate::gateway::domains::Domains;
 use crate::sip::message::{Failure, Header, HeaderName, Request, Response, ServerKey, StatusCode};
 use crate::sip::uri::{SipAddress, Uri};
 use crate::words::id::{Mint, Seed};
-use crate::words::note::Note;
+use crate::words::note::{Level, Note};
 use crate::words::time::{Now, Wall};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
@@ -99,6 +99,7 @@ impl World {
             facts: &mut self.facts,
             links: &[self.up],
             accepting: true,
+            level: Level::Debug,
             ops: &mut ops,
         };
         let result = call(&mut self.pager, &mut cx);
@@ -167,6 +168,7 @@ impl World {
             from_tag: "tag".into(),
             to_tag: None,
             target: SipAddress::parse("sip:juliet@example.com").unwrap(),
+            jids: None,
             call_id: body.into(),
             cseq: 1,
             max_forwards: 69,

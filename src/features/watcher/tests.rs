@@ -62,6 +62,7 @@ impl World {
             facts: &mut self.facts,
             links: &self.links,
             accepting: true,
+            level: Level::Debug,
             ops: &mut ops,
         };
         let result = call(&mut self.watcher, &mut cx);
@@ -106,6 +107,7 @@ impl World {
             from_tag: format!("r{number}"),
             to_tag: None,
             target: SipAddress::of(&request.uri).expect("an address"),
+            jids: None,
             call_id: format!("c{number}"),
             cseq: 1,
             max_forwards: 69,

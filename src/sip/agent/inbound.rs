@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use sipx_sip::headers::{Via, first_hop_end};
-use sipx_sip::{Finding, Header, StatusCode, TransactionKey, validate_request};
+use sipx_sip::{Header, StatusCode, TransactionKey};
 
+use super::head::{self, Head};
 use super::{Agent, AgentOut, Alarm, InRequest, print, salvage};
 use crate::sip::flow::{BadSip, Flow, Target, Transport};
 use crate::sip::message::{self, HeaderName, Message, Method, Reply, Request, ServerKey};
@@ -28,6 +29,15 @@ pub struct Server {
     tag: Option<String>,
     /// A final answer was given; what remains is the library's.
     answered: bool,
+}
+
+/// How a request came.
+struct Arrival {
+    flow: Flow,
+    /// Its top Via.
+    via: Via,
+    /// The peers that it may be from.
+    candidates: Vec<usize>,
 }
 
 /// Why a request is not let in.
@@ -58,14 +68,14 @@ impl Agent {
                 return self.refuse_stateless(now, mint, flow, &request, refuse(400, "malformed", reason));
             }
         };
-        let target = way_back(&flow, &via);
         stamp(&mut request, &via, &flow);
+        let arrival = Arrival { flow, via, candidates };
         let is_repeatable = flow.transport == Transport::Udp && !is_ack && request.method != Method::Invite;
         if is_repeatable
             && let Some(bytes) =
                 TransactionKey::from_request(&request).and_then(|key| self.answered.get(&key))
         {
-            return self.send(bytes, target, None);
+            return self.send(bytes, way_back(&flow, &arrival.via), None);
         }
         if self.servers.len() >= LIMIT && !is_ack {
             let mut refusal = refuse(503, "overload", "too many requests at once");
@@ -76,19 +86,17 @@ impl Agent {
             Received::Steps(id, steps) => {
                 for step in steps {
                     match step {
-                        Step::Request(request) => {
-                            self.arrived(now, mint, flow, target, id, request, &candidates)
-                        }
-                        Step::Ack(ack) => self.ack(now, flow, ack, &candidates),
+                        Step::Request(request) => self.arrived(now, mint, &arrival, id, request),
+                        Step::Ack(ack) => self.ack(now, &arrival, ack),
                         other => self.run(now, mint, id, vec![other]),
                     }
                 }
             }
             Received::Unmatched(message) => match *message {
-                Message::Request(request) if is_ack => self.ack(now, flow, request, &candidates),
+                Message::Request(request) if is_ack => self.ack(now, &arrival, request),
                 Message::Request(request) => {
                     // Without a branch a transaction is known by From, To, Call-ID and CSeq, and one of them is broken.
-                    let refusal = self.judge(now, &flow, &request, &candidates).err();
+                    let refusal = self.judge(now, &arrival, &request).err();
                     let refusal = refusal.unwrap_or_else(|| refuse(400, "malformed", "no transaction"));
                     self.refuse_stateless(now, mint, flow, &request, refusal);
                 }
@@ -97,26 +105,20 @@ impl Agent {
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of one arrival, used once")]
-    fn arrived(
-        &mut self,
-        now: Now,
-        mint: &mut Mint,
-        flow: Flow,
-        target: Target,
-        id: TransactionId,
-        request: Request,
-        candidates: &[usize],
-    ) {
+    fn arrived(&mut self, now: Now, mint: &mut Mint, arrival: &Arrival, id: TransactionId, request: Request) {
         let key = ServerKey(id.0);
+        let flow = arrival.flow;
+        let target = way_back(&flow, &arrival.via);
         self.servers.insert(key, Server { target, tag: None, answered: false });
         self.timers.set(Alarm::Unanswered(key), now.tick + PATIENCE);
-        match self.judge(now, &flow, &request, candidates) {
+        match self.judge(now, arrival, &request) {
             Ok(_) if self.merged.repeats(now.tick, &request) => {
                 self.count("sip_rejected_total", "merged");
                 self.answer(now, mint, key, Reply::new(482).because("merged request"));
             }
-            Ok(peer) => self.out.push_back(AgentOut::Request(InRequest { key, request, flow, peer })),
+            Ok((peer, head)) => {
+                self.out.push_back(AgentOut::Request(InRequest { key, request, head, flow, peer }));
+            }
             Err(refusal) => {
                 self.count("sip_rejected_total", refusal.label);
                 self.answer(now, mint, key, refusal.reply);
@@ -124,11 +126,12 @@ impl Agent {
         }
     }
 
-    fn ack(&mut self, now: Now, flow: Flow, request: Request, candidates: &[usize]) {
-        match self.judge(now, &flow, &request, candidates) {
-            Ok(peer) => {
+    fn ack(&mut self, now: Now, arrival: &Arrival, request: Request) {
+        match self.judge(now, arrival, &request) {
+            Ok((peer, head)) => {
                 let key = ServerKey(self.transactions.number().0);
-                self.out.push_back(AgentOut::Ack(InRequest { key, request, flow, peer }));
+                let flow = arrival.flow;
+                self.out.push_back(AgentOut::Ack(InRequest { key, request, head, flow, peer }));
             }
             Err(_) => self.count("sip_dropped_total", "malformed"),
         }
@@ -136,41 +139,38 @@ impl Agent {
 
     /// Which peer a request is from, or why it is refused. The order is that of RFC 3261 §8.2, after the checks that
     /// keep spoofs and loops out.
-    fn judge(
-        &mut self,
-        now: Now,
-        flow: &Flow,
-        request: &Request,
-        candidates: &[usize],
-    ) -> Result<usize, Refusal> {
-        if let Some(problem) = problem_of(request) {
-            let source = flow.remote.ip();
-            let method = name_of(&request.method);
-            let fields = vec![("src", source.to_string()), ("method", method), ("why", problem.1.clone())];
-            self.log_hushed(now, "sip-malformed", source, fields);
-            return Err(refuse(problem.0, "malformed", problem.1));
-        }
+    fn judge(&mut self, now: Now, arrival: &Arrival, request: &Request) -> Result<(usize, Head), Refusal> {
+        let Arrival { flow, via, candidates } = arrival;
+        let source = flow.remote.ip();
+        let head = match Head::read(request) {
+            Ok(head) => head,
+            Err((status, reason)) => {
+                let method = name_of(&request.method);
+                let fields = vec![("src", source.to_string()), ("method", method), ("why", reason.clone())];
+                self.log_hushed(now, "sip-malformed", source, fields);
+                return Err(refuse(status, "malformed", reason));
+            }
+        };
         if !request.uri.scheme().is_sip() {
             return Err(refuse(416, "scheme", print::reason_of(416)));
         }
-        let passed_us = request.headers.typed_all::<Via>().flatten().any(|via| {
-            self.own.is_own_via(&via.host.to_string(), via.port, via.branch().unwrap_or_default())
-        });
+        let more = head::has_more_vias(&request.headers);
+        let passed_us = self.own.is_own_via(via)
+            || more && request.headers.typed_all::<Via>().flatten().any(|via| self.own.is_own_via(&via));
         if passed_us {
             return Err(refuse(482, "loop", print::reason_of(482)));
         }
         let exact = |peer: &usize| self.peers.hops(*peer).iter().any(|hop| hop.address == flow.remote);
         let nearest = candidates.iter().copied().find(exact).or(candidates.first().copied()).unwrap_or(0);
-        let in_dialog = message::tag(&request.headers, &HeaderName::To).is_some();
+        let in_dialog = head.to.tag().is_some();
         let peer = if in_dialog || request.method == Method::Options {
             nearest
         } else {
-            let domain = from_domain(request);
+            let domain = head.from_domain();
             let speaks = |peer: &usize| self.peers.config(*peer).speaks_for(&domain);
             match candidates.iter().copied().filter(speaks).min_by_key(|peer| *peer != nearest) {
                 Some(peer) => peer,
                 None => {
-                    let source = flow.remote.ip();
                     let fields = vec![
                         ("src", source.to_string()),
                         ("transport", flow.transport.to_string()),
@@ -190,7 +190,7 @@ impl Agent {
                 return Err(refusal);
             }
         }
-        Ok(peer)
+        Ok((peer, head))
     }
 
     pub(super) fn answer(&mut self, now: Now, mint: &mut Mint, key: ServerKey, reply: Reply) {
@@ -207,13 +207,12 @@ impl Agent {
         let tag = server.tag.as_deref().filter(|_| status.code() != 100);
         let target = server.target;
         let is_invite = request.method == Method::Invite;
-        let response = print::response(request, status, &reply, tag);
         if status.is_final() {
             server.answered = true;
             self.timers.stop(&Alarm::Unanswered(key));
         }
         if status.is_final() && !is_invite {
-            let bytes = Message::Response(response).to_bytes();
+            let bytes = print::response_bytes(request, status, &reply, tag);
             if target.transport == Transport::Udp
                 && let Some(known) = self.transactions.key(id).cloned()
             {
@@ -223,6 +222,7 @@ impl Agent {
             self.servers.remove(&key);
             self.send(bytes, target, None);
         } else {
+            let response = print::response(request, status, &reply, tag);
             let steps = self.transactions.respond(now.tick, id, response);
             self.run(now, mint, id, steps);
         }
@@ -291,8 +291,7 @@ impl Agent {
         let target = via.map_or_else(|| flow.back(), |via| way_back(&flow, &via));
         if let Some(status) = StatusCode::new(reply.status) {
             let tag = mint.token(mint.home());
-            let response = print::response(request, status, reply, Some(&tag));
-            self.send(Message::Response(response).to_bytes(), target, None);
+            self.send(print::response_bytes(request, status, reply, Some(&tag)), target, None);
         }
     }
 }
@@ -360,47 +359,6 @@ fn split_params(value: &[u8]) -> Vec<&[u8]> {
     }
     parts.push(&value[start..]);
     parts
-}
-
-/// What is wrong with a request, as status and reason.
-fn problem_of(request: &Request) -> Option<(u16, String)> {
-    let findings = validate_request(request);
-    if findings.contains(&Finding::UnsupportedVersion) {
-        return Some((505, print::reason_of(505).to_owned()));
-    }
-    for finding in findings {
-        let reason = match finding {
-            Finding::MissingRequiredHeader("Max-Forwards") => continue,
-            Finding::MissingRequiredHeader(name) => format!("{name} is missing"),
-            Finding::MalformedRequiredHeader(name) => format!("{name} is malformed"),
-            Finding::RepeatedSingleValueHeader(name) => format!("{name} is there more than once"),
-            Finding::CSeqMethodMismatch => "CSeq names another method".to_owned(),
-            Finding::RequestUriHasHeaders => "the Request-URI has headers".to_owned(),
-            _ => print::reason_of(400).to_owned(),
-        };
-        return Some((400, reason));
-    }
-    if request.headers.typed_all::<Via>().any(|via| via.is_err()) {
-        return Some((400, "a Via is malformed".to_owned()));
-    }
-    let call_id = request.headers.value(&HeaderName::CallId).unwrap_or_default();
-    let is_word = std::str::from_utf8(&call_id)
-        .is_ok_and(|text| !text.chars().any(|c| c.is_control() || c.is_whitespace()));
-    if !is_word {
-        return Some((400, "Call-ID is malformed".to_owned()));
-    }
-    let forms = matches!(request.method, Method::Invite | Method::Subscribe | Method::Refer | Method::Update);
-    let contacts = request.headers.typed_all::<message::headers::Contact>();
-    if forms && contacts.into_iter().any(|contact| contact.is_err()) {
-        return Some((400, "Contact is malformed".to_owned()));
-    }
-    None
-}
-
-fn from_domain(request: &Request) -> String {
-    let from = message::address(&request.headers, &HeaderName::From);
-    let host = from.and_then(|from| from.uri.host().map(ToString::to_string)).unwrap_or_default();
-    host.trim_end_matches('.').to_ascii_lowercase()
 }
 
 fn name_of(method: &Method) -> String {

@@ -11,6 +11,7 @@
 //!
 //! The parts: [`inbound`] admits and answers, [`outbound`] sends, [`neighbours`] looks peers up and watches them.
 
+mod head;
 mod hush;
 mod inbound;
 mod merged;
@@ -40,6 +41,7 @@ use crate::words::note::{Level, Note};
 use crate::words::time::{Now, Tick};
 use crate::words::timers::Timers;
 
+pub use self::head::Head;
 pub use self::own::PRODUCT;
 
 /// The user agent core of one gateway.
@@ -104,6 +106,8 @@ pub struct InRequest {
     pub key: ServerKey,
     /// The message.
     pub request: Request,
+    /// What every request must say, decoded.
+    pub head: Head,
     /// The way it came.
     pub flow: Flow,
     /// Which peer sent it, by its place in `sip.peers`.
@@ -249,7 +253,7 @@ impl Agent {
                     let server = self.servers.get(&ServerKey(id.0)).map(|server| (server.target, None));
                     let client = self.attempts.get(&id).map(|attempt| (attempt.target, Some(SendId(id.0))));
                     if let Some((target, id)) = server.or(client) {
-                        self.send(message.to_bytes(), target, id);
+                        self.send(print::bytes_of(&message), target, id);
                     }
                 }
                 Step::Response(response) => self.response_to(now, mint, id, response),

@@ -141,8 +141,13 @@ impl Agent {
         if hops.iter().any(|hop| self.own.reaches(hop.transport, &hop.address)) {
             hops.retain(|hop| self.own.reaches(hop.transport, &hop.address));
         }
+        if call.credentials.is_empty()
+            && print::at_most(&call.request, self.own.longest_name()) <= DATAGRAM_LIMIT
+        {
+            return Ok(hops.into());
+        }
         let sample = self.compose(call, &hops[0], "000000000000000000").map_err(Failure::Transport)?;
-        let length = Message::Request(sample).to_bytes().len();
+        let length = print::bytes_of(&Message::Request(sample)).len();
         if length <= DATAGRAM_LIMIT {
             return Ok(hops.into());
         }
@@ -174,6 +179,9 @@ impl Agent {
     /// Inside a dialog, the first Route or the Request-URI, if that is at a peer's address. Otherwise the request goes
     /// to the peer of its domain: nobody else is contacted, whatever a Contact or Record-Route says.
     fn next_hop(&self, request: &OutRequest) -> Option<Hop> {
+        if request.routes.is_empty() && !message::may_have_tag(request.to.as_bytes()) {
+            return None;
+        }
         let to = message::headers::Address::parse(request.to.as_bytes(), "To").ok()?;
         if request.routes.is_empty() && to.tag().is_none() {
             return None;

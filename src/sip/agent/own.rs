@@ -2,12 +2,17 @@
 
 use std::net::SocketAddr;
 
+use sipx_sip::headers::Via;
+
 use crate::config::{Listen, Sip};
 use crate::sip::flow::Transport;
 use crate::words::id::Partition;
 
 /// Our name and version, for User-Agent and Server.
 pub const PRODUCT: &str = concat!("Mostar/", env!("CARGO_PKG_VERSION"));
+
+/// What a gateway without listeners is called.
+const NOWHERE: &str = "mostar.invalid";
 
 /// Our listeners.
 pub struct Own {
@@ -20,6 +25,11 @@ impl Own {
     pub fn new(sip: &Sip) -> Own {
         let names = sip.listen.iter().map(|listen| sip.host_port(listen).to_ascii_lowercase()).collect();
         Own { sip: sip.clone(), names }
+    }
+
+    /// The length of the longest name by which a Via of ours knows us.
+    pub fn longest_name(&self) -> usize {
+        self.names.iter().map(String::len).max().unwrap_or_default().max(NOWHERE.len())
     }
 
     /// The transports that we listen on, UDP first (RFC 3263 §4.1).
@@ -50,20 +60,23 @@ impl Own {
         let local = listen.filter(|_| transport == Transport::Udp).map(|listen| listen.address);
         match listen.or(self.sip.listen.first()) {
             Some(listen) => (self.sip.host_port(listen), local),
-            None => ("mostar.invalid".to_owned(), local),
+            None => (NOWHERE.to_owned(), local),
         }
     }
 
     /// Our URI without a user.
     pub fn uri(&self) -> String {
         let host = self.sip.listen.first().map(|listen| self.sip.host_port(listen));
-        format!("sip:mostar@{}", host.unwrap_or_else(|| "mostar.invalid".to_owned()))
+        format!("sip:mostar@{}", host.unwrap_or_else(|| NOWHERE.to_owned()))
     }
 
     /// Whether a Via is one of ours: our name, and a branch that we can have minted.
-    pub fn is_own_via(&self, host: &str, port: Option<u16>, branch: &[u8]) -> bool {
-        let name = format!("{}:{}", host.to_ascii_lowercase(), port.unwrap_or(5060));
+    pub fn is_own_via(&self, via: &Via) -> bool {
+        let branch = via.branch().unwrap_or_default();
         let token = branch.strip_prefix(b"z9hG4bK").and_then(|token| std::str::from_utf8(token).ok());
-        self.names.contains(&name) && token.and_then(Partition::of_token).is_some()
+        token.and_then(Partition::of_token).is_some() && {
+            let host = via.host.to_string().to_ascii_lowercase();
+            self.names.contains(&format!("{host}:{}", via.port.unwrap_or(5060)))
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! Requests and responses as they leave us: which headers, in which order, and nothing that breaks a line.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::own::PRODUCT;
-use crate::sip::message::{self, HeaderName, Method, OutRequest, Reply, Request, Response};
+use crate::sip::message::{self, HeaderName, Message, Method, OutRequest, Reply, Request, Response};
 use crate::sip::uri::Uri;
 use sipx_sip::{Header, RequestBuilder, StatusCode};
 
@@ -42,8 +44,8 @@ fn is_loose(uri: &str) -> bool {
 /// A request, complete.
 pub fn request(out: &OutRequest, additions: &Additions<'_>) -> Result<Request, String> {
     let (target, routes) = routing(out);
-    let uri =
-        Uri::parse(Bytes::from(target.clone().into_bytes())).map_err(|error| format!("{target}: {error}"))?;
+    let uri = Uri::parse(Bytes::from(target)).map_err(|error| format!("{}: {error}", out.uri))?;
+    let clean = |text| clean(text).into_owned();
     let build = || -> Result<Request, sipx_sip::BuildError> {
         let mut builder = RequestBuilder::new(out.method.clone(), uri)
             .header(HeaderName::Via, clean(additions.via))?
@@ -63,60 +65,109 @@ pub fn request(out: &OutRequest, additions: &Additions<'_>) -> Result<Request, S
     build().map_err(|error| error.to_string())
 }
 
+/// More bytes than a request will have, without printing it; `name` is the longest name of ours in Via.
+pub fn at_most(out: &OutRequest, name: usize) -> usize {
+    // Via without its name, Max-Forwards, CSeq, User-Agent, Content-Length and all that is between the values.
+    let frame = 300;
+    let names = out.headers.iter().map(|(name, value)| name.canonical().len() + value.len() + 4);
+    let routes = out.routes.iter().map(|route| route.len() + 9);
+    let own = out.from.len() + out.to.len() + out.call_id.len() + out.body.len() + 2 * out.uri.len();
+    frame + name + own + names.sum::<usize>() + routes.sum::<usize>()
+}
+
 /// A response to `request`. `tag` goes into To where it has none; a header that cannot be printed is left out.
 pub fn response(request: &Request, status: StatusCode, reply: &Reply, tag: Option<&str>) -> Response {
-    let reason = match &reply.reason {
-        Some(reason) => clean(reason),
-        None => reason_of(status.code()).to_owned(),
-    };
-    let mut response = Response::new(status, reason);
-    let mut add = |name: HeaderName, value: Vec<u8>| {
-        if let Ok(header) = Header::build(name, value) {
+    let mut response = Response::new(status, reason(status, reply).into_owned());
+    each_field(request, status, reply, tag, |name, value| {
+        if let Ok(header) = Header::build(name.clone(), value.to_vec()) {
             response.headers.push(header);
         }
-    };
+    });
+    response
+}
+
+/// The same as the bytes that leave.
+pub fn response_bytes(request: &Request, status: StatusCode, reply: &Reply, tag: Option<&str>) -> Bytes {
+    let mut out = Vec::with_capacity(ROOM);
+    out.extend_from_slice(format!("SIP/2.0 {status} {}\r\n", reason(status, reply)).as_bytes());
+    each_field(request, status, reply, tag, |name, value| {
+        let fits = !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+        if fits && (!matches!(name, HeaderName::Other(_)) || Header::build(name.clone(), "").is_ok()) {
+            out.extend_from_slice(name.canonical());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value);
+            out.extend_from_slice(b"\r\n");
+        }
+    });
+    out.extend_from_slice(b"\r\n");
+    out.into()
+}
+
+/// A message as the bytes that leave.
+pub fn bytes_of(message: &Message) -> Bytes {
+    let mut out = Vec::with_capacity(ROOM + message.body().len());
+    message.write_to(&mut out);
+    out.into()
+}
+
+/// As long as most start lines and headers are.
+const ROOM: usize = 512;
+
+fn reason(status: StatusCode, reply: &Reply) -> Cow<'_, str> {
+    match &reply.reason {
+        Some(reason) => clean(reason),
+        None => Cow::Borrowed(reason_of(status.code())),
+    }
+}
+
+/// The headers of a response, in order.
+fn each_field(
+    request: &Request,
+    status: StatusCode,
+    reply: &Reply,
+    tag: Option<&str>,
+    mut add: impl FnMut(&HeaderName, &[u8]),
+) {
     let given = &request.headers;
     for via in given.get_all(&HeaderName::Via) {
-        add(HeaderName::Via, via.value().into_owned());
+        add(&HeaderName::Via, &via.value());
     }
     if let Some(from) = given.value(&HeaderName::From) {
-        add(HeaderName::From, from.into_owned());
+        add(&HeaderName::From, &from);
     }
     if let Some(to) = given.value(&HeaderName::To) {
-        let mut to = to.into_owned();
-        if let Some(tag) = tag
-            && message::tag(given, &HeaderName::To).is_none()
-        {
-            to.extend_from_slice(format!(";tag={tag}").as_bytes());
+        let tag = tag.filter(|_| message::tag(given, &HeaderName::To).is_none());
+        match tag {
+            Some(tag) => add(&HeaderName::To, &[&to, b";tag=".as_slice(), tag.as_bytes()].concat()),
+            None => add(&HeaderName::To, &to),
         }
-        add(HeaderName::To, to);
     }
     for name in [HeaderName::CallId, HeaderName::CSeq] {
         if let Some(value) = given.value(&name) {
-            add(name, value.into_owned());
+            add(&name, &value);
         }
     }
     let forms = matches!(request.method, Method::Invite | Method::Subscribe | Method::Refer);
     if forms && (101..300).contains(&status.code()) {
         for route in given.get_all(&HeaderName::RecordRoute) {
-            add(HeaderName::RecordRoute, route.value().into_owned());
+            add(&HeaderName::RecordRoute, &route.value());
         }
     }
     for (name, value) in &reply.headers {
-        add(name.clone(), clean(value).into_bytes());
+        add(name, clean(value).as_bytes());
     }
-    add(HeaderName::Server, PRODUCT.as_bytes().to_vec());
-    add(HeaderName::ContentLength, b"0".to_vec());
-    response
+    add(&HeaderName::Server, PRODUCT.as_bytes());
+    add(&HeaderName::ContentLength, b"0");
 }
 
 /// Text without anything that ends a line or a string; a control character becomes a space.
-pub fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() && c != '\t' { ' ' } else { c })
-        .collect::<String>()
-        .trim()
-        .to_owned()
+pub fn clean(text: &str) -> Cow<'_, str> {
+    let breaks = |c: char| c.is_control() && c != '\t';
+    if !text.contains(breaks) {
+        return Cow::Borrowed(text.trim());
+    }
+    let text: String = text.chars().map(|c| if breaks(c) { ' ' } else { c }).collect();
+    Cow::Owned(text.trim().to_owned())
 }
 
 /// The reason phrase that a standard gives to a status.

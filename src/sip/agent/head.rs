@@ -1,0 +1,101 @@
+//! What every request must say (RFC 3261 §8.1.1), read once for all who need it.
+//!
+//! The checks are those of `sipx_sip::validate_request` in its order. They are made here because that function throws
+//! away what it has decoded, and decoding is most of what a request costs.
+
+use sipx_sip::TypedHeader;
+use sipx_sip::headers::{self, Address, Via};
+
+use super::print;
+use crate::sip::message::{HeaderName, Headers, Method, Request};
+
+/// The headers that every request has, decoded.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// From.
+    pub from: Address,
+    /// To.
+    pub to: Address,
+    /// Call-ID.
+    pub call_id: String,
+    /// The number of CSeq.
+    pub cseq: u32,
+    /// Max-Forwards; 70 where the sender has left it out.
+    pub max_forwards: u8,
+}
+
+impl Head {
+    /// Reads a request that has a readable top Via, or says what is wrong with it, as status and reason.
+    pub fn read(request: &Request) -> Result<Head, (u16, String)> {
+        let headers = &request.headers;
+        if !request.version.is_supported() {
+            return Err((505, print::reason_of(505).to_owned()));
+        }
+        if request.uri.has_headers() {
+            return Err(bad("the Request-URI has headers"));
+        }
+        let to: headers::To = required(headers, "To")?;
+        let from: headers::From = required(headers, "From")?;
+        let call_id: headers::CallId = required(headers, "Call-ID")?;
+        let cseq: headers::CSeq = required(headers, "CSeq")?;
+        let max_forwards = match headers.typed::<headers::MaxForwards>() {
+            Some(Ok(hops)) => hops.0,
+            Some(Err(_)) => return Err(bad("Max-Forwards is malformed")),
+            None => 70,
+        };
+        for (name, label) in ONCE {
+            if headers.count(&name) > 1 {
+                return Err(bad(format!("{label} is there more than once")));
+            }
+        }
+        if cseq.method != request.method {
+            return Err(bad("CSeq names another method"));
+        }
+        if has_more_vias(headers) && headers.typed_all::<Via>().any(|via| via.is_err()) {
+            return Err(bad("a Via is malformed"));
+        }
+        let call_id = String::from_utf8(call_id.0)
+            .ok()
+            .filter(|text| !text.chars().any(|c| c.is_control() || c.is_whitespace()))
+            .ok_or_else(|| bad("Call-ID is malformed"))?;
+        let forms =
+            matches!(request.method, Method::Invite | Method::Subscribe | Method::Refer | Method::Update);
+        if forms && headers.typed_all::<headers::Contact>().any(|contact| contact.is_err()) {
+            return Err(bad("Contact is malformed"));
+        }
+        Ok(Head { from: from.0, to: to.0, call_id, cseq: cseq.sequence, max_forwards })
+    }
+
+    /// The host of From, as domains are compared.
+    pub fn from_domain(&self) -> String {
+        let host = self.from.uri.host().map(ToString::to_string).unwrap_or_default();
+        host.trim_end_matches('.').to_ascii_lowercase()
+    }
+}
+
+/// Whether there is a Via besides the top one.
+pub fn has_more_vias(headers: &Headers) -> bool {
+    let mut vias = headers.get_all(&HeaderName::Via);
+    vias.next().is_some_and(|top| top.raw_value().contains(&b',')) || vias.next().is_some()
+}
+
+/// What may be there only once.
+const ONCE: [(HeaderName, &str); 5] = [
+    (HeaderName::To, "To"),
+    (HeaderName::From, "From"),
+    (HeaderName::CallId, "Call-ID"),
+    (HeaderName::CSeq, "CSeq"),
+    (HeaderName::MaxForwards, "Max-Forwards"),
+];
+
+fn required<H: TypedHeader>(headers: &Headers, name: &str) -> Result<H, (u16, String)> {
+    match headers.typed::<H>() {
+        None => Err(bad(format!("{name} is missing"))),
+        Some(Err(_)) => Err(bad(format!("{name} is malformed"))),
+        Some(Ok(value)) => Ok(value),
+    }
+}
+
+fn bad(reason: impl Into<String>) -> (u16, String) {
+    (400, reason.into())
+}
