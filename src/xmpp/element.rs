@@ -191,6 +191,17 @@ impl Element {
         }
     }
 
+    /// As many bytes as [`Element::write`] can append, or more: no character becomes more than six.
+    pub fn length_at_most(&self) -> usize {
+        let own = 2 * self.name.len() + 6 * self.ns.len() + 32;
+        let attr = |attr: &Attr| attr.name.len() + 6 * (attr.ns.len() + attr.value.len()) + 64;
+        let node = |node: &Node| match node {
+            Node::Element(child) => child.length_at_most(),
+            Node::Text(text) => 6 * text.len(),
+        };
+        own + self.attrs.iter().map(attr).sum::<usize>() + self.children.iter().map(node).sum::<usize>()
+    }
+
     /// Appends the element to `out` as XML, declaring namespaces where they differ from `outer`, the default namespace
     /// of the place where it will stand.
     pub fn write(&self, outer: &str, out: &mut String) {

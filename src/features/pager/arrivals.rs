@@ -4,7 +4,7 @@
 //! The same request is one with the same From tag, Call-ID and CSeq, from the same sender to the same person: a client
 //! that heard nothing sends it again in a new transaction, and a forking proxy may send it along two ways.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +29,7 @@ const REMEMBER: Duration = Duration::from_secs(6 * 60);
 const REMEMBERED: usize = 200_000;
 
 /// Names a request of a sender's for ever; see the module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name([u8; 20]);
 
 impl Name {
@@ -46,7 +46,8 @@ impl Name {
     }
 
     fn text(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
+        self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 
     fn parse(text: &str) -> Option<Name> {
@@ -65,7 +66,9 @@ impl Name {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     status: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     headers: Vec<(String, String)>,
 }
 
@@ -111,16 +114,20 @@ pub struct Arrival {
     /// The body.
     pub text: String,
     /// Its language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lang: Option<String>,
     /// The subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The thread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread: Option<String>,
     /// When it was written, as far as that is believed; else when it came.
     pub written: Wall,
     /// When it came.
     pub accepted: Wall,
     /// When it is of no use any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Wall>,
     /// Hops left for what we send because of it.
     pub hops: u8,
@@ -129,10 +136,13 @@ pub struct Arrival {
     /// At how many closings of a stream it was in flight.
     pub flights: u8,
     /// We chose the device; the sender meant the person.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub chosen: bool,
     /// Its failure is not told by a MESSAGE.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
     /// What was answered already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<Said>,
     /// Who waits for the answer.
     #[serde(skip)]
@@ -150,10 +160,12 @@ pub struct Done {
     /// The answer.
     pub said: Said,
     /// Its sender, where a late error would not find the way to it by the address alone.
-    pub sender: Option<SipAddress>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<Box<SipAddress>>,
     /// Hops left for a late error.
     pub hops: u8,
     /// A late error is not told, or was told already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
     /// Until when it is remembered.
     until: Wall,
@@ -183,12 +195,13 @@ pub enum Known<'a> {
     Done(&'a mut Done),
 }
 
-/// All that an owner has taken. See the module.
+/// All that an owner has taken. See the module. There may be hundreds of thousands, so they are found by hash; what goes
+/// through them sorts what it finds.
 #[derive(Debug, Default)]
 pub struct Arrivals {
-    pending: BTreeMap<Name, (Partition, Arrival)>,
-    done: BTreeMap<Name, (Partition, Done)>,
-    by_id: BTreeMap<String, Name>,
+    pending: HashMap<Name, (Partition, Arrival)>,
+    done: HashMap<Name, (Partition, Done)>,
+    by_id: HashMap<String, Name>,
     /// When each answer is forgotten, in that order.
     forget: VecDeque<(Tick, Name)>,
 }
@@ -242,7 +255,7 @@ impl Arrivals {
     ) -> Option<(Arrival, Record)> {
         let (partition, arrival) = self.pending.remove(&name)?;
         let until = now.wall + REMEMBER;
-        let Arrival { hops, quiet, .. } = arrival;
+        let (sender, hops, quiet) = (sender.map(Box::new), arrival.hops, arrival.quiet);
         let done = Done { id: arrival.id.clone(), said, sender, hops, quiet, until };
         let record = record(name, partition, &Keep::Done(&done));
         self.done.insert(name, (partition, done));

@@ -110,7 +110,8 @@ impl Late {
 
     /// Whether what arrives now from `sender` for `user` may be a machine's answer to us.
     pub fn is_quiet(&self, now: Tick, user: &Jid, sender: &Aor) -> bool {
-        self.pairs.get(&(user.bare(), sender.clone())).is_some_and(|pair| pair.is_quiet(now))
+        !self.pairs.is_empty()
+            && self.pairs.get(&(user.bare(), sender.clone())).is_some_and(|pair| pair.is_quiet(now))
     }
 
     /// A minute is over: what is to be told of it, if there was more. Call until nothing is due.

@@ -49,6 +49,9 @@ pub fn in_flight(cx: &mut Cx<'_>, way: Way, by: i64) {
 
 /// A line about one message: `corr`, the Call-ID, is what both legs are found by; `stanza` is its id in XMPP.
 pub fn log(cx: &mut Cx<'_>, level: Level, event: &'static str, way: Way, names: (&str, &str), why: &str) {
+    if !cx.logs(level) {
+        return;
+    }
     let (corr, stanza) = names;
     let mut fields = vec![("corr", corr.to_owned()), ("direction", way.label().1.to_owned())];
     if !stanza.is_empty() {

@@ -2,6 +2,7 @@
 //! thread. Soft and bounded: whoever has been silent longest is forgotten first.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::sip::uri::Aor;
 use crate::xmpp::jid::Jid;
@@ -20,8 +21,8 @@ type PairKey = (Jid, Aor);
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Pairs {
-    known: BTreeMap<PairKey, Pair>,
-    by_use: BTreeMap<u64, PairKey>,
+    known: BTreeMap<Arc<PairKey>, Pair>,
+    by_use: BTreeMap<u64, Arc<PairKey>>,
     uses: u64,
 }
 
@@ -75,16 +76,17 @@ impl Pairs {
     fn pair(&mut self, user: &Jid, contact: &Aor) -> &mut Pair {
         let key = (user.bare(), contact.clone());
         self.uses += 1;
-        if !self.known.contains_key(&key)
+        let known = self.known.get(&key).and_then(|pair| self.by_use.remove(&pair.used));
+        if known.is_none()
             && self.known.len() >= PAIRS
             && let Some((_, oldest)) = self.by_use.pop_first()
         {
             self.known.remove(&oldest);
         }
-        let pair = self.known.entry(key.clone()).or_default();
-        self.by_use.remove(&pair.used);
+        let key = known.unwrap_or_else(|| Arc::new(key));
+        self.by_use.insert(self.uses, key.clone());
+        let pair = self.known.entry(key).or_default();
         pair.used = self.uses;
-        self.by_use.insert(self.uses, key);
         pair
     }
 }

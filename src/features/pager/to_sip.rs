@@ -49,12 +49,16 @@ pub struct Post {
     pub from: Jid,
     /// The addressee as written.
     pub to: Jid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     type_: Option<String>,
     text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     subject: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     lang: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     thread: Option<String>,
     /// Where it goes.
     pub target: SipAddress,
@@ -66,8 +70,10 @@ pub struct Post {
     /// Its place among those of the same moment.
     order: u64,
     /// It tells of a failure: it is not answered, not counted and not kept for long.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     late: bool,
     /// It waits until the contact is back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     held: bool,
     /// Max-Forwards: 70 where no request is the cause.
     hops: u8,
@@ -312,8 +318,11 @@ impl ToSip {
             let text = "The gateway cannot take messages at the moment; please try again later.";
             return refuse(Kind::ResourceConstraint, text, "store");
         }
-        let (bytes, most) = (stanza.to_xml().len(), cx.config.messages.max_message);
-        if bytes > most {
+        let most = cx.config.messages.max_message;
+        if stanza.element.length_at_most() > most
+            && let bytes = stanza.to_xml().len()
+            && bytes > most
+        {
             let text = format!("This message has {bytes} bytes; at most {most} can be sent.");
             return refuse(Kind::PolicyViolation, &text, "too-long");
         }

@@ -251,8 +251,13 @@ impl ToXmpp {
         incoming: &Incoming,
     ) -> Result<(LinkId, Arrival), (Reply, &'static str)> {
         let refuse = |condition: Condition| (errors::reply_to_message(&condition), "address");
-        let user = cx.domains.user_jid(&incoming.target).map_err(refuse)?;
-        let from = cx.domains.contact_jid(&incoming.from).map_err(refuse)?;
+        let (user, from) = match &incoming.jids {
+            Some(jids) => jids.clone(),
+            None => {
+                let user = cx.domains.user_jid(&incoming.target).map_err(refuse)?;
+                (user, cx.domains.contact_jid(&incoming.from).map_err(refuse)?)
+            }
+        };
         let busy = |why: &str| Reply::new(503).because(why).with(HeaderName::RetryAfter, RETRY_AFTER);
         let Some(link) = cx.domains.link_of(from.domain()) else { return Err((Reply::new(404), "address")) };
         if !cx.accepting {
@@ -431,6 +436,7 @@ impl ToXmpp {
                 let Some((user, contact)) = error.from().zip(error.to()) else { return };
                 let scope = if user.is_bare() { Scope::Bare } else { Scope::Full };
                 let condition = errors::condition_of_error(&said, scope, cx.domains);
+                let sender = sender.map(|sender| *sender);
                 let Some(sender) = sender.or_else(|| cx.domains.contact_sip(contact).ok()) else { return };
                 let user = user.bare();
                 self.tell(cx, &user, &sender, hops, &condition);
