@@ -41,9 +41,19 @@ pub fn of_sip(domains: &Domains, message: &Message) -> Partition {
 }
 
 fn branch(headers: &Headers) -> Option<Partition> {
+    if let Some(partition) = plain_branch(&headers.value(&HeaderName::Via)?) {
+        return Some(partition);
+    }
     let via = headers.typed::<headers::Via>()?.ok()?;
     let branch = std::str::from_utf8(via.branch()?).ok()?;
     Partition::of_token(branch.strip_prefix(COOKIE)?)
+}
+
+/// The partition that a Via's branch names, where it stands as we write it: most answers come back so.
+fn plain_branch(via: &[u8]) -> Option<Partition> {
+    let hop = via.split(|byte| matches!(byte, b',' | b'"')).next()?;
+    let branch = hop.split(|byte| *byte == b';').find_map(|part| part.strip_prefix(b"branch=z9hG4bK"))?;
+    Partition::of_token(std::str::from_utf8(branch).ok()?)
 }
 
 fn to_tag(headers: &Headers) -> Option<Partition> {

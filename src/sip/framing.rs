@@ -139,6 +139,9 @@ fn body_length(head: &[u8]) -> Result<usize, &'static str> {
         if line.contains(&b'\r') {
             return Err("bare CR in the header section");
         }
+        if !matches!(line.first(), Some(b'c' | b'C' | b'l' | b'L')) {
+            continue;
+        }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let name = line[..colon].trim_ascii_end();
         if number == 0 || !(name.eq_ignore_ascii_case(b"Content-Length") || name.eq_ignore_ascii_case(b"l")) {

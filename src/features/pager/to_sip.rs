@@ -5,6 +5,7 @@
 //! link is back.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -129,10 +130,13 @@ pub struct Spoken {
 #[derive(Debug)]
 struct Live {
     post: Post,
-    sender: Aor,
+    lane: LaneKey,
     /// A request is out for it.
     flying: bool,
 }
+
+/// The sender's address and the contact's.
+type LaneKey = Arc<(Aor, Aor)>;
 
 /// The messages of one sender to one contact.
 #[derive(Debug, Default)]
@@ -150,7 +154,7 @@ pub struct ToSip {
     posts: BTreeMap<u64, Live>,
     next: u64,
     /// What waits per sender and contact.
-    lanes: BTreeMap<(Aor, Aor), Lane>,
+    lanes: BTreeMap<LaneKey, Lane>,
     /// Answers that wait for a link, with the record that is forgotten when they are said.
     unsaid: BTreeMap<LinkId, VecDeque<(Key, Stanza)>>,
     told: hold::Told,
@@ -170,11 +174,11 @@ impl ToSip {
             Outgoing::Text(text) => text,
         };
         match self.compose(cx, pairs, stanza, text) {
-            Ok((post, sender)) => {
+            Ok((post, lane)) => {
                 cx.save(Record::new(post.key(), &post));
                 meter::accepted(cx, Way::XmppToSip);
                 meter::log(cx, Level::Debug, "message-accepted", Way::XmppToSip, post.names(), "");
-                self.push(cx, post, sender, false);
+                self.push(cx, post, lane, false);
                 self.drive(cx);
             }
             Err((condition, why)) => turn_away(cx, stanza, &condition, why),
@@ -207,7 +211,8 @@ impl ToSip {
             to: contact,
         };
         cx.save(Record::new(post.key(), &post));
-        self.push(cx, post, sender.aor, false);
+        let lane = Arc::new((sender.aor, post.target.aor.clone()));
+        self.push(cx, post, lane, false);
         self.drive(cx);
     }
 
@@ -269,7 +274,8 @@ impl ToSip {
             if !post.late {
                 meter::accepted(cx, Way::XmppToSip);
             }
-            self.push(cx, post, sender.aor, true);
+            let lane = Arc::new((sender.aor, post.target.aor.clone()));
+            self.push(cx, post, lane, true);
         }
         self.drive(cx);
     }
@@ -303,7 +309,7 @@ impl ToSip {
         pairs: &mut Pairs,
         stanza: &Stanza,
         text: Text,
-    ) -> Result<(Post, Aor), (Condition, &'static str)> {
+    ) -> Result<(Post, LaneKey), (Condition, &'static str)> {
         let refuse = |kind, text: &str, why| Err((Condition::new(kind, text), why));
         let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else {
             return refuse(Kind::JidMalformed, "The message has no address.", "address");
@@ -326,7 +332,7 @@ impl ToSip {
             let text = format!("This message has {bytes} bytes; at most {most} can be sent.");
             return refuse(Kind::PolicyViolation, &text, "too-long");
         }
-        let lane = (sender.aor.clone(), target.aor.clone());
+        let lane = Arc::new((sender.aor, target.aor.clone()));
         if self.posts.len() >= LIMITS.0 || self.lanes.get(&lane).is_some_and(|lane| lane.count >= LIMITS.1) {
             let text = "Too many messages wait for this contact; please try again later.";
             return refuse(Kind::ResourceConstraint, text, "queue-full");
@@ -350,7 +356,7 @@ impl ToSip {
             held: false,
             hops: HOPS,
         };
-        Ok((post, sender.aor))
+        Ok((post, lane))
     }
 
     /// The thread where it fits, else the Call-ID that this thread already has, else a new one.
@@ -374,13 +380,13 @@ impl ToSip {
         call_id
     }
 
-    fn push(&mut self, cx: &mut Cx<'_>, post: Post, sender: Aor, tried: bool) {
+    fn push(&mut self, cx: &mut Cx<'_>, post: Post, key: LaneKey, tried: bool) {
         let number = self.next;
         self.next += 1;
         if !post.late {
             meter::queued(cx, Way::XmppToSip, 1);
         }
-        let lane = self.lanes.entry((sender.clone(), post.target.aor.clone())).or_default();
+        let lane = self.lanes.entry(key.clone()).or_default();
         lane.count += 1;
         if post.held {
             lane.held += 1;
@@ -388,8 +394,8 @@ impl ToSip {
             // It waits behind others.
             self.notice(cx, &post);
         }
-        let page = page(cx, &post, &sender, tried);
-        self.posts.insert(number, Live { post, sender, flying: false });
+        let page = page(cx, &post, &key.0, tried);
+        self.posts.insert(number, Live { post, lane: key, flying: false });
         self.pages.push(number, page);
     }
 
@@ -422,7 +428,7 @@ impl ToSip {
             if !live.post.held {
                 live.post.held = true;
                 cx.save(Record::new(live.post.key(), &live.post));
-                if let Some(lane) = self.lanes.get_mut(&(live.sender.clone(), live.post.target.aor.clone())) {
+                if let Some(lane) = self.lanes.get_mut(&live.lane) {
                     lane.held += 1;
                 }
                 let post = live.post.clone();
@@ -480,12 +486,11 @@ impl ToSip {
     fn settle(&mut self, cx: &mut Cx<'_>, number: u64, result: &'static str) -> Option<Live> {
         self.flies(cx, number, false);
         let live = self.posts.remove(&number)?;
-        let lane = (live.sender.clone(), live.post.target.aor.clone());
-        if let Some(state) = self.lanes.get_mut(&lane) {
+        if let Some(state) = self.lanes.get_mut(&live.lane) {
             state.count -= 1;
             state.held -= usize::from(live.post.held);
             if state.count == 0 {
-                self.lanes.remove(&lane);
+                self.lanes.remove(&live.lane);
             }
         }
         if !live.post.late {

@@ -17,13 +17,13 @@ const NOWHERE: &str = "mostar.invalid";
 /// Our listeners.
 pub struct Own {
     sip: Sip,
-    /// What a Via of ours says, in lower case.
+    /// What a Via of ours says, for each listener.
     names: Vec<String>,
 }
 
 impl Own {
     pub fn new(sip: &Sip) -> Own {
-        let names = sip.listen.iter().map(|listen| sip.host_port(listen).to_ascii_lowercase()).collect();
+        let names = sip.listen.iter().map(|listen| sip.host_port(listen)).collect();
         Own { sip: sip.clone(), names }
     }
 
@@ -46,22 +46,21 @@ impl Own {
         transport == Transport::Tcp || self.fits(transport, remote).is_some()
     }
 
-    fn fits(&self, transport: Transport, remote: &SocketAddr) -> Option<&Listen> {
+    /// The place of the listener for this transport and family.
+    fn fits(&self, transport: Transport, remote: &SocketAddr) -> Option<usize> {
         self.sip
             .listen
             .iter()
-            .find(|one| one.transport == transport && one.address.is_ipv4() == remote.is_ipv4())
+            .position(|one| one.transport == transport && one.address.is_ipv4() == remote.is_ipv4())
     }
 
     /// What our Via says in a request to `remote`, and the listener to send it from.
-    pub fn sent_by(&self, transport: Transport, remote: &SocketAddr) -> (String, Option<SocketAddr>) {
-        let same = |one: &&Listen| one.transport == transport;
-        let listen = self.fits(transport, remote).or_else(|| self.sip.listen.iter().find(same));
-        let local = listen.filter(|_| transport == Transport::Udp).map(|listen| listen.address);
-        match listen.or(self.sip.listen.first()) {
-            Some(listen) => (self.sip.host_port(listen), local),
-            None => (NOWHERE.to_owned(), local),
-        }
+    pub fn sent_by(&self, transport: Transport, remote: &SocketAddr) -> (&str, Option<SocketAddr>) {
+        let same = |one: &Listen| one.transport == transport;
+        let listen = self.fits(transport, remote).or_else(|| self.sip.listen.iter().position(same));
+        let local =
+            listen.filter(|_| transport == Transport::Udp).map(|place| self.sip.listen[place].address);
+        (self.names.get(listen.unwrap_or(0)).map_or(NOWHERE, String::as_str), local)
     }
 
     /// Our URI without a user.
@@ -75,8 +74,8 @@ impl Own {
         let branch = via.branch().unwrap_or_default();
         let token = branch.strip_prefix(b"z9hG4bK").and_then(|token| std::str::from_utf8(token).ok());
         token.and_then(Partition::of_token).is_some() && {
-            let host = via.host.to_string().to_ascii_lowercase();
-            self.names.contains(&format!("{host}:{}", via.port.unwrap_or(5060)))
+            let name = format!("{}:{}", via.host, via.port.unwrap_or(5060));
+            self.names.iter().any(|known| known.eq_ignore_ascii_case(&name))
         }
     }
 }

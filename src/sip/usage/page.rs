@@ -10,6 +10,7 @@
 //! What becomes of a page in the end is told as an [`Event`]; the owner may put a failed page back for later.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -76,7 +77,8 @@ pub enum Fault {
     Silent(Failure),
 }
 
-type LaneKey = (Aor, Aor);
+/// Shared, since a page is known by it in several places.
+type LaneKey = Arc<(Aor, Aor)>;
 
 /// All lanes of one owner.
 #[derive(Debug, Default)]
@@ -123,7 +125,7 @@ impl Pages {
 
     /// Lets a lane that waits try at once.
     pub fn wake(&mut self, sender: &Aor, to: &Aor) {
-        let key = (sender.clone(), to.clone());
+        let key = Arc::new((sender.clone(), to.clone()));
         if self.waiting.stop(&key) {
             self.ready.insert(key);
         }
@@ -290,15 +292,16 @@ impl Pages {
 }
 
 fn key(page: &Page) -> LaneKey {
-    (page.sender.clone(), page.to.aor.clone())
+    Arc::new((page.sender.clone(), page.to.aor.clone()))
 }
 
 fn request(page: &Page) -> OutRequest {
+    let uri = page.to.to_string();
     OutRequest {
         method: Method::Message,
-        uri: page.to.to_string(),
-        from: format!("{};tag={}", page.from, page.tag),
-        to: format!("<{}>", page.to),
+        from: [&page.from, ";tag=", &page.tag].concat(),
+        to: ["<", &uri, ">"].concat(),
+        uri,
         call_id: page.call_id.clone(),
         cseq: page.cseq,
         max_forwards: page.max_forwards,
