@@ -49,6 +49,8 @@ pub struct Link {
 #[derive(Default)]
 struct Queue {
     text: String,
+    /// How much was taken together last: room for as much is made at once.
+    usual: usize,
     overflowed: bool,
     closing: bool,
 }
@@ -101,6 +103,10 @@ impl Link {
             queue.overflowed = true;
             self.refused.increment(1);
         } else {
+            if queue.text.is_empty() {
+                let usual = queue.usual;
+                queue.text.reserve(usual);
+            }
             stanza.element.write(ns::COMPONENT, &mut queue.text);
             self.stanzas_out.increment(1);
         }
@@ -117,6 +123,7 @@ impl Link {
                     return Work::GiveUp;
                 }
                 if !queue.text.is_empty() {
+                    queue.usual = queue.text.len().min(64 * 1024);
                     return Work::Write(std::mem::take(&mut queue.text));
                 }
                 if queue.closing {

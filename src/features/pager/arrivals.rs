@@ -199,7 +199,7 @@ pub enum Known<'a> {
 /// through them sorts what it finds.
 #[derive(Debug, Default)]
 pub struct Arrivals {
-    pending: HashMap<Name, (Partition, Arrival)>,
+    pending: HashMap<Name, (Partition, Box<Arrival>)>,
     done: HashMap<Name, (Partition, Done)>,
     by_id: HashMap<String, Name>,
     /// When each answer is forgotten, in that order.
@@ -217,7 +217,7 @@ impl Arrivals {
 
     /// A message without a fate.
     pub fn pending(&mut self, name: Name) -> Option<&mut Arrival> {
-        self.pending.get_mut(&name).map(|(_, arrival)| arrival)
+        self.pending.get_mut(&name).map(|(_, arrival)| &mut **arrival)
     }
 
     /// The partition of a message's user.
@@ -231,7 +231,7 @@ impl Arrivals {
     }
 
     /// Takes a message in; the record is to be saved.
-    pub fn insert(&mut self, name: Name, arrival: Arrival) -> Record {
+    pub fn insert(&mut self, name: Name, arrival: Box<Arrival>) -> Record {
         let partition = Partition::of(arrival.to.bare_str());
         self.by_id.insert(arrival.id.clone(), name);
         let record = record(name, partition, &Keep::Pending(&arrival));
@@ -252,7 +252,7 @@ impl Arrivals {
         name: Name,
         said: Said,
         sender: Option<SipAddress>,
-    ) -> Option<(Arrival, Record)> {
+    ) -> Option<(Box<Arrival>, Record)> {
         let (partition, arrival) = self.pending.remove(&name)?;
         let until = now.wall + REMEMBER;
         let (sender, hops, quiet) = (sender.map(Box::new), arrival.hops, arrival.quiet);
@@ -293,7 +293,7 @@ impl Arrivals {
         match serde_json::from_slice::<Kept>(&record.value).map_err(|error| error.to_string())? {
             Kept::Pending(arrival) => {
                 self.by_id.insert(arrival.id.clone(), name);
-                self.pending.insert(name, (record.partition, *arrival));
+                self.pending.insert(name, (record.partition, arrival));
             }
             Kept::Done(done) => {
                 self.by_id.insert(done.id.clone(), name);

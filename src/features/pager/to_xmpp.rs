@@ -249,7 +249,7 @@ impl ToXmpp {
         cx: &mut Cx<'_>,
         pairs: &mut Pairs,
         incoming: &Incoming,
-    ) -> Result<(LinkId, Arrival), (Reply, &'static str)> {
+    ) -> Result<(LinkId, Box<Arrival>), (Reply, &'static str)> {
         let refuse = |condition: Condition| (errors::reply_to_message(&condition), "address");
         let (user, from) = match &incoming.jids {
             Some(jids) => jids.clone(),
@@ -288,7 +288,7 @@ impl ToXmpp {
         }
         let trusted = cx.config.sip.peers.get(incoming.peer).is_some_and(|peer| peer.trust_dates);
         let to = address(cx, pairs, user, &incoming.from);
-        let arrival = Arrival {
+        let arrival = Box::new(Arrival {
             id: cx.token_for(&to),
             chosen: to.resource().is_some() && incoming.target.gr.is_none(),
             thread: pairs.received(&to, &incoming.from.aor, &incoming.call_id),
@@ -309,14 +309,14 @@ impl ToXmpp {
             said: None,
             waiting: vec![incoming.key],
             flying: false,
-        };
+        });
         if may_exceed(&arrival, most) && stanza(&arrival, cx.now.wall).to_xml().len() > most {
             return Err(too_long());
         }
         Ok((link, arrival))
     }
 
-    fn take(&mut self, cx: &mut Cx<'_>, link: LinkId, name: Name, arrival: Arrival) {
+    fn take(&mut self, cx: &mut Cx<'_>, link: LinkId, name: Name, arrival: Box<Arrival>) {
         let (order, up) = (arrival.order, cx.link_is_up(&arrival.from));
         meter::log(cx, Level::Debug, "message-accepted", Way::SipToXmpp, (&arrival.call_id, &arrival.id), "");
         let record = self.arrivals.insert(name, arrival);

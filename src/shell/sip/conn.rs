@@ -38,6 +38,8 @@ pub struct Conn {
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
+    /// How many bytes were taken together last: room for as many is made at once.
+    usual: usize,
     /// Who waits for `bytes` and for what is being written: shard and attempt.
     waiting: Vec<(usize, SendId)>,
     writing: Vec<(usize, SendId)>,
@@ -86,6 +88,10 @@ impl Conn {
         }
         if queue.bytes.len() + bytes.len() > QUEUE {
             return Some(Err(format!("tcp://{}: it takes nothing, its queue is full", self.remote)));
+        }
+        if queue.bytes.is_empty() {
+            let usual = queue.usual;
+            queue.bytes.reserve(usual);
         }
         queue.bytes.extend_from_slice(bytes);
         queue.waiting.extend(waiting);
@@ -163,6 +169,7 @@ impl Conn {
         }
         queue.is_writing = true;
         queue.writing = std::mem::take(&mut queue.waiting);
+        queue.usual = queue.bytes.len().min(64 * 1024);
         Some(std::mem::take(&mut queue.bytes))
     }
 

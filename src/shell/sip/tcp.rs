@@ -81,9 +81,9 @@ impl Table {
     }
 
     /// The connections that may serve, best first.
-    fn candidates(&self, preferred: Option<ConnId>, remote: SocketAddr) -> Vec<Arc<Conn>> {
+    fn candidates(&self, preferred: Option<ConnId>, remote: SocketAddr) -> impl Iterator<Item = &Arc<Conn>> {
         let others = self.by_remote.get(&remote).into_iter().flatten().copied();
-        preferred.into_iter().chain(others).filter_map(|id| self.conns.get(&id).cloned()).collect()
+        preferred.into_iter().chain(others).filter_map(|id| self.conns.get(&id))
     }
 }
 
