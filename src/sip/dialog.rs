@@ -56,14 +56,18 @@ impl Dialog {
     }
 
     /// The dialog that a NOTIFY makes with the SUBSCRIBE that it answers (RFC 6665 §4.4.1): the notifier is who sent
-    /// the NOTIFY, which need not be who sent the 200.
+    /// the NOTIFY, which need not be who sent the 200. Where it has no Contact, which liblinphone leaves out, the remote
+    /// target is what we sent the SUBSCRIBE to, until the 2xx tells better.
     pub fn of_notify(sent: &OutRequest, cseq: u32, notify: &Request) -> Result<Dialog, NoDialog> {
         Ok(Dialog {
             remote: message::text(&notify.headers, &HeaderName::From).ok_or("no From")?,
             remote_tag: message::tag(&notify.headers, &HeaderName::From).unwrap_or_default(),
             remote_cseq: message::cseq(&notify.headers),
             routes: message::list(&notify.headers, &HeaderName::RecordRoute),
-            target: contact(&notify.headers)?,
+            target: match message::address(&notify.headers, &HeaderName::Contact) {
+                Some(_) => contact(&notify.headers)?,
+                None => sent.uri.clone(),
+            },
             ..Dialog::of_sent(sent, cseq)?
         })
     }
@@ -153,6 +157,11 @@ impl Dialog {
         }
     }
 
+    /// Whether a 2xx to a request of ours comes from the other end of this dialog, and not from another fork.
+    pub fn answers(&self, headers: &Headers) -> bool {
+        message::tag(headers, &HeaderName::To).unwrap_or_default() == self.remote_tag
+    }
+
     /// Whether a request from the peer belongs to this dialog: Call-ID and both tags.
     pub fn holds(&self, headers: &Headers) -> bool {
         message::text(headers, &HeaderName::CallId).as_deref() == Some(&self.call_id)
@@ -161,7 +170,8 @@ impl Dialog {
     }
 }
 
-fn contact(headers: &Headers) -> Result<String, NoDialog> {
+/// The URI in Contact.
+pub fn contact(headers: &Headers) -> Result<String, NoDialog> {
     let contact = message::address(headers, &HeaderName::Contact).ok_or("no Contact")?;
     if !contact.uri.scheme().is_sip() {
         return Err("Contact is no SIP URI");
@@ -239,6 +249,28 @@ mod tests {
         assert!(!dialog.accepts_cseq(8));
         assert!(dialog.accepts_cseq(10));
         assert_eq!(dialog.request(Method::Subscribe).cseq, 2);
+    }
+
+    #[test]
+    fn a_notify_without_contact_leaves_the_target_to_the_2xx() {
+        let Message::Request(notify) = parse(&[
+            "NOTIFY sip:juliet@192.0.2.1 SIP/2.0",
+            "From: <sip:romeo@example.net>;tag=r2",
+            "To: <sip:juliet@example.com>;tag=j1",
+            "Call-ID: call-1",
+            "CSeq: 9 NOTIFY",
+        ]) else {
+            panic!("a request")
+        };
+        let dialog = Dialog::of_notify(&subscribe(), 1, &notify).expect("a dialog");
+        assert_eq!(dialog.target, "sip:romeo@example.net");
+        let bad = [
+            "NOTIFY sip:juliet@192.0.2.1 SIP/2.0",
+            "From: <sip:romeo@example.net>;tag=r2",
+            "Contact: <tel:1>",
+        ];
+        let Message::Request(bad) = parse(&bad) else { panic!("a request") };
+        assert_eq!(Dialog::of_notify(&subscribe(), 1, &bad), Err("Contact is no SIP URI"));
     }
 
     #[test]

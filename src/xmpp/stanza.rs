@@ -237,7 +237,8 @@ const CONDITIONS: [(Kind, &str); 22] = [
     (Kind::UnexpectedRequest, "unexpected-request"),
 ];
 
-fn condition_name(kind: Kind) -> &'static str {
+/// The name of a condition on the wire.
+pub fn condition_name(kind: Kind) -> &'static str {
     CONDITIONS.iter().find(|(known, _)| *known == kind).map_or("undefined-condition", |(_, name)| name)
 }
 

@@ -14,6 +14,7 @@ NAME = "baresip"
 VERSION = processes.package_version("baresip-core")
 # It asks for the presence of those contacts alone that were in its file when it started, and knows open and closed only.
 CAN = {"watch", "publish", "notify"}
+NOT_DIRECT = set()
 AWAY_IS = CLOSED
 
 MODULES = "/usr/lib/baresip/modules"
@@ -26,7 +27,7 @@ class Phone:
         self.control_port, self.console_port = processes.free_port(), processes.free_port()
         self.folder = place.path(f"baresip-{person.user}")
         self.watched = False
-        self.contact = None
+        self.contact = self.state = None
         self.child = None
 
     def start(self):
@@ -67,6 +68,8 @@ module_app ctrl_tcp.so
             with open(self.child.log, encoding="utf-8", errors="replace") as log:
                 log.seek(began)
                 processes.wait("baresip registers", lambda: " 200 OK" in log.read(), 10, self.child)
+        if self.state is not None:
+            self.publish(self.state)  # It has forgotten, and tells `<basic>?</basic>` to those who ask.
 
     def stop(self):
         if self.child is not None:
@@ -79,6 +82,7 @@ module_app ctrl_tcp.so
         self.do("message", text)
 
     def publish(self, state):
+        self.state = state
         self.do("presence_offline" if state == CLOSED else "presence_online")
 
     def serve_subscription(self, state):
@@ -87,8 +91,7 @@ module_app ctrl_tcp.so
 
     def watch(self, uri):
         self.watched = True
-        self.contact = None
-        self.write_contacts(uri)
+        self.write_contacts(uri, anew=True)
 
     # What a user sees.
 
@@ -108,9 +111,9 @@ module_app ctrl_tcp.so
 
     # How it is done.
 
-    def write_contacts(self, uri=None):
+    def write_contacts(self, uri=None, anew=False):
         """The contacts are read at the start only: with another one it starts anew."""
-        if uri is not None and uri == self.contact:
+        if uri is not None and uri == self.contact and not anew:
             return
         self.contact = uri
         flag = ";presence=p2p" if self.watched else ""

@@ -18,6 +18,7 @@ from xmpp import Client
 import baresip
 import ejabberd
 import kamailio
+import linphone
 import mostar
 import prosody
 import sipp
@@ -26,7 +27,7 @@ import strophe_client
 
 SERVERS = [prosody, ejabberd]
 WAYS = ["direct", "Kamailio"]
-PHONES = [sipp, baresip]
+PHONES = [sipp, baresip, linphone]
 CLIENTS = [slixmpp_client, strophe_client]
 QUICK = [("Prosody", "direct", "SIPp", "slixmpp"), ("Prosody", "Kamailio", "baresip", "libstrophe")]
 
@@ -57,11 +58,14 @@ def main(description):
     options = parser.parse_args()
     processes.end_with_the_run()
     os.environ["PATH"] += ":/usr/sbin:/sbin"
+    binary = os.path.abspath(options.binary)
+    if not os.access(binary, os.X_OK):
+        sys.exit(f"{binary} is not there: `cargo build`, or name another with --binary or MOSTAR")
+    options.binary = binary
     pairs, absent = choose(options)
     for name in absent:
         print(f"not installed, left out: {name}")
     folder = tempfile.mkdtemp(prefix="mostar-interop-")
-    # What is written there is ours alone: secrets.
     print(f"{len(pairs)} pairs; everything they write is in {folder}", flush=True)
     began = time.monotonic()
     try:
@@ -111,7 +115,7 @@ def play_group(options, folder, server_module, way_name, pairs):
             proxy = kamailio.Server(place, gateway_port)
             running.append(proxy.child)
             way, peer = Way(gateway_port, peer_port, proxy.port), f"sip:127.0.0.1:{proxy.port};transport=tcp"
-        gateway = mostar.Gateway(place, os.path.abspath(options.binary), gateway_port, peer)
+        gateway = mostar.Gateway(place, options.binary, gateway_port, peer)
         running.append(gateway.child)
         for number, pair in enumerate(pairs):
             play(pair, place, way, place.xmpp_people[number], place.sip_people[number])

@@ -7,10 +7,12 @@ A client says what it can do in `CAN`; a scene that needs more is not played wit
   publish-away   its own presence has more than open and closed
   status         tells what became of a message that it sent
   silent         plays a second person as well, whose phone knows nothing of presence
-AWAY_IS says what it makes of somebody who is away.
+What it can do only behind a proxy is in `NOT_DIRECT`. AWAY_IS says what it makes of somebody who is away.
 """
 
 OPEN, AWAY, CLOSED = "open", "away", "closed"
+# What became of a message, where a client does not tell the code of the answer.
+REFUSED = "refused"
 
 
 class Way:

@@ -56,13 +56,13 @@ def listens(port):
 class Child:
     """A process in its own group. Its output is in `log`."""
 
-    def __init__(self, name, command, folder, environment=None, pipes=False):
+    def __init__(self, name, command, folder, environment=None, stdin=False, stdout=False):
         self.name = name
         self.log = os.path.join(folder, f"{name}.log")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [str(part) for part in command], cwd=folder, start_new_session=True, stderr=log,
-                stdin=subprocess.PIPE if pipes else subprocess.DEVNULL, stdout=subprocess.PIPE if pipes else log,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=subprocess.PIPE if stdout else log,
                 env={**os.environ, **(environment or {})})
         _started.append(self)
 
@@ -147,7 +147,7 @@ class Talker(Child):
     """A child that takes commands and tells events, one JSON object a line."""
 
     def __init__(self, name, command, folder, environment=None):
-        super().__init__(name, command, folder, environment, pipes=True)
+        super().__init__(name, command, folder, environment, stdin=True, stdout=True)
         self.events = Events()
         threading.Thread(target=self._read, daemon=True).start()
 

@@ -2,7 +2,7 @@
 
 import itertools
 
-from phone import AWAY, CLOSED, OPEN
+from phone import AWAY, CLOSED, OPEN, REFUSED
 from processes import Missed
 
 _numbers = itertools.count(1)
@@ -17,8 +17,9 @@ class Couple:
 
     def __init__(self, juliet, romeo, juliet_client, phone, module):
         self.juliet, self.romeo = juliet, romeo
-        self.client, self.phone, self.can, self.away_is = juliet_client, phone, module.CAN, module.AWAY_IS
+        self.client, self.phone, self.away_is = juliet_client, phone, module.AWAY_IS
         self.direct = phone.way.direct
+        self.can = module.CAN - module.NOT_DIRECT if self.direct else module.CAN
 
     def need(self, *abilities):
         for ability in abilities:
@@ -140,7 +141,7 @@ def unknown_to_xmpp(c):
     """A message to an XMPP user who does not exist is refused with 404."""
     c.need("status")
     status = c.phone.send(f"sip:nobody@{c.juliet.domain}", "Is there anybody?")
-    if status != 404:
+    if status not in (404, REFUSED):
         raise Missed(f"the phone was told {status}")
 
 

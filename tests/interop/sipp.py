@@ -16,6 +16,7 @@ NAME = "SIPp"
 VERSION = processes.package_version("sip-tester")
 AWAY_IS = AWAY
 CAN = {"watch", "publish", "notify", "publish-away", "status", "silent"}
+NOT_DIRECT = set()
 
 _numbers = itertools.count(1)
 

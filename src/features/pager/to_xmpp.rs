@@ -28,7 +28,7 @@ use crate::words::timers::Timers;
 use crate::xmpp::barrier::{self, Barrier};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
-use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
+use crate::xmpp::stanza::{Element, Stanza, StanzaKind, condition_name};
 
 /// How many messages have no fate, in all and for one domain.
 const LIMITS: (usize, usize) = (10_000, 1_000);
@@ -512,7 +512,8 @@ impl ToXmpp {
         }
         match why {
             Some(why) => {
-                let words = why.text.clone().unwrap_or_else(|| format!("{:?}", why.kind));
+                let words = why.text.as_deref().unwrap_or_else(|| condition_name(why.kind));
+                let words = format!("{words} (SIP answer {})", reply.status);
                 meter::log(
                     cx,
                     Level::Warn,

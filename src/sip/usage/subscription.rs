@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 pub use sipx_sip::event::{Reason, State, Subscription as SubscriptionState};
 
-use crate::sip::dialog::Dialog;
+use crate::sip::dialog::{self, Dialog};
 use crate::sip::message::{self, Answer, Failure, HeaderName, Method, OutRequest, Reply, Request};
 use crate::words::id::{Mint, Partition};
 use crate::words::time::{Now, Tick, Wall};
@@ -128,6 +128,8 @@ pub struct Subscription {
     /// Of our last SUBSCRIBE while there is no dialog.
     cseq: u32,
     dialog: Option<Box<Dialog>>,
+    /// Contact of the 2xx and its To tag, until a NOTIFY makes the dialog: that may have none.
+    answered: Option<Box<(String, String)>>,
     /// What the next SUBSCRIBE asks for; zero for a fetch.
     wanted: Duration,
     obeyed: u8,
@@ -190,6 +192,7 @@ impl Subscription {
             local_tag: local_tag.into(),
             cseq: 0,
             dialog: None,
+            answered: None,
             wanted,
             obeyed: 0,
             in_flight: false,
@@ -240,6 +243,7 @@ impl Subscription {
         let seconds = |name| message::text(&response.headers, name).as_deref().and_then(seconds);
         match status {
             200..300 => {
+                self.note_target(&response.headers);
                 if status == 204 {
                     self.notify_by = None;
                 }
@@ -272,6 +276,18 @@ impl Subscription {
             481 if self.dialog.is_some() => Step::over(End::Lost),
             _ if self.dialog.is_some() && !ends_usage(status) => self.try_again(now, format!("{status}")),
             _ => Step::over(End::Refused { status, retry_after: seconds(&HeaderName::RetryAfter) }),
+        }
+    }
+
+    /// A 2xx to a SUBSCRIBE names the remote target anew (RFC 3261 §12.2.1.2).
+    fn note_target(&mut self, headers: &message::Headers) {
+        match &mut self.dialog {
+            Some(dialog) if dialog.answers(headers) => dialog.refresh_target(headers),
+            Some(_) => {}
+            None => {
+                let tag = message::tag(headers, &HeaderName::To).unwrap_or_default();
+                self.answered = dialog::contact(headers).ok().map(|target| Box::new((tag, target)));
+            }
         }
     }
 
@@ -364,8 +380,14 @@ impl Subscription {
         let cseq = message::cseq(headers).ok_or_else(|| Reply::new(400).because("CSeq is missing"))?;
         let Some(dialog) = &mut self.dialog else {
             let sent = self.first(parties);
-            let dialog =
+            let mut dialog =
                 Dialog::of_notify(&sent, self.cseq, request).map_err(|why| Reply::new(400).because(why))?;
+            if let Some((tag, target)) = self.answered.take().map(|answered| *answered)
+                && headers.value(&HeaderName::Contact).is_none()
+                && tag == dialog.remote_tag
+            {
+                dialog.target = target;
+            }
             self.dialog = Some(Box::new(dialog));
             return Ok(());
         };
