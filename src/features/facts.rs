@@ -12,6 +12,8 @@ const DEVICES_LIMIT: usize = 16;
 
 /// How many contacts' names are remembered; the first by address go first.
 const NAMES_LIMIT: usize = 100_000;
+/// How many contacts' spellings are remembered; the first by address go first.
+const SPELLINGS_LIMIT: usize = 100_000;
 /// How long a remembered name may be, in bytes.
 const NAME_LENGTH: usize = 256;
 
@@ -24,6 +26,8 @@ pub struct Facts {
     shown: BTreeMap<Aor, VecDeque<String>>,
     /// The display names that SIP contacts use.
     names: BTreeMap<Aor, String>,
+    /// How SIP contacts write their own user part, where that is not how they are known here.
+    spellings: BTreeMap<Aor, Box<str>>,
     /// Which SIP contacts each XMPP user, by bare JID, lets see her presence.
     shares: BTreeMap<Jid, BTreeSet<Aor>>,
 }
@@ -104,6 +108,30 @@ impl Facts {
             if known.is_empty() {
                 self.shown.remove(&device.aor);
             }
+        }
+    }
+
+    /// The contact that is known here as `known` writes itself `own`. True if that is news.
+    pub fn set_spelling(&mut self, known: &Aor, own: &Aor) -> bool {
+        match own.user.as_deref().filter(|user| known.user.as_deref() != Some(user)) {
+            None => self.spellings.remove(known).is_some(),
+            Some(user) if self.spellings.get(known).is_some_and(|old| **old == *user) => false,
+            Some(user) => {
+                if self.spellings.len() >= SPELLINGS_LIMIT && !self.spellings.contains_key(known) {
+                    self.spellings.pop_first();
+                }
+                self.spellings.insert(known.clone(), user.into());
+                true
+            }
+        }
+    }
+
+    /// `known` as the contact writes itself: what a Request-URI and To of ours must say, since SIP compares user parts
+    /// by their case (RFC 3261 §19.1.4).
+    pub fn spelled(&self, known: &Aor) -> Aor {
+        match self.spellings.get(known) {
+            Some(user) => Aor { user: Some(user.to_string()), host: known.host.clone() },
+            None => known.clone(),
         }
     }
 

@@ -58,7 +58,7 @@ pub struct Incoming {
     pub request: Request,
     /// Which peer sent it, by its place in `sip.peers`.
     pub peer: usize,
-    /// From: the address.
+    /// From: the address; outside dialogs the AOR under which the contact is known here, whatever the case of its letters.
     pub from: SipAddress,
     /// From: the display name.
     pub from_name: Option<String>,

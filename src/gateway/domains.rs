@@ -91,6 +91,13 @@ impl Domains {
         address::jid_of_sip(&spelled, &component.domain)
     }
 
+    /// The address under which a contact is known here: SIP tells upper case from lower, a JID does not. Nothing where
+    /// it has no JID.
+    pub fn known_as(&self, aor: &Aor) -> Option<Aor> {
+        let jid = self.contact_jid(&aor.address()).ok()?;
+        Some(self.contact_sip(&jid).ok()?.aor)
+    }
+
     /// The SIP address of an XMPP user.
     pub fn user_sip(&self, jid: &Jid) -> Result<SipAddress, Condition> {
         let Some(user) = self.users.iter().find(|user| user.domain == jid.domain()) else {

@@ -84,7 +84,7 @@ impl Gateway {
 
     pub(super) fn request(&mut self, now: Now, arrived: InRequest) {
         let key = arrived.key;
-        let incoming = match self.admit(arrived) {
+        let mut incoming = match self.admit(arrived) {
             Ok(incoming) => incoming,
             Err(reply) => {
                 let reason = match reply.status {
@@ -98,11 +98,16 @@ impl Gateway {
                 return self.reply_now(now, key, reply);
             }
         };
-        // The From of OPTIONS is not judged, so what it calls itself is not believed either.
-        if let Some(name) = &incoming.from_name
-            && incoming.request.method != Method::Options
+        // The From of OPTIONS and of what claims a dialog is not judged, so what it calls itself is not believed either.
+        if incoming.request.method != Method::Options
+            && incoming.to_tag.is_none()
+            && let Some(known) = self.domains.known_as(&incoming.from.aor)
         {
-            self.facts.set_name(&incoming.from.aor, name);
+            self.facts.set_spelling(&known, &incoming.from.aor);
+            incoming.from.aor = known;
+            if let Some(name) = &incoming.from_name {
+                self.facts.set_name(&incoming.from.aor, name);
+            }
         }
         for index in 0..self.features.len() {
             if self.with(now, index, |feature, cx| feature.request(cx, &incoming)) {

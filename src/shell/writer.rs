@@ -30,7 +30,8 @@ const LINGER: Duration = Duration::from_millis(20);
 const ROOM_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Less than this is low, if it is also less than one part in [`RESERVE_SHARE`] of the disk, or less than
-/// [`RESERVE_MIN`] in any case.
+/// [`RESERVE_MIN`] in any case. What was low stays so until there is half as much again: what is refused and what is
+/// dropped makes room, and would turn the refusal on and off.
 const RESERVE: u64 = 64 * 1024 * 1024;
 const RESERVE_MIN: u64 = 4 * 1024 * 1024;
 const RESERVE_SHARE: u64 = 20;
@@ -242,7 +243,8 @@ impl Writer {
         self.looked = Some(Instant::now());
         let Some(room) = self.store.room() else { return };
         self.free.set(room.free as f64);
-        let change = if is_low(room) { StoreChange::Low } else { StoreChange::Ok };
+        let change =
+            if is_low(room, self.condition == StoreChange::Low) { StoreChange::Low } else { StoreChange::Ok };
         if change == self.condition {
             return;
         }
@@ -289,8 +291,9 @@ impl Taken<'_> {
     }
 }
 
-fn is_low(room: Room) -> bool {
-    room.free < RESERVE_MIN || (room.free < RESERVE && room.free < room.total / RESERVE_SHARE)
+fn is_low(room: Room, was_low: bool) -> bool {
+    let reserve = RESERVE.min(room.total / RESERVE_SHARE).max(RESERVE_MIN);
+    room.free < if was_low { reserve + reserve / 2 } else { reserve }
 }
 
 /// The store is foreign code; a panic in it is a failed commit, not the end of all commits.
@@ -307,9 +310,15 @@ mod tests {
     #[test]
     fn a_small_disk_has_a_small_reserve() {
         let mib = 1024 * 1024;
-        assert!(is_low(Room { free: 3 * mib, total: 16 * mib }));
-        assert!(!is_low(Room { free: 10 * mib, total: 16 * mib }));
-        assert!(is_low(Room { free: 60 * mib, total: 100_000 * mib }));
-        assert!(!is_low(Room { free: 65 * mib, total: 100_000 * mib }));
+        let low = |free: u64, total: u64| is_low(Room { free: free * mib, total: total * mib }, false);
+        assert!(low(3, 16) && !low(10, 16));
+        assert!(low(60, 100_000) && !low(65, 100_000));
+    }
+
+    #[test]
+    fn what_was_low_stays_low_until_there_is_half_as_much_again() {
+        let mib = 1024 * 1024;
+        let still = |free: u64| is_low(Room { free: free * mib, total: 100_000 * mib }, true);
+        assert!(still(65) && still(95) && !still(96));
     }
 }

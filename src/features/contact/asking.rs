@@ -171,11 +171,12 @@ impl Contacts {
     pub(super) fn answered(&mut self, cx: &mut Cx<'_>, id: u64, answer: &Answer) {
         let Ok(parties) = self.parties_of(cx, id) else { return };
         let Some(ask) = self.asks.get_mut(&id) else { return };
-        if let (Owner::Pair(pair), Answer::Final { response, .. }) = (&ask.owner, answer)
-            && let Some(pair) = self.pairs.get(pair)
+        if let (Owner::Pair(pair_id), Answer::Final { response, .. }) = (&ask.owner, answer)
+            && let Some(pair) = self.pairs.get(pair_id)
             && response.status.is_success()
+            && pair.learn_contact(cx, &response.headers)
         {
-            pair.learn_contact(cx, &response.headers);
+            self.dirty.insert(*pair_id);
         }
         let step = ask.machine.answer(cx.now, cx.mint, &parties, answer);
         self.step(cx, id, step);
@@ -220,14 +221,15 @@ impl Contacts {
             cx.request(id, farewell);
         }
         self.arm(id);
-        if let Some(Owner::Pair(pair)) = self.asks.get(&id).map(|ask| &ask.owner)
-            && let Some(pair) = self.pairs.get(pair)
+        if let Some(Owner::Pair(pair_id)) = self.asks.get(&id).map(|ask| &ask.owner)
+            && let Some(pair) = self.pairs.get(pair_id)
         {
             if let Some(name) = &incoming.from_name {
                 cx.facts.set_name(&pair.contact, name);
             }
-            pair.learn(cx, &incoming.from);
-            pair.learn_contact(cx, &request.headers);
+            if pair.learn(cx, &incoming.from) | pair.learn_contact(cx, &request.headers) {
+                self.dirty.insert(*pair_id);
+            }
         }
         let encoding = message::text(&request.headers, &HeaderName::ContentEncoding);
         let (document, reply) = match &notice.document {
@@ -569,10 +571,11 @@ impl Contacts {
 
 fn parties(cx: &Cx<'_>, user: &Jid, contact: &Aor) -> Result<Parties, Condition> {
     let own = cx.domains.user_sip(&user.bare())?.aor;
+    let spelled = cx.facts.spelled(contact);
     Ok(Parties {
         from: format!("<{own}>"),
-        to: format!("<{contact}>"),
-        uri: contact.to_string(),
+        to: format!("<{spelled}>"),
+        uri: spelled.to_string(),
         contact: cx.config.sip.contact(&own, &contact.host),
         domain: contact.host.clone(),
         partition: Partition::of(user.bare_str()),

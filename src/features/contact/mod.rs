@@ -186,10 +186,13 @@ impl Feature for Contacts {
 
     fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
         let name = |contact: &Aor| cx.domains.contact_jid(&contact.address()).ok();
-        let Some((pair, dialog)) = Pair::restore(record, name) else {
+        let Some((pair, spelled, dialog)) = Pair::restore(record, name) else {
             cx.log(Level::Warn, "contact-unreadable", vec![("record", record.id.clone())]);
             return;
         };
+        if let Some(spelled) = spelled {
+            cx.facts.set_spelling(&pair.contact, &spelled);
+        }
         let id = self.add(pair);
         if let Some(machine) = dialog.and_then(|kept| Subscription::restore(cx.now, kept)) {
             self.keep_ask(cx, Owner::Pair(id), machine);
@@ -416,7 +419,8 @@ impl Contacts {
         while let Some(id) = self.dirty.pop_first() {
             let Some(pair) = self.pairs.get(&id) else { continue };
             let ask = pair.ask.and_then(|ask| self.asks.get(&ask));
-            let record = pair.record(ask.and_then(|ask| ask.machine.keep(cx.now)));
+            let spelled = cx.facts.spelled(&pair.contact);
+            let record = pair.record(spelled, ask.and_then(|ask| ask.machine.keep(cx.now)));
             // Before everything else that this call asks for: an answer must not leave before what it promises.
             cx.ops.push_front(Op::Save(record));
         }

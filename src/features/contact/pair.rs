@@ -87,6 +87,9 @@ struct KeptPair {
     doubted: Option<Wall>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     shown: Vec<Box<str>>,
+    /// How the contact writes its user part, where that is not how it is known here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spelled: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dialog: Option<Kept>,
 }
@@ -121,12 +124,12 @@ impl Pair {
         }
     }
 
-    /// Reads a pair of before the restart, and its subscription. `jid_of` names the contact in XMPP; nothing where it
+    /// Reads a pair of before the restart, how the contact writes itself, and its subscription. `jid_of` names the contact in XMPP; nothing where it
     /// has no name any more, or the record is not ours to read.
     pub fn restore(
         restored: &Restored,
         jid_of: impl FnOnce(&Aor) -> Option<Jid>,
-    ) -> Option<(Pair, Option<Kept>)> {
+    ) -> Option<(Pair, Option<Aor>, Option<Kept>)> {
         let kept: KeptPair = serde_json::from_slice(&restored.value).ok()?;
         let jid = jid_of(&kept.contact)?;
         let mut pair = Pair::new(kept.user, kept.contact, jid);
@@ -136,11 +139,12 @@ impl Pair {
         pair.shares = kept.shares;
         pair.doubted = kept.doubted;
         pair.resources = kept.shown.into_iter().map(|name| (name, Availability::closed())).collect();
-        Some((pair, kept.dialog))
+        let spelled = kept.spelled.map(|user| Aor { user: Some(user), host: pair.contact.host.clone() });
+        Some((pair, spelled, kept.dialog))
     }
 
     /// The record of the pair with its subscription.
-    pub fn record(&self, dialog: Option<Kept>) -> Record {
+    pub fn record(&self, spelled: Aor, dialog: Option<Kept>) -> Record {
         // What has gone away, too: she may not have heard of it.
         let shown = self.resources.iter();
         let kept = KeptPair {
@@ -152,6 +156,7 @@ impl Pair {
             shares: self.shares,
             doubted: self.doubted,
             shown: shown.map(|(name, _)| name.clone()).collect(),
+            spelled: spelled.user.filter(|user| self.contact.user.as_ref() != Some(user)),
             dialog,
         };
         Record::new(self.key(), &kept)

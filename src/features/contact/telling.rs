@@ -62,8 +62,10 @@ impl Pair {
     /// Shows what a full document says: what changed, and as unavailable what it does not name any more. True if the
     /// names changed that a restart must know.
     pub(super) fn apply(&mut self, cx: &mut Cx<'_>, pidf: &Pidf) -> bool {
-        for device in pidf.tuples.iter().filter_map(|tuple| tuple.contact.as_ref()).filter_map(Address::sip) {
-            self.learn(cx, device);
+        let devices = pidf.tuples.iter().filter_map(|tuple| tuple.contact.as_ref()).filter_map(Address::sip);
+        let mut is_news = false;
+        for device in pidf.entity.iter().chain(devices) {
+            is_news |= self.learn(cx, device);
         }
         let mut found: Vec<(String, Availability)> = availability::merge(pidf).into_iter().collect();
         found.sort_by_key(|(_, state)| !state.open);
@@ -71,11 +73,12 @@ impl Pair {
         found.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut now = Vec::with_capacity(found.len());
         now.extend(found.into_iter().map(|(name, state)| (name.into(), bounded(state))));
-        self.become_(cx, now)
+        self.become_(cx, now) | is_news
     }
 
-    /// The contact has shown this device. Of others' devices its word is not taken.
-    pub(super) fn learn(&self, cx: &mut Cx<'_>, device: &SipAddress) {
+    /// The contact has shown this device, and how it writes itself. Of others' devices its word is not taken. True if a
+    /// restart must know.
+    pub(super) fn learn(&self, cx: &mut Cx<'_>, device: &SipAddress) -> bool {
         let is_own = device.aor.host == self.contact.host
             && match (&device.aor.user, &self.contact.user) {
                 // The JID has folded the case that SIP keeps.
@@ -85,14 +88,15 @@ impl Pair {
         if is_own {
             cx.facts.show(&SipAddress { aor: self.contact.clone(), gr: device.gr.clone() });
         }
+        // What only repeats our own spelling says nothing.
+        is_own && device.aor.user != self.contact.user && cx.facts.set_spelling(&self.contact, &device.aor)
     }
 
     /// The same for the Contact of a SIP message.
-    pub(super) fn learn_contact(&self, cx: &mut Cx<'_>, headers: &Headers) {
+    pub(super) fn learn_contact(&self, cx: &mut Cx<'_>, headers: &Headers) -> bool {
         let contact = message::address(headers, &HeaderName::Contact);
-        if let Some(device) = contact.and_then(|contact| SipAddress::of(&contact.uri).ok()) {
-            self.learn(cx, &device);
-        }
+        let device = contact.and_then(|contact| SipAddress::of(&contact.uri).ok());
+        device.is_some_and(|device| self.learn(cx, &device))
     }
 
     /// Nothing of the contact is available any more. True if the names changed that a restart must know.

@@ -19,7 +19,7 @@ use super::{hold, table::one_line};
 use crate::documents::date;
 use crate::features::{Cx, Op, Signal, errors};
 use crate::gateway::LinkId;
-use crate::sip::message::{Answer, Failure, HeaderName};
+use crate::sip::message::{Answer, Failure, HeaderName, OutRequest};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::page::{Event, Fault, Page, Pages};
 use crate::store::record::{Key, Record, Restored};
@@ -402,8 +402,11 @@ impl ToSip {
     fn drive(&mut self, cx: &mut Cx<'_>) {
         while let Some(event) = self.pages.poll(cx.now.tick) {
             match event {
-                Event::Send(number, request) => {
+                Event::Send(number, mut request) => {
                     self.flies(cx, number, true);
+                    if let Some(live) = self.posts.get(&number) {
+                        spell(cx, &live.post.target.aor, &mut request);
+                    }
                     cx.request(number, *request);
                 }
                 Event::Waits(number) => self.flies(cx, number, false),
@@ -521,6 +524,16 @@ fn turn_away(cx: &mut Cx<'_>, stanza: &Stanza, condition: &Condition, why: &'sta
     meter::turned_away(cx, Way::XmppToSip, why);
     if let Some(error) = errors::stanza_error(stanza, condition) {
         cx.ops.push_back(Op::Refuse(error));
+    }
+}
+
+/// Writes the addressee as it writes itself.
+fn spell(cx: &Cx<'_>, known: &Aor, request: &mut OutRequest) {
+    let spelled = cx.facts.spelled(known);
+    if spelled != *known {
+        let (known, spelled) = (known.to_string(), spelled.to_string());
+        request.uri = request.uri.replacen(&known, &spelled, 1);
+        request.to = request.to.replacen(&known, &spelled, 1);
     }
 }
 

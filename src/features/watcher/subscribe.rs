@@ -77,7 +77,7 @@ impl Watcher {
             self.keep(cx, id);
         }
         cx.reply(incoming.key, reply);
-        self.learn(cx, incoming);
+        self.learn(cx, incoming, pair_id);
         if terms.expires == 0 {
             self.tend(cx, id);
             self.part(cx, pair_id);
@@ -123,7 +123,7 @@ impl Watcher {
         let fetch = terms.expires == 0;
         let sub = Sub { pair: pair_id, notifier, fetch, held: false, told: Told::Nothing, short: false };
         let id = self.add_sub(cx, sub);
-        self.learn(cx, incoming);
+        self.learn(cx, incoming, pair_id);
         if fetch {
             cx.reply(incoming.key, reply);
             self.fetch(cx, pair_id, id);
@@ -220,15 +220,16 @@ impl Watcher {
     }
 
     /// What a SUBSCRIBE says about its sender: his name, and the device that he shows.
-    fn learn(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) {
+    fn learn(&mut self, cx: &mut Cx<'_>, incoming: &Incoming, pair: PairId) {
+        let Some(pair) = self.pairs.get(&pair) else { return };
         if let Some(name) = &incoming.from_name {
-            cx.facts.set_name(&incoming.from.aor, name);
+            cx.facts.set_name(&pair.contact, name);
         }
         let contact = message::address(&incoming.request.headers, &HeaderName::Contact);
         if let Some(device) = contact.and_then(|contact| SipAddress::of(&contact.uri).ok())
-            && device.aor == incoming.from.aor
+            && cx.domains.known_as(&device.aor).as_ref() == Some(&pair.contact)
         {
-            cx.facts.show(&device);
+            cx.facts.show(&SipAddress { aor: pair.contact.clone(), ..device });
         }
     }
 
