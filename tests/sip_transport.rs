@@ -32,7 +32,11 @@ struct Stage {
 
 impl Stage {
     fn new(limits: Limits) -> Stage {
-        let any = |transport| Listen { transport, address: "127.0.0.1:0".parse().unwrap() };
+        Stage::at("127.0.0.1:0", limits)
+    }
+
+    fn at(address: &str, limits: Limits) -> Stage {
+        let any = |transport| Listen { transport, address: address.parse().unwrap() };
         let bound = sip::bind(&[any(Transport::Udp), any(Transport::Tcp)]).unwrap();
         let (udp, tcp) = (bound.listen[0].address, bound.listen[1].address);
         let config = Config {
@@ -40,6 +44,7 @@ impl Stage {
             sip: Sip { listen: bound.listen.clone(), advertise: None, peers: Vec::new() },
             store: "/nonexistent".into(),
             http: None,
+            mappings: Default::default(),
             stop_timeout: Duration::ZERO,
             messages: Messages::default(),
         };
@@ -218,4 +223,33 @@ async fn a_flood_fills_the_inbox_and_no_more() {
         tokio::task::yield_now().await;
     }
     stage.message().await;
+}
+
+#[tokio::test]
+async fn requests_come_and_go_over_ipv6() {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        return eprintln!("skipped: this machine has no IPv6");
+    }
+    let mut stage = Stage::at("[::1]:0", Limits::default());
+    assert!(stage.udp.is_ipv6() && stage.tcp.is_ipv6());
+    let socket = UdpSocket::bind("[::1]:0").await.unwrap();
+    socket.send_to(OPTIONS.as_bytes(), stage.udp).await.unwrap();
+    let (flow, body) = stage.message().await;
+    assert_eq!((flow.remote, body.as_str()), (socket.local_addr().unwrap(), "body"));
+    stage.send(flow.back(), "over udp", 1).unwrap();
+    let mut piece = [0; 64];
+    let (length, from) = socket.recv_from(&mut piece).await.unwrap();
+    assert_eq!((&piece[..length], from), (&b"over udp"[..], stage.udp));
+
+    let mut stream = TcpStream::connect(stage.tcp).await.unwrap();
+    stream.write_all(OPTIONS.as_bytes()).await.unwrap();
+    let (flow, _) = stage.message().await;
+    assert!(flow.remote.is_ipv6());
+    stage.send(flow.back(), "over tcp", 2).unwrap();
+    assert_eq!(read(&mut stream, 8).await, "over tcp");
+    let listener = TcpListener::bind("[::1]:0").await.unwrap();
+    let target =
+        Target { transport: Transport::Tcp, local: None, remote: listener.local_addr().unwrap(), conn: None };
+    stage.send(target, "to six", 3).unwrap();
+    assert_eq!(read(&mut listener.accept().await.unwrap().0, 6).await, "to six");
 }

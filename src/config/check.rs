@@ -12,6 +12,9 @@ use super::report::{Mistake, Report};
 use super::section::{Section, text_of};
 use super::values::{self, Bad, Domain};
 use super::yaml::{self, At, Node, Value};
+use crate::features;
+use crate::words::table;
+
 use super::{Auth, Component, Config, Listen, Messages, Peer, Secret, Sip, Xmpp, XmppDomain, shape};
 
 /// Something with its place in the file.
@@ -67,6 +70,7 @@ impl Checker<'_> {
         let peers = self.peers(&sip);
         let store = file.text("store").and_then(|(text, at)| self.path(text, &at));
         let http = self.http(&file);
+        let mappings = self.mappings(&file);
         let stop_timeout = self.value(&file, "stop_timeout", values::duration);
         let messages = self.messages(&file.section("messages"));
         pairs::domains(&components, &domains, &peers, &mut self.mistakes);
@@ -78,6 +82,7 @@ impl Checker<'_> {
             sip: Sip { listen: values_of(listen), advertise, peers: values_of(peers) },
             store: store?,
             http: http?,
+            mappings,
             stop_timeout: stop_timeout?,
             messages: messages?,
         })
@@ -252,6 +257,37 @@ impl Checker<'_> {
     }
 
     /// A path; a relative one starts at the folder of the configuration.
+    /// The tables of the admin's own, each read as it will be.
+    fn mappings(&mut self, file: &Section) -> table::Own {
+        let mut own = table::Own::new();
+        let Some((text, at)) = file.text("mappings") else { return own };
+        let Some(folder) = self.path(text, &at) else { return own };
+        let before = self.mistakes.len();
+        for (name, check) in features::TABLES {
+            let path = folder.join(format!("{name}.yaml"));
+            let read = self.outside.table(&path).and_then(|text| {
+                let Some(text) = text else { return Ok(None) };
+                check(&text).map_err(|why| Bad {
+                    what: format!("{}: {}", path.display(), why.lines().next().unwrap_or_default()),
+                    help: format!("compare it with mappings/{name}.yaml of the source"),
+                })?;
+                Ok(Some(text))
+            });
+            if let Some(Some(text)) = self.take(&at, read) {
+                own.insert(name, text);
+            }
+        }
+        if own.is_empty() && self.mistakes.len() == before {
+            let names = features::TABLES.map(|(name, _)| format!("{name}.yaml")).join(", ");
+            let bad = Bad {
+                what: format!("{} holds no table", folder.display()),
+                help: format!("put one of these there: {names}"),
+            };
+            self.take::<()>(&at, Err(bad));
+        }
+        own
+    }
+
     fn path(&mut self, text: &str, at: &At) -> Option<PathBuf> {
         if text.is_empty() || text.contains('\0') {
             let bad =
@@ -316,6 +352,10 @@ mod tests {
     struct Nothing;
 
     impl Outside for Nothing {
+        fn table(&self, _path: &Path) -> Result<Option<String>, Bad> {
+            Ok(None)
+        }
+
         fn file(&self, path: &Path) -> Result<Secret, Bad> {
             Ok(Secret::new(path.display().to_string()))
         }

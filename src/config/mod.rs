@@ -24,6 +24,7 @@ pub use self::check::check;
 use self::report::Report;
 use crate::sip::flow::Transport;
 use crate::sip::uri::Aor;
+use crate::words::table;
 
 /// No configuration is longer, in bytes.
 const LIMIT: u64 = 1 << 20;
@@ -57,6 +58,8 @@ pub struct Config {
     pub store: PathBuf,
     /// Where `/healthz`, `/readyz` and `/metrics` are; nothing for `none`.
     pub http: Option<SocketAddr>,
+    /// Tables of the admin's own.
+    pub mappings: table::Own,
     /// How long a clean stop may take.
     pub stop_timeout: Duration,
     /// How messages are treated.
@@ -124,11 +127,15 @@ impl Sip {
     }
 
     /// The value of Contact for what we say to `domain` in the name of `user`: an address at which we can be reached
-    /// by the transport of the peer that serves the domain.
+    /// by the transport of the peer that serves the domain, and where that peer is an address, from its family.
     pub fn contact(&self, user: &Aor, domain: &str) -> String {
-        let wanted = self.peer_for(domain).and_then(|peer| self.peers[peer].transport);
+        let peer = self.peer_for(domain).map(|peer| &self.peers[peer]);
+        let wanted = peer.and_then(|peer| peer.transport);
+        let family = peer.and_then(|peer| peer.host.parse::<IpAddr>().ok()).map(|address| address.is_ipv6());
         let fits = |listen: &&Listen| wanted.is_none_or(|transport| listen.transport == transport);
-        let Some(listen) = self.listen.iter().find(fits).or(self.listen.first()) else {
+        let near = |listen: &&Listen| family.is_none_or(|six| listen.address.is_ipv6() == six);
+        let nearest = self.listen.iter().filter(fits).find(near);
+        let Some(listen) = nearest.or(self.listen.iter().find(fits)).or(self.listen.first()) else {
             return format!("<{user}>");
         };
         let at = Aor { user: user.user.clone(), host: self.host_port(listen) };
@@ -232,5 +239,46 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("(secret)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contact_is_of_the_transport_and_the_family_of_the_peer() {
+        let listen =
+            |transport, address: &str| Listen { transport, address: address.parse().expect("an address") };
+        let peer = |host: &str, transport, domain: &str| Peer {
+            uri: String::new(),
+            host: host.into(),
+            port: None,
+            transport: Some(transport),
+            may_send_from: vec![domain.into()],
+            any_domain: false,
+            networks: Vec::new(),
+            auth: None,
+            long_messages: false,
+            trust_dates: true,
+        };
+        let sip = Sip {
+            listen: vec![
+                listen(Transport::Udp, "192.0.2.9:5060"),
+                listen(Transport::Tcp, "192.0.2.9:5060"),
+                listen(Transport::Tcp, "[2001:db8::9]:5070"),
+            ],
+            advertise: None,
+            peers: vec![
+                peer("2001:db8::1", Transport::Tcp, "six.example"),
+                peer("192.0.2.1", Transport::Tcp, "four.example"),
+                peer("proxy.example", Transport::Udp, "name.example"),
+            ],
+        };
+        let user = Aor { user: Some("juliet".into()), host: "example.com".into() };
+        let contact = |domain| sip.contact(&user, domain);
+        assert_eq!(contact("six.example"), "<sip:juliet@[2001:db8::9]:5070;transport=tcp>");
+        assert_eq!(contact("four.example"), "<sip:juliet@192.0.2.9:5060;transport=tcp>");
+        assert_eq!(contact("name.example"), "<sip:juliet@192.0.2.9:5060>");
     }
 }

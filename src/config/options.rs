@@ -166,6 +166,13 @@ pub const OPTIONS: &[Opt] = &[
         Default("127.0.0.1:9091"),
         "Where `/healthz`, `/readyz` and `/metrics` are.",
     ),
+    opt(
+        "mappings",
+        Text("PATH"),
+        Absent("the built-in tables"),
+        "A folder with tables of your own: any of `errors.yaml`, `presence.yaml`, `subscribe.yaml`, each a whole table \
+         as it stands in `mappings/` of the source.",
+    ),
     opt("stop_timeout", Duration, Default("60s"), "How long a clean stop may take."),
     opt("messages", Group, Absent("every default below"), "How messages are treated."),
     opt(

@@ -17,6 +17,8 @@ pub trait Outside {
     fn file(&self, path: &Path) -> Result<Secret, Bad>;
     /// The secret in a variable of the environment.
     fn variable(&self, name: &str) -> Result<Secret, Bad>;
+    /// The text of a table of the admin's own; nothing where there is no such file.
+    fn table(&self, path: &Path) -> Result<Option<String>, Bad>;
 }
 
 /// This machine.
@@ -75,6 +77,17 @@ impl Outside for Machine {
                 format!("{shown} holds no line of text"),
                 format!("put the secret alone into it, in one line of at most {LIMIT} bytes of UTF-8"),
             ),
+        }
+    }
+
+    fn table(&self, path: &Path) -> Result<Option<String>, Bad> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Bad {
+                what: format!("{} cannot be read: {error}", path.display()),
+                help: "let the user of mostar read it, as UTF-8".into(),
+            }),
         }
     }
 

@@ -189,8 +189,15 @@ fn percent_decoded(text: &str) -> Option<String> {
 
 const EMBEDDED: &str = include_str!("../../mappings/errors.yaml");
 
-/// The embedded tables never change, and a test reads them: the fallback is for a build whose tests were not run.
-static TABLES: LazyLock<Tables> = LazyLock::new(|| Tables::read(EMBEDDED).unwrap_or_default());
+/// A test reads the embedded tables, and an admin's own are checked: the fallback is for a build whose tests were not
+/// run.
+static TABLES: LazyLock<Tables> =
+    LazyLock::new(|| Tables::read(crate::words::table::text("errors", EMBEDDED)).unwrap_or_default());
+
+/// What is wrong with a table of an admin's own.
+pub fn check_table(text: &str) -> Result<(), String> {
+    Tables::read(text).map(drop)
+}
 
 #[derive(Default)]
 struct Tables {
@@ -271,6 +278,7 @@ mod tests {
             sip: Sip { listen: vec![], advertise: None, peers: vec![] },
             store: "".into(),
             http: None,
+            mappings: Default::default(),
             stop_timeout: std::time::Duration::ZERO,
             messages: Messages::default(),
         })

@@ -277,6 +277,13 @@ impl Cx<'_> {
     }
 }
 
+/// The tables of `mappings/` that an admin may replace, by the names of their files, each with what reads it.
+pub const TABLES: [(&str, fn(&str) -> Result<(), String>); 3] = [
+    ("errors", errors::check_table),
+    ("presence", availability::check_table),
+    ("subscribe", contact::table::check_table),
+];
+
 /// Every feature, in the order in which they are asked. Adding a feature is one line here.
 pub fn registry() -> Vec<Box<dyn Feature + Send>> {
     vec![

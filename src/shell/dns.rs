@@ -147,6 +147,7 @@ mod tests {
             sip: crate::config::Sip { listen: Vec::new(), advertise: None, peers: Vec::new() },
             store: "/nonexistent".into(),
             http: None,
+            mappings: Default::default(),
             stop_timeout: Duration::ZERO,
             messages: crate::config::Messages::default(),
         };

@@ -99,6 +99,7 @@ mod tests {
             sip: Sip { listen: Vec::new(), advertise: None, peers: Vec::new() },
             store: "/nonexistent".into(),
             http: None,
+            mappings: Default::default(),
             stop_timeout: std::time::Duration::ZERO,
             messages: Messages::default(),
         };

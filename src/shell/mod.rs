@@ -42,7 +42,8 @@ impl Default for Options {
 
 /// Runs until a signal asks it to stop. 0 after a clean stop; 1 when it could not start or did not end cleanly, with
 /// the reason in the log.
-pub fn run(config: Config, options: Options) -> ExitCode {
+pub fn run(mut config: Config, options: Options) -> ExitCode {
+    crate::words::table::replace(std::mem::take(&mut config.mappings));
     let (log, written) = match log::Log::start(options.level, options.format) {
         Ok(started) => started,
         Err(error) => {

@@ -5,6 +5,7 @@ pub mod availability;
 pub mod condition;
 pub mod id;
 pub mod note;
+pub mod table;
 pub mod text;
 pub mod time;
 pub mod timers;

@@ -54,6 +54,7 @@ pub fn config() -> Config {
         },
         store: "/nonexistent".into(),
         http: None,
+        mappings: Default::default(),
         stop_timeout: Duration::from_secs(60),
         messages: Messages::default(),
     }

@@ -16,6 +16,7 @@ use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
 
 mod table;
 
+pub use table::check_table;
 use table::table;
 
 /// What a tuple says, the person and the document around it included. A tuple without `basic` is open if it at least

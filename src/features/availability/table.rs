@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::documents::pidf::{Person, Rpid, Told};
 use crate::words::availability::Show;
+use crate::words::table::text;
 
 /// `mappings/presence.yaml`.
 #[derive(Debug, Deserialize)]
@@ -42,11 +43,16 @@ pub(super) struct IdleRow {
     pub(super) with_away: Show,
 }
 
+/// What is wrong with a table of an admin's own.
+pub fn check_table(text: &str) -> Result<(), String> {
+    Table::parse(text).map(drop)
+}
+
 /// The table; a test reads it, so the binary that is built from a broken one does not pass.
 pub(super) fn table() -> &'static Table {
     static TABLE: LazyLock<Table> = LazyLock::new(|| {
-        Table::parse(include_str!("../../../mappings/presence.yaml"))
-            .expect("mappings/presence.yaml is tested")
+        Table::parse(text("presence", include_str!("../../../mappings/presence.yaml")))
+            .expect("mappings/presence.yaml is tested, and an admin's own is checked")
     });
     &TABLE
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::sip::usage::subscription::{End, Reason};
+use crate::words::table;
 
 /// What becomes of the pair. The words are explained at the head of `mappings/subscribe.yaml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -65,7 +66,8 @@ struct Table {
 /// The fate of a pair whose SUBSCRIBE came to nothing; `accepted`: the user has been told `subscribed`.
 pub fn fate(refusal: Refusal, accepted: bool) -> Fate {
     static TABLE: LazyLock<Table> = LazyLock::new(|| {
-        parse(include_str!("../../../mappings/subscribe.yaml")).expect("mappings/subscribe.yaml is tested")
+        parse(table::text("subscribe", include_str!("../../../mappings/subscribe.yaml")))
+            .expect("mappings/subscribe.yaml is tested, and an admin's own is checked")
     });
     let answer = match refusal {
         Refusal::Status(status) => status.to_string(),
@@ -74,6 +76,11 @@ pub fn fate(refusal: Refusal, accepted: bool) -> Fate {
     };
     let row = TABLE.subscribe_answers.iter().find(|row| row.answer == answer || row.answer == "other");
     row.map_or(Fate::Retry, |row| if accepted { row.later } else { row.first })
+}
+
+/// What is wrong with a table of an admin's own.
+pub fn check_table(text: &str) -> Result<(), String> {
+    parse(text).map(drop)
 }
 
 fn parse(text: &str) -> Result<Table, String> {

@@ -46,6 +46,7 @@ fn config() -> Config {
         sip: Sip { listen: vec![], advertise: None, peers: vec![peer] },
         store: "".into(),
         http: None,
+        mappings: Default::default(),
         stop_timeout: Duration::ZERO,
         messages: Messages::default(),
     }

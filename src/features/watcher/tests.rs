@@ -38,6 +38,7 @@ impl World {
             sip: Sip { listen: Vec::new(), advertise: None, peers: Vec::new() },
             store: "/nonexistent".into(),
             http: None,
+            mappings: Default::default(),
             stop_timeout: Duration::from_secs(60),
             messages: Messages::default(),
         };
