@@ -71,7 +71,7 @@ impl Default for Timing {
             answer: Duration::from_secs(10),
             quiet: Duration::from_secs(10),
             dead: Duration::from_secs(25),
-            goodbye: Duration::from_secs(2),
+            goodbye: Duration::from_secs(1),
         }
     }
 }

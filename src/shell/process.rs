@@ -40,8 +40,14 @@ use crate::xmpp::stream::Limits;
 /// The most shards: more would not help, and every shard watches every peer.
 const SHARDS: usize = 16;
 
-/// How long the last bytes may take to leave.
-const LAST_BYTES: Duration = Duration::from_secs(2);
+/// A stop is over so soon after the signal, unless saying goodbye itself takes longer.
+const PROMPT: Duration = Duration::from_millis(4500);
+
+/// How long the last bytes may take to leave in any case.
+const LAST_BYTES: Duration = Duration::from_secs(1);
+
+/// How long the last commit may take.
+const LAST_COMMIT: Duration = Duration::from_secs(2);
 
 /// A signal that follows another so soon is the same wish.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
@@ -134,7 +140,7 @@ async fn live(mut config: Config, shards: usize, log: &Log) -> Result<ExitCode, 
     crew.tasks.shutdown().await;
     // It ends when the shards have; a disk that hangs must not keep the process.
     let ended = tokio::task::spawn_blocking(move || writer.join());
-    let clean = tokio::time::timeout(LAST_BYTES, ended).await.is_ok() && clean;
+    let clean = tokio::time::timeout(LAST_COMMIT, ended).await.is_ok() && clean;
     log.line(Level::Info, "stopped", &[("clean", clean.to_string())]);
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -148,6 +154,7 @@ async fn stop(
     mut streams: JoinSet<()>,
     log: &Log,
 ) -> bool {
+    let began = tokio::time::Instant::now();
     let said = tokio::time::timeout(config.stop_timeout, async {
         inboxes.put_all(|| Input::Stop).await;
         let mut waiting: Vec<usize> = (0..inboxes.len()).collect();
@@ -163,8 +170,9 @@ async fn stop(
     }
     world.links.iter().for_each(|link| link.close());
     let closed = async { while streams.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(LAST_BYTES, closed).await;
-    world.endpoint.drain(LAST_BYTES).await;
+    let longest = PROMPT.saturating_sub(began.elapsed()).max(LAST_BYTES);
+    // What is not out by then, its receiver does not take.
+    let _ = tokio::join!(tokio::time::timeout(longest, closed), world.endpoint.drain(longest));
     clean
 }
 

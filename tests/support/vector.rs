@@ -182,7 +182,13 @@ impl World {
                 other => other,
             };
             match output {
-                Output::Stanza(_, stanza) => self.xmpp.push_back(stanza),
+                Output::Stanza(link, stanza) => {
+                    // Anything else would end the stream (XEP-0114 §3).
+                    let from = stanza.from().map(|from| from.domain().to_owned());
+                    let own = self.config.xmpp.components[link.0].domain.clone();
+                    assert!(from == Some(own) && stanza.to().is_some(), "{}", stanza.to_xml());
+                    self.xmpp.push_back(stanza);
+                }
                 Output::Sip(out) if out.bytes.starts_with(b"OPTIONS ") => answers.push(out),
                 Output::Sip(out) => self.sip.push_back(out),
                 Output::Save(record) => {

@@ -1,0 +1,297 @@
+//! What contacts and watchers cost: memory for each subscription, the time to take all offline, the time to start with
+//! all their records. The gateway alone, without sockets, on one core; the store is the real one.
+//!
+//! `cargo bench --bench presence` takes 100,000 of each direction, `SUBSCRIPTIONS=n` so many. A user has 20 contacts, a
+//! contact one device.
+
+#![allow(clippy::disallowed_types, clippy::unwrap_used, reason = "a load generator is shell")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mostar::config::{Component, Config, Listen, Messages, Peer, Secret, Sip, Xmpp, XmppDomain};
+use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output};
+use mostar::sip::flow::{ConnId, Flow, Transport};
+use mostar::sip::framing;
+use mostar::store::record::Record;
+use mostar::store::sled::SledStore;
+use mostar::store::{Change, Step, Store};
+use mostar::words::id::Seed;
+use mostar::words::time::{Now, Tick, Wall};
+use mostar::xmpp::jid::Jid;
+use mostar::xmpp::stanza::{Stanza, StanzaKind};
+
+/// Contacts of one user.
+const EACH: usize = 20;
+
+fn main() {
+    let count = std::env::var("SUBSCRIPTIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
+    // Each in a process of its own: what the first has freed would be given to the second.
+    let Some(wanted) = std::env::var_os("DIRECTION") else {
+        for direction in ["Contacts", "Watchers"] {
+            let own = std::process::Command::new(std::env::current_exe().unwrap())
+                .env("DIRECTION", direction)
+                .status();
+            assert!(own.unwrap().success());
+        }
+        return;
+    };
+    {
+        let direction = if wanted == "Contacts" { Direction::Contacts } else { Direction::Watchers };
+        let mut world = World::new();
+        let before = resident();
+        let began = Instant::now();
+        for number in 0..count {
+            match direction {
+                Direction::Contacts => world.add_contact(number),
+                Direction::Watchers => world.add_watcher(number),
+            }
+            if number % 500 == 0 {
+                // Transactions are over after half a minute.
+                world.pass(Duration::from_secs(1));
+            }
+        }
+        world.pass(Duration::from_secs(90));
+        let each = (resident().saturating_sub(before)) * 1024 / count as u64;
+        println!(
+            "{direction:?}: {count} made in {:?}; {each} bytes resident for each, its record in this process included",
+            began.elapsed()
+        );
+        let records = world.records.clone();
+        let stanzas = world.stanzas;
+        let began = Instant::now();
+        let took = world.stop();
+        println!(
+            "{direction:?}: told all of the end in {:?} of CPU and {took:?} of the clock ({} stanzas, {} NOTIFYs)",
+            began.elapsed(),
+            world.stanzas - stanzas,
+            world.notifies
+        );
+        drop(world);
+        restart(direction, records);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    Contacts,
+    Watchers,
+}
+
+/// Writes the records to a store, opens it and reads all back, as a start does.
+fn restart(direction: Direction, records: BTreeMap<String, Record>) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = SledStore::open(folder.path()).unwrap();
+    let count = records.len();
+    let steps: Vec<Step> = records.into_values().map(|record| vec![Change::Save(record)]).collect();
+    store.commit(&steps).unwrap();
+    drop((store, steps));
+    let began = Instant::now();
+    let store = SledStore::open(folder.path()).unwrap();
+    let opened = began.elapsed();
+    let loaded: Vec<_> = store.load().map(Result::unwrap).collect();
+    let read = began.elapsed();
+    let mut world = World::bare();
+    for record in loaded {
+        world.handle(Input::Restored(record));
+    }
+    world.handle(Input::RestoreDone);
+    println!(
+        "{direction:?}: started with {count} records in {:?}: store opened after {opened:?}, read after {read:?}",
+        began.elapsed()
+    );
+}
+
+/// Kilobytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+struct World {
+    gateway: Gateway,
+    now: u64,
+    records: BTreeMap<String, Record>,
+    stanzas: usize,
+    notifies: usize,
+    stopped: bool,
+    cseq: u32,
+}
+
+impl World {
+    fn bare() -> World {
+        World {
+            gateway: Gateway::new(Arc::new(config()), Seed([7; 32])),
+            now: 0,
+            records: BTreeMap::new(),
+            stanzas: 0,
+            notifies: 0,
+            stopped: false,
+            cseq: 0,
+        }
+    }
+
+    fn new() -> World {
+        let mut world = World::bare();
+        world.handle(Input::RestoreDone);
+        world.handle(Input::Link(LinkId(0), LinkChange::Up));
+        world
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = Now { tick: Tick(self.now), wall: Wall(1_795_219_200_000 + self.now / 1000) };
+        self.gateway.handle(now, input);
+        let mut heard = Vec::new();
+        while let Some(output) = self.gateway.poll() {
+            let output = if let Output::Now(inner) = output { *inner } else { output };
+            match output {
+                Output::Save(record) => drop(self.records.insert(record.key.to_string(), record)),
+                Output::Forget(key) => drop(self.records.remove(&key.to_string())),
+                Output::Stanza(..) => self.stanzas += 1,
+                Output::Sip(out) => heard.push(String::from_utf8_lossy(&out.bytes).into_owned()),
+                Output::Stopped => self.stopped = true,
+                _ => {}
+            }
+        }
+        for text in heard {
+            self.hear(&text);
+        }
+    }
+
+    /// The SIP side: everything is accepted, and a SUBSCRIBE is followed by its state.
+    fn hear(&mut self, text: &str) {
+        if text.starts_with("SIP/2.0") {
+            return;
+        }
+        let line = |name: &str| {
+            text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+        };
+        let to = line("To:");
+        let to = if to.contains(";tag=") { to } else { format!("{to};tag=peer") };
+        self.notifies += usize::from(text.starts_with("NOTIFY"));
+        self.sip(format!(
+            "SIP/2.0 200 OK\r\nVia: {}\r\nFrom: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: \
+             <sip:romeo@192.0.2.1;transport=tcp>\r\nExpires: 3600\r\nContent-Length: 0\r\n\r\n",
+            line("Via:"),
+            line("From:"),
+            line("Call-ID:"),
+            line("CSeq:")
+        ));
+        if text.starts_with("SUBSCRIBE") {
+            self.cseq += 1;
+            let body = "<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='sip:romeo@example.net'><tuple id='t'><status>\
+                        <basic>open</basic></status><note>at home</note></tuple></presence>";
+            self.sip(format!(
+                "NOTIFY sip:juliet@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bK{}\r\nFrom: {to}\r\nTo: {}\r\n\
+                 Call-ID: {}\r\nCSeq: 1 NOTIFY\r\nMax-Forwards: 70\r\nContact: <sip:romeo@192.0.2.1;transport=tcp>\r\nEvent: \
+                 presence\r\nSubscription-State: active;expires=3600\r\nContent-Type: application/pidf+xml\r\nContent-Length: \
+                 {}\r\n\r\n{body}",
+                self.cseq,
+                line("From:"),
+                line("Call-ID:"),
+                body.len()
+            ));
+        }
+    }
+
+    fn sip(&mut self, text: String) {
+        let flow = Flow {
+            transport: Transport::Tcp,
+            local: "192.0.2.9:5060".parse().unwrap(),
+            remote: "192.0.2.1:5060".parse().unwrap(),
+            conn: Some(ConnId(1)),
+        };
+        let message = framing::datagram(text.into()).unwrap();
+        self.handle(Input::Sip(flow, Box::new(message)));
+    }
+
+    fn presence(&mut self, from: &str, to: &str, type_: Option<&str>) {
+        let (from, to) = (Jid::parse(from).unwrap(), Jid::parse(to).unwrap());
+        let stanza = Stanza::new(StanzaKind::Presence, &from, &to);
+        let stanza = type_.map_or(stanza.clone(), |type_| stanza.with_type(type_));
+        self.handle(Input::Stanza(LinkId(0), stanza));
+    }
+
+    fn add_contact(&mut self, number: usize) {
+        let (user, contact) = (number / EACH, number % (EACH * 50));
+        self.presence(
+            &format!("juliet{user}@example.com"),
+            &format!("romeo{contact}@example.net"),
+            Some("subscribe"),
+        );
+    }
+
+    fn add_watcher(&mut self, number: usize) {
+        let (user, watcher) = (number / EACH, number % (EACH * 50));
+        self.sip(format!(
+            "SUBSCRIBE sip:juliet{user}@example.com SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bKs{number}\r\nFrom: \
+             <sip:romeo{watcher}@example.net>;tag=r{number}\r\nTo: <sip:juliet{user}@example.com>\r\nCall-ID: \
+             c{number}\r\nCSeq: 1 SUBSCRIBE\r\nMax-Forwards: 70\r\nContact: <sip:romeo{watcher}@192.0.2.1;transport=tcp>\r\n\
+             Event: presence\r\nContent-Length: 0\r\n\r\n"
+        ));
+        let (user, watcher) = (format!("juliet{user}@example.com"), format!("romeo{watcher}@example.net"));
+        self.presence(&user, &watcher, Some("subscribed"));
+        self.presence(&format!("{user}/balcony"), &watcher, None);
+    }
+
+    /// Lets time pass, alarm by alarm.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time.as_micros() as u64;
+        while let Some((at, _)) = self.gateway.next_timeout().filter(|(at, _)| at.0 <= until) {
+            self.now = self.now.max(at.0);
+            self.handle(Input::Timeout);
+        }
+        self.now = until;
+    }
+
+    /// Stops; how long it took by the gateway's clock.
+    fn stop(&mut self) -> Duration {
+        let began = self.now;
+        self.handle(Input::Stop);
+        while !self.stopped {
+            let Some((at, _)) = self.gateway.next_timeout() else { break };
+            self.now = self.now.max(at.0);
+            self.handle(Input::Timeout);
+        }
+        assert!(self.stopped, "it never said that it had stopped");
+        Duration::from_micros(self.now - began)
+    }
+}
+
+fn config() -> Config {
+    Config {
+        xmpp: Xmpp {
+            server: "127.0.0.1:5347".into(),
+            components: vec![Component {
+                domain: "example.net".into(),
+                sip_domain: "example.net".into(),
+                secret: Secret::new("bench"),
+                any_domain: false,
+            }],
+            domains: vec![XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into() }],
+        },
+        sip: Sip {
+            listen: vec![Listen { transport: Transport::Tcp, address: "192.0.2.9:5060".parse().unwrap() }],
+            advertise: None,
+            peers: vec![Peer {
+                uri: "sip:192.0.2.1;transport=tcp".into(),
+                host: "192.0.2.1".into(),
+                port: None,
+                transport: Some(Transport::Tcp),
+                may_send_from: vec!["example.net".into()],
+                any_domain: false,
+                networks: Vec::new(),
+                auth: None,
+                long_messages: false,
+                trust_dates: true,
+            }],
+        },
+        store: "/nonexistent".into(),
+        http: None,
+        mappings: BTreeMap::new(),
+        stop_timeout: Duration::from_secs(60),
+        messages: Messages::default(),
+    }
+}
