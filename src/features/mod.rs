@@ -277,8 +277,11 @@ impl Cx<'_> {
     }
 }
 
+/// Says what is wrong with the text of a table.
+pub type ReadsTable = fn(&str) -> Result<(), String>;
+
 /// The tables of `mappings/` that an admin may replace, by the names of their files, each with what reads it.
-pub const TABLES: [(&str, fn(&str) -> Result<(), String>); 3] = [
+pub const TABLES: [(&str, ReadsTable); 3] = [
     ("errors", errors::check_table),
     ("presence", availability::check_table),
     ("subscribe", contact::table::check_table),
