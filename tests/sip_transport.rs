@@ -227,7 +227,7 @@ async fn a_flood_fills_the_inbox_and_no_more() {
 
 #[tokio::test]
 async fn requests_come_and_go_over_ipv6() {
-    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+    if UdpSocket::bind("[::1]:0").await.is_err() {
         return eprintln!("skipped: this machine has no IPv6");
     }
     let mut stage = Stage::at("[::1]:0", Limits::default());
