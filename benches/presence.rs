@@ -54,8 +54,11 @@ fn main() {
         }
         world.pass(Duration::from_secs(90));
         let each = (resident().saturating_sub(before)) * 1024 / count as u64;
+        let text = |(name, record): (&String, &Record)| 2 * name.len() + record.value.len();
+        let kept = world.records.iter().map(text).sum::<usize>() / count;
         println!(
-            "{direction:?}: {count} made in {:?}; {each} bytes resident for each, its record in this process included",
+            "{direction:?}: {count} made in {:?}; {each} bytes resident for each, with the {kept} of its records, which \
+             this process plays the store for",
             began.elapsed()
         );
         let records = world.records.clone();
