@@ -350,6 +350,61 @@ fn a_challenge_of_the_peer_is_answered_with_a_higher_number() {
 }
 
 #[test]
+fn credentials_that_make_a_request_too_long_for_a_datagram_send_it_by_tcp_or_nowhere() {
+    let mut config = config(None);
+    config.sip.peers[0].auth = Some(Auth { username: "mostar".into(), password: Secret::new("s") });
+    let challenge =
+        "Proxy-Authenticate: Digest realm=\"r\", nonce=\"n\", qop=\"auth\", algorithm=SHA-256\r\n";
+    let body = "x".repeat(900);
+    for method in [Method::Notify, Method::Message] {
+        let mut node = Node::new(&config, 1);
+        node.request(1, wanted(method.clone(), &body));
+        let (out, first) = node.only();
+        assert_eq!(out.target.transport, Udp);
+        node.receive(Udp, PEER, answer_to(&first, "407 Proxy Authentication Required", challenge));
+        if method == Method::Notify {
+            assert_eq!(node.only().0.target.transport, Tcp);
+            continue;
+        }
+        let (1, Answer::Failed(Failure::TooLong { limit })) = node.answers.remove(0) else {
+            panic!("too long")
+        };
+        node.request(2, wanted(method, &body[..limit]));
+        let (_, first) = node.only();
+        node.receive(Udp, PEER, answer_to(&first, "407 Proxy Authentication Required", challenge));
+        let (out, text) = node.only();
+        assert!(out.target.transport == Udp && (1295..=1300).contains(&text.len()), "{}", text.len());
+    }
+}
+
+#[test]
+fn a_domain_goes_to_the_first_peer_that_names_it_else_to_the_first_with_a_star() {
+    let mut config = config(Some(Tcp));
+    let other = |host: &str, named: &[&str], any_domain| {
+        let may_send_from = named.iter().map(|name| (*name).to_owned()).collect();
+        let host = host.to_owned();
+        mostar::config::Peer { host, may_send_from, any_domain, ..config.sip.peers[0].clone() }
+    };
+    config.sip.peers = vec![
+        other("192.0.2.20", &[], true),
+        other("192.0.2.21", &["far.example"], false),
+        other("192.0.2.22", &["example.net", "far.example"], false),
+        other("192.0.2.23", &[], true),
+    ];
+    let mut node = Node::new(&config, 1);
+    for (number, (domain, host)) in
+        [("example.net", "192.0.2.22"), ("far.example", "192.0.2.21"), ("else.example", "192.0.2.20")]
+            .into_iter()
+            .enumerate()
+    {
+        let mut request = wanted(Method::Message, "hello");
+        request.uri = format!("sip:romeo@{domain}");
+        node.request(number as u64, request);
+        assert_eq!(node.only().0.target.remote.ip().to_string(), host);
+    }
+}
+
+#[test]
 fn a_wrong_password_is_not_said_twice_and_a_peer_without_credentials_not_once() {
     let mut secret = config(Some(Udp));
     secret.sip.peers[0].auth = Some(Auth { username: "mostar".into(), password: Secret::new("s") });

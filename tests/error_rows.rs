@@ -22,7 +22,6 @@ struct Status {
 #[derive(serde::Deserialize)]
 struct Condition {
     condition: String,
-    message: Option<u16>,
     moved: Option<u16>,
 }
 
@@ -50,7 +49,6 @@ fn every_row_of_the_error_tables_has_a_vector() {
     for row in &tables.conditions {
         rows.push(format!("conditions full {}", row.condition));
         rows.push(format!("conditions bare {}", row.condition));
-        rows.extend(row.message.map(|_| format!("conditions message {}", row.condition)));
         rows.extend(row.moved.map(|_| format!("conditions moved {}", row.condition)));
     }
     let shown = shown(&root.join("tests/vectors/pager"));

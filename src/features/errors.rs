@@ -17,11 +17,6 @@ use crate::words::condition::{Condition, Kind, Scope};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::{ErrorType, Stanza, StanzaError};
 
-/// Reads the tables now instead of at the first failure; says what is wrong with them.
-pub fn check() -> Result<(), String> {
-    Tables::read(EMBEDDED).map(|_| ())
-}
-
 /// What a SIP final answer other than a 2xx means: table 3. Codes without a row fall to their class.
 pub fn condition_of(status: u16, scope: Scope) -> Condition {
     let row = TABLES.status(status);
@@ -85,33 +80,13 @@ pub fn stanza_error(stanza: &Stanza, condition: &Condition) -> Option<Stanza> {
     stanza.error(condition.kind, type_of(condition.kind), condition.text.as_deref(), redirect)
 }
 
-/// The answer to a SIP request: table 2.
+/// The answer to a SIP request: table 2, with what docs/decisions/message-404.md changes.
 pub fn reply_of(condition: &Condition) -> Reply {
-    reply(condition, false)
-}
-
-/// The answer to a MESSAGE: table 2 with the column `message` (docs/decisions/message-404.md).
-pub fn reply_to_message(condition: &Condition) -> Reply {
-    reply(condition, true)
-}
-
-/// The type of a stanza error of this kind.
-pub fn type_of(kind: Kind) -> ErrorType {
-    TABLES.conditions.get(&kind).map_or(ErrorType::Cancel, |row| row.type_)
-}
-
-/// Whether a message that was answered so is kept for a person who is merely away.
-pub fn holds(status: u16) -> bool {
-    TABLES.status(status).is_some_and(|row| row.hold)
-}
-
-fn reply(condition: &Condition, message: bool) -> Reply {
     let Some(row) = TABLES.conditions.get(&condition.kind) else { return Reply::new(400) };
     let moved = condition.redirect.as_deref().and_then(|uri| sip_uri(uri, None)).zip(row.moved);
     let status = match (&moved, condition.scope) {
         (Some((_, status)), _) => *status,
         (None, Scope::Full) => row.full,
-        (None, Scope::Bare) if message => row.message.unwrap_or(row.bare),
         (None, Scope::Bare) => row.bare,
     };
     let mut reply = Reply::new(status);
@@ -122,6 +97,16 @@ fn reply(condition: &Condition, message: bool) -> Reply {
         Some((uri, _)) => reply.with(HeaderName::Contact, format!("<{uri}>")),
         None => reply,
     }
+}
+
+/// The type of a stanza error of this kind.
+pub fn type_of(kind: Kind) -> ErrorType {
+    TABLES.conditions.get(&kind).map_or(ErrorType::Cancel, |row| row.type_)
+}
+
+/// Whether a message that was answered so is kept for a person who is merely away.
+pub fn holds(status: u16) -> bool {
+    TABLES.status(status).is_some_and(|row| row.hold)
 }
 
 /// Longest text of the other side that is passed on, in characters.
@@ -255,7 +240,6 @@ struct ConditionRow {
     type_: ErrorType,
     full: u16,
     bare: u16,
-    message: Option<u16>,
     moved: Option<u16>,
 }
 
@@ -294,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_embedded_tables_are_whole() {
-        check().unwrap();
+        Tables::read(EMBEDDED).map(drop).unwrap();
         assert_eq!(TABLES.conditions.len(), 22);
         assert_eq!(TABLES.statuses.len(), 52);
     }
@@ -314,7 +298,7 @@ mod tests {
     #[test]
     fn no_answer_of_ours_is_a_challenge_or_a_503() {
         for row in TABLES.conditions.values() {
-            for status in [Some(row.full), Some(row.bare), row.message, row.moved].into_iter().flatten() {
+            for status in [Some(row.full), Some(row.bare), row.moved].into_iter().flatten() {
                 assert!(![401, 407, 503].contains(&status), "{:?}", row.condition);
             }
         }
@@ -324,16 +308,16 @@ mod tests {
     fn the_scope_decides_between_a_device_and_the_person() {
         let forbidden = Condition::new(Kind::Forbidden, "no");
         assert_eq!(reply_of(&forbidden).status, 603);
-        assert_eq!(reply_of(&forbidden.of_device()).status, 403);
+        let of_device = Condition { scope: Scope::Full, ..forbidden };
+        assert_eq!(reply_of(&of_device).status, 403);
     }
 
     #[test]
     fn a_message_to_nobody_is_404() {
         let unavailable = Condition::new(Kind::ServiceUnavailable, "");
-        assert_eq!(reply_to_message(&unavailable).status, 404);
-        assert_eq!(reply_of(&unavailable).status, 403);
-        assert_eq!(reply_to_message(&unavailable.of_device()).status, 403);
-        assert_eq!(reply_to_message(&Condition::new(Kind::ItemNotFound, "")).status, 404);
+        assert_eq!(reply_of(&unavailable).status, 404);
+        assert_eq!(reply_of(&Condition { scope: Scope::Full, ..unavailable }).status, 403);
+        assert_eq!(reply_of(&Condition::new(Kind::ItemNotFound, "")).status, 404);
     }
 
     #[test]

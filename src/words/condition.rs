@@ -62,10 +62,4 @@ impl Condition {
     pub fn new(kind: Kind, text: impl Into<String>) -> Condition {
         Condition { kind, scope: Scope::Bare, text: Some(text.into()), redirect: None }
     }
-
-    /// The same failure for one device only.
-    pub fn of_device(mut self) -> Condition {
-        self.scope = Scope::Full;
-        self
-    }
 }

@@ -93,11 +93,6 @@ impl Element {
         self.attrs.push(attr);
     }
 
-    /// Removes a plain attribute.
-    pub fn unset(&mut self, name: &str) {
-        self.attrs.retain(|attr| !(attr.ns.is_empty() && attr.name == name));
-    }
-
     /// Appends a child.
     pub fn push(&mut self, child: Element) {
         self.children.push(Node::Element(child));

@@ -250,7 +250,7 @@ impl ToXmpp {
         pairs: &mut Pairs,
         incoming: &Incoming,
     ) -> Result<(LinkId, Box<Arrival>), (Reply, &'static str)> {
-        let refuse = |condition: Condition| (errors::reply_to_message(&condition), "address");
+        let refuse = |condition: Condition| (errors::reply_of(&condition), "address");
         let (user, from) = match &incoming.jids {
             Some(jids) => jids.clone(),
             None => {
@@ -468,7 +468,7 @@ impl ToXmpp {
         let Some(arrival) = self.arrivals.pending(name) else { return };
         let reply = match (&arrival.said, why) {
             (Some(said), _) => said.reply(),
-            (None, Some(why)) => errors::reply_to_message(why),
+            (None, Some(why)) => errors::reply_of(why),
             (None, None) => Reply::new(202),
         };
         let answered = arrival.said.is_some();

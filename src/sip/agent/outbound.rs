@@ -141,12 +141,19 @@ impl Agent {
         if hops.iter().any(|hop| self.own.reaches(hop.transport, &hop.address)) {
             hops.retain(|hop| self.own.reaches(hop.transport, &hop.address));
         }
+        self.fit(call, hops)
+    }
+
+    /// The same hops, by a transport that takes a request of this length.
+    fn fit(&self, call: &Call, hops: Vec<Hop>) -> Result<VecDeque<Hop>, Failure> {
         if call.credentials.is_empty()
             && print::at_most(&call.request, self.own.longest_name()) <= DATAGRAM_LIMIT
         {
             return Ok(hops.into());
         }
-        let sample = self.compose(call, &hops[0], "000000000000000000").map_err(Failure::Transport)?;
+        let Some(first) = hops.first() else { return Ok(VecDeque::new()) };
+        let config = self.peers.config(call.peer);
+        let sample = self.compose(call, first, "000000000000000000").map_err(Failure::Transport)?;
         let length = print::bytes_of(&Message::Request(sample)).len();
         if length <= DATAGRAM_LIMIT {
             return Ok(hops.into());
@@ -296,7 +303,17 @@ impl Agent {
             return self.attempt(now, mint, id);
         }
         if matches!(status.code(), 401 | 407) && self.prove(mint, id, &response) {
-            return self.attempt(now, mint, id);
+            // With the credentials it may have become too long for a datagram.
+            let Some(call) = self.calls.get(&id) else { return };
+            return match self.fit(call, call.hops.iter().cloned().collect()) {
+                Ok(hops) => {
+                    if let Some(call) = self.calls.get_mut(&id) {
+                        call.hops = hops;
+                    }
+                    self.attempt(now, mint, id)
+                }
+                Err(failure) => self.finish(id, Answer::Failed(failure)),
+            };
         }
         let cseq = self.calls.get(&id).map_or(0, |call| call.cseq);
         self.finish(id, Answer::Final { response, cseq });

@@ -1,0 +1,65 @@
+//! What the pages in `docs/` name exists, and the pages name all there is.
+
+#![allow(clippy::disallowed_types, reason = "tests are shell, not core")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+fn page(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect(name)
+}
+
+/// The words between back-ticks.
+fn quoted(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_proof_that_the_page_of_tests_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut missing = Vec::new();
+    for line in page("docs/testing.md").lines().filter_map(|line| line.rsplit_once(" | ")) {
+        let mut file = String::new();
+        for name in quoted(line.1) {
+            let vector = root.join(format!("tests/vectors/{name}.vec"));
+            if vector.exists() {
+            } else if name.starts_with("tests/") || name.starts_with("src/") {
+                file = fs::read_to_string(root.join(name)).unwrap_or_default();
+                if file.is_empty() {
+                    missing.push(name.to_owned());
+                }
+            } else if !file.contains(&format!("fn {name}(")) {
+                missing.push(name.to_owned());
+            }
+        }
+    }
+    assert!(missing.is_empty(), "docs/testing.md names what is not there: {missing:?}");
+}
+
+#[test]
+fn every_event_of_the_log_is_on_its_page() {
+    let page = page("docs/log.md");
+    let known: BTreeSet<&str> =
+        page.lines().filter(|line| line.starts_with("| `")).flat_map(quoted).collect();
+    let mut files = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut missing = BTreeSet::new();
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(fs::read_dir(&path).expect("a folder").flatten().map(|entry| entry.path()));
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (at, _) in text.match_indices("Level::") {
+            // `Level::Warn, "name"` and `level: Level::Warn, event: "name"`
+            let Some((_, rest)) = text[at..].split_once(',') else { continue };
+            let rest = rest.trim_start().trim_start_matches("event:").trim_start();
+            let Some(name) = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()) else { continue };
+            if !known.contains(name) {
+                missing.insert(name.to_owned());
+            }
+        }
+    }
+    assert!(missing.is_empty(), "docs/log.md does not name {missing:?}");
+}
