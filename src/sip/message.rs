@@ -121,6 +121,8 @@ pub struct OutRequest {
 pub enum Answer {
     /// A 1xx.
     Provisional(Response),
+    /// An address did not answer, and the same request goes to another one. It may have arrived by the first.
+    Repeated,
     /// The final answer, and the CSeq number of the request that it answers.
     Final {
         /// The answer.

@@ -162,7 +162,7 @@ impl Agent {
         self.bad_in(now, mint, flow, &bad);
     }
 
-    /// Sends a request; what becomes of it comes back with `user`: a `Final` or `Failed` exactly once.
+    /// Sends a request; what becomes of it comes back with `user`: a `Final` or `Failed` exactly once, last.
     pub fn request(&mut self, now: Now, mint: &mut Mint, user: u64, request: OutRequest) {
         self.call(now, mint, outbound::Asker::User(user), request);
     }

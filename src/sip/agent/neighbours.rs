@@ -87,7 +87,7 @@ impl Agent {
     /// What came of asking.
     pub(super) fn watched(&mut self, peer: usize, answer: &Answer) {
         let (up, why) = match answer {
-            Answer::Provisional(_) => return,
+            Answer::Provisional(_) | Answer::Repeated => return,
             Answer::Final { response, .. } => {
                 let status = response.status.code();
                 (!matches!(status, 408 | 503), format!("answered {status}"))

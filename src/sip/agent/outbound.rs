@@ -268,6 +268,8 @@ impl Agent {
             }
         }
         if !call.hops.is_empty() {
+            let asker = call.asker;
+            self.tell(asker, Answer::Repeated);
             return self.attempt(now, mint, id);
         }
         let failure = match trouble {

@@ -317,7 +317,7 @@ impl Notifier {
     /// What became of the outstanding NOTIFY (RFC 6665 §4.2.2).
     pub fn answered(&mut self, answer: &Answer, now: Now) -> Verdict {
         let retry = match answer {
-            Answer::Provisional(_) => return Verdict::Keep,
+            Answer::Provisional(_) | Answer::Repeated => return Verdict::Keep,
             Answer::Final { response, cseq } => {
                 self.dialog.used_cseq(*cseq);
                 match response.status.code() {

@@ -133,8 +133,16 @@ impl Pages {
 
     /// What became of a request.
     pub fn answer(&mut self, now: Tick, mint: &mut Mint, number: u64, answer: &Answer) {
-        if matches!(answer, Answer::Provisional(_)) {
-            return;
+        match answer {
+            Answer::Provisional(_) => return,
+            Answer::Repeated => {
+                let lane = self.out.get(&number).and_then(|key| self.lanes.get_mut(key));
+                if let Some((_, page)) = lane.and_then(|lane| lane.queue.front_mut()) {
+                    page.tried = true;
+                }
+                return;
+            }
+            Answer::Final { .. } | Answer::Failed(_) => {}
         }
         let Some(key) = self.out.remove(&number) else { return };
         let Some(lane) = self.lanes.get_mut(&key) else { return };
@@ -142,7 +150,7 @@ impl Pages {
         self.ready.insert(key.clone());
         let Some((_, page)) = lane.queue.front_mut() else { return };
         match answer {
-            Answer::Provisional(_) => {}
+            Answer::Provisional(_) | Answer::Repeated => {}
             Answer::Final { response, cseq } => {
                 let status = response.status.code();
                 match status {
@@ -401,6 +409,17 @@ mod tests {
         assert_eq!(events(&mut pages, at(34)), ["1 ok", "2>sip:romeo@example.net 1"]);
         pages.answer(at(34), &mut mint(), 2, &answered(482));
         assert_eq!(events(&mut pages, at(34)), ["2 failed"]);
+    }
+
+    #[test]
+    fn a_482_from_the_second_address_means_that_it_arrived_by_the_first() {
+        let mut pages = Pages::default();
+        pages.push(1, page(ROMEO, "a"));
+        events(&mut pages, at(0));
+        pages.answer(at(32), &mut mint(), 1, &Answer::Repeated);
+        assert_eq!(events(&mut pages, at(32)), Vec::<String>::new());
+        pages.answer(at(33), &mut mint(), 1, &answered(482));
+        assert_eq!(events(&mut pages, at(33)), ["1 ok"]);
     }
 
     #[test]

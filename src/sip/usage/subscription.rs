@@ -227,7 +227,7 @@ impl Subscription {
     /// An answer to the SUBSCRIBE that is in flight.
     pub fn answer(&mut self, now: Now, mint: &mut Mint, parties: &Parties, answer: &Answer) -> Step {
         let (response, cseq) = match answer {
-            Answer::Provisional(_) => return Step::default(),
+            Answer::Provisional(_) | Answer::Repeated => return Step::default(),
             Answer::Final { response, cseq } => (response, *cseq),
             Answer::Failed(failure) => {
                 self.in_flight = false;
