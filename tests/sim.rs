@@ -2,7 +2,8 @@
 //! fault that a network and a crash can bring. Each seed is one run of some minutes; the same seed gives the same
 //! trace.
 //!
-//! `MOSTAR_SEEDS=1000` says how many seeds run, `MOSTAR_SEED=17` runs one and prints its trace.
+//! `MOSTAR_SEEDS=5000` says how many seeds run, `MOSTAR_SEED=17` runs one and prints its trace, and `MOSTAR_LONG` (of
+//! `scripts/test --full`) runs ten times as many.
 
 #![allow(clippy::disallowed_types, reason = "tests are shell, not core")]
 
@@ -12,8 +13,8 @@ mod support;
 #[path = "sim/world.rs"]
 mod world;
 
-/// How many seeds run where nobody says otherwise; `scripts/test` asks for more.
-const SEEDS: u64 = 200;
+/// How many seeds run where nobody says otherwise.
+const SEEDS: u64 = 1000;
 
 #[test]
 fn nothing_is_lost_whatever_happens() {
@@ -22,7 +23,9 @@ fn nothing_is_lost_whatever_happens() {
         outcome.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
         return;
     }
-    let seeds = std::env::var("MOSTAR_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
+    let seeds = std::env::var("MOSTAR_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    let usual = if std::env::var_os("MOSTAR_LONG").is_some() { 10 * SEEDS } else { SEEDS };
+    let seeds = seeds.unwrap_or(usual);
     let mut failures = Vec::new();
     let mut totals = ledger::Totals::default();
     for seed in 0..seeds {
