@@ -1,10 +1,11 @@
-"""Which servers and clients are played with each other, one after the other, and what came of it."""
+"""Which servers and clients are played with each other, and what came of it."""
 
 import argparse
 import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 
 import processes
@@ -24,10 +25,11 @@ import prosody
 import sipp
 import slixmpp_client
 import strophe_client
+import twinkle
 
 SERVERS = [prosody, ejabberd]
 WAYS = ["direct", "Kamailio"]
-PHONES = [sipp, baresip, linphone]
+PHONES = [sipp, baresip, linphone, twinkle]
 CLIENTS = [slixmpp_client, strophe_client]
 QUICK = [("Prosody", "direct", "SIPp", "slixmpp"), ("Prosody", "Kamailio", "baresip", "libstrophe")]
 
@@ -37,7 +39,8 @@ class Pair:
 
     def __init__(self, server, way, phone, client):
         self.server, self.way, self.phone, self.client = server, way, phone, client
-        self.results = {}  # scene's name → "ok", "–" (not played) or "missed"
+        # Scene's name → "ok", "–" (not played) or "missed"; what is never reached was missed.
+        self.results = {name: "missed" for name, _scene in scenes.ALL}
 
     @property
     def names(self):
@@ -69,8 +72,14 @@ def main(description):
     print(f"{len(pairs)} pairs; everything they write is in {folder}", flush=True)
     began = time.monotonic()
     try:
-        for server, way in dict.fromkeys((pair.server, pair.way) for pair in pairs):
-            play_group(options, folder, server, way, [p for p in pairs if (p.server, p.way) == (server, way)])
+        # Each pair of servers by itself, all at the same time. Daemons: Ctrl-C waits for none of them.
+        groups = [threading.Thread(daemon=True, target=play_group, args=(
+                      options, folder, server, way, [p for p in pairs if (p.server, p.way) == (server, way)]))
+                  for server, way in dict.fromkeys((pair.server, pair.way) for pair in pairs)]
+        for group in groups:
+            group.start()
+        for group in groups:
+            group.join()
     finally:
         processes.kill_all()
         missed = sum(result == "missed" for pair in pairs for result in pair.results.values())
@@ -102,38 +111,34 @@ def choose(options):
 
 
 def play_group(options, folder, server_module, way_name, pairs):
-    print(f"\n{server_module.NAME}, {way_name}", flush=True)
     place = Place(os.path.join(folder, f"{server_module.NAME}-{way_name}".lower()), len(pairs))
     gateway_port, peer_port = processes.free_port(), processes.free_port()
     running = []
     try:
         server = server_module.Server(place)
-        running.append(server.child)
+        running.append(server)
         if way_name == "direct":
             way, peer = Way(gateway_port, peer_port), f"sip:127.0.0.1:{peer_port}"
         else:
             proxy = kamailio.Server(place, gateway_port)
-            running.append(proxy.child)
+            running.append(proxy)
             way, peer = Way(gateway_port, peer_port, proxy.port), f"sip:127.0.0.1:{proxy.port};transport=tcp"
         gateway = mostar.Gateway(place, options.binary, gateway_port, peer)
-        running.append(gateway.child)
+        running.append(gateway)
         for number, pair in enumerate(pairs):
-            play(pair, place, way, place.xmpp_people[number], place.sip_people[number])
+            play(pair, place, way, place.xmpp_people[number], place.sip_people[number], server, gateway)
     except Missed as missed:
-        print(f"  could not be set up: {missed}", flush=True)
-        for pair in pairs:
-            for name, _scene in scenes.ALL:
-                pair.results.setdefault(name, "missed")
+        print(f"\n{server_module.NAME}, {way_name}: could not be set up: {missed}", flush=True)
     finally:
-        for child in reversed(running):
-            child.kill()
+        for process in reversed(running):
+            process.kill()
 
 
-def play(pair, place, way, juliet, romeo):
-    print(f"  {pair}", flush=True)
+def play(pair, place, way, juliet, romeo, server, gateway):
+    lines = [f"\n{pair}"]
     client = Client(pair.client, place, juliet)
     phone = pair.phone.Phone(place, romeo, way)
-    couple = scenes.Couple(juliet, romeo, client, phone, pair.phone)
+    couple = scenes.Couple(juliet, romeo, client, phone, pair.phone, server, gateway)
     try:
         phone.start()
         client.online()
@@ -147,12 +152,11 @@ def play(pair, place, way, juliet, romeo):
             except Missed as missed:
                 result, why = "missed", f": {missed}"
             pair.results[name] = result
-            print(f"    {result:7} {name} ({time.monotonic() - began:.1f} s){why}", flush=True)
+            lines.append(f"  {result:7} {name} ({time.monotonic() - began:.1f} s){why}")
     except Missed as missed:
-        print(f"    missed  everything: {missed}", flush=True)
-        for name, _scene in scenes.ALL:
-            pair.results.setdefault(name, "missed")
+        lines.append(f"  missed  everything: {missed}")
     finally:
         phone.stop()
         if client.child is not None:
             client.child.kill()
+        print("\n".join(lines), flush=True)

@@ -53,3 +53,6 @@ http: 127.0.0.1:{self.http}
         """Whether it ended by itself, with status 0."""
         asked = self.child.stop(30)
         return asked and self.child.process.returncode == 0
+
+    def kill(self):
+        self.child.kill()

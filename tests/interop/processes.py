@@ -12,6 +12,7 @@ import time
 
 _started = []
 _ports = set()
+_ending = threading.Event()
 
 
 class Missed(Exception):
@@ -19,17 +20,19 @@ class Missed(Exception):
 
 
 def free_port():
-    """A port of 127.0.0.1 that is free for TCP and UDP and that nobody else in this run was given."""
+    """A port of 127.0.0.1 that is free for TCP and UDP and that nobody else in this run was given. So is the next one:
+    some phones take it for TLS."""
     while True:
-        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as after:
             tcp.bind(("127.0.0.1", 0))
             port = tcp.getsockname()[1]
             try:
                 udp.bind(("127.0.0.1", port))
-            except OSError:
+                after.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
                 continue
-        if port not in _ports:
-            _ports.add(port)
+        if not _ports & {port, port + 1}:
+            _ports.update((port, port + 1))
             return port
 
 
@@ -57,6 +60,8 @@ class Child:
     """A process in its own group. Its output is in `log`."""
 
     def __init__(self, name, command, folder, environment=None, stdin=False, stdout=False):
+        if _ending.is_set():
+            raise Missed("the run ends")
         self.name = name
         self.log = os.path.join(folder, f"{name}.log")
         with open(self.log, "ab") as log:
@@ -94,6 +99,7 @@ class Child:
 
 
 def kill_all():
+    _ending.set()
     # What was started last goes first: clients before servers.
     for child in list(reversed(_started)):
         child.kill()

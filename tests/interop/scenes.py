@@ -15,8 +15,8 @@ class NotWith(Exception):
 class Couple:
     """Juliet (XMPP) and Romeo (SIP), and who does what for them."""
 
-    def __init__(self, juliet, romeo, juliet_client, phone, module):
-        self.juliet, self.romeo = juliet, romeo
+    def __init__(self, juliet, romeo, juliet_client, phone, module, server, gateway):
+        self.juliet, self.romeo, self.server, self.gateway = juliet, romeo, server, gateway
         self.client, self.phone, self.away_is = juliet_client, phone, module.AWAY_IS
         self.direct = phone.way.direct
         self.can = module.CAN - module.NOT_DIRECT if self.direct else module.CAN
@@ -63,6 +63,9 @@ def xmpp_adds(c):
     c.client.wait_presence(c.romeo.jid, "subscribed", since=since)
     if c.tells_presence():
         c.client.wait_presence(c.romeo.jid, None, since=since)
+    else:
+        message_to_sip(c)
+        c.client.refuse_presence(c.romeo.jid, None, since)
 
 
 def sip_adds(c):
@@ -148,13 +151,49 @@ def unknown_to_xmpp(c):
 def without_presence(c):
     """A SIP user whose phone tells no presence can be added all the same, and messages go."""
     if c.direct and "silent" not in c.can:
-        raise NotWith("this phone always tells its presence when asked")
+        raise NotWith("this phone always tells its presence when asked" if c.tells_presence()
+                      else "“XMPP adds SIP” was that")
     contact = f"silent@{c.romeo.domain}"
     since = c.client.mark()
     c.client.add(contact)
     c.client.wait_presence(contact, "subscribed", since=since)
     c.client.wait_presence(contact, "unavailable", since=since)
     c.client.refuse_presence(contact, None, since)
+
+
+def gateway_restarts(c):
+    """The gateway stops: no green light stays. It starts again: both are shown as they are, and nobody is asked."""
+    c.need("restarts")
+    since = c.client.mark()
+    c.phone.mark()
+    if not c.gateway.stop():
+        raise Missed(f"the gateway did not end by itself with status 0: {c.gateway.child.process.returncode}")
+    c.client.wait_presence(c.romeo.jid, "unavailable", since=since)
+    c.phone.wait_state(c.juliet.uri, CLOSED)
+    since = c.client.mark()
+    c.phone.mark()
+    c.gateway.start()
+    c.phone.wait_state(c.juliet.uri, OPEN)
+    c.client.wait_presence(c.romeo.jid, None, since=since)
+    c.client.refuse_presence(c.romeo.jid, "subscribe", since)
+
+
+def server_dies(c):
+    """The XMPP server dies: a message from SIP is kept, and comes when the server and the client are there again."""
+    c.need("restarts")
+    text = says(c, "Are you still there?")
+    c.server.kill()
+    c.gateway.wait_unready()
+    status = c.phone.send(c.juliet.uri, text)
+    if status != 202:
+        raise Missed(f"without the XMPP server the phone was told {status}")
+    c.client.gone()
+    c.server.start()
+    c.client.online()
+    c.gateway.wait_ready(90)
+    c.client.wait_message(c.romeo.jid, text, seconds=60)
+    c.client.wait_presence(c.romeo.jid, None)
+    message_to_sip(c)
 
 
 # In the order in which they are played: later ones build on contacts that earlier ones added.
@@ -170,4 +209,6 @@ ALL = [
     ("unknown SIP user", unknown_to_sip),
     ("unknown XMPP user", unknown_to_xmpp),
     ("no presence", without_presence),
+    ("gateway restarts", gateway_restarts),
+    ("server dies", server_dies),
 ]

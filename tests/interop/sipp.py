@@ -15,8 +15,8 @@ KEY = "sipp"
 NAME = "SIPp"
 VERSION = processes.package_version("sip-tester")
 AWAY_IS = AWAY
-CAN = {"watch", "publish", "notify", "publish-away", "status", "silent"}
-NOT_DIRECT = set()
+CAN = {"watch", "publish", "notify", "publish-away", "status", "silent", "restarts"}
+NOT_DIRECT = {"restarts"}  # It would have to tell its presence anew by itself.
 
 _numbers = itertools.count(1)
 
@@ -124,6 +124,7 @@ class Phone:
         self.place, self.person, self.way = place, person, way
         self.port = way.peer_port if way.direct else processes.free_port()
         self.watching, self.etag, self.marked, self.notified = {}, None, 0, {}
+        self.listener = None
 
     def start(self):
         user = self.person.user
@@ -141,7 +142,7 @@ class Phone:
                 raise Missed(f"REGISTER was answered {answer}")
 
     def stop(self):
-        for run in [self.listener, *(entry["run"] for entry in self.watching.values())]:
+        for run in [*([self.listener] if self.listener else []), *(entry["run"] for entry in self.watching.values())]:
             run.child.signal_group(signal.SIGKILL)
             run.child.kill()
 

@@ -59,6 +59,11 @@ class Client:
         self.child.stop(5)
         self.child = None
 
+    def gone(self):
+        """Its server died; the process goes too."""
+        self.child.kill()
+        self.child = None
+
     def mark(self):
         return self.child.events.mark()
 
