@@ -21,6 +21,10 @@ const RECORDS: &str = "records";
 /// The most records in one batch.
 const BATCH: usize = 100;
 
+/// How often, and after which pause, a store in use is tried again before it is refused.
+const LOCK_TRIES: usize = 20;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// The most memory that pages may take.
 const CACHE: u64 = 8 * 1024 * 1024;
 
@@ -41,6 +45,13 @@ impl SledStore {
     pub fn open(folder: &Path) -> Result<SledStore, StoreError> {
         std::fs::create_dir_all(folder).map_err(|error| io(folder, &error))?;
         let path = folder.join("sled");
+        for _ in 0..LOCK_TRIES {
+            match open(&path) {
+                // A store that was just closed, here or by a process that is ending, keeps its lock a moment longer.
+                Err(StoreError::Locked { .. }) => std::thread::sleep(LOCK_PAUSE),
+                opened => return Ok(SledStore { path, open: Some(opened?) }),
+            }
+        }
         let open = open(&path)?;
         Ok(SledStore { path, open: Some(open) })
     }
