@@ -12,7 +12,7 @@ use mostar::sip::framing;
 use mostar::sip::message::{HeaderName, Message, text};
 use mostar::store::record::{Record, Restored};
 use mostar::words::condition::Kind;
-use mostar::words::id::{Partition, Seed};
+use mostar::words::id::Seed;
 use mostar::words::time::{Now, Tick, Wall};
 use mostar::xmpp::jid::Jid;
 use mostar::xmpp::ns;
@@ -462,12 +462,8 @@ impl World {
             self.link += 1;
         }
         for (key, value) in self.store.clone() {
-            let mut parts = key.splitn(3, '/');
-            let kind = parts.next().unwrap_or_default().to_owned();
-            let partition =
-                Partition(u8::from_str_radix(parts.next().unwrap_or_default(), 16).unwrap_or_default());
-            let id = parts.next().unwrap_or_default().to_owned();
-            self.apply(Input::Restored(Restored { kind, partition, id, value }));
+            let record = Restored::parse(&key, value).expect("the gateway's own keys can be read");
+            self.apply(Input::Restored(record));
         }
         self.apply(Input::RestoreDone);
         let wait = 10 + self.below(3_000);

@@ -384,12 +384,8 @@ impl World {
         self.lives += 1;
         self.gateway = Gateway::new(self.config.clone(), Seed([self.lives; 32]));
         for (key, value) in self.store.clone() {
-            let mut parts = key.splitn(3, '/');
-            let kind = parts.next().unwrap_or_default().to_owned();
-            let partition =
-                Partition(u8::from_str_radix(parts.next().unwrap_or_default(), 16).unwrap_or_default());
-            let id = parts.next().unwrap_or_default().to_owned();
-            self.handle(Input::Restored(Restored { kind, partition, id, value }));
+            let record = Restored::parse(&key, value).expect("the gateway's own keys can be read");
+            self.handle(Input::Restored(record));
         }
         self.handle(Input::RestoreDone);
         self.handle(Input::Link(LinkId(0), LinkChange::Up));

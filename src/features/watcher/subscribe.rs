@@ -149,6 +149,14 @@ impl Watcher {
             }
             wait = !known && self.ensure_probe(cx, pair_id);
         }
+        self.tell_or_wait(cx, id, wait);
+        if welcome == (Welcome::Wait { ask: true }) {
+            self.ask(cx, pair_id);
+        }
+    }
+
+    /// The NOTIFY that follows a SUBSCRIBE: at once, or when the probe that was sent is answered.
+    fn tell_or_wait(&mut self, cx: &mut Cx<'_>, id: SubId, wait: bool) {
         let Some(sub) = self.subs.get_mut(&id) else { return };
         if wait {
             sub.held = true;
@@ -156,9 +164,6 @@ impl Watcher {
             sub.notifier.want_now(cx.now);
         }
         self.tend(cx, id);
-        if welcome == (Welcome::Wait { ask: true }) {
-            self.ask(cx, pair_id);
-        }
     }
 
     /// A SUBSCRIBE that wants to know once (RFC 8048 §7.2). Where nobody has asked her before, her server decides
@@ -167,13 +172,7 @@ impl Watcher {
         let Some(pair) = self.pairs.get(&pair_id) else { return };
         let may_probe = matches!(pair.consent, Consent::Granted | Consent::Unasked);
         let wait = may_probe && !pair.seen.known && self.ensure_probe(cx, pair_id);
-        let Some(sub) = self.subs.get_mut(&id) else { return };
-        if wait {
-            sub.held = true;
-        } else {
-            sub.notifier.want_now(cx.now);
-        }
-        self.tend(cx, id);
+        self.tell_or_wait(cx, id, wait);
     }
 
     /// One probe at a time for a pair. False if the link is down.
