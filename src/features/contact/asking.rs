@@ -203,6 +203,13 @@ impl Contacts {
             (Some(Meaning::RefreshFailed(why)), _) => {
                 cx.log(Level::Info, "contact-refresh-failed", vec![("why", why)]);
             }
+            (Some(Meaning::Ending), Some(Owner::Farewell(who))) => {
+                // She need not wait for the last NOTIFY, which changes nothing for her.
+                self.part(cx, &who);
+                if let Some(ask) = self.asks.get_mut(&id) {
+                    ask.owner = Owner::Abandoned(who);
+                }
+            }
             _ => {}
         }
         self.arm(id);
@@ -345,9 +352,7 @@ impl Contacts {
                 }
                 self.end_of(cx, pair, end, age);
             }
-            // Who has subscribed anew since then must not be told.
-            Owner::Farewell(who) if self.find(&who.user, &who.contact).is_some() => {}
-            Owner::Farewell(who) => unsubscribed(cx, &who.jid, &who.user),
+            Owner::Farewell(who) => self.part(cx, &who),
             Owner::Abandoned(_) => {}
             Owner::Fetch(who) => {
                 self.fetches.remove(&(who.user.bare(), who.contact.clone()));
@@ -363,6 +368,13 @@ impl Contacts {
                     cx.stanza(answer.with_type("unavailable"));
                 }
             }
+        }
+    }
+
+    /// Tells a user that her unsubscription is done, unless she has subscribed anew since then.
+    fn part(&self, cx: &mut Cx<'_>, who: &Who) {
+        if self.find(&who.user, &who.contact).is_none() {
+            unsubscribed(cx, &who.jid, &who.user);
         }
     }
 

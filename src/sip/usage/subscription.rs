@@ -57,6 +57,8 @@ pub enum Meaning {
     RefreshDue,
     /// A refresh failed, but the subscription lives on; it will be tried again.
     RefreshFailed(String),
+    /// The notifier has agreed to the end. Its last NOTIFY may still come, and [`Meaning::Over`] follows.
+    Ending,
     /// The subscription is over.
     Over(End),
 }
@@ -248,8 +250,11 @@ impl Subscription {
                     self.notify_by = None;
                 }
                 if self.farewell_sent {
-                    // Some notifiers end without a last NOTIFY; the 200 is enough.
-                    return Step::over(End::Closed);
+                    // The last NOTIFY is waited for until Timer N (RFC 6665 §4.4.1): some notifiers send none.
+                    return match self.notify_by {
+                        Some(_) => Step { request: None, meaning: Some(Meaning::Ending) },
+                        None => Step::over(End::Closed),
+                    };
                 }
                 if !self.timed {
                     let granted = seconds(&HeaderName::Expires).unwrap_or(self.wanted);
@@ -345,7 +350,9 @@ impl Subscription {
         };
         self.join(request, parties)?;
         let fetched = self.wanted.is_zero();
-        self.notify_by = None;
+        if !self.farewell_sent {
+            self.notify_by = None;
+        }
         self.heard = true;
         let end = match said.state {
             State::Terminated if self.ending => Some(End::Closed),
@@ -353,6 +360,8 @@ impl Subscription {
                 reason: said.reason,
                 retry_after: said.retry_after.map(|wait| wait.min(LONGEST * 30)),
             }),
+            // It crossed our farewell: Timer N runs, and nothing else counts any more.
+            _ if self.farewell_sent => None,
             _ => {
                 if let Some(left) = said.expires {
                     self.timed = true;
@@ -497,6 +506,7 @@ impl Subscription {
             return None;
         }
         self.farewell_sent = true;
+        self.expires_at = None;
         Some(self.send(now, parties))
     }
 

@@ -276,16 +276,38 @@ fn what_a_terminated_notify_says_is_handed_on() {
     assert_eq!(notice.end, Some(End::Terminated { reason: Some(Reason::Probation), retry_after }));
 }
 
+fn ending() -> Scene {
+    let mut scene = Scene::new();
+    scene.answer(200, &[]);
+    scene.notify("r1", 1, "active").expect("taken");
+    assert_eq!(scene.end(), Some(2));
+    assert_eq!(scene.expires(), "0");
+    scene
+}
+
 #[test]
-fn an_end_sends_expires_zero_and_is_done_with_its_answer() {
-    for status in [200, 481, 500] {
-        let mut scene = Scene::new();
-        scene.answer(200, &[]);
-        scene.notify("r1", 1, "active").expect("taken");
-        assert_eq!(scene.end(), Some(2));
-        assert_eq!(scene.expires(), "0");
-        assert_eq!(over(&scene.answer(status, &[])), Some(&End::Closed), "{status}");
+fn an_end_that_is_refused_or_promises_no_notify_is_done_with_its_answer() {
+    for status in [204, 481, 500] {
+        assert_eq!(over(&ending().answer(status, &[])), Some(&End::Closed), "{status}");
     }
+}
+
+#[test]
+fn after_the_200_to_an_end_the_last_notify_is_waited_for() {
+    let mut scene = ending();
+    assert_eq!(scene.answer(200, &[]).meaning, Some(Meaning::Ending));
+    assert_eq!(scene.notify("r1", 2, "active;expires=3000").expect("taken").end, None);
+    assert_eq!(scene.notify("r1", 3, "terminated").expect("taken").end, Some(End::Closed));
+}
+
+#[test]
+fn after_timer_n_no_last_notify_is_waited_for() {
+    let mut scene = ending();
+    scene.wait(20);
+    scene.answer(200, &["Expires: 0"]);
+    scene.notify("r1", 2, "active;expires=3000").expect("taken");
+    assert_eq!(scene.wait(12), [Meaning::Over(End::Closed)]);
+    assert_eq!(scene.machine.next_timeout(), None);
 }
 
 #[test]
