@@ -4,8 +4,9 @@ mod support;
 
 use mostar::config::{Auth, Config, Secret};
 use mostar::sip::flow::Transport::{self, Tcp, Udp};
+use mostar::sip::flow::{ConnId, Inlet};
 use mostar::sip::locate::{Located, Query};
-use mostar::sip::message::{Answer, Failure, HeaderName, Method, Reply};
+use mostar::sip::message::{Answer, Failure, HeaderName, Method, OutRequest, Reply};
 use mostar::words::note::Note;
 use support::node::{Node, answer_to, arriving, header, wanted};
 use support::vector;
@@ -520,4 +521,25 @@ fn loss_ends_nothing_but_the_messages_concerned() {
         assert_eq!(nodes.each_ref().map(|node| node.agent.load()), [0, 0], "seed {seed}");
     }
     assert!(answered > 950 && silent < 50, "{answered} answered, {silent} not");
+}
+
+#[test]
+fn a_request_takes_the_connection_of_its_dialog_where_that_leads_to_its_next_hop() {
+    let inlet = |source: &str, is_next| Inlet { conn: ConnId(9), source: source.parse().unwrap(), is_next };
+    let inside = |uri: &str, over| {
+        let mut node = node(Some(Tcp));
+        let to = "<sip:romeo@example.net>;tag=r1".into();
+        let request = wanted(Method::Notify, "");
+        let domain = "example.net".into();
+        node.request(1, OutRequest { uri: uri.into(), to, domain, over: Some(over), ..request });
+        node.only().0.target
+    };
+    let near = "sip:romeo@192.0.2.1:5099;transport=tcp";
+    let target = inside(near, inlet("192.0.2.1", true));
+    assert_eq!((target.conn, target.remote.port()), (Some(ConnId(9)), 5099));
+    assert_eq!(inside(near, inlet("192.0.2.1", false)).conn, None, "somebody else at that address");
+    assert_eq!(inside(near, inlet("192.0.2.2", true)).conn, None, "another machine");
+    assert_eq!(inside("sip:romeo@192.0.2.1;transport=udp", inlet("192.0.2.1", true)).conn, None);
+    let behind = inside("sip:romeo@10.0.0.7;transport=tcp", inlet("192.0.2.1", false));
+    assert_eq!(behind.conn, Some(ConnId(9)), "what is behind the peer goes to the peer");
 }

@@ -6,11 +6,13 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 
 #[path = "support/running.rs"]
 mod running;
 
-use running::{PATIENCE, Running, answer, folder, header, message, port, request};
+use mostar::xmpp::stream;
+use running::{PATIENCE, Running, answer, both, configuration, folder, header, message, port, request};
 
 /// The component port of an XMPP server.
 struct Server(TcpListener);
@@ -28,14 +30,14 @@ impl Server {
     fn accept(&self) -> Stream {
         let (socket, _) = self.0.accept().unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut stream = Stream { socket, seen: String::new() };
+        let mut stream = Stream { socket, seen: String::new(), proof: String::new() };
         stream.until("sip.example.org");
         stream.until(">");
         stream.say(
             "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' \
              xmlns:stream='http://etherx.jabber.org/streams' id='played' from='sip.example.org'>",
         );
-        stream.until("</handshake>");
+        stream.proof = stream.until("</handshake>");
         stream
     }
 
@@ -51,7 +53,12 @@ impl Server {
 struct Stream {
     socket: TcpStream,
     seen: String,
+    /// What the gateway proves its secret with.
+    proof: String,
 }
+
+/// What a server says to a component whose secret is wrong.
+const NOT_AUTHORIZED: &str = "<stream:error><not-authorized xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>";
 
 impl Stream {
     fn say(&mut self, text: &str) {
@@ -118,17 +125,45 @@ fn a_wrong_secret_is_named_and_tried_again_and_nothing_is_ready_meanwhile() {
     let http = format!("127.0.0.1:{}", port(1));
     let mut running = Running::beside(folder.path(), &server.address(), "sip:127.0.0.1:1", &http);
     let mut refused = server.accept();
-    refused.say(
-        "<stream:error><not-authorized xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>",
-    );
+    refused.say(NOT_AUTHORIZED);
     let line = running.line("event=link-secret-refused");
     assert!(line.contains("sip.example.org") && line.contains("xmpp.components[0].secret"), "{line}");
+    assert!(line.contains("MOSTAR_TEST_SECRET is read at the start only: restart mostar"), "{line}");
     let page = readyz(&http);
     assert!(page.starts_with("HTTP/1.1 503") && page.contains("sip.example.org"), "{page}");
     let mut welcome = server.welcome();
     running.line("event=link-up");
     still_serves(&running, Some(&mut welcome));
     assert!(readyz(&http).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_secret_that_is_mended_in_its_file_is_taken_without_a_restart() {
+    let (folder, server) = (folder(), Server::new());
+    let file = folder.path().join("secret");
+    let write = |text: &str, mode| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    write("wrong\n", 0o600);
+    let text = configuration(folder.path(), &both(), &server.address(), "sip:127.0.0.1:1", "none")
+        .replace("env: MOSTAR_TEST_SECRET", &format!("file: {}", file.display()));
+    let mut running = Running::of(folder.path(), &text);
+    let mut refused = server.accept();
+    write("right\n", 0o644);
+    refused.say(NOT_AUTHORIZED);
+    let line = running.line("event=link-secret-refused");
+    assert!(line.contains(&format!("{} is read again before each attempt", file.display())), "{line}");
+    let line = running.line("event=link-secret-unread");
+    assert!(line.contains("everybody on this machine can read") && line.contains("chmod 600"), "{line}");
+    let mut refused = server.accept();
+    assert_eq!(refused.proof, stream::handshake("played", "wrong"), "what cannot be read changes nothing");
+    write("right\n", 0o600);
+    refused.say(NOT_AUTHORIZED);
+    let mut welcome = server.welcome();
+    assert_eq!(welcome.proof, stream::handshake("played", "right"));
+    running.line("event=link-up");
+    still_serves(&running, Some(&mut welcome));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_types)]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 
 #[path = "support/running.rs"]
@@ -144,6 +144,24 @@ fn messages_that_were_accepted_are_there_after_a_kill() {
     drop(running);
     let again = Running::new(folder.path());
     assert!(again.records >= 20, "{} records", again.records);
+}
+
+#[test]
+fn the_first_notify_follows_the_200_on_the_connection_of_the_subscribe() {
+    let folder = folder();
+    let running = Running::new(folder.path());
+    let contact = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = contact.local_addr().unwrap().port();
+    let mut stream = running.connect();
+    let further = format!(
+        "Event: presence\r\nContact: <sip:romeo@127.0.0.1:{port};transport=tcp>\r\nContent-Length: 0\r\n\r\n"
+    );
+    let subscribe = request("SUBSCRIBE", "TCP", 1).replace("Content-Length: 0\r\n\r\n", &further);
+    stream.write_all(subscribe.as_bytes()).unwrap();
+    assert!(answer(&mut stream).starts_with("SIP/2.0 200 "));
+    let notify = answer(&mut stream);
+    assert!(notify.starts_with(&format!("NOTIFY sip:romeo@127.0.0.1:{port};transport=tcp ")), "{notify}");
+    assert!(notify.contains("Subscription-State: pending;"), "{notify}");
 }
 
 /// A connection from an address that is no peer's.

@@ -163,14 +163,28 @@ async fn bytes_without_framing_are_told_and_end_the_connection() {
 }
 
 #[tokio::test]
-async fn an_answer_reaches_who_has_closed_only_his_half() {
+async fn an_answer_reaches_who_has_closed_only_his_half_and_a_request_does_not_go_there() {
     let mut stage = Stage::new(Limits::default());
     let mut client = TcpStream::connect(stage.tcp).await.unwrap();
     client.write_all(OPTIONS.as_bytes()).await.unwrap();
     client.shutdown().await.unwrap();
     let (flow, _) = stage.message().await;
-    stage.send(flow.back(), "answer", 1).unwrap();
+    let bytes = Bytes::from_static(b"answer");
+    stage.endpoint.send(0, SipOut { bytes, target: flow.back(), id: None }).unwrap();
     assert_eq!(read(&mut client, 6).await, "answer");
+    // His answer to it could not come back. From when the end of his half was read, another way is looked for.
+    let failed = async {
+        for number in 1.. {
+            stage.send(flow.back(), "request", number).unwrap();
+            tokio::task::yield_now().await;
+            if let Ok(Input::SendFailed(_, reason)) = stage.inbox.try_recv() {
+                return reason;
+            }
+        }
+        String::new()
+    };
+    let reason = tokio::time::timeout(Duration::from_secs(20), failed).await.unwrap();
+    assert!(reason.contains("refused"), "{reason}");
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::check::check;
+use self::outside::Outside as _;
 use self::report::Report;
 use crate::sip::flow::Transport;
 use crate::sip::uri::Aor;
@@ -222,17 +223,49 @@ impl Default for Messages {
 
 /// A secret: never printed, not even by a debug print.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    source: Source,
+}
+
+/// Where a secret was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Somebody gave it.
+    Given,
+    /// In a file, which can be read again.
+    File(PathBuf),
+    /// In a variable of the environment, which is as it was at the start.
+    Variable(String),
+}
 
 impl Secret {
     /// Takes a secret in.
     pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
+        Secret { text: text.into(), source: Source::Given }
+    }
+
+    /// The same, found there.
+    pub fn found_in(self, source: Source) -> Secret {
+        Secret { source, ..self }
     }
 
     /// Gives it out, to the one place that proves knowledge of it.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Where it was found.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The secret as its file has it now; as it is where it is from no file. Otherwise what is wrong, and what to do.
+    pub fn read_again(&self) -> Result<Secret, (String, String)> {
+        match &self.source {
+            Source::File(path) => outside::Machine.file(path).map_err(|bad| (bad.what, bad.help)),
+            Source::Given | Source::Variable(_) => Ok(self.clone()),
+        }
     }
 }
 

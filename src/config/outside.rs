@@ -5,8 +5,8 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use super::Secret;
 use super::values::Bad;
+use super::{Secret, Source};
 
 /// A secret is a line, not a book.
 const LIMIT: u64 = 4096;
@@ -72,7 +72,9 @@ impl Outside for Machine {
         }
         let whole = bytes.len() as u64 <= LIMIT;
         match String::from_utf8(bytes).ok().filter(|_| whole) {
-            Some(text) => secret(&text, &shown.to_string()),
+            Some(text) => {
+                secret(&text, &shown.to_string()).map(|found| found.found_in(Source::File(path.to_owned())))
+            }
             None => bad(
                 format!("{shown} holds no line of text"),
                 format!("put the secret alone into it, in one line of at most {LIMIT} bytes of UTF-8"),
@@ -93,7 +95,8 @@ impl Outside for Machine {
 
     fn variable(&self, name: &str) -> Result<Secret, Bad> {
         match std::env::var(name) {
-            Ok(text) => secret(&text, &format!("the variable {name}")),
+            Ok(text) => secret(&text, &format!("the variable {name}"))
+                .map(|found| found.found_in(Source::Variable(name.to_owned()))),
             Err(std::env::VarError::NotPresent) => Err(Bad {
                 what: format!("the variable {name} is not set in the environment"),
                 help: "set it where mostar is started, or use `file`".into(),

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use crate::config::Config;
 use crate::gateway::domains::Domains;
 use crate::gateway::io::{LinkId, StoreChange};
+use crate::sip::flow::Flow;
 use crate::sip::message::{Answer, OutRequest, Reply, Request, ServerKey};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::store::record::{Key, Record, Restored};
@@ -56,6 +57,8 @@ pub struct Incoming {
     pub key: ServerKey,
     /// The message.
     pub request: Request,
+    /// The way it came.
+    pub flow: Flow,
     /// Which peer sent it, by its place in `sip.peers`.
     pub peer: usize,
     /// From: the address; outside dialogs the AOR under which the contact is known here, whatever the case of its letters.

@@ -120,7 +120,7 @@ impl Gateway {
 
     /// Reads what features need of a request and applies the policy to one that is outside dialogs.
     fn admit(&self, arrived: InRequest) -> Result<Incoming, Reply> {
-        let InRequest { key, request, head, peer, .. } = arrived;
+        let InRequest { key, request, head, flow, peer } = arrived;
         let bad = |reason: String| Reply::new(400).because(reason);
         let Head { from, to, call_id, cseq, max_forwards } = head;
         if request.uri.scheme().is_secure() || to.uri.scheme().is_secure() {
@@ -144,6 +144,7 @@ impl Gateway {
         };
         let mut incoming = Incoming {
             key,
+            flow,
             peer,
             from_name: from.display_name.as_ref().map(|name| String::from_utf8_lossy(name).trim().to_owned()),
             from_tag: tag(&from).unwrap_or_default(),

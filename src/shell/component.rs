@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::link_end::End;
+use super::link_end::{self, End};
 use crate::config::Secret;
 use crate::gateway::io::LinkId;
 use crate::words::note::{Level, Note};
@@ -167,6 +167,20 @@ impl Link {
                 () = sleep(wait) => {}
                 _ = stopping.wait_for(|stop| *stop) => return,
             }
+            if end.is_about_the_secret() {
+                self.read_secret().await;
+            }
+        }
+    }
+
+    /// The secret may have been mended since it was refused.
+    async fn read_secret(&mut self) {
+        let secret = self.settings.secret.clone();
+        match tokio::task::spawn_blocking(move || secret.read_again()).await {
+            Ok(Ok(secret)) => self.settings.secret = secret,
+            Ok(Err((reason, advice))) => self.note(link_end::unread(&self.settings, reason, advice)),
+            // The runtime ends.
+            Err(_) => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::component::Settings;
+use crate::config::{Secret, Source};
 use crate::words::note::{Level, Note};
 use crate::xmpp::stream::StreamError;
 
@@ -33,6 +34,11 @@ pub enum End {
 }
 
 impl End {
+    /// The server does not take the secret.
+    pub fn is_about_the_secret(&self) -> bool {
+        matches!(self, End::Refused(error) if error.condition == "not-authorized")
+    }
+
     /// The log line: what happened, where, what to do, and when the next attempt is.
     pub fn note(&self, settings: &Settings, wait: Duration) -> Note {
         let (level, event, reason, advice) = self.words(settings);
@@ -49,7 +55,7 @@ impl End {
     }
 
     fn words(&self, settings: &Settings) -> (Level, &'static str, String, String) {
-        let Settings { server, domain, id, .. } = settings;
+        let Settings { server, .. } = settings;
         let port = || format!("make sure that the XMPP server runs and listens for components at {server}");
         match self {
             End::Stopped => (Level::Info, "link-closed", "we closed it".into(), String::new()),
@@ -68,7 +74,7 @@ impl End {
                 format!("{address} took the connection and did not finish the handshake"),
                 port(),
             ),
-            End::Refused(error) => refusal(error, server, domain, id.0),
+            End::Refused(error) => refusal(error, settings),
             End::Closed => (Level::Warn, "link-closed", "the server closed the stream".into(), String::new()),
             End::Broken(reason) => (
                 Level::Error,
@@ -93,13 +99,28 @@ impl End {
     }
 }
 
+/// A refused secret could not be read again.
+pub fn unread(settings: &Settings, reason: String, advice: String) -> Note {
+    let fields = vec![("component", settings.domain.clone()), ("reason", reason), ("do", advice)];
+    Note::Log { level: Level::Error, event: "link-secret-unread", fields }
+}
+
+/// How a secret that was mended comes into use.
+fn when_it_is_read(secret: &Secret) -> String {
+    match secret.source() {
+        Source::File(path) => format!("; {} is read again before each attempt", path.display()),
+        Source::Variable(name) => {
+            format!(
+                "; the variable {name} is read at the start only: restart mostar when you have changed it"
+            )
+        }
+        Source::Given => String::new(),
+    }
+}
+
 /// Stream errors (RFC 6120 §4.9.3, XEP-0114 §3) as they are meant by servers of components.
-fn refusal(
-    error: &StreamError,
-    server: &str,
-    domain: &str,
-    place: usize,
-) -> (Level, &'static str, String, String) {
+fn refusal(error: &StreamError, settings: &Settings) -> (Level, &'static str, String, String) {
+    let Settings { server, domain, id, secret, .. } = settings;
     let said = match &error.text {
         Some(text) => format!("{}: {text}", error.condition),
         None => error.condition.clone(),
@@ -111,8 +132,10 @@ fn refusal(
             format!("{server} refused the secret of the component {domain} ({said})"),
             // ejabberd answers so for a component that it does not have, too.
             format!(
-                "make xmpp.components[{place}].secret the one that the server has for {domain}, and make sure that it \
-                 has that component"
+                "make xmpp.components[{}].secret the one that the server has for {domain}, and make sure that it has \
+                 that component{}",
+                id.0,
+                when_it_is_read(secret)
             ),
         ),
         "host-unknown" | "host-gone" => (

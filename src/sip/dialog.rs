@@ -118,6 +118,7 @@ impl Dialog {
             body: bytes::Bytes::new(),
             partition: self.partition,
             domain: self.domain.clone(),
+            over: None,
         }
     }
 
@@ -189,6 +190,7 @@ mod tests {
             body: bytes::Bytes::new(),
             partition: Partition(7),
             domain: "example.net".into(),
+            over: None,
         }
     }
 

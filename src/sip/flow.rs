@@ -1,7 +1,7 @@
 //! Where a message came from and where one goes: a transport, two addresses and, on TCP, a connection.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -67,6 +67,18 @@ pub struct Target {
     pub remote: SocketAddr,
     /// A connection to prefer.
     pub conn: Option<ConnId>,
+}
+
+/// The connection that made a dialog, for the first request inside it: there it cannot overtake the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inlet {
+    /// The connection.
+    pub conn: ConnId,
+    /// Who is at its other end.
+    pub source: IpAddr,
+    /// Whatever is sent to that address inside the dialog is for who is at the other end: the peer itself, or a proxy
+    /// that stays on the way. Otherwise several may be there, and only what goes to the peer anyhow is for it.
+    pub is_next: bool,
 }
 
 impl Flow {

@@ -8,6 +8,8 @@ pub use sipx_sip::{Header, HeaderName, Headers, Message, Method, Request, Respon
 
 use bytes::Bytes;
 
+use super::flow::Inlet;
+
 /// The first value of a header as text, trimmed; invalid UTF-8 is replaced. Nothing when the header is absent.
 pub fn text(headers: &Headers, name: &HeaderName) -> Option<String> {
     headers.value(name).map(|value| String::from_utf8_lossy(&value).trim().to_owned())
@@ -114,6 +116,8 @@ pub struct OutRequest {
     pub partition: crate::words::id::Partition,
     /// The domain whose peer is asked, when it is not the host of `uri` (inside a dialog).
     pub domain: String,
+    /// A connection to prefer, where it leads to the next hop.
+    pub over: Option<Inlet>,
 }
 
 /// What became of a request that we sent.

@@ -169,6 +169,7 @@ pub fn wanted(method: Method, body: &str) -> OutRequest {
         body: Bytes::copy_from_slice(body.as_bytes()),
         partition: Partition(0x2a),
         domain: String::new(),
+        over: None,
     }
 }
 

@@ -89,7 +89,12 @@ impl Running {
 
     /// With this XMPP server, this peer and this address for `/readyz`.
     pub fn beside(folder: &Path, server: &str, peer: &str, http: &str) -> Running {
-        let mut child = start(folder, &configuration(folder, &both(), server, peer, http));
+        Running::of(folder, &configuration(folder, &both(), server, peer, http))
+    }
+
+    /// With this configuration.
+    pub fn of(folder: &Path, configuration: &str) -> Running {
+        let mut child = start(folder, configuration);
         let log = BufReader::new(child.stderr.take().unwrap());
         let any = "127.0.0.1:0".parse().unwrap();
         let mut running = Running { child, log, udp: any, tcp: any, records: 0 };

@@ -9,6 +9,7 @@ use crate::config::{Component, Config, Messages, Peer, Secret, Sip, Xmpp, XmppDo
 use crate::features::facts::Facts;
 use crate::features::{Op, Signal};
 use crate::gateway::domains::Domains;
+use crate::sip::flow::{Flow, Transport};
 use crate::sip::message::{Failure, Header, HeaderName, Request, Response, ServerKey, StatusCode};
 use crate::sip::uri::{SipAddress, Uri};
 use crate::words::id::{Mint, Seed};
@@ -163,6 +164,7 @@ impl World {
         let incoming = Incoming {
             key: ServerKey(self.keys),
             request,
+            flow: flow(),
             peer: 0,
             from: SipAddress::parse("sip:romeo@example.net").unwrap(),
             from_name: None,
@@ -262,6 +264,17 @@ impl World {
 
 fn answered(status: u16, cseq: u32) -> Answer {
     Answer::Final { response: Response::new(StatusCode::new(status).unwrap(), "x"), cseq }
+}
+
+/// The way of the peer's datagrams.
+fn flow() -> Flow {
+    let address = |text: &str| text.parse().expect("an address");
+    Flow {
+        transport: Transport::Udp,
+        local: address("192.0.2.9:5060"),
+        remote: address("192.0.2.1:5060"),
+        conn: None,
+    }
 }
 
 #[test]

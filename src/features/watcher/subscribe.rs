@@ -111,7 +111,8 @@ impl Watcher {
         }
         let (tag, contact) = (cx.token_for(&user), our_contact(cx, pair));
         let partition = Partition::of(user.as_str());
-        let accepted = Notifier::accept(&incoming.request, terms, &contact, &tag, partition, cx.now);
+        let (request, flow) = (&incoming.request, &incoming.flow);
+        let accepted = Notifier::accept(request, terms, &contact, &tag, partition, flow, cx.now);
         let (notifier, reply) = match accepted {
             Ok(accepted) => accepted,
             Err(reply) => {

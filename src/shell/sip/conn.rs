@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ pub struct Conn {
     began: Instant,
     /// When something last crossed, in milliseconds since `began`.
     crossed: AtomicU64,
+    /// Nothing more is read from it: answers may still go out on it, but no request that wants one.
+    pub is_ending: AtomicBool,
 }
 
 #[derive(Default)]
@@ -77,6 +79,7 @@ impl Conn {
             wake: Notify::new(),
             began: Instant::now(),
             crossed: AtomicU64::new(0),
+            is_ending: AtomicBool::new(false),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +73,7 @@ impl Table {
 
     /// New requests do not take this connection any more.
     fn forget_remote(&mut self, conn: &Conn) {
+        conn.is_ending.store(true, Ordering::Relaxed);
         if let Some(ids) = self.by_remote.get_mut(&conn.remote) {
             ids.retain(|id| *id != conn.id);
             if ids.is_empty() {
@@ -165,6 +167,9 @@ impl Tcp {
         let remote = out.target.remote;
         let mut table = self.table();
         for conn in table.candidates(out.target.conn, remote) {
+            if waiting.is_some() && conn.is_ending.load(Ordering::Relaxed) {
+                continue;
+            }
             if let Some(pushed) = conn.push(&out.bytes, waiting) {
                 self.count(&pushed);
                 return pushed;

@@ -80,6 +80,7 @@ impl Agent {
             body: bytes::Bytes::new(),
             partition,
             domain: String::new(),
+            over: None,
         };
         self.call(now, mint, Asker::Watch(peer), request);
     }

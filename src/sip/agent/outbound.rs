@@ -10,7 +10,7 @@ use sipx_sip::validate_response;
 
 use super::{Agent, AgentOut, print};
 use crate::sip::auth;
-use crate::sip::flow::{Target, Transport};
+use crate::sip::flow::{ConnId, Target, Transport};
 use crate::sip::locate::Hop;
 use crate::sip::message::{
     self, Answer, Failure, HeaderName, Message, Method, OutRequest, Request, Response,
@@ -220,6 +220,14 @@ impl Agent {
         }
     }
 
+    /// The connection that the request prefers, if who is at its other end is this hop: the peer itself, or where the
+    /// dialog leads.
+    fn preferred(&self, request: &OutRequest, hop: &Hop) -> Option<ConnId> {
+        let inlet = request.over?;
+        let leads_there = hop.transport == Transport::Tcp && hop.address.ip() == inlet.source;
+        (leads_there && (inlet.is_next || self.next_hop(request).is_none())).then_some(inlet.conn)
+    }
+
     fn compose(&self, call: &Call, hop: &Hop, token: &str) -> Result<Request, String> {
         let (sent_by, _) = self.own.sent_by(hop.transport, &hop.address);
         let via = format!("SIP/2.0/{} {sent_by};branch=z9hG4bK{token};rport", hop.transport.via());
@@ -243,7 +251,8 @@ impl Agent {
             Err(why) => return self.finish(id, Answer::Failed(Failure::Transport(why))),
         };
         let (_, local) = self.own.sent_by(hop.transport, &hop.address);
-        let target = Target { transport: hop.transport, local, remote: hop.address, conn: None };
+        let conn = self.preferred(&call.request, &hop);
+        let target = Target { transport: hop.transport, local, remote: hop.address, conn };
         match self.transactions.send(now.tick, hop.transport, request) {
             Some((transaction, steps)) => {
                 self.attempts.insert(transaction, Attempt { call: id, target, is_watch });

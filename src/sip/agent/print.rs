@@ -257,6 +257,7 @@ mod tests {
             body: Bytes::from_static(b"x"),
             partition: Partition(0),
             domain: String::new(),
+            over: None,
         }
     }
 

@@ -7,7 +7,8 @@
 //!
 //! At most one NOTIFY is outstanding in a dialog, and a change of state waits until five seconds have passed since
 //! the last NOTIFY (RFC 3856 §6.10). As RFC 6446 §5.2 says, three do not wait: the one that follows a SUBSCRIBE, the
-//! one that turns pending into active, and the last one.
+//! one that turns pending into active, and the last one. The first one takes the connection of the SUBSCRIBE where it
+//! can, behind the 200: a subscriber must take it before the 200 (RFC 6665 §4.1.2.4), and many do not.
 //!
 //! It deliberately does not share a dialog between subscriptions (RFC 6665 §4.5.2), create one without a SUBSCRIBE,
 //! or know any package.
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use sipx_sip::event::Reason;
 
 use crate::sip::dialog::Dialog;
+use crate::sip::flow::{Flow, Inlet};
 use crate::sip::message::{
     self, Answer, Failure, HeaderName, Headers, Method, OutRequest, Reply, Request, Response,
 };
@@ -158,6 +160,8 @@ pub struct Notifier {
     earliest: Tick,
     in_flight: bool,
     failures: u8,
+    /// Where the first NOTIFY goes, if that leads to the subscriber: it must not overtake the 200.
+    inlet: Option<Inlet>,
 }
 
 /// What is kept of a [`Notifier`] on disk.
@@ -178,10 +182,17 @@ impl Notifier {
         contact: &str,
         tag: &str,
         partition: Partition,
+        flow: &Flow,
         now: Now,
     ) -> Result<(Notifier, Reply), Reply> {
         let dialog = Dialog::of_request(request, tag, partition)
             .map_err(|problem| Reply::new(400).because(problem))?;
+        let stays = !dialog.routes.is_empty();
+        let inlet = flow.conn.map(|conn| Inlet {
+            conn,
+            source: flow.remote.ip(),
+            is_next: stays || message::list(&request.headers, &HeaderName::Via).len() == 1,
+        });
         let notifier = Notifier {
             dialog,
             event: terms.event.as_str().into(),
@@ -192,6 +203,7 @@ impl Notifier {
             earliest: now.tick,
             in_flight: false,
             failures: 0,
+            inlet,
         };
         let reply = Reply { to_tag: Some(tag.to_owned()), ..ok(terms, contact) };
         Ok((notifier, reply))
@@ -298,6 +310,7 @@ impl Notifier {
     /// the outstanding one may overtake it: the subscriber takes the higher number (RFC 3261 §12.2.2).
     pub fn notify(&mut self, contact: String, body: Option<Body>, now: Now) -> OutRequest {
         let mut request = self.dialog.request(Method::Notify);
+        request.over = self.inlet.take();
         request.headers.push((HeaderName::Contact, contact));
         request.headers.push((HeaderName::Event, self.event.to_string()));
         request.headers.push((HeaderName::SubscriptionState, self.state(now)));
@@ -377,6 +390,7 @@ impl Notifier {
             earliest: now.tick,
             in_flight: false,
             failures: 0,
+            inlet: None,
         }
     }
 
@@ -408,6 +422,7 @@ fn retry_after(response: &Response) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sip::flow::{ConnId, Transport};
     use sipx_sip::{Limits, Message, StatusCode, parse_datagram};
 
     const PRESENCE: Package = Package {
@@ -442,10 +457,18 @@ mod tests {
         Now { tick: Tick(seconds * 1_000_000), wall: Wall((1_700_000_000 + seconds) * 1000) }
     }
 
+    fn accepted_over(request: &Request, conn: Option<ConnId>, now: Now) -> Notifier {
+        let terms = PRESENCE.judge(&request.headers).expect("terms");
+        let local = "192.0.2.9:5060".parse().expect("an address");
+        let remote = "192.0.2.7:40000".parse().expect("an address");
+        let flow = Flow { transport: Transport::Tcp, local, remote, conn };
+        let accepted = Notifier::accept(request, &terms, "<sip:us>", "ur93", Partition(3), &flow, now);
+        accepted.expect("a subscription").0
+    }
+
     fn accepted(now: Now) -> Notifier {
         let request = subscribe(&["CSeq: 1 SUBSCRIBE", "Event: presence"]);
-        let terms = PRESENCE.judge(&request.headers).expect("terms");
-        Notifier::accept(&request, &terms, "<sip:us>", "ur93", Partition(3), now).expect("a subscription").0
+        accepted_over(&request, None, now)
     }
 
     fn state(request: &OutRequest) -> &str {
@@ -496,6 +519,23 @@ mod tests {
             assert_eq!(terms.expires, granted);
         }
         assert_eq!(judged(&["Event: presence", "Expires: soon"]).expect_err("refused").status, 400);
+    }
+
+    #[test]
+    fn only_the_first_notify_prefers_the_connection_of_the_subscribe() {
+        let via = "Via: SIP/2.0/TCP 192.0.2.7;branch=z9hG4bK1";
+        for (further, is_next) in [
+            (&[via][..], true),
+            (&[via, via], false),
+            (&[via, via, "Record-Route: <sip:192.0.2.7;lr>"], true),
+        ] {
+            let lines = [&["CSeq: 1 SUBSCRIBE", "Event: presence"], further].concat();
+            let mut notifier = accepted_over(&subscribe(&lines), Some(ConnId(4)), at(0));
+            let over = notifier.notify("<sip:us>".into(), None, at(0)).over;
+            let source = "192.0.2.7".parse().expect("an address");
+            assert_eq!(over, Some(Inlet { conn: ConnId(4), source, is_next }), "{further:?}");
+            assert_eq!(notifier.notify("<sip:us>".into(), None, at(1)).over, None);
+        }
     }
 
     #[test]

@@ -318,6 +318,7 @@ fn request(page: &Page) -> OutRequest {
         body: page.body.clone(),
         partition: page.partition,
         domain: page.to.aor.host.clone(),
+        over: None,
     }
 }
 

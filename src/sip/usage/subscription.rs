@@ -498,6 +498,7 @@ impl Subscription {
             body: Bytes::new(),
             partition: parties.partition,
             domain: parties.domain.clone(),
+            over: None,
         }
     }
 
