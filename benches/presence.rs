@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mostar::config::{Component, Config, Listen, Messages, Peer, Secret, Sip, Xmpp, XmppDomain};
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output};
 use mostar::sip::flow::{ConnId, Flow, Transport};
 use mostar::sip::framing;
@@ -21,6 +20,9 @@ use mostar::words::id::Seed;
 use mostar::words::time::{Now, Tick, Wall};
 use mostar::xmpp::jid::Jid;
 use mostar::xmpp::stanza::{Stanza, StanzaKind};
+
+#[path = "../tests/support/config.rs"]
+mod config;
 
 /// Contacts of one user.
 const EACH: usize = 20;
@@ -126,7 +128,7 @@ struct World {
 impl World {
     fn bare() -> World {
         World {
-            gateway: Gateway::new(Arc::new(config()), Seed([7; 32])),
+            gateway: Gateway::new(Arc::new(config::config()), Seed([7; 32])),
             now: 0,
             records: BTreeMap::new(),
             stanzas: 0,
@@ -260,41 +262,5 @@ impl World {
         }
         assert!(self.stopped, "it never said that it had stopped");
         Duration::from_micros(self.now - began)
-    }
-}
-
-fn config() -> Config {
-    Config {
-        xmpp: Xmpp {
-            server: "127.0.0.1:5347".into(),
-            components: vec![Component {
-                domain: "example.net".into(),
-                sip_domain: "example.net".into(),
-                secret: Secret::new("bench"),
-                any_domain: false,
-            }],
-            domains: vec![XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into() }],
-        },
-        sip: Sip {
-            listen: vec![Listen { transport: Transport::Tcp, address: "192.0.2.9:5060".parse().unwrap() }],
-            advertise: None,
-            peers: vec![Peer {
-                uri: "sip:192.0.2.1;transport=tcp".into(),
-                host: "192.0.2.1".into(),
-                port: None,
-                transport: Some(Transport::Tcp),
-                may_send_from: vec!["example.net".into()],
-                any_domain: false,
-                networks: Vec::new(),
-                auth: None,
-                long_messages: false,
-                trust_dates: true,
-            }],
-        },
-        store: "/nonexistent".into(),
-        http: None,
-        mappings: BTreeMap::new(),
-        stop_timeout: Duration::from_secs(60),
-        messages: Messages::default(),
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mostar::config::{Config, Listen, Messages, Sip, Xmpp};
+use mostar::config::Listen;
 use mostar::gateway::Domains;
 use mostar::gateway::io::Input;
 use mostar::shell::inbox::Inboxes;
@@ -16,6 +16,9 @@ use mostar::words::note::Level;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
+
+#[path = "support/config.rs"]
+mod config;
 
 const OPTIONS: &str = "OPTIONS sip:b@example.net SIP/2.0\r\nVia: SIP/2.0/TCP c.example;branch=z9hG4bKa\r\n\
      From: <sip:a@example.org>;tag=1\r\nTo: <sip:b@example.net>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n\
@@ -39,16 +42,7 @@ impl Stage {
         let any = |transport| Listen { transport, address: address.parse().unwrap() };
         let bound = sip::bind(&[any(Transport::Udp), any(Transport::Tcp)]).unwrap();
         let (udp, tcp) = (bound.listen[0].address, bound.listen[1].address);
-        let config = Config {
-            xmpp: Xmpp { server: String::new(), components: Vec::new(), domains: Vec::new() },
-            sip: Sip { listen: bound.listen.clone(), advertise: None, peers: Vec::new() },
-            store: "/nonexistent".into(),
-            http: None,
-            mappings: Default::default(),
-            stop_timeout: Duration::ZERO,
-            messages: Messages::default(),
-        };
-        let (inboxes, mut receivers) = Inboxes::new(1, Domains::new(&config));
+        let (inboxes, mut receivers) = Inboxes::new(1, Domains::new(&config::config()));
         let (log, _) = Log::start(Level::Error, Format::Logfmt).unwrap();
         let meters = Meters::new();
         let endpoint = Endpoint::new(bound, limits, &inboxes, &log, &meters).unwrap();

@@ -67,6 +67,22 @@ pub struct Config {
     pub messages: Messages,
 }
 
+#[cfg(test)]
+impl Config {
+    /// Nobody anywhere, for tests to fill in what they are about.
+    pub fn empty() -> Config {
+        Config {
+            xmpp: Xmpp { server: String::new(), components: Vec::new(), domains: Vec::new() },
+            sip: Sip { listen: Vec::new(), advertise: None, peers: Vec::new() },
+            store: PathBuf::new(),
+            http: None,
+            mappings: table::Own::new(),
+            stop_timeout: Duration::from_secs(60),
+            messages: Messages::default(),
+        }
+    }
+}
+
 /// The `xmpp` section.
 #[derive(Clone, Debug)]
 pub struct Xmpp {

@@ -246,7 +246,7 @@ struct ConditionRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Component, Config, Messages, Secret, Sip, Xmpp, XmppDomain};
+    use crate::config::{Component, Config, Secret, Xmpp, XmppDomain};
     use crate::sip::message::{Header, StatusCode};
 
     fn domains() -> Domains {
@@ -259,12 +259,7 @@ mod tests {
         let user = XmppDomain { domain: "example.com".into(), sip_alias: "xmpp.example.com".into() };
         Domains::new(&Config {
             xmpp: Xmpp { server: String::new(), components: vec![component], domains: vec![user] },
-            sip: Sip { listen: vec![], advertise: None, peers: vec![] },
-            store: "".into(),
-            http: None,
-            mappings: Default::default(),
-            stop_timeout: std::time::Duration::ZERO,
-            messages: Messages::default(),
+            ..Config::empty()
         })
     }
 

@@ -142,16 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn names_of_the_hosts_file_need_no_server() {
-        let config = crate::config::Config {
-            xmpp: crate::config::Xmpp { server: String::new(), components: Vec::new(), domains: Vec::new() },
-            sip: crate::config::Sip { listen: Vec::new(), advertise: None, peers: Vec::new() },
-            store: "/nonexistent".into(),
-            http: None,
-            mappings: Default::default(),
-            stop_timeout: Duration::ZERO,
-            messages: crate::config::Messages::default(),
-        };
-        let (inboxes, mut inbox) = Inboxes::new(1, crate::gateway::Domains::new(&config));
+        let (inboxes, mut inbox) = Inboxes::new(1, crate::gateway::Domains::new(&crate::config::Config::empty()));
         let (log, _) = Log::start(Level::Error, crate::shell::log::Format::Logfmt).unwrap();
         let dns = Arc::new(Dns::new(&inboxes, &log));
         let query = Query::Address("localhost".into());

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod config;
 pub mod foreign;
 pub mod node;
 pub mod pattern;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mostar::config::{Component, Config, Listen, Messages, Peer, Secret, Sip, Xmpp, XmppDomain};
+use mostar::config::{Config, Secret};
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
 use mostar::sip::flow::{BadSip, ConnId, Flow, SendId, SipOut, Transport};
 use mostar::sip::framing;
@@ -17,48 +17,9 @@ use mostar::words::note::{Level, Note};
 use mostar::words::time::{Now, Tick, Wall};
 use mostar::xmpp::stanza::Stanza;
 
+pub use super::config::config;
 use super::pattern::{self, Bindings};
 use super::xml;
-
-/// The configuration of every vector, before its `config` lines.
-pub fn config() -> Config {
-    Config {
-        xmpp: Xmpp {
-            server: "127.0.0.1:5347".into(),
-            components: vec![Component {
-                domain: "example.net".into(),
-                sip_domain: "example.net".into(),
-                secret: Secret::new("vector"),
-                any_domain: false,
-            }],
-            domains: vec![XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into() }],
-        },
-        sip: Sip {
-            listen: vec![
-                Listen { transport: Transport::Tcp, address: "192.0.2.9:5060".parse().unwrap() },
-                Listen { transport: Transport::Udp, address: "192.0.2.9:5060".parse().unwrap() },
-            ],
-            advertise: Some("gateway.example.org".into()),
-            peers: vec![Peer {
-                uri: "sip:192.0.2.1:5060;transport=tcp".into(),
-                host: "192.0.2.1".into(),
-                port: Some(5060),
-                transport: Some(Transport::Tcp),
-                may_send_from: vec!["example.net".into()],
-                any_domain: false,
-                networks: Vec::new(),
-                auth: None,
-                long_messages: false,
-                trust_dates: true,
-            }],
-        },
-        store: "/nonexistent".into(),
-        http: None,
-        mappings: Default::default(),
-        stop_timeout: Duration::from_secs(60),
-        messages: Messages::default(),
-    }
-}
 
 fn configure(config: &mut Config, line: &str) -> Result<(), String> {
     let (key, value) = line.split_once('=').ok_or("config KEY=VALUE")?;

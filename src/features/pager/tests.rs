@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::*;
-use crate::config::{Component, Config, Messages, Peer, Secret, Sip, Xmpp, XmppDomain};
+use crate::config::{Component, Config, Peer, Secret, Sip, Xmpp, XmppDomain};
 use crate::features::facts::Facts;
 use crate::features::{Op, Signal};
 use crate::gateway::domains::Domains;
@@ -45,11 +45,7 @@ fn config() -> Config {
             domains: vec![XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into() }],
         },
         sip: Sip { listen: vec![], advertise: None, peers: vec![peer] },
-        store: "".into(),
-        http: None,
-        mappings: Default::default(),
-        stop_timeout: Duration::ZERO,
-        messages: Messages::default(),
+        ..Config::empty()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Component, Config, Messages, Secret, Sip, Xmpp, XmppDomain};
+use crate::config::{Component, Config, Secret, Xmpp, XmppDomain};
 use crate::features::Op;
 use crate::features::facts::Facts;
 use crate::gateway::Domains;
@@ -36,12 +36,7 @@ impl World {
         let users = XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into() };
         let config = Config {
             xmpp: Xmpp { server: "localhost:5347".into(), components: vec![component], domains: vec![users] },
-            sip: Sip { listen: Vec::new(), advertise: None, peers: Vec::new() },
-            store: "/nonexistent".into(),
-            http: None,
-            mappings: Default::default(),
-            stop_timeout: Duration::from_secs(60),
-            messages: Messages::default(),
+            ..Config::empty()
         };
         World {
             watcher: Watcher::default(),

@@ -1,0 +1,47 @@
+//! The world of tests and benches: one component, one listed XMPP domain, one peer. `tests/vectors/README.md` says it
+//! in words.
+
+use std::time::Duration;
+
+use mostar::config::{Component, Config, Listen, Messages, Peer, Secret, Sip, Xmpp, XmppDomain};
+use mostar::sip::flow::Transport;
+
+/// The configuration of every vector, before its `config` lines, and of the benches that play no process.
+pub fn config() -> Config {
+    Config {
+        xmpp: Xmpp {
+            server: "127.0.0.1:5347".into(),
+            components: vec![Component {
+                domain: "example.net".into(),
+                sip_domain: "example.net".into(),
+                secret: Secret::new("vector"),
+                any_domain: false,
+            }],
+            domains: vec![XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into() }],
+        },
+        sip: Sip {
+            listen: vec![
+                Listen { transport: Transport::Tcp, address: "192.0.2.9:5060".parse().unwrap() },
+                Listen { transport: Transport::Udp, address: "192.0.2.9:5060".parse().unwrap() },
+            ],
+            advertise: Some("gateway.example.org".into()),
+            peers: vec![Peer {
+                uri: "sip:192.0.2.1:5060;transport=tcp".into(),
+                host: "192.0.2.1".into(),
+                port: Some(5060),
+                transport: Some(Transport::Tcp),
+                may_send_from: vec!["example.net".into()],
+                any_domain: false,
+                networks: Vec::new(),
+                auth: None,
+                long_messages: false,
+                trust_dates: true,
+            }],
+        },
+        store: "/nonexistent".into(),
+        http: None,
+        mappings: Default::default(),
+        stop_timeout: Duration::from_secs(60),
+        messages: Messages::default(),
+    }
+}
