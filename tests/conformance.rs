@@ -1,5 +1,7 @@
-//! `docs/conformance.md` is generated from the features' manifests; a stale one fails here. `BLESS=1` writes it anew.
+//! `docs/conformance.md` and `docs/doap.xml` are generated from the features' manifests; a stale one fails here.
+//! `BLESS=1` writes both anew.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -26,12 +28,80 @@ fn the_conformance_page_is_fresh() {
             list(manifest.disco)
         );
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/conformance.md");
+    is_fresh("docs/conformance.md", &page);
+}
+
+fn is_fresh(name: &str, page: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&path, &page).expect("docs/ can be written");
+        std::fs::write(&path, page).expect("docs/ can be written");
     }
     let stands = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(stands, page, "docs/conformance.md is stale: BLESS=1 cargo test --test conformance");
+    assert_eq!(stands, page, "{name} is stale: BLESS=1 cargo test --test conformance");
+}
+
+/// The XEPs that manifests name: number, the version that was read, how much of it is done, and what, where that is
+/// not all. XEP-0114 belongs to the link and to no feature.
+const XEPS: [(&str, &str, &str, &str); 10] = [
+    ("0030", "2.5.0", "complete", ""),
+    ("0054", "1.3.0", "partial", "Nothing can be published."),
+    ("0092", "1.1", "complete", ""),
+    ("0106", "1.1.1", "complete", ""),
+    ("0114", "1.6", "complete", "How the gateway is attached to an XMPP server"),
+    ("0115", "1.6.0", "complete", ""),
+    ("0172", "1.1", "partial", "Sent along when a SIP user asks to see the presence of an XMPP user."),
+    ("0199", "2.0.1", "complete", ""),
+    ("0203", "2.0", "complete", ""),
+    ("0334", "1.0.0", "partial", "Lines that only inform are not to be stored."),
+];
+
+#[test]
+fn the_description_of_the_project_is_fresh() {
+    let mut xeps: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::from([("0114", BTreeSet::new())]);
+    let mut rfcs = BTreeSet::new();
+    for feature in mostar::features::registry() {
+        let manifest = feature.manifest();
+        for text in manifest.follows {
+            let text = text.split(" §").next().unwrap_or(text);
+            if let Some(number) = text.strip_prefix("XEP-") {
+                xeps.entry(number).or_default().insert(manifest.summary);
+            } else if let Some(number) =
+                text.strip_prefix("RFC ").and_then(|number| number.parse::<u32>().ok())
+            {
+                rfcs.insert(number);
+            }
+        }
+    }
+    let known: BTreeSet<&str> = XEPS.iter().map(|(number, ..)| *number).collect();
+    assert_eq!(known, xeps.keys().copied().collect(), "XEPS in this test, against those that manifests name");
+
+    let mut page = format!(
+        "<?xml version='1.0' encoding='UTF-8'?>\n<!-- Generated from the features' manifests by tests/conformance.rs. -->\n<rdf:RDF xmlns='http://usefulinc.com/ns/doap#' \
+         xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'\n    xmlns:xmpp='https://linkmauve.fr/ns/xmpp-doap#'>\n  \
+         <Project>\n    <name>Mostar</name>\n    <shortdesc xml:lang='en'>{}</shortdesc>\n    \
+         <programming-language>Rust</programming-language>\n    <os>Linux</os>\n    <license \
+         rdf:resource='https://spdx.org/licenses/MIT'/>\n    <license rdf:resource='https://spdx.org/licenses/Apache-2.0'/>\n",
+        env!("CARGO_PKG_DESCRIPTION")
+    );
+    for number in rfcs {
+        let _ =
+            writeln!(page, "    <implements rdf:resource='https://www.rfc-editor.org/info/rfc{number}'/>");
+    }
+    for (number, version, status, part) in XEPS {
+        let mut notes: Vec<&str> = xeps[number].iter().copied().collect();
+        notes.extend(Some(part).filter(|part| !part.is_empty()));
+        let _ = write!(
+            page,
+            "    <implements>\n      <xmpp:SupportedXep>\n        \
+             <xmpp:xep rdf:resource='https://xmpp.org/extensions/xep-{number}.html'/>\n        \
+             <xmpp:status>{status}</xmpp:status>\n        <xmpp:version>{version}</xmpp:version>\n        \
+             <xmpp:note xml:lang='en'>{}</xmpp:note>\n      </xmpp:SupportedXep>\n    </implements>\n",
+            notes.join(". ").replace("..", ".")
+        );
+    }
+    page.push_str("  </Project>\n</rdf:RDF>\n");
+    roxmltree::Document::parse(&page).expect("it is XML");
+    is_fresh("docs/doap.xml", &page);
 }
 
 #[test]

@@ -142,7 +142,8 @@ mod tests {
 
     #[tokio::test]
     async fn names_of_the_hosts_file_need_no_server() {
-        let (inboxes, mut inbox) = Inboxes::new(1, crate::gateway::Domains::new(&crate::config::Config::empty()));
+        let (inboxes, mut inbox) =
+            Inboxes::new(1, crate::gateway::Domains::new(&crate::config::Config::empty()));
         let (log, _) = Log::start(Level::Error, crate::shell::log::Format::Logfmt).unwrap();
         let dns = Arc::new(Dns::new(&inboxes, &log));
         let query = Query::Address("localhost".into());

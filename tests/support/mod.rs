@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod bless;
 pub mod config;
 pub mod foreign;
 pub mod node;
 pub mod pattern;
+pub mod script;
 pub mod vector;
 pub mod xml;

@@ -63,3 +63,14 @@ fn step(pattern: &str, text: &str, bindings: &mut Bindings) -> bool {
     }
     false
 }
+
+/// The names in a pattern, in order.
+pub fn names(pattern: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = pattern;
+    while let Some((_, name, after)) = hole(rest) {
+        found.push(name);
+        rest = after;
+    }
+    found
+}

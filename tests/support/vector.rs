@@ -19,6 +19,7 @@ use mostar::xmpp::stanza::Stanza;
 
 pub use super::config::config;
 use super::pattern::{self, Bindings};
+use super::script::{Script, Step};
 use super::xml;
 
 fn configure(config: &mut Config, line: &str) -> Result<(), String> {
@@ -57,28 +58,10 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
 
 /// Runs a conversation; the error says at which line it went wrong, and what came out instead.
 pub fn run(text: &str) -> Result<(), String> {
-    let mut config = config();
-    let mut steps: Vec<(usize, String, String)> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        if let Some(step) = line.strip_prefix('@') {
-            steps.push((number + 1, step.trim().to_owned(), String::new()));
-        } else if line.starts_with('#') {
-            // Bodies are indented: this is a comment wherever it stands.
-        } else if let Some((_, _, body)) = steps.last_mut() {
-            body.push_str(line.strip_prefix("    ").unwrap_or(line));
-            body.push('\n');
-        } else if let Some(setting) = line.strip_prefix("config ") {
-            let setting = setting.split_whitespace().next().unwrap_or_default();
-            configure(&mut config, setting).map_err(|error| format!("line {}: {error}", number + 1))?;
-        } else if !line.trim().is_empty() {
-            return Err(format!("line {}: expected a comment, `config` or `@`", number + 1));
-        }
-    }
-    let mut world = World::new(config);
-    for (number, step, body) in steps {
-        world
-            .step(&step, &body)
-            .map_err(|error| format!("line {number}: @{step}\n{error}{}", world.tail()))?;
+    let script: Script = text.parse()?;
+    let mut world = World::of(&script)?;
+    for step in &script.steps {
+        world.step(step).map_err(|error| world.located(step, &error))?;
     }
     world.expect_silence().map_err(|error| format!("at the end\n{error}{}", world.tail()))
 }
@@ -90,9 +73,10 @@ pub struct World {
     /// Milliseconds since the beginning.
     now: Tick,
     store: BTreeMap<String, Vec<u8>>,
-    xmpp: VecDeque<Stanza>,
-    sip: VecDeque<SipOut>,
-    bindings: Bindings,
+    xmpp: VecDeque<Came<Stanza>>,
+    sip: VecDeque<Came<SipOut>>,
+    came: u64,
+    pub bindings: Bindings,
     last_request: Option<(SipOut, String)>,
     last_arrived: Option<String>,
     arrived: u64,
@@ -100,10 +84,38 @@ pub struct World {
     lives: u8,
 }
 
+/// Something that came out and waits to be expected.
+struct Came<T> {
+    /// Which it is, both sides counted together.
+    number: u64,
+    at: Tick,
+    what: T,
+}
+
+/// Something that came out.
+pub struct Taken {
+    /// When.
+    pub at: Tick,
+    /// As it went out.
+    pub text: String,
+    /// `tcp` or `udp`, of a SIP message.
+    pub over: &'static str,
+}
+
 /// 2026-11-21T00:00:00Z: when every vector begins.
 const BEGINNING: Wall = Wall(1_795_219_200_000);
 
 impl World {
+    /// The world of a script, before its first step.
+    pub fn of(script: &Script) -> Result<World, String> {
+        let mut config = config();
+        for (number, setting) in script.settings() {
+            let setting = setting.split_whitespace().next().unwrap_or_default();
+            configure(&mut config, setting).map_err(|error| format!("line {number}: {error}"))?;
+        }
+        Ok(World::new(config))
+    }
+
     /// A started gateway whose link is up.
     pub fn new(config: Config) -> World {
         let config = Arc::new(config);
@@ -114,6 +126,7 @@ impl World {
             store: BTreeMap::new(),
             xmpp: VecDeque::new(),
             sip: VecDeque::new(),
+            came: 0,
             bindings: Bindings::new(),
             last_request: None,
             last_arrived: None,
@@ -135,6 +148,11 @@ impl World {
         self.drain();
     }
 
+    fn came<T>(&mut self, what: T) -> Came<T> {
+        self.came += 1;
+        Came { number: self.came, at: self.now, what }
+    }
+
     fn drain(&mut self) {
         let mut answers = Vec::new();
         while let Some(output) = self.gateway.poll() {
@@ -148,10 +166,14 @@ impl World {
                     let from = stanza.from().map(|from| from.domain().to_owned());
                     let own = self.config.xmpp.components[link.0].domain.clone();
                     assert!(from == Some(own) && stanza.to().is_some(), "{}", stanza.to_xml());
-                    self.xmpp.push_back(stanza);
+                    let came = self.came(stanza);
+                    self.xmpp.push_back(came);
                 }
                 Output::Sip(out) if out.bytes.starts_with(b"OPTIONS ") => answers.push(out),
-                Output::Sip(out) => self.sip.push_back(out),
+                Output::Sip(out) => {
+                    let came = self.came(out);
+                    self.sip.push_back(came);
+                }
                 Output::Save(record) => {
                     self.store.insert(record.key.to_string(), record.value);
                 }
@@ -223,20 +245,20 @@ impl World {
             }
             stanza.to_xml()
         };
-        self.xmpp.drain(..).map(unminted).collect()
+        self.xmpp.drain(..).map(|came| unminted(came.what)).collect()
     }
 
     /// The SIP messages that came out since the last call.
     pub fn take_messages(&mut self) -> Vec<String> {
-        self.sip.drain(..).map(|out| String::from_utf8_lossy(&out.bytes).into_owned()).collect()
+        self.sip.drain(..).map(|came| text_of(&came.what)).collect()
     }
 
     /// Answers the pings among the stanzas that came out, and takes them away.
     pub fn answer_pings(&mut self) {
-        let is_ping = |stanza: &Stanza| stanza.element.child("ping", mostar::xmpp::ns::PING).is_some();
+        let is_ping = |came: &Came<Stanza>| came.what.element.child("ping", mostar::xmpp::ns::PING).is_some();
         let (pings, rest): (VecDeque<_>, _) = self.xmpp.drain(..).partition(is_ping);
         self.xmpp = rest;
-        for pong in pings.iter().filter_map(Stanza::result) {
+        for pong in pings.iter().filter_map(|ping| ping.what.result()) {
             self.handle(Input::Stanza(LinkId(0), pong));
         }
     }
@@ -247,7 +269,7 @@ impl World {
         self.arrive(Transport::Tcp, None, bytes);
     }
 
-    fn expect_silence(&self) -> Result<(), String> {
+    pub fn expect_silence(&self) -> Result<(), String> {
         if self.xmpp.is_empty() && self.sip.is_empty() {
             return Ok(());
         }
@@ -255,10 +277,11 @@ impl World {
     }
 
     fn pending(&self) -> String {
-        let stanzas = self.xmpp.iter().map(|stanza| format!("xmpp out\n    {}\n", stanza.to_xml()));
-        let messages = self.sip.iter().map(|out| {
-            format!("sip out\n    {}\n", String::from_utf8_lossy(&out.bytes).replace("\r\n", "\n    "))
-        });
+        let stanzas = self.xmpp.iter().map(|came| format!("xmpp out\n    {}\n", came.what.to_xml()));
+        let messages = self
+            .sip
+            .iter()
+            .map(|came| format!("sip out\n    {}\n", text_of(&came.what).replace("\r\n", "\n    ")));
         stanzas.chain(messages).collect()
     }
 
@@ -268,24 +291,67 @@ impl World {
         recent.concat()
     }
 
-    fn step(&mut self, step: &str, body: &str) -> Result<(), String> {
-        let mut words = step.split_whitespace();
-        let at: u64 = words.next().and_then(|at| at.parse().ok()).ok_or("@MILLISECONDS WHAT")?;
-        let words: Vec<_> = words.collect();
+    /// An error with its place and what was logged before it.
+    pub fn located(&self, step: &Step, error: &str) -> String {
+        format!("line {}: @{}\n{error}{}", step.line, step.what, self.tail())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        let (at, words) = step.words()?;
         self.advance(Tick(at * 1000))?;
-        match words.as_slice() {
-            ["xmpp", "out"] => self.expect_stanza(body),
-            ["sip", "out"] => self.expect_sip(body, None),
-            ["sip", "out", "udp"] => self.expect_sip(body, Some(Transport::Udp)),
-            ["sip", "out", "tcp"] => self.expect_sip(body, Some(Transport::Tcp)),
-            other => {
-                self.expect_silence()?;
-                self.act(other, body)
-            }
+        if let Some(side) = Side::expected(&words)? {
+            self.expect(side, 0, &step.body())?;
+            self.take(side);
+            return Ok(());
+        }
+        self.expect_silence()?;
+        self.act(&words, &step.body())
+    }
+
+    /// Whether what waits at this place is what a step says: then names are bound, and it waits on.
+    pub fn expect(&mut self, side: Side, place: usize, body: &str) -> Result<(), String> {
+        match side {
+            Side::Xmpp => self.expect_stanza(place, body),
+            Side::Sip(transport) => self.expect_sip(place, body, transport),
         }
     }
 
-    fn act(&mut self, words: &[&str], body: &str) -> Result<(), String> {
+    /// How much waits on a side.
+    pub fn waiting(&self, side: Side) -> usize {
+        if side == Side::Xmpp { self.xmpp.len() } else { self.sip.len() }
+    }
+
+    /// What came out first on a side.
+    pub fn first_text(&self, side: Side) -> Option<String> {
+        match side {
+            Side::Xmpp => self.xmpp.front().map(|came| came.what.to_xml()),
+            Side::Sip(_) => self.sip.front().map(|came| text_of(&came.what)),
+        }
+    }
+
+    /// The side on which something has waited longest.
+    pub fn first_waiting(&self) -> Option<Side> {
+        let xmpp = self.xmpp.front().map(|came| (came.number, Side::Xmpp));
+        let sip = self.sip.front().map(|came| (came.number, Side::Sip(None)));
+        xmpp.into_iter().chain(sip).min_by_key(|(number, _)| *number).map(|(_, side)| side)
+    }
+
+    /// Takes what came out first on a side; the next answer that comes in is for that.
+    pub fn take(&mut self, side: Side) -> Option<Taken> {
+        if side == Side::Xmpp {
+            let came = self.xmpp.pop_front()?;
+            return Some(Taken { at: came.at, text: came.what.to_xml(), over: "" });
+        }
+        let came = self.sip.pop_front()?;
+        let (text, over) = (text_of(&came.what), came.what.target.transport.param());
+        if !text.starts_with("SIP/2.0") {
+            self.last_request = Some((came.what, text.clone()));
+        }
+        Some(Taken { at: came.at, text, over })
+    }
+
+    /// Does what a step says.
+    pub fn act(&mut self, words: &[&str], body: &str) -> Result<(), String> {
         let link = LinkId(0);
         match words {
             [] | ["idle" | "tick"] => {}
@@ -309,9 +375,7 @@ impl World {
                 let model = if text.starts_with("SIP/2.0") {
                     let cseq = header_of(&text, "CSeq");
                     match &self.last_request {
-                        Some((out, _)) if cseq.is_none() => {
-                            Some(String::from_utf8_lossy(&out.bytes).into_owned())
-                        }
+                        Some((out, _)) if cseq.is_none() => Some(text_of(out)),
                         _ => None,
                     }
                 } else {
@@ -352,12 +416,12 @@ impl World {
         self.handle(Input::Link(LinkId(0), LinkChange::Up));
     }
 
-    fn expect_stanza(&mut self, body: &str) -> Result<(), String> {
-        let Some(stanza) = self.xmpp.pop_front() else {
+    fn expect_stanza(&mut self, place: usize, body: &str) -> Result<(), String> {
+        let Some(came) = self.xmpp.get(place) else {
             return Err(format!("no stanza came out; waiting:\n{}", self.pending()));
         };
         let expected = xml::lines(&xml::parse(body)?);
-        let printed = stanza.to_xml();
+        let printed = came.what.to_xml();
         super::foreign::reads_stanza(&printed)?;
         let got = xml::lines(&xml::parse(&printed)?);
         if pattern::block(&expected, &got, &mut self.bindings) {
@@ -366,23 +430,52 @@ impl World {
         Err(format!("expected\n{expected}came out\n{got}as\n    {printed}\n"))
     }
 
-    fn expect_sip(&mut self, body: &str, transport: Option<Transport>) -> Result<(), String> {
-        let Some(out) = self.sip.pop_front() else {
+    fn expect_sip(&mut self, place: usize, body: &str, transport: Option<Transport>) -> Result<(), String> {
+        let Some(came) = self.sip.get(place) else {
             return Err(format!("no SIP message came out; waiting:\n{}", self.pending()));
         };
-        let text = String::from_utf8_lossy(&out.bytes).into_owned();
-        if transport.is_some_and(|wanted| wanted != out.target.transport) {
-            return Err(format!("came out over {}\n{text}", out.target.transport));
+        let text = text_of(&came.what);
+        let used = came.what.target.transport;
+        if transport.is_some_and(|wanted| wanted != used) {
+            return Err(format!("came out over {used}\n{text}"));
         }
         if let Err(why) = compare(body, &text, &mut self.bindings) {
             return Err(format!("{why}\ncame out\n    {}\n", text.replace("\r\n", "\n    ")));
         }
-        super::foreign::reads(&out.bytes)?;
-        if !text.starts_with("SIP/2.0") {
-            self.last_request = Some((out, text));
-        }
-        Ok(())
+        super::foreign::reads(&came.what.bytes)
     }
+}
+
+/// Where a step expects something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// `xmpp out`
+    Xmpp,
+    /// `sip out`, with the transport where one is written.
+    Sip(Option<Transport>),
+}
+
+impl Side {
+    /// Whether both are XMPP or both SIP.
+    pub fn is_same(self, other: Side) -> bool {
+        (self == Side::Xmpp) == (other == Side::Xmpp)
+    }
+
+    /// The side of a step that expects something; nothing for one that does something.
+    pub fn expected(words: &[&str]) -> Result<Option<Side>, String> {
+        Ok(match words {
+            ["xmpp", "out"] => Some(Side::Xmpp),
+            ["sip", "out"] => Some(Side::Sip(None)),
+            ["sip", "out", "udp"] => Some(Side::Sip(Some(Transport::Udp))),
+            ["sip", "out", "tcp"] => Some(Side::Sip(Some(Transport::Tcp))),
+            [_, "out", ..] => return Err("`xmpp out`, `sip out`, `sip out udp` or `sip out tcp`".into()),
+            _ => None,
+        })
+    }
+}
+
+fn text_of(out: &SipOut) -> String {
+    String::from_utf8_lossy(&out.bytes).into_owned()
 }
 
 /// The first value of a header in a message's text.

@@ -33,7 +33,7 @@ const GOODBYE: Duration = Duration::from_secs(3);
 
 static MANIFEST: Manifest = Manifest {
     name: "pager",
-    follows: &["RFC 7572", "RFC 3428", "RFC 7247 §7", "RFC 6121 §5", "XEP-0199", "XEP-0203"],
+    follows: &["RFC 7572", "RFC 3428", "RFC 7247 §7", "RFC 6121 §5", "XEP-0199", "XEP-0203", "XEP-0334"],
     summary: "Single messages between SIP and XMPP users, both ways",
     methods: &["MESSAGE"],
     events: &[],

@@ -45,6 +45,7 @@ static MANIFEST: Manifest = Manifest {
         "RFC 6665 §4.2",
         "RFC 3856",
         "RFC 6446 §5.2",
+        "XEP-0172",
     ],
     summary: "SIP users watch the presence of XMPP users",
     methods: &["SUBSCRIBE"],
