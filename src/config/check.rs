@@ -194,20 +194,27 @@ impl Checker<'_> {
     }
 
     fn messages(&mut self, section: &Section) -> Option<Messages> {
-        let (low, high) = match options::find("messages.max_message").map(|option| option.kind) {
-            Some(Kind::Number(low, high)) => (low, high),
-            _ => (0, u64::MAX),
-        };
-        let max_message = self.value(section, "max_message", |text| values::number(text, low, high));
+        let max_message = self.number(section, "messages", "max_message");
         let from_gruu = self.flag(section, "from_gruu");
         let late_errors = self.flag(section, "late_errors");
         let hold = self.value(section, "hold", values::duration);
+        let rate = self.number(section, "messages", "rate");
         Some(Messages {
             max_message: usize::try_from(max_message?).ok()?,
             from_gruu,
             late_errors,
             hold: hold?,
+            rate: rate?,
         })
+    }
+
+    /// A number of a group, within the bounds of its option.
+    fn number(&mut self, section: &Section, group: &str, name: &str) -> Option<u64> {
+        let (low, high) = match options::find(&options::join(group, name)).map(|option| option.kind) {
+            Some(Kind::Number(low, high)) => (low, high),
+            _ => (0, u64::MAX),
+        };
+        self.value(section, name, |text| values::number(text, low, high))
     }
 
     fn http(&mut self, file: &Section) -> Option<Option<std::net::SocketAddr>> {
@@ -392,11 +399,11 @@ store: state
         assert_eq!(config.stop_timeout.as_secs(), 60);
         assert!(config.sip.peers[0].trust_dates && !config.sip.peers[0].long_messages);
         assert!(config.sip.peers[0].speaks_for("example.org"));
-        let Messages { max_message, from_gruu, late_errors, hold } = config.messages;
+        let Messages { max_message, from_gruu, late_errors, hold, rate } = config.messages;
         let defaults = Messages::default();
         assert_eq!(
-            (max_message, from_gruu, late_errors, hold),
-            (defaults.max_message, defaults.from_gruu, defaults.late_errors, defaults.hold)
+            (max_message, from_gruu, late_errors, hold, rate),
+            (defaults.max_message, defaults.from_gruu, defaults.late_errors, defaults.hold, defaults.rate)
         );
     }
 

@@ -229,11 +229,13 @@ pub struct Messages {
     pub late_errors: bool,
     /// How long messages for absent SIP contacts are kept; zero for not at all.
     pub hold: Duration,
+    /// How many messages a second one sender may send for long; zero for any number.
+    pub rate: u64,
 }
 
 impl Default for Messages {
     fn default() -> Self {
-        Messages { max_message: 65536, from_gruu: false, late_errors: true, hold: Duration::ZERO }
+        Messages { max_message: 65536, from_gruu: false, late_errors: true, hold: Duration::ZERO, rate: 100 }
     }
 }
 

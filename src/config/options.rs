@@ -200,6 +200,13 @@ pub const OPTIONS: &[Opt] = &[
         Default("0s"),
         "How long messages for SIP contacts that are away are kept; `0s`: they are refused at once.",
     ),
+    opt(
+        "messages.rate",
+        Number(0, 1_000_000),
+        Default("100"),
+        "How many messages a second one person may send for long; 20 seconds' worth at once. More are refused, and the \
+         sender is told to wait. `0`: no limit.",
+    ),
 ];
 
 /// Keys that a later version will have, and what they will be.

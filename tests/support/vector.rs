@@ -31,6 +31,7 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
         "messages.from_gruu" => config.messages.from_gruu = flag()?,
         "messages.late_errors" => config.messages.late_errors = flag()?,
         "messages.hold" => config.messages.hold = seconds()?,
+        "messages.rate" => config.messages.rate = value.parse().map_err(|_| "a number")?,
         "messages.max_message" => config.messages.max_message = value.parse().map_err(|_| "a number")?,
         "component.any_domain" => config.xmpp.components[0].any_domain = flag()?,
         "component.sip_domain" => config.xmpp.components[0].sip_domain = value.into(),

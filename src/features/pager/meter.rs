@@ -14,6 +14,11 @@ pub enum Way {
 }
 
 impl Way {
+    /// As it stands in the log and in the figures.
+    pub fn name(self) -> &'static str {
+        self.label().1
+    }
+
     fn label(self) -> (&'static str, &'static str) {
         match self {
             Way::SipToXmpp => ("direction", "sip_to_xmpp"),
@@ -53,7 +58,7 @@ pub fn log(cx: &mut Cx<'_>, level: Level, event: &'static str, way: Way, names: 
         return;
     }
     let (corr, stanza) = names;
-    let mut fields = vec![("corr", corr.to_owned()), ("direction", way.label().1.to_owned())];
+    let mut fields = vec![("corr", corr.to_owned()), ("direction", way.name().to_owned())];
     if !stanza.is_empty() {
         fields.push(("stanza", stanza.to_owned()));
     }

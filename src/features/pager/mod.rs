@@ -9,6 +9,7 @@ mod hold;
 mod late;
 mod meter;
 mod pairs;
+mod quota;
 mod table;
 #[cfg(test)]
 mod tests;

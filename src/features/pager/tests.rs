@@ -12,6 +12,7 @@ use crate::gateway::domains::Domains;
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::message::{Failure, Header, HeaderName, Request, Response, ServerKey, StatusCode};
 use crate::sip::uri::{SipAddress, Uri};
+use crate::words::condition::Kind;
 use crate::words::id::{Mint, Seed};
 use crate::words::note::{Level, Note};
 use crate::words::time::{Now, Wall};
@@ -153,6 +154,10 @@ impl World {
 
     /// A MESSAGE with this body; the body is also its Call-ID.
     fn message(&mut self, body: &str) -> u64 {
+        self.message_from("sip:romeo@example.net", body)
+    }
+
+    fn message_from(&mut self, from: &str, body: &str) -> u64 {
         self.keys += 1;
         let mut request = Request::new(Method::Message, Uri::parse(Bytes::from_static(b"sip:x@y")).unwrap());
         request.headers.push(Header::build(HeaderName::ContentType, "text/plain").unwrap());
@@ -162,7 +167,7 @@ impl World {
             request,
             flow: flow(),
             peer: 0,
-            from: SipAddress::parse("sip:romeo@example.net").unwrap(),
+            from: SipAddress::parse(from).unwrap(),
             from_name: None,
             from_tag: "tag".into(),
             to_tag: None,
@@ -460,4 +465,42 @@ fn chance_finds_the_books_in_order() {
         assert!(world.replies.iter().all(|(_, status)| *status == 202 || *status >= 400), "seed {seed}");
         assert_eq!((world.pager.load(), world.store.len()), (0, 0), "seed {seed}");
     }
+}
+
+/// A world in which one sender may send 20 at once, and one a second.
+fn slow() -> World {
+    let mut config = config();
+    config.messages.rate = 1;
+    World::new(config, 9)
+}
+
+#[test]
+fn a_sip_user_who_writes_too_fast_is_told_480_and_nobody_else() {
+    let mut world = slow();
+    world.link(false);
+    for number in 0..20 {
+        world.message(&format!("m{number}"));
+    }
+    let (refused, again) = (world.message("too fast"), world.message("m3"));
+    assert_eq!(world.replies[20..], [(refused, 480), (again, 202)], "a repetition is none too many");
+    assert_eq!(world.counted("messages_turned_away_total sip_to_xmpp rate"), 1);
+    let other = world.message_from("sip:mercutio@example.net", "from another");
+    assert_eq!(world.replies.last(), Some(&(other, 202)));
+    world.pass(Duration::from_secs(1));
+    let later = world.message("too fast");
+    assert_eq!(world.replies.last(), Some(&(later, 202)));
+}
+
+#[test]
+fn an_xmpp_user_who_writes_too_fast_is_told_to_wait() {
+    let mut world = slow();
+    for number in 0..21 {
+        world.chat(&format!("m{number}"));
+    }
+    let error = world.stanzas.pop_back().expect("an error");
+    assert_eq!(error.stanza_error().map(|error| error.kind), Some(Kind::ResourceConstraint));
+    let type_ = error.element.child("error", ns::COMPONENT).and_then(|error| error.attr("type"));
+    assert_eq!((error.id(), type_), (Some("m20"), Some("wait")));
+    assert_eq!(world.counted("messages_turned_away_total xmpp_to_sip rate"), 1);
+    assert_eq!(world.counted("messages_total xmpp_to_sip accepted"), 20);
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::late::Telling;
 use super::meter::{self, Way};
 use super::pairs::Pairs;
+use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
 use super::{hold, table::one_line};
 use crate::documents::date;
@@ -158,6 +159,7 @@ pub struct ToSip {
     /// Answers that wait for a link, with the record that is forgotten when they are said.
     unsaid: BTreeMap<LinkId, VecDeque<(Key, Stanza)>>,
     told: hold::Told,
+    quota: Quota,
     /// What [`ToSip::spoken`] gives next.
     spoken: Vec<Spoken>,
     /// What the store gave back, until all is there.
@@ -283,12 +285,14 @@ impl ToSip {
     /// Time has come.
     pub fn timeout(&mut self, cx: &mut Cx<'_>) {
         self.pages.timeout(cx.now.tick);
+        self.quota.timeout(cx, Way::XmppToSip);
         self.drive(cx);
     }
 
     /// When [`ToSip::timeout`] is wanted.
     pub fn next_timeout(&self) -> Option<Tick> {
-        if self.stopping { None } else { self.pages.next_timeout() }
+        let pages = self.pages.next_timeout().filter(|_| !self.stopping);
+        pages.into_iter().chain(self.quota.next_timeout()).min()
     }
 
     /// Begins nothing more; true when no answer is waited for. What is not sent is on disk.
@@ -300,7 +304,8 @@ impl ToSip {
 
     /// How much is held.
     pub fn load(&self) -> usize {
-        self.posts.len() + self.pages.len() + self.unsaid.values().map(VecDeque::len).sum::<usize>()
+        let unsaid: usize = self.unsaid.values().map(VecDeque::len).sum();
+        self.posts.len() + self.pages.len() + unsaid + self.quota.len()
     }
 
     fn compose(
@@ -336,6 +341,13 @@ impl ToSip {
         if self.posts.len() >= LIMITS.0 || self.lanes.get(&lane).is_some_and(|lane| lane.count >= LIMITS.1) {
             let text = "Too many messages wait for this contact; please try again later.";
             return refuse(Kind::ResourceConstraint, text, "queue-full");
+        }
+        if !self.quota.admits(cx, Way::XmppToSip, from.bare_str()) {
+            let rate = cx.config.messages.rate;
+            let text = format!(
+                "You write faster than {rate} messages a second; please wait a few seconds and send it again."
+            );
+            return refuse(Kind::ResourceConstraint, &text, "rate");
         }
         let call_id = self.call_id(cx, pairs, from, &target.aor, text.thread.as_deref());
         let post = Post {

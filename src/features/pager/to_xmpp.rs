@@ -13,6 +13,7 @@ use super::arrivals::{Arrival, Arrivals, Known, Name, Said};
 use super::late::{Late, Telling};
 use super::meter::{self, Way};
 use super::pairs::Pairs;
+use super::quota::Quota;
 use super::table;
 use super::to_sip::Spoken;
 use crate::documents::date;
@@ -42,6 +43,8 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 const SUSPECT: Duration = Duration::from_secs(5);
 /// What a sender is told that we cannot serve now.
 const RETRY_AFTER: &str = "30";
+/// What a sender is told who writes too fast: by then a quarter of the bucket is full again.
+const SLOW_DOWN: &str = "5";
 
 /// The stream and the domain on it: within them order is kept.
 type Lane = (LinkId, String);
@@ -68,6 +71,7 @@ pub struct ToXmpp {
     /// The message that is sent alone, because a stream closed when it was in flight before.
     suspects: BTreeMap<LinkId, Name>,
     timers: Timers<Alarm>,
+    quota: Quota,
     late: Late,
     /// What the owner of this machine is to tell SIP senders.
     tellings: Vec<Telling>,
@@ -175,15 +179,15 @@ impl ToXmpp {
         while let Some(telling) = self.late.due(now) {
             self.tellings.extend(telling);
         }
+        self.quota.timeout(cx, Way::SipToXmpp);
     }
 
     /// When [`ToXmpp::timeout`] is wanted.
     pub fn next_timeout(&self) -> Option<Tick> {
         let timers = self.timers.next().map(|(at, _)| at);
-        [timers, self.barrier.next_timeout(), self.arrivals.next_timeout(), self.late.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (barrier, arrivals) = (self.barrier.next_timeout(), self.arrivals.next_timeout());
+        let (late, quota) = (self.late.next_timeout(), self.quota.next_timeout());
+        [timers, barrier, arrivals, late, quota].into_iter().flatten().min()
     }
 
     /// A record of before the start.
@@ -241,7 +245,8 @@ impl ToXmpp {
 
     /// How much is held.
     pub fn load(&self) -> usize {
-        self.arrivals.len() + self.queue.len() + self.barrier.len() + self.timers.len() + self.late.len()
+        let waiting = self.queue.len() + self.barrier.len() + self.timers.len();
+        self.arrivals.len() + waiting + self.late.len() + self.quota.len()
     }
 
     fn compose(
@@ -282,6 +287,11 @@ impl ToXmpp {
             (true, Some(subject)) => (subject, None),
             (false, subject) => (content.text, subject),
         };
+        if !self.quota.admits(cx, Way::SipToXmpp, &incoming.from.aor.to_string()) {
+            // It concerns this sender alone: 503 would tell the proxy to leave us alone (RFC 3261 §21.5.4).
+            let reply = Reply::new(480).because("Too many messages at once, wait a few seconds");
+            return Err((reply.with(HeaderName::RetryAfter, SLOW_DOWN), "rate"));
+        }
         cx.facts.show(&incoming.from);
         if let Some(name) = &incoming.from_name {
             cx.facts.set_name(&incoming.from.aor, name);
