@@ -180,6 +180,29 @@ fn without_an_xmpp_server_sip_is_served_and_the_process_is_not_ready() {
 }
 
 #[test]
+fn a_sender_who_floods_is_told_to_wait_and_others_are_served() {
+    let folder = folder();
+    let slow = configuration(folder.path(), &both(), "127.0.0.1:1", "sip:127.0.0.1:1", "none")
+        + "messages: { rate: 1 }\n";
+    let mut running = Running::of(folder.path(), &slow);
+    let mut stream = running.connect();
+    let mut say = |message: &[u8]| {
+        stream.write_all(message).unwrap();
+        answer(&mut stream)
+    };
+    let first_refusal =
+        (1..100).map(|number| say(&message(number, b"again"))).find(|answer| !answer.contains(" 202 "));
+    let refusal = first_refusal.expect("a refusal");
+    assert!(
+        refusal.starts_with("SIP/2.0 480 Too many messages") && refusal.contains("Retry-After: 5"),
+        "{refusal}"
+    );
+    assert_eq!(running.wait_for("event=sender-too-fast from="), "sip:romeo@example.org");
+    let other = String::from_utf8(message(100, b"hello")).unwrap().replace("sip:romeo@", "sip:mercutio@");
+    assert!(say(other.as_bytes()).starts_with("SIP/2.0 202 "));
+}
+
+#[test]
 fn broken_requests_of_a_peer_are_refused_one_by_one() {
     let folder = folder();
     let mut running = Running::new(folder.path());

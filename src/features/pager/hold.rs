@@ -13,7 +13,7 @@ use crate::features::{Cx, errors};
 use crate::sip::message::Failure;
 use crate::sip::uri::Aor;
 use crate::sip::usage::page::Fault;
-use crate::words::time::Tick;
+use crate::words::time::{Tick, Wall};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
 use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
@@ -25,9 +25,9 @@ const TELL_AGAIN: Duration = Duration::from_secs(3600);
 /// How many senders and contacts are remembered for that.
 const TOLD_LIMIT: usize = 10_000;
 
-/// Whom we told that messages are kept, and when.
+/// Whom we told that messages are kept, and when. It is kept with the messages, so that a restart tells nobody again.
 #[derive(Debug, Default)]
-pub struct Told(BTreeMap<(Jid, Aor), Tick>);
+pub struct Told(BTreeMap<(Jid, Aor), Wall>);
 
 /// When a message that failed so is to be tried again; nothing when it is not to be kept, or not any longer.
 pub fn again_at(cx: &mut Cx<'_>, post: &Post, fault: &Fault) -> Option<Tick> {
@@ -46,20 +46,36 @@ pub fn again_at(cx: &mut Cx<'_>, post: &Post, fault: &Fault) -> Option<Tick> {
 }
 
 impl Told {
-    /// The line that tells the sender, unless she knows.
-    pub fn notice(&mut self, cx: &mut Cx<'_>, post: &Post) -> Option<Stanza> {
-        let now = cx.now.tick;
-        let key = (post.from.bare(), post.target.aor.clone());
-        if self.0.get(&key).is_some_and(|told| now - *told < TELL_AGAIN) {
-            return None;
+    /// When the sender of this message was told last.
+    pub fn of(&self, post: &Post) -> Option<Wall> {
+        self.0.get(&key(post)).copied()
+    }
+
+    /// A message of before the start says when its sender was told.
+    pub fn restored(&mut self, post: &Post, now: Wall) {
+        if let Some(told) = post.told.filter(|told| is_fresh(*told, now)) {
+            let told = self.of(post).map_or(told, |known| known.max(told));
+            self.insert(post, told, now);
         }
+    }
+
+    fn insert(&mut self, post: &Post, told: Wall, now: Wall) {
         if self.0.len() >= TOLD_LIMIT {
-            self.0.retain(|_, told| now - *told < TELL_AGAIN);
+            self.0.retain(|_, told| is_fresh(*told, now));
             if self.0.len() >= TOLD_LIMIT {
                 self.0.pop_first();
             }
         }
-        self.0.insert(key, now);
+        self.0.insert(key(post), told);
+    }
+
+    /// The line that tells the sender, unless she knows.
+    pub fn notice(&mut self, cx: &mut Cx<'_>, post: &Post) -> Option<Stanza> {
+        let now = cx.now.wall;
+        if self.of(post).is_some_and(|told| is_fresh(told, now)) {
+            return None;
+        }
+        self.insert(post, now, now);
         let body = format!(
             "This contact is away. Your message is kept for up to {} and is delivered when they are back.",
             spoken(cx.config.messages.hold)
@@ -72,6 +88,15 @@ impl Told {
             .with_child(Element::new("no-store", ns::HINTS));
         Some(line)
     }
+}
+
+fn key(post: &Post) -> (Jid, Aor) {
+    (post.from.bare(), post.target.aor.clone())
+}
+
+/// Whether somebody who was told then knows it still. A calendar that was set back makes us tell again.
+fn is_fresh(told: Wall, now: Wall) -> bool {
+    told <= now && now - told < TELL_AGAIN
 }
 
 /// A duration in words, in the largest unit that is not too coarse.

@@ -77,6 +77,9 @@ pub struct Post {
     /// It waits until the contact is back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     held: bool,
+    /// When its sender was told last that messages to this contact are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Wall>,
     /// Max-Forwards: 70 where no request is the cause.
     hops: u8,
 }
@@ -176,7 +179,11 @@ impl ToSip {
             Outgoing::Text(text) => text,
         };
         match self.compose(cx, pairs, stanza, text) {
-            Ok((post, lane)) => {
+            Ok((mut post, lane)) => {
+                if self.lanes.get(&lane).is_some_and(|lane| lane.held > 0) {
+                    // It waits behind others.
+                    self.notice(cx, &mut post);
+                }
                 cx.save(Record::new(post.key(), &post));
                 meter::accepted(cx, Way::XmppToSip);
                 meter::log(cx, Level::Debug, "message-accepted", Way::XmppToSip, post.names(), "");
@@ -208,6 +215,7 @@ impl ToSip {
             order: self.next,
             late: true,
             held: false,
+            told: None,
             hops: telling.hops,
             from: telling.user,
             to: contact,
@@ -276,6 +284,7 @@ impl ToSip {
             if !post.late {
                 meter::accepted(cx, Way::XmppToSip);
             }
+            self.told.restored(&post, cx.now.wall);
             let lane = Arc::new((sender.aor, post.target.aor.clone()));
             self.push(cx, post, lane, true);
         }
@@ -366,6 +375,7 @@ impl ToSip {
             order: self.next,
             late: false,
             held: false,
+            told: None,
             hops: HOPS,
         };
         Ok((post, lane))
@@ -400,12 +410,7 @@ impl ToSip {
         }
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.count += 1;
-        if post.held {
-            lane.held += 1;
-        } else if lane.held > 0 && !post.late {
-            // It waits behind others.
-            self.notice(cx, &post);
-        }
+        lane.held += usize::from(post.held);
         let page = page(cx, &post, &key.0, tried);
         self.posts.insert(number, Live { post, lane: key, flying: false });
         self.pages.push(number, page);
@@ -442,12 +447,15 @@ impl ToSip {
         if let Some(at) = hold::again_at(cx, &live.post, fault) {
             if !live.post.held {
                 live.post.held = true;
-                cx.save(Record::new(live.post.key(), &live.post));
                 if let Some(lane) = self.lanes.get_mut(&live.lane) {
                     lane.held += 1;
                 }
-                let post = live.post.clone();
-                self.notice(cx, &post);
+                let mut post = live.post.clone();
+                self.notice(cx, &mut post);
+                cx.save(Record::new(post.key(), &post));
+                if let Some(live) = self.posts.get_mut(&number) {
+                    live.post = post;
+                }
             }
             return self.pages.put_back(number, page, at);
         }
@@ -463,13 +471,14 @@ impl ToSip {
         self.say(cx, &live.post, &condition);
     }
 
-    /// Tells the sender that a message is kept, unless she knows.
-    fn notice(&mut self, cx: &mut Cx<'_>, post: &Post) {
+    /// Tells the sender that a message is kept, unless she knows. The record says when.
+    fn notice(&mut self, cx: &mut Cx<'_>, post: &mut Post) {
         if cx.link_is_up(&post.to)
             && let Some(line) = self.told.notice(cx, post)
         {
             cx.stanza(line);
         }
+        post.told = self.told.of(post);
     }
 
     /// Tells the sender, now or when the link is back. A late error's failure is told to nobody.
