@@ -26,6 +26,7 @@ use super::{Cx, Feature, Incoming, Manifest, Signal};
 use crate::gateway::LinkId;
 use crate::sip::message::{Answer, Method};
 use crate::store::record::Restored;
+use crate::words::note::Level;
 use crate::words::time::Tick;
 use crate::xmpp::stanza::{Stanza, StanzaKind};
 
@@ -39,7 +40,7 @@ static MANIFEST: Manifest = Manifest {
     methods: &["MESSAGE"],
     events: &[],
     disco: &[],
-    records: &[arrivals::RECORD, to_sip::RECORD],
+    records: &[arrivals::RECORD, to_sip::RECORD, pairs::RECORD],
 };
 
 /// See the module.
@@ -120,7 +121,8 @@ impl Feature for Pager {
             Some(Goodbye::Until(at)) => Some(at),
             _ => None,
         };
-        let at = [self.to_sip.next_timeout(), self.to_xmpp.next_timeout(), goodbye];
+        let (to_sip, to_xmpp) = (self.to_sip.next_timeout(), self.to_xmpp.next_timeout());
+        let at = [to_sip, to_xmpp, self.pairs.next_timeout(), goodbye];
         let at = at.into_iter().flatten().min()?;
         Some((at, "pager"))
     }
@@ -148,11 +150,18 @@ impl Feature for Pager {
     fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
         match record.kind.as_str() {
             arrivals::RECORD => self.to_xmpp.restored(cx, record),
+            pairs::RECORD => {
+                if let Err(error) = self.pairs.restored(record) {
+                    let fields = vec![("record", record.id.clone()), ("why", error)];
+                    cx.log(Level::Error, "record-unreadable", fields);
+                }
+            }
             _ => self.to_sip.restored(cx, record),
         }
     }
 
     fn start(&mut self, cx: &mut Cx<'_>) {
+        self.pairs.start(cx);
         self.to_sip.start(cx);
         self.to_xmpp.start(cx);
         self.tell(cx);
@@ -167,8 +176,9 @@ impl Feature for Pager {
 
     fn stop(&mut self, cx: &mut Cx<'_>) -> bool {
         let goodbye = *self.goodbye.get_or_insert(Goodbye::Until(cx.now.tick + GOODBYE));
+        let written = self.pairs.stop(cx);
         let (sip, xmpp) = (self.to_sip.stop(), self.to_xmpp.stop());
-        sip && xmpp || goodbye == Goodbye::Over
+        written && (sip && xmpp || goodbye == Goodbye::Over)
     }
 
     fn load(&self) -> usize {

@@ -1,11 +1,24 @@
 //! What two people's conversation has shown so far: which of the user's devices wrote last, and which Call-IDs mean a
 //! thread. Soft and bounded: whoever has been silent longest is forgotten first.
+//!
+//! It is written at a clean stop and not with each message: see `docs/decisions/message-threads.md`. So a record may be
+//! older than what happened before a crash; nothing in it becomes wrong by that, it only knows less.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::features::Cx;
 use crate::sip::uri::Aor;
+use crate::store::record::{Key, Record, Restored};
+use crate::words::id::Partition;
+use crate::words::time::{Tick, Wall};
 use crate::xmpp::jid::Jid;
+
+/// The kind of these records in the store.
+pub const RECORD: &str = "talk";
 
 /// How many pairs are remembered.
 const PAIRS: usize = 10_000;
@@ -15,6 +28,11 @@ const CALLS: usize = 16;
 const CALL_ID_LIMIT: usize = 256;
 /// A longer thread is not remembered.
 const THREAD_LIMIT: usize = 1024;
+/// Who has been silent for so long is not remembered over a stop.
+const SILENT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How many pairs a stop writes at most, those who wrote last, and how many at a time.
+const WRITTEN: usize = 2_000;
+const TOGETHER: usize = 100;
 
 type PairKey = (Jid, Aor);
 
@@ -24,34 +42,58 @@ pub struct Pairs {
     known: BTreeMap<Arc<PairKey>, Pair>,
     by_use: BTreeMap<u64, Arc<PairKey>>,
     uses: u64,
+    /// What the store gave back, until all is there.
+    restored: Vec<Kept>,
+    /// Forgotten here and not yet in the store.
+    forgotten: Vec<Key>,
+    /// The process stops, since then: these are still to be written.
+    writing: Option<(Tick, Vec<Arc<PairKey>>)>,
 }
 
 #[derive(Debug, Default)]
 struct Pair {
     used: u64,
+    /// When they wrote last.
+    at: Wall,
+    /// There is a record of it.
+    is_kept: bool,
+    /// More is known than the record says.
+    is_news: bool,
     resource: Option<String>,
     calls: VecDeque<Call>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Call {
     call_id: String,
     /// The user's thread for it, where that is another text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     thread: Option<String>,
+}
+
+/// A pair on disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    user: Jid,
+    contact: Aor,
+    at: Wall,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    resource: Option<String>,
+    calls: VecDeque<Call>,
 }
 
 impl Pairs {
     /// The user wrote to the contact from this device, under this Call-ID, in this thread.
-    pub fn sent(&mut self, user: &Jid, contact: &Aor, call_id: &str, thread: Option<&str>) {
-        let pair = self.pair(user, contact);
+    pub fn sent(&mut self, now: Wall, user: &Jid, contact: &Aor, call_id: &str, thread: Option<&str>) {
+        let pair = self.talk(now, user, contact);
         pair.resource = user.resource().map(str::to_owned);
         pair.remember(call_id, thread);
     }
 
     /// The contact wrote to the user under this Call-ID. The thread that it belongs to, if it belongs to one: a Call-ID
     /// is a thread when we sent it, or when the contact uses it again.
-    pub fn received(&mut self, user: &Jid, contact: &Aor, call_id: &str) -> Option<String> {
-        let pair = self.pair(user, contact);
+    pub fn received(&mut self, now: Wall, user: &Jid, contact: &Aor, call_id: &str) -> Option<String> {
+        let pair = self.talk(now, user, contact);
         match pair.calls.iter().find(|call| call.call_id == call_id) {
             Some(call) => Some(call.thread.clone().unwrap_or_else(|| call_id.to_owned())),
             None => {
@@ -73,6 +115,68 @@ impl Pairs {
         self.known.get(&(user.bare(), contact.clone()))?.resource.as_deref()
     }
 
+    /// A record of before the start.
+    pub fn restored(&mut self, record: &Restored) -> Result<(), String> {
+        self.restored.push(serde_json::from_slice(&record.value).map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    /// All records of before the start are there.
+    pub fn start(&mut self, cx: &mut Cx<'_>) {
+        let mut restored = std::mem::take(&mut self.restored);
+        restored.sort_by(|one, other| {
+            (one.at, &one.user, &one.contact).cmp(&(other.at, &other.user, &other.contact))
+        });
+        for kept in restored {
+            if kept.at + SILENT < cx.now.wall {
+                cx.forget(key(&kept.user, &kept.contact));
+                continue;
+            }
+            let Kept { user, contact, at, resource, calls } = kept;
+            let pair = self.pair(&user, &contact);
+            *pair = Pair { used: pair.used, at, is_kept: true, is_news: false, resource, calls };
+        }
+        self.forget(cx);
+    }
+
+    /// The process stops: writes what the store does not know, some at a time. True when that is done.
+    pub fn stop(&mut self, cx: &mut Cx<'_>) -> bool {
+        if self.writing.is_none() {
+            let latest = self.by_use.values().rev();
+            let news = latest.filter(|key| self.known.get(*key).is_some_and(|pair| pair.is_news));
+            self.writing = Some((cx.now.tick, news.take(WRITTEN).cloned().collect()));
+            self.forget(cx);
+        }
+        let Some((_, waiting)) = &mut self.writing else { return true };
+        for named in waiting.drain(waiting.len().saturating_sub(TOGETHER)..) {
+            let Some(pair) = self.known.get_mut(&named) else { continue };
+            (pair.is_kept, pair.is_news) = (true, false);
+            let (user, contact) = (named.0.clone(), named.1.clone());
+            let (resource, calls) = (pair.resource.clone(), pair.calls.clone());
+            let key = key(&user, &contact);
+            cx.save(Record::new(key, &Kept { user, contact, at: pair.at, resource, calls }));
+        }
+        waiting.is_empty()
+    }
+
+    /// When [`Pairs::stop`] is to be asked again.
+    pub fn next_timeout(&self) -> Option<Tick> {
+        self.writing.as_ref().filter(|(_, waiting)| !waiting.is_empty()).map(|(since, _)| *since)
+    }
+
+    fn forget(&mut self, cx: &mut Cx<'_>) {
+        for key in self.forgotten.drain(..) {
+            cx.forget(key);
+        }
+    }
+
+    /// They write to each other now.
+    fn talk(&mut self, now: Wall, user: &Jid, contact: &Aor) -> &mut Pair {
+        let pair = self.pair(user, contact);
+        (pair.at, pair.is_news) = (now, true);
+        pair
+    }
+
     fn pair(&mut self, user: &Jid, contact: &Aor) -> &mut Pair {
         let key = (user.bare(), contact.clone());
         self.uses += 1;
@@ -80,8 +184,10 @@ impl Pairs {
         if known.is_none()
             && self.known.len() >= PAIRS
             && let Some((_, oldest)) = self.by_use.pop_first()
+            && let Some(pair) = self.known.remove(&oldest)
+            && pair.is_kept
         {
-            self.known.remove(&oldest);
+            self.forgotten.push(self::key(&oldest.0, &oldest.1));
         }
         let key = known.unwrap_or_else(|| Arc::new(key));
         self.by_use.insert(self.uses, key.clone());
@@ -89,6 +195,10 @@ impl Pairs {
         pair.used = self.uses;
         pair
     }
+}
+
+fn key(user: &Jid, contact: &Aor) -> Key {
+    Key { kind: RECORD, partition: Partition::of(user.as_str()), id: format!("{user} {contact}") }
 }
 
 impl Pair {
@@ -109,6 +219,8 @@ impl Pair {
 mod tests {
     use super::*;
 
+    const NOW: Wall = Wall(1_795_219_200_000);
+
     fn juliet() -> Jid {
         Jid::parse("juliet@example.com/balcony").unwrap()
     }
@@ -120,13 +232,13 @@ mod tests {
     #[test]
     fn a_call_id_is_a_thread_when_it_was_ours_or_comes_again() {
         let mut pairs = Pairs::default();
-        pairs.sent(&juliet(), &romeo(0), "ours", None);
-        pairs.sent(&juliet(), &romeo(0), "minted", Some("a long thread"));
-        assert_eq!(pairs.received(&juliet(), &romeo(0), "ours").as_deref(), Some("ours"));
-        assert_eq!(pairs.received(&juliet(), &romeo(0), "minted").as_deref(), Some("a long thread"));
-        assert_eq!(pairs.received(&juliet(), &romeo(0), "new"), None);
-        assert_eq!(pairs.received(&juliet(), &romeo(0), "new").as_deref(), Some("new"));
-        assert_eq!(pairs.received(&juliet(), &romeo(1), "ours"), None, "another pair");
+        pairs.sent(NOW, &juliet(), &romeo(0), "ours", None);
+        pairs.sent(NOW, &juliet(), &romeo(0), "minted", Some("a long thread"));
+        assert_eq!(pairs.received(NOW, &juliet(), &romeo(0), "ours").as_deref(), Some("ours"));
+        assert_eq!(pairs.received(NOW, &juliet(), &romeo(0), "minted").as_deref(), Some("a long thread"));
+        assert_eq!(pairs.received(NOW, &juliet(), &romeo(0), "new"), None);
+        assert_eq!(pairs.received(NOW, &juliet(), &romeo(0), "new").as_deref(), Some("new"));
+        assert_eq!(pairs.received(NOW, &juliet(), &romeo(1), "ours"), None, "another pair");
         assert_eq!(pairs.call_id_of(&juliet(), &romeo(0), "a long thread"), Some("minted"));
         assert_eq!(pairs.resource(&juliet(), &romeo(0)), Some("balcony"));
     }
@@ -135,14 +247,14 @@ mod tests {
     fn memory_is_bounded_by_pairs_and_by_calls() {
         let mut pairs = Pairs::default();
         for number in 0..=PAIRS {
-            pairs.sent(&juliet(), &romeo(number), "c", None);
+            pairs.sent(NOW, &juliet(), &romeo(number), "c", None);
         }
         assert_eq!((pairs.known.len(), pairs.by_use.len()), (PAIRS, PAIRS));
         assert_eq!(pairs.resource(&juliet(), &romeo(0)), None);
         for number in 0..100 {
-            pairs.sent(&juliet(), &romeo(1), &format!("c{number}"), None);
+            pairs.sent(NOW, &juliet(), &romeo(1), &format!("c{number}"), None);
         }
-        assert_eq!(pairs.received(&juliet(), &romeo(1), "c0"), None);
-        assert!(pairs.received(&juliet(), &romeo(1), "c99").is_some());
+        assert_eq!(pairs.received(NOW, &juliet(), &romeo(1), "c0"), None);
+        assert!(pairs.received(NOW, &juliet(), &romeo(1), "c99").is_some());
     }
 }

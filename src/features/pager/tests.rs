@@ -504,3 +504,28 @@ fn an_xmpp_user_who_writes_too_fast_is_told_to_wait() {
     assert_eq!(world.counted("messages_turned_away_total xmpp_to_sip rate"), 1);
     assert_eq!(world.counted("messages_total xmpp_to_sip accepted"), 20);
 }
+
+#[test]
+fn a_stop_writes_what_conversations_have_shown_some_at_a_time() {
+    let mut world = World::new(config(), 10);
+    let user = Jid::parse("juliet@example.com/balcony").unwrap();
+    let contact = |number| SipAddress::parse(&format!("sip:romeo{number}@example.net")).unwrap().aor;
+    for number in 0..2500 {
+        world
+            .with(|pager, cx| pager.pairs.sent(cx.now.wall, &user, &contact(number), "call", Some("thread")));
+    }
+    let mut written = Vec::new();
+    while !world.with(|pager, cx| pager.stop(cx)) {
+        assert_eq!(world.pager.next_timeout(), Some((world.now.tick, "pager")));
+        written.push(world.store.len());
+    }
+    assert_eq!((written.len(), written[0], world.store.len()), (19, 100, 2000));
+    world.restart();
+    let thread =
+        |world: &World, number| world.pager.pairs.call_id_of(&user, &contact(number), "thread").is_some();
+    assert!(thread(&world, 2499) && thread(&world, 500) && !thread(&world, 499));
+    assert!(world.with(|pager, cx| pager.stop(cx)), "nothing is news");
+    world.now.wall = world.now.wall + Duration::from_secs(8 * 86400);
+    world.restart();
+    assert!(!thread(&world, 2499) && world.store.is_empty());
+}

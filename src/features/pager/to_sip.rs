@@ -398,7 +398,7 @@ impl ToSip {
             },
             None => cx.token_for(from),
         };
-        pairs.sent(from, contact, &call_id, thread);
+        pairs.sent(cx.now.wall, from, contact, &call_id, thread);
         call_id
     }
 

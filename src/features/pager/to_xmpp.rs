@@ -301,7 +301,7 @@ impl ToXmpp {
         let arrival = Box::new(Arrival {
             id: cx.token_for(&to),
             chosen: to.resource().is_some() && incoming.target.gr.is_none(),
-            thread: pairs.received(&to, &incoming.from.aor, &incoming.call_id),
+            thread: pairs.received(cx.now.wall, &to, &incoming.from.aor, &incoming.call_id),
             quiet: self.late.is_quiet(cx.now.tick, &to, &incoming.from.aor),
             from,
             to,
