@@ -68,7 +68,8 @@ impl Watcher {
         let Some(sub) = self.subs.get_mut(&id) else { return };
         let pair_id = sub.pair;
         let Some(pair) = self.pairs.get(&pair_id) else { return };
-        let reply = sub.notifier.refresh(&incoming.request, terms, &our_contact(cx, pair), cx.now);
+        let (request, flow) = (&incoming.request, &incoming.flow);
+        let reply = sub.notifier.refresh(request, terms, &our_contact(cx, pair), flow, cx.now);
         if reply.status != 200 {
             cx.reply(incoming.key, reply);
             return;

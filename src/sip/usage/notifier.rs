@@ -7,7 +7,7 @@
 //!
 //! At most one NOTIFY is outstanding in a dialog, and a change of state waits until five seconds have passed since
 //! the last NOTIFY (RFC 3856 §6.10). As RFC 6446 §5.2 says, three do not wait: the one that follows a SUBSCRIBE, the
-//! one that turns pending into active, and the last one. The first one takes the connection of the SUBSCRIBE where it
+//! one that turns pending into active, and the last one. The one that follows a SUBSCRIBE takes its connection where it
 //! can, behind the 200: a subscriber must take it before the 200 (RFC 6665 §4.1.2.4), and many do not.
 //!
 //! It deliberately does not share a dialog between subscriptions (RFC 6665 §4.5.2), create one without a SUBSCRIBE,
@@ -160,7 +160,7 @@ pub struct Notifier {
     earliest: Tick,
     in_flight: bool,
     failures: u8,
-    /// Where the first NOTIFY goes, if that leads to the subscriber: it must not overtake the 200.
+    /// Where the NOTIFY that follows a SUBSCRIBE goes, if that leads to the subscriber: it must not overtake the 200.
     inlet: Option<Inlet>,
 }
 
@@ -187,12 +187,7 @@ impl Notifier {
     ) -> Result<(Notifier, Reply), Reply> {
         let dialog = Dialog::of_request(request, tag, partition)
             .map_err(|problem| Reply::new(400).because(problem))?;
-        let stays = !dialog.routes.is_empty();
-        let inlet = flow.conn.map(|conn| Inlet {
-            conn,
-            source: flow.remote.ip(),
-            is_next: stays || message::list(&request.headers, &HeaderName::Via).len() == 1,
-        });
+        let inlet = inlet(&dialog, request, flow);
         let notifier = Notifier {
             dialog,
             event: terms.event.as_str().into(),
@@ -211,7 +206,14 @@ impl Notifier {
 
     /// A SUBSCRIBE inside the dialog: a refresh or, with zero seconds, the end. What it is granted, or 481 after the
     /// end and 500 out of order (RFC 3261 §12.2.2). The owner then wants a NOTIFY.
-    pub fn refresh(&mut self, request: &Request, terms: &Terms, contact: &str, now: Now) -> Reply {
+    pub fn refresh(
+        &mut self,
+        request: &Request,
+        terms: &Terms,
+        contact: &str,
+        flow: &Flow,
+        now: Now,
+    ) -> Reply {
         if self.end.is_some() {
             return Reply::new(481);
         }
@@ -219,6 +221,7 @@ impl Notifier {
             return Reply::new(500).because("CSeq out of order");
         }
         self.dialog.refresh_target(&request.headers);
+        self.inlet = inlet(&self.dialog, request, flow);
         self.until = now.tick + Duration::from_secs(terms.expires.into());
         if terms.expires == 0 {
             self.end(Reason::Timeout, None, now);
@@ -408,6 +411,13 @@ impl Notifier {
     }
 }
 
+/// The connection that a SUBSCRIBE came by, for the NOTIFY that follows it.
+fn inlet(dialog: &Dialog, request: &Request, flow: &Flow) -> Option<Inlet> {
+    let is_next =
+        || !dialog.routes.is_empty() || message::list(&request.headers, &HeaderName::Via).len() == 1;
+    flow.conn.map(|conn| Inlet { conn, source: flow.remote.ip(), is_next: is_next() })
+}
+
 fn ok(terms: &Terms, contact: &str) -> Reply {
     Reply::new(200).with(HeaderName::Expires, terms.expires.to_string()).with(HeaderName::Contact, contact)
 }
@@ -457,12 +467,15 @@ mod tests {
         Now { tick: Tick(seconds * 1_000_000), wall: Wall((1_700_000_000 + seconds) * 1000) }
     }
 
-    fn accepted_over(request: &Request, conn: Option<ConnId>, now: Now) -> Notifier {
-        let terms = PRESENCE.judge(&request.headers).expect("terms");
+    fn over(conn: Option<ConnId>) -> Flow {
         let local = "192.0.2.9:5060".parse().expect("an address");
         let remote = "192.0.2.7:40000".parse().expect("an address");
-        let flow = Flow { transport: Transport::Tcp, local, remote, conn };
-        let accepted = Notifier::accept(request, &terms, "<sip:us>", "ur93", Partition(3), &flow, now);
+        Flow { transport: Transport::Tcp, local, remote, conn }
+    }
+
+    fn accepted_over(request: &Request, conn: Option<ConnId>, now: Now) -> Notifier {
+        let terms = PRESENCE.judge(&request.headers).expect("terms");
+        let accepted = Notifier::accept(request, &terms, "<sip:us>", "ur93", Partition(3), &over(conn), now);
         accepted.expect("a subscription").0
     }
 
@@ -522,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_notify_prefers_the_connection_of_the_subscribe() {
+    fn only_the_notify_that_follows_prefers_the_connection_of_the_subscribe() {
         let via = "Via: SIP/2.0/TCP 192.0.2.7;branch=z9hG4bK1";
         for (further, is_next) in [
             (&[via][..], true),
@@ -531,10 +544,15 @@ mod tests {
         ] {
             let lines = [&["CSeq: 1 SUBSCRIBE", "Event: presence"], further].concat();
             let mut notifier = accepted_over(&subscribe(&lines), Some(ConnId(4)), at(0));
-            let over = notifier.notify("<sip:us>".into(), None, at(0)).over;
+            let sent = notifier.notify("<sip:us>".into(), None, at(0)).over;
             let source = "192.0.2.7".parse().expect("an address");
-            assert_eq!(over, Some(Inlet { conn: ConnId(4), source, is_next }), "{further:?}");
+            assert_eq!(sent, Some(Inlet { conn: ConnId(4), source, is_next }), "{further:?}");
             assert_eq!(notifier.notify("<sip:us>".into(), None, at(1)).over, None);
+            let lines = ["CSeq: 2 SUBSCRIBE", "Event: presence", via];
+            let terms = PRESENCE.judge(&subscribe(&lines).headers).expect("terms");
+            notifier.refresh(&subscribe(&lines), &terms, "<sip:us>", &over(Some(ConnId(5))), at(2));
+            let sent = notifier.notify("<sip:us>".into(), None, at(2)).over;
+            assert_eq!(sent, Some(Inlet { conn: ConnId(5), source, is_next: true }), "{further:?}");
         }
     }
 
@@ -565,7 +583,7 @@ mod tests {
         assert_eq!(state(&notifier.notify("<sip:us>".into(), None, at(3600))), "terminated;reason=timeout");
         let late = subscribe(&["CSeq: 2 SUBSCRIBE", "Event: presence"]);
         let terms = PRESENCE.judge(&late.headers).expect("terms");
-        assert_eq!(notifier.refresh(&late, &terms, "<sip:us>", at(3601)).status, 481);
+        assert_eq!(notifier.refresh(&late, &terms, "<sip:us>", &over(None), at(3601)).status, 481);
     }
 
     #[test]
@@ -573,11 +591,11 @@ mod tests {
         let mut notifier = accepted(at(0));
         let refresh = subscribe(&["CSeq: 5 SUBSCRIBE", "Event: presence", "Expires: 100"]);
         let terms = PRESENCE.judge(&refresh.headers).expect("terms");
-        let reply = notifier.refresh(&refresh, &terms, "<sip:us>", at(50));
+        let reply = notifier.refresh(&refresh, &terms, "<sip:us>", &over(None), at(50));
         assert_eq!((reply.status, reply.headers[0].1.as_str()), (200, "100"));
         assert_eq!(notifier.next(), Some(at(150).tick));
         let old = subscribe(&["CSeq: 4 SUBSCRIBE", "Event: presence"]);
-        assert_eq!(notifier.refresh(&old, &terms, "<sip:us>", at(51)).status, 500);
+        assert_eq!(notifier.refresh(&old, &terms, "<sip:us>", &over(None), at(51)).status, 500);
     }
 
     #[test]
