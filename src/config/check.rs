@@ -4,6 +4,7 @@
 //! file and `pairs`. Later looks go on where earlier ones found something, so that one run shows everything.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::options::{self, Kind};
 use super::outside::Outside;
@@ -12,7 +13,7 @@ use super::report::{Mistake, Report};
 use super::section::{Section, text_of};
 use super::values::{self, Bad, Domain};
 use super::yaml::{self, At, Node, Value};
-use crate::features;
+use crate::features::{self, sessions};
 use crate::words::table;
 
 use super::{Auth, Component, Config, Listen, Messages, Peer, Secret, Sip, Xmpp, XmppDomain, shape};
@@ -71,6 +72,7 @@ impl Checker<'_> {
         let store = file.text("store").and_then(|(text, at)| self.path(text, &at));
         let http = self.http(&file);
         let mappings = self.mappings(&file);
+        let sessions = self.sessions(&file, &mappings);
         let stop_timeout = self.value(&file, "stop_timeout", values::duration);
         let messages = self.messages(&file.section("messages"));
         pairs::domains(&components, &domains, &peers, &mut self.mistakes);
@@ -83,6 +85,7 @@ impl Checker<'_> {
             store: store?,
             http: http?,
             mappings,
+            sessions,
             stop_timeout: stop_timeout?,
             messages: messages?,
         })
@@ -265,6 +268,18 @@ impl Checker<'_> {
 
     /// A path; a relative one starts at the folder of the configuration.
     /// The tables of the admin's own, each read as it will be.
+    /// The session heuristics in force: the built-in table or that of `mappings`, with the rows of `sessions`.
+    fn sessions(&mut self, file: &Section, mappings: &table::Own) -> Arc<sessions::table::Table> {
+        let whole = sessions::whole(mappings.get("sessions").map(String::as_str));
+        let Some(node) = file.get("sessions") else { return Arc::new(whole) };
+        let own = sessions::table::Table::of(node, &sessions::QUESTIONS, &mut self.mistakes);
+        let table = whole.with(own);
+        if let Err(why) = table.is_whole(&sessions::QUESTIONS) {
+            self.take::<()>(&node.at, Err(Bad { what: why, help: "give this row another name".into() }));
+        }
+        Arc::new(table)
+    }
+
     fn mappings(&mut self, file: &Section) -> table::Own {
         let mut own = table::Own::new();
         let Some((text, at)) = file.text("mappings") else { return own };

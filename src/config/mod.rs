@@ -11,11 +11,12 @@ pub mod report;
 mod section;
 mod shape;
 pub mod values;
-mod yaml;
+pub mod yaml;
 
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -61,6 +62,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// Tables of the admin's own.
     pub mappings: table::Own,
+    /// The session heuristics, with the admin's own rows.
+    pub sessions: Arc<crate::features::sessions::table::Table>,
     /// How long a clean stop may take.
     pub stop_timeout: Duration,
     /// How messages are treated.

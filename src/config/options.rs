@@ -37,6 +37,8 @@ pub enum Kind {
     Duration,
     /// `{ file: PATH }` or `{ env: NAME }`.
     Secret,
+    /// Lists of rows, as in a table of `mappings/`.
+    Rows,
 }
 
 /// What holds where a key is not written.
@@ -54,7 +56,7 @@ const fn opt(key: &'static str, kind: Kind, need: Need, about: &'static str) -> 
     Opt { key, kind, need, about }
 }
 
-use Kind::{Duration, Flag, Group, Groups, Number, Secret, Text, Texts};
+use Kind::{Duration, Flag, Group, Groups, Number, Rows, Secret, Text, Texts};
 use Need::{Absent, Default, Required};
 
 /// All options, in the order of the documentation.
@@ -170,8 +172,15 @@ pub const OPTIONS: &[Opt] = &[
         "mappings",
         Text("PATH"),
         Absent("the built-in tables"),
-        "A folder with tables of your own: any of `errors.yaml`, `presence.yaml`, `subscribe.yaml`, each a whole table \
-         as it stands in `mappings/` of the source.",
+        "A folder with tables of your own: any of `errors.yaml`, `presence.yaml`, `sessions.yaml`, `subscribe.yaml`, \
+         each a whole table as it stands in `mappings/` of the source.",
+    ),
+    opt(
+        "sessions",
+        Rows,
+        Absent("the table as it is"),
+        "Rows of the session heuristics (`mappings/sessions.yaml`): one with a name that stands there replaces it, one \
+         with a new name comes before the others of its list.",
     ),
     opt("stop_timeout", Duration, Default("60s"), "How long a clean stop may take."),
     opt("messages", Group, Absent("every default below"), "How messages are treated."),
@@ -253,6 +262,7 @@ impl Kind {
             Kind::Number(low, high) => format!("a number from {low} to {high}"),
             Kind::Duration => "a duration such as 60s, 5m, 12h, 3d".into(),
             Kind::Secret => "{ file: PATH } or { env: NAME }".into(),
+            Kind::Rows => "lists of rows".into(),
         }
     }
 }

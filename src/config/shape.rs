@@ -6,6 +6,7 @@
 use super::options::{self, Kind, LATER, Need, OPTIONS, Opt};
 use super::report::Mistake;
 use super::yaml::{At, Entry, Node, Value};
+use crate::words::near;
 
 /// What a look at the shape found.
 #[derive(Debug, Default)]
@@ -117,6 +118,8 @@ fn value(option: &'static Opt, entry: &Entry, findings: &mut Findings) {
             _ => wrong_kind(node, option.key, &form, entry.key_at.clone(), findings),
         },
         Kind::Secret => secret(entry, findings),
+        // Whoever knows the table looks at them.
+        Kind::Rows => {}
         Kind::Text(_) | Kind::Flag | Kind::Number(..) | Kind::Duration => {
             if !matches!(node.value, Value::Text { .. }) {
                 wrong_kind(node, option.key, &form, entry.key_at.clone(), findings);
@@ -250,36 +253,7 @@ fn near(path: &str, name: &str) -> Option<&'static str> {
     if options::find(&options::join(path, name)).is_some() {
         return None;
     }
-    options::children(path)
-        .map(|option| options::split(option.key).1)
-        .map(|known| (distance(name, known), known))
-        .filter(|(distance, known)| *distance <= (known.len().max(name.len()) / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
-}
-
-/// How many letters to change, add, drop or swap (optimal string alignment), without case and with `-` as `_`.
-fn distance(a: &str, b: &str) -> usize {
-    let plain = |text: &str| -> Vec<char> {
-        text.chars().take(64).map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
-    };
-    let (a, b) = (plain(a), plain(b));
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            rows[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let change = usize::from(a[i - 1] != b[j - 1]);
-                let mut best = (rows[i - 1][j - 1] + change).min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                    best = best.min(rows[i - 2][j - 2] + 1);
-                }
-                best
-            };
-        }
-    }
-    rows[a.len()][b.len()]
+    near::nearest(name, options::children(path).map(|option| options::split(option.key).1))
 }
 
 #[cfg(test)]
@@ -321,12 +295,5 @@ mod tests {
         let root = yaml::parse(text, &mut Vec::new()).expect("the test's own YAML");
         let hidden: Vec<_> = look(&root).hidden.into_iter().map(|at| text[at].to_owned()).collect();
         assert_eq!(hidden, ["AAA"; 6]);
-    }
-
-    #[test]
-    fn distance_counts_a_swap_once() {
-        assert_eq!(distance("lisetn", "listen"), 1);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abc", "abc"), 0);
     }
 }

@@ -28,6 +28,8 @@ pub struct Facts {
     names: BTreeMap<Aor, String>,
     /// How SIP contacts write their own user part, where that is not how they are known here.
     spellings: BTreeMap<Aor, Box<str>>,
+    /// What the contacts' devices have shown they can do.
+    pub devices: super::devices::Devices,
     /// Which SIP contacts each XMPP user, by bare JID, lets see her presence.
     shares: BTreeMap<Jid, BTreeSet<Aor>>,
 }

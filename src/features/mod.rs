@@ -21,12 +21,14 @@ use crate::xmpp::stanza::Stanza;
 pub mod availability;
 pub mod contact;
 pub mod content;
+pub mod devices;
 pub mod disco;
 pub mod errors;
 pub mod facts;
 pub mod options;
 pub mod pager;
 pub mod ping;
+pub mod sessions;
 pub mod vcard;
 pub mod version;
 pub mod watcher;
@@ -284,9 +286,10 @@ impl Cx<'_> {
 pub type ReadsTable = fn(&str) -> Result<(), String>;
 
 /// The tables of `mappings/` that an admin may replace, by the names of their files, each with what reads it.
-pub const TABLES: [(&str, ReadsTable); 3] = [
+pub const TABLES: [(&str, ReadsTable); 4] = [
     ("errors", errors::check_table),
     ("presence", availability::check_table),
+    ("sessions", sessions::check_table),
     ("subscribe", contact::table::check_table),
 ];
 
