@@ -10,7 +10,7 @@ use crate::gateway::domains::Domains;
 use crate::gateway::io::{LinkId, StoreChange};
 use crate::sip::flow::Flow;
 use crate::sip::message::{Answer, OutRequest, Reply, Request, ServerKey};
-use crate::sip::uri::{Aor, SipAddress};
+use crate::sip::uri::SipAddress;
 use crate::store::record::{Key, Record, Restored};
 use crate::words::id::{Mint, Partition};
 use crate::words::note::{Level, Note};
@@ -29,9 +29,12 @@ pub mod options;
 pub mod pager;
 pub mod ping;
 pub mod sessions;
+pub mod signal;
 pub mod vcard;
 pub mod version;
 pub mod watcher;
+
+pub use signal::Signal;
 
 /// What a feature is, in a form that documents are generated from and that the router claims by.
 #[derive(Debug)]
@@ -137,32 +140,6 @@ pub trait Feature {
     fn load(&self) -> usize {
         0
     }
-}
-
-/// What one feature tells the others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// A message crossed between an XMPP user (bare) and a SIP contact, in either direction.
-    Crossed {
-        /// The XMPP user, bare.
-        user: Jid,
-        /// The SIP contact.
-        contact: Aor,
-    },
-    /// An XMPP user (bare) adds a SIP contact to her own: she sent `subscribe`.
-    Added {
-        /// The XMPP user, bare.
-        user: Jid,
-        /// The SIP contact.
-        contact: Aor,
-    },
-    /// The presence of a SIP contact became open to an XMPP user (bare).
-    Opened {
-        /// The XMPP user, bare.
-        user: Jid,
-        /// The SIP contact.
-        contact: Aor,
-    },
 }
 
 /// Something that a feature wants done. Executed in order, after the call returns.

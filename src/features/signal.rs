@@ -1,0 +1,200 @@
+//! What features tell each other: the only thing that one of them ever hears of another.
+//!
+//! Messages have one keeper, the pager: what is accepted, kept on disk, counted and given a fate. It sends MESSAGEs itself
+//! and lets the chat carry what goes in sessions:
+//!
+//! ```text
+//! XMPP → SIP   pager ── Carry ──▸ chat ── Carried ──▸ pager          whoever has proof ── Proved ──▸ receipts
+//! SIP → XMPP   chat ── Arrived ──▸ pager ── Taken, then Met ──▸ chat receipts ── Received ──▸ chat
+//! besides      composing, receipts ── Whisper ──▸ chat or pager      chat ── Heard ──▸ composing, receipts
+//! ```
+//!
+//! A signal is handed to every feature once the call that gave it has returned, in the order given, within the same step:
+//! what it leads to commits together with its cause.
+
+use std::sync::Arc;
+
+use super::content::Content;
+use super::sessions::{Break, Cause};
+use crate::sip::uri::{Aor, SipAddress};
+use crate::words::condition::Condition;
+use crate::xmpp::jid::Jid;
+
+/// See the module. Users are XMPP users, contacts are SIP users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// A message crossed between a user (bare) and a contact, in either direction.
+    Crossed {
+        /// The user, bare.
+        user: Jid,
+        /// The contact.
+        contact: Aor,
+    },
+    /// A user (bare) adds a contact to her own: she sent `subscribe`.
+    Added {
+        /// The user, bare.
+        user: Jid,
+        /// The contact.
+        contact: Aor,
+    },
+    /// The presence of a contact became open to a user (bare).
+    Opened {
+        /// The user, bare.
+        user: Jid,
+        /// The contact.
+        contact: Aor,
+    },
+    /// From the pager: carry this message in a session.
+    Carry(Arc<Carry>),
+    /// The answer to [`Signal::Carry`], exactly once: what became of it.
+    Carried {
+        /// [`Carry::number`].
+        number: u64,
+        /// What.
+        fate: Carried,
+    },
+    /// From the chat: a contact wrote in a session.
+    Arrived(Arc<Arrived>),
+    /// The answer to [`Signal::Arrived`], at once: whether it was taken. Then it commits in this step.
+    Taken {
+        /// [`Arrived::ticket`].
+        ticket: u64,
+        /// Why it was not.
+        refused: Option<Condition>,
+    },
+    /// What became of an [`Signal::Arrived`] that was taken, exactly once per start of the process.
+    Met {
+        /// [`Arrived::ticket`].
+        ticket: u64,
+        /// Why it was not delivered; nothing when it was.
+        failure: Option<Condition>,
+    },
+    /// Something that is not a message and may be lost: typing, a report. Carried in the open session with the contact,
+    /// else as a MESSAGE.
+    Whisper(Arc<Whisper>),
+    /// From the chat: a contact said something in a session that is not a message: typing, a report.
+    Heard(Arc<Heard>),
+    /// A client of the contact's has the message, or has shown it.
+    Proved {
+        /// Who wrote it, with the device.
+        user: Jid,
+        /// To whom, as she wrote it.
+        to: Jid,
+        /// The id of her stanza.
+        id: String,
+        /// It was shown to a person, and not only received.
+        displayed: bool,
+    },
+    /// A client of the user's confirmed a stanza of ours (XEP-0184, XEP-0333).
+    Received {
+        /// The id of the stanza.
+        id: String,
+        /// Which client.
+        user: Jid,
+        /// It was shown to a person, and not only received.
+        displayed: bool,
+    },
+    /// What a user's client says about her attention (XEP-0085).
+    Attention {
+        /// The client.
+        user: Jid,
+        /// To whom.
+        contact: Aor,
+        /// She closed the conversation: `<gone/>`.
+        gone: bool,
+    },
+}
+
+/// A message of a user's for a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carry {
+    /// The pager's.
+    pub number: u64,
+    /// The user, with the device.
+    pub user: Jid,
+    /// The contact, with the device where the user named one that the contact has shown.
+    pub to: SipAddress,
+    /// The text.
+    pub text: Arc<str>,
+    /// Its language.
+    pub lang: Option<String>,
+    /// The subject.
+    pub subject: Option<String>,
+    /// Its name for reports: the same by whatever way and however often it goes (`imdn.Message-ID`).
+    pub message_id: String,
+    /// The Call-ID that its thread asks for, if a session must be opened for it.
+    pub call_id: String,
+    /// The sender wants to know that it was received.
+    pub receipt: bool,
+}
+
+/// What became of a [`Carry`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// The other side has it.
+    Delivered,
+    /// The other side refused this message, and the session goes on.
+    Refused(Condition),
+    /// No session came about. It was not sent.
+    NoSession(Cause),
+    /// The session ended before it was confirmed. All that were carried after it come back too, in their order.
+    Broken {
+        /// How.
+        how: Break,
+        /// It had been sent and may have arrived.
+        sent: bool,
+    },
+}
+
+/// A message of a contact's in a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// The chat's.
+    pub ticket: u64,
+    /// Names the message for ever, so that it is delivered once: session and Message-ID.
+    pub name: [u8; 20],
+    /// The user, with the device that the session was opened with, if it was with one.
+    pub user: Jid,
+    /// The contact, with the device.
+    pub contact: Jid,
+    /// The contact's address, with the device where it has a GRUU.
+    pub sender: SipAddress,
+    /// The session's Call-ID, which may be a thread.
+    pub call_id: String,
+    /// The id that its stanza shall have.
+    pub id: String,
+    /// What was written.
+    pub content: Content,
+    /// The contact wants to know that it was received: the stanza asks for a receipt.
+    pub receipt: bool,
+}
+
+/// See [`Signal::Whisper`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whisper {
+    /// In whose name.
+    pub user: Jid,
+    /// To whom.
+    pub to: SipAddress,
+    /// Its media type.
+    pub type_: &'static str,
+    /// Its text.
+    pub body: Arc<str>,
+    /// It must arrive: it is kept until it has. A newer one without this replaces an older one that still waits.
+    pub keep: bool,
+}
+
+/// See [`Signal::Heard`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The user.
+    pub user: Jid,
+    /// The contact, with the device.
+    pub contact: Jid,
+    /// The contact's address.
+    pub sender: SipAddress,
+    /// Its media type, without parameters, in lower case.
+    pub type_: String,
+    /// Its bytes.
+    pub body: bytes::Bytes,
+}
