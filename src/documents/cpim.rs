@@ -45,6 +45,32 @@ pub fn parse(bytes: &[u8]) -> Result<Cpim<'_>, &'static str> {
     Ok(Cpim { headers, part, body: rest })
 }
 
+/// Writes a CPIM message: the envelope's headers in the order given, then one part with its MIME headers and its bytes.
+/// Lines end in CR LF. Values are taken as they are said: what may not stand in a line is escaped (§2.3).
+pub fn write(headers: &[(&str, &str)], part: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 + body.len());
+    for (names, escaped) in [(headers, true), (part, false)] {
+        for (name, value) in names {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
+            for c in value.chars() {
+                match c {
+                    '\\' if escaped => out.extend_from_slice(b"\\\\"),
+                    c if c.is_control() => out.extend_from_slice(if escaped { b"\\u" } else { b" " }),
+                    c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                }
+                if escaped && c.is_control() {
+                    out.extend_from_slice(format!("{:04X}", u32::from(c)).as_bytes());
+                }
+            }
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(body);
+    out
+}
+
 impl Cpim<'_> {
     /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&Header> {
@@ -192,6 +218,18 @@ mod tests {
         assert_eq!(parse(b"hello\n\n\n"), Err("a CPIM header without a colon"));
         assert_eq!(parse(b"\n\nx"), Err("a CPIM message without headers"));
         assert_eq!(parse(b"Subject: \xff\n\n\nx"), Err("a CPIM header that is not UTF-8"));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let headers = [("From", "\"Juliet\" <sip:juliet@example.com>"), ("Subject", "a\\b\r\nX: é\u{85}")];
+        let bytes = write(&headers, &[("Content-Type", "text/plain;charset=UTF-8\r\nX: y")], b"hi\r\n\r\nho");
+        let cpim = parse(&bytes).expect("a message");
+        let read: Vec<_> =
+            cpim.headers.iter().map(|header| (header.name.as_str(), header.value.as_str())).collect();
+        assert_eq!(read, headers);
+        assert_eq!(cpim.content_type(), "text/plain;charset=UTF-8  X: y");
+        assert_eq!(cpim.body().as_deref(), Some(&b"hi\r\n\r\nho"[..]));
     }
 
     proptest! {

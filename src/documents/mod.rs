@@ -4,6 +4,8 @@ pub mod cpim;
 pub mod date;
 pub mod encoding;
 pub mod html;
+pub mod imdn;
+pub mod iscomposing;
 pub mod mime;
 pub mod pidf;
 pub mod rpid;
