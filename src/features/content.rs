@@ -5,6 +5,8 @@
 //! nobody. Typing notifications and delivery reports, bare or wrapped, are not served yet and are refused like
 //! everything else that is not text: 415 with what is accepted.
 
+use std::borrow::Cow;
+
 use crate::documents::encoding::{self, ACCEPT_ENCODING, EncodingProblem};
 use crate::documents::mime::{self, Inside, MediaType, Part};
 use crate::documents::text::{self, TextProblem};
@@ -54,6 +56,35 @@ pub fn read(request: &Request) -> Result<Content, Reply> {
     content.text = clean(&found.text).into_owned();
     content.lang = found.lang.or(content.lang);
     Ok(content)
+}
+
+/// The bytes of a MESSAGE whose content is this and nothing else, bare or in a CPIM envelope, decompressed: a typing
+/// notification, a report. Nothing if it is something else, or cannot be read.
+pub fn notice<'a>(request: &'a Request, type_: &str) -> Option<Cow<'a, [u8]>> {
+    let header = |name: &HeaderName| message::text(&request.headers, name).filter(|value| !value.is_empty());
+    let outer = MediaType::parse(&header(&HeaderName::ContentType)?)?;
+    let (main, sub) = type_.split_once('/')?;
+    let is_envelope = outer.is("message", "cpim");
+    if !is_envelope && !outer.is(main, sub) {
+        return None;
+    }
+    let body = match header(&HeaderName::ContentEncoding) {
+        Some(names) => encoding::decode(&names, request.body()).ok()?,
+        None => Cow::Borrowed(request.body().as_ref()),
+    };
+    if !is_envelope {
+        return Some(body);
+    }
+    let envelope = cpim::parse(&body).ok()?;
+    if !envelope.media().is_some_and(|media| media.is(main, sub)) {
+        return None;
+    }
+    let inner = envelope.body()?;
+    let inner = match envelope.part_header("Content-Encoding") {
+        Some(names) => encoding::decode(names, &inner).ok()?,
+        None => inner,
+    };
+    Some(Cow::Owned(inner.into_owned()))
 }
 
 /// A text that was found in a body, and how good it is among alternatives.

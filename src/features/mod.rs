@@ -19,6 +19,7 @@ use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::Stanza;
 
 pub mod availability;
+pub mod composing;
 pub mod contact;
 pub mod content;
 pub mod devices;
@@ -275,6 +276,8 @@ pub fn registry() -> Vec<Box<dyn Feature + Send>> {
     vec![
         // First: it looks at where users write from and what they tell of themselves, and leaves that to others.
         Box::<contact::Contacts>::default(),
+        // Before those that take a whole message: it looks at what goes along with one.
+        Box::<composing::Composing>::default(),
         Box::<watcher::Watcher>::default(),
         Box::<pager::Pager>::default(),
         Box::new(disco::Disco),

@@ -29,6 +29,8 @@ pub enum Signal {
         user: Jid,
         /// The contact.
         contact: Aor,
+        /// From the contact to the user.
+        to_xmpp: bool,
     },
     /// A user (bare) adds a contact to her own: she sent `subscribe`.
     Added {

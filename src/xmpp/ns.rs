@@ -32,6 +32,12 @@ pub const VCARD: &str = "vcard-temp";
 pub const DELAY: &str = "urn:xmpp:delay";
 /// XEP-0334.
 pub const HINTS: &str = "urn:xmpp:hints";
+/// XEP-0085.
+pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
+/// XEP-0184.
+pub const RECEIPTS: &str = "urn:xmpp:receipts";
+/// XEP-0333.
+pub const MARKERS: &str = "urn:xmpp:chat-markers:0";
 /// XEP-0106, as a disco feature.
 pub const JID_ESCAPING: &str = "jid\\20escaping";
 
@@ -48,7 +54,7 @@ const KNOWN: [&str; 21] = [
     "",
     STREAM,
     CAPS,
-    "http://jabber.org/protocol/chatstates",
+    CHAT_STATES,
     DISCO_INFO,
     DISCO_ITEMS,
     NICK,
@@ -58,11 +64,11 @@ const KNOWN: [&str; 21] = [
     VERSION,
     STANZA_ERRORS,
     STREAM_ERRORS,
-    "urn:xmpp:chat-markers:0",
+    MARKERS,
     DELAY,
     HINTS,
     PING,
-    "urn:xmpp:receipts",
+    RECEIPTS,
     "urn:xmpp:sid:0",
     VCARD,
     "vcard-temp:x:update",

@@ -200,7 +200,7 @@ impl Feature for Contacts {
     }
 
     fn signal(&mut self, cx: &mut Cx<'_>, signal: &Signal) {
-        if let Signal::Crossed { user, contact } = signal
+        if let Signal::Crossed { user, contact, .. } = signal
             && let Some(id) = self.find(user, contact)
             && self.rested(cx, id, CROSSED_PAUSE)
         {

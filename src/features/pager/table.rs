@@ -77,13 +77,13 @@ fn without_body(stanza: &Stanza) -> Outgoing {
 
 /// Typing, receipts, markers and what only goes along with a message.
 const SILENT: [&str; 8] = [
-    "http://jabber.org/protocol/chatstates",
+    ns::CHAT_STATES,
     "jabber:x:event",
-    "urn:xmpp:chat-markers:0",
+    ns::MARKERS,
     "urn:xmpp:eme:0",
     ns::HINTS,
     ns::NICK,
-    "urn:xmpp:receipts",
+    ns::RECEIPTS,
     "urn:xmpp:sid:0",
 ];
 

@@ -433,7 +433,7 @@ impl ToSip {
                     cx.forget(live.post.key());
                     if !live.post.late {
                         let (user, contact) = (live.post.from.bare(), live.post.target.aor);
-                        cx.signal(Signal::Crossed { user, contact });
+                        cx.signal(Signal::Crossed { user, contact, to_xmpp: false });
                     }
                 }
                 Event::Failed(number, page, fault) => self.failed(cx, number, *page, &fault),

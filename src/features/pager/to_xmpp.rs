@@ -533,7 +533,10 @@ impl ToXmpp {
                     &words,
                 );
             }
-            None => cx.signal(Signal::Crossed { user: arrival.to.bare(), contact: arrival.sender.aor }),
+            None => {
+                let (user, contact) = (arrival.to.bare(), arrival.sender.aor);
+                cx.signal(Signal::Crossed { user, contact, to_xmpp: true });
+            }
         }
     }
 
