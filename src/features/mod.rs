@@ -29,6 +29,7 @@ pub mod facts;
 pub mod options;
 pub mod pager;
 pub mod ping;
+pub mod receipts;
 pub mod sessions;
 pub mod signal;
 pub mod vcard;
@@ -278,6 +279,7 @@ pub fn registry() -> Vec<Box<dyn Feature + Send>> {
         Box::<contact::Contacts>::default(),
         // Before those that take a whole message: it looks at what goes along with one.
         Box::<composing::Composing>::default(),
+        Box::<receipts::Receipts>::default(),
         Box::<watcher::Watcher>::default(),
         Box::<pager::Pager>::default(),
         Box::new(disco::Disco),

@@ -6,6 +6,7 @@
 //! ```text
 //! XMPP → SIP   pager ── Carry ──▸ chat ── Carried ──▸ pager          whoever has proof ── Proved ──▸ receipts
 //! SIP → XMPP   chat ── Arrived ──▸ pager ── Taken, then Met ──▸ chat receipts ── Received ──▸ chat
+//! reports      pager ── Sent, Asked ──▸ receipts                     receipts ── Whisper ──▸ pager
 //! besides      composing, receipts ── Whisper ──▸ chat or pager      chat ── Heard ──▸ composing, receipts
 //! ```
 //!
@@ -16,8 +17,10 @@ use std::sync::Arc;
 
 use super::content::Content;
 use super::sessions::{Break, Cause};
+use crate::documents::imdn::Wanted;
 use crate::sip::uri::{Aor, SipAddress};
 use crate::words::condition::Condition;
+use crate::words::time::Wall;
 use crate::xmpp::jid::Jid;
 
 /// See the module. Users are XMPP users, contacts are SIP users.
@@ -76,7 +79,11 @@ pub enum Signal {
     Whisper(Arc<Whisper>),
     /// From the chat: a contact said something in a session that is not a message: typing, a report.
     Heard(Arc<Heard>),
-    /// A client of the contact's has the message, or has shown it.
+    /// From the pager: a message of a user's went to a contact. Whoever reports on it later uses one of these names.
+    Sent(Arc<Sent>),
+    /// From the pager: a message of a contact's, which asks for notifications, was taken.
+    Asked(Arc<Asked>),
+    /// From the chat: a client of the contact's has the message.
     Proved {
         /// Who wrote it, with the device.
         user: Jid,
@@ -84,8 +91,6 @@ pub enum Signal {
         to: Jid,
         /// The id of her stanza.
         id: String,
-        /// It was shown to a person, and not only received.
-        displayed: bool,
     },
     /// A client of the user's confirmed a stanza of ours (XEP-0184, XEP-0333).
     Received {
@@ -199,4 +204,40 @@ pub struct Heard {
     pub type_: String,
     /// Its bytes.
     pub body: bytes::Bytes,
+}
+
+/// See [`Signal::Sent`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Who wrote it, with the device.
+    pub user: Jid,
+    /// To whom, as she wrote it.
+    pub to: Jid,
+    /// The contact.
+    pub contact: Aor,
+    /// The id of her stanza.
+    pub id: String,
+    /// `imdn.Message-ID`, and the Call-ID where it went as a MESSAGE.
+    pub names: Vec<String>,
+    /// She asked for a receipt (XEP-0184).
+    pub receipt: bool,
+    /// She asked for a marker when it is shown (XEP-0333).
+    pub marker: bool,
+}
+
+/// See [`Signal::Asked`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The user, bare.
+    pub user: Jid,
+    /// The contact's address.
+    pub sender: SipAddress,
+    /// The id of the stanza that it became.
+    pub id: String,
+    /// The contact's name for it: `imdn.Message-ID`.
+    pub message_id: String,
+    /// What is asked for.
+    pub wanted: Wanted,
+    /// When it was written.
+    pub written: Wall,
 }
