@@ -80,6 +80,7 @@ impl Config {
             store: PathBuf::new(),
             http: None,
             mappings: table::Own::new(),
+            sessions: Arc::new(crate::features::sessions::whole(None)),
             stop_timeout: Duration::from_secs(60),
             messages: Messages::default(),
         }

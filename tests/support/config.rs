@@ -41,6 +41,7 @@ pub fn config() -> Config {
         store: "/nonexistent".into(),
         http: None,
         mappings: Default::default(),
+        sessions: std::sync::Arc::new(mostar::features::sessions::whole(None)),
         stop_timeout: Duration::from_secs(60),
         messages: Messages::default(),
     }
