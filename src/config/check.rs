@@ -160,6 +160,7 @@ impl Checker<'_> {
             let auth = section.get("auth").and_then(|_| self.auth(&section.section("auth")));
             let long_messages = self.flag(&section, "long_messages");
             let trust_dates = self.flag(&section, "trust_dates");
+            let msrp = self.value(&section, "msrp", values::msrp).unwrap_or_default();
             if let (Some((uri, at)), Some(parsed)) = (uri, parsed) {
                 let value = Peer {
                     uri: uri.to_owned(),
@@ -172,6 +173,7 @@ impl Checker<'_> {
                     auth,
                     long_messages,
                     trust_dates,
+                    msrp,
                 };
                 peers.push(Placed { at, value });
             }

@@ -24,6 +24,7 @@ use ipnet::IpNet;
 pub use self::check::check;
 use self::outside::Outside as _;
 use self::report::Report;
+use crate::features::sessions::PeerMsrp;
 use crate::sip::flow::Transport;
 use crate::sip::uri::Aor;
 use crate::words::table;
@@ -199,6 +200,8 @@ pub struct Peer {
     pub long_messages: bool,
     /// A Date of its messages is believed.
     pub trust_dates: bool,
+    /// Whether what is behind it speaks MSRP.
+    pub msrp: PeerMsrp,
 }
 
 impl Peer {
@@ -316,6 +319,7 @@ mod tests {
             auth: None,
             long_messages: false,
             trust_dates: true,
+            msrp: PeerMsrp::Learn,
         };
         let sip = Sip {
             listen: vec![

@@ -157,6 +157,13 @@ pub const OPTIONS: &[Opt] = &[
         "A message with a Date from 5 minutes to 30 days ago is shown as delayed.",
     ),
     opt(
+        "sip.peers[].msrp",
+        Text("learn, yes or no"),
+        Default("learn"),
+        "Whether what is behind this peer speaks MSRP: `learn` opens a chat session only where a device has shown that \
+         it does.",
+    ),
+    opt(
         "store",
         Text("PATH"),
         Required,
@@ -219,8 +226,7 @@ pub const OPTIONS: &[Opt] = &[
 ];
 
 /// Keys that a later version will have, and what they will be.
-pub const LATER: &[(&str, &str)] =
-    &[("msrp", "chat sessions (MSRP)"), ("sip.peers[].msrp", "chat sessions (MSRP)"), ("rooms", "rooms")];
+pub const LATER: &[(&str, &str)] = &[("msrp", "chat sessions (MSRP)"), ("rooms", "rooms")];
 
 /// The option of this path.
 pub fn find(key: &str) -> Option<&'static Opt> {

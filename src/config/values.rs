@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Listen;
+use crate::features::sessions::PeerMsrp;
 use crate::sip::flow::Transport;
 use crate::words::address;
 use crate::xmpp::jid::Jid;
@@ -51,6 +52,18 @@ pub fn flag(text: &str) -> Result<bool, Bad> {
         "true" => Ok(true),
         "false" => Ok(false),
         _ => bad(format!("`{text}` is neither true nor false"), "write true or false, without quotes"),
+    }
+}
+
+/// What is known of MSRP behind a peer.
+pub fn msrp(text: &str) -> Result<PeerMsrp, Bad> {
+    match text {
+        "learn" => Ok(PeerMsrp::Learn),
+        "yes" => Ok(PeerMsrp::Yes),
+        "no" => Ok(PeerMsrp::No),
+        _ => {
+            bad(format!("`{text}` is none of learn, yes, no"), "write one of the three; learn is the default")
+        }
     }
 }
 

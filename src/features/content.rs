@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use crate::documents::encoding::{self, ACCEPT_ENCODING, EncodingProblem};
+use crate::documents::imdn::{self, Wanted};
 use crate::documents::mime::{self, Inside, MediaType, Part};
 use crate::documents::text::{self, TextProblem};
 use crate::documents::{cpim, date, html};
@@ -29,6 +30,19 @@ pub struct Content {
     pub subject: Option<String>,
     /// When it was written, by the sender's clock.
     pub date: Option<Wall>,
+    /// It came in a CPIM envelope.
+    pub wrapped: bool,
+    /// The notifications that its sender asks for (RFC 5438 §6.3).
+    pub asks: Option<Asks>,
+}
+
+/// What a sender asks to be told about a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asks {
+    /// Its name for the message.
+    pub message_id: String,
+    /// What.
+    pub wanted: Wanted,
 }
 
 /// Reads a MESSAGE, or says how to refuse it.
@@ -98,6 +112,11 @@ struct Found {
 fn unwrap(bytes: &[u8], content: &mut Content) -> Result<Found, Reply> {
     let bad = |reason: &str| Reply::new(400).because(format!("The body is {reason}"));
     let envelope = cpim::parse(bytes).map_err(bad)?;
+    content.wrapped = true;
+    let wanted = Wanted::of(&envelope);
+    if let Some(message_id) = imdn::message_id(&envelope).filter(|_| wanted != Wanted::default()) {
+        content.asks = Some(Asks { message_id: message_id.to_owned(), wanted });
+    }
     if envelope.header("Require").is_some_and(|names| !names.value.trim().is_empty()) {
         return Err(unsupported());
     }
@@ -270,6 +289,7 @@ mod tests {
             lang: Some("cs".into()),
             subject: Some("Verona".into()),
             date: Some(Wall(1_795_170_896_000)),
+            ..Content::default()
         };
         assert_eq!(read, Ok(expected));
     }
@@ -332,7 +352,8 @@ mod tests {
             text: "hé".into(),
             subject: Some("inner".into()),
             date: Some(Wall(1_795_170_896_000)),
-            lang: None,
+            wrapped: true,
+            ..Content::default()
         };
         assert_eq!(read, Ok(expected));
         assert_eq!(status_of("message/cpim", "hello"), 400);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::sessions::Stage;
 use crate::sip::uri::{Aor, SipAddress};
 use crate::xmpp::jid::Jid;
 
@@ -28,6 +29,8 @@ pub struct Facts {
     names: BTreeMap<Aor, String>,
     /// How SIP contacts write their own user part, where that is not how they are known here.
     spellings: BTreeMap<Aor, Box<str>>,
+    /// The sessions of users (bare) with contacts, as far as they are there.
+    sessions: BTreeMap<(Jid, Aor), Stage>,
     /// What the contacts' devices have shown they can do.
     pub devices: super::devices::Devices,
     /// Which SIP contacts each XMPP user, by bare JID, lets see her presence.
@@ -135,6 +138,23 @@ impl Facts {
             Some(user) => Aor { user: Some(user.to_string()), host: known.host.clone() },
             None => known.clone(),
         }
+    }
+
+    /// How far a session of the user (bare) with the contact is.
+    pub fn session(&self, user: &Jid, contact: &Aor) -> Stage {
+        if self.sessions.is_empty() {
+            return Stage::None;
+        }
+        self.sessions.get(&(user.clone(), contact.clone())).copied().unwrap_or_default()
+    }
+
+    /// A session of the user (bare) with the contact has come so far; with [`Stage::None`], is over.
+    pub fn set_session(&mut self, user: &Jid, contact: &Aor, stage: Stage) {
+        let key = (user.clone(), contact.clone());
+        match stage {
+            Stage::None => self.sessions.remove(&key),
+            stage => self.sessions.insert(key, stage),
+        };
     }
 
     /// The user (bare) lets the contact see her presence, or does so no longer.

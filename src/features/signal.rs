@@ -49,6 +49,13 @@ pub enum Signal {
         /// The contact.
         contact: Aor,
     },
+    /// From the pager: nothing is known of this contact; somebody may ask it what it can do.
+    Unknown {
+        /// In whose name.
+        user: Jid,
+        /// The contact.
+        contact: SipAddress,
+    },
     /// From the pager: carry this message in a session.
     Carry(Arc<Carry>),
     /// The answer to [`Signal::Carry`], exactly once: what became of it.
@@ -73,6 +80,16 @@ pub enum Signal {
         ticket: u64,
         /// Why it was not delivered; nothing when it was.
         failure: Option<Condition>,
+    },
+    /// From the chat: its session is over, or wants no reports, so that it could not tell of a failure that it was told
+    /// of by [`Signal::Met`].
+    Unreported {
+        /// To whom the message was, bare.
+        user: Jid,
+        /// Who wrote it.
+        sender: SipAddress,
+        /// Why it was not delivered.
+        failure: Condition,
     },
     /// Something that is not a message and may be lost: typing, a report. Carried in the open session with the contact,
     /// else as a MESSAGE.
@@ -119,8 +136,12 @@ pub struct Carry {
     pub number: u64,
     /// The user, with the device.
     pub user: Jid,
+    /// The contact as she wrote it.
+    pub contact: Jid,
     /// The contact, with the device where the user named one that the contact has shown.
     pub to: SipAddress,
+    /// The id of her stanza.
+    pub id: Option<String>,
     /// The text.
     pub text: Arc<str>,
     /// Its language.
@@ -131,6 +152,8 @@ pub struct Carry {
     pub message_id: String,
     /// The Call-ID that its thread asks for, if a session must be opened for it.
     pub call_id: String,
+    /// When it was written.
+    pub written: Wall,
     /// The sender wants to know that it was received.
     pub receipt: bool,
 }

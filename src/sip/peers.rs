@@ -182,6 +182,7 @@ mod tests {
             auth: None,
             long_messages: false,
             trust_dates: true,
+            msrp: Default::default(),
         }
     }
 

@@ -36,6 +36,7 @@ pub fn config() -> Config {
                 auth: None,
                 long_messages: false,
                 trust_dates: true,
+                msrp: Default::default(),
             }],
         },
         store: "/nonexistent".into(),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 
 use crate::features::Incoming;
+use crate::features::content::Asks;
 use crate::sip::message::{HeaderName, Reply, ServerKey};
 use crate::sip::uri::SipAddress;
 use crate::store::record::{Key, Record, Restored};
@@ -43,6 +44,11 @@ impl Name {
         }
         digest.update(incoming.cseq.to_be_bytes());
         Name(digest.finalize().into())
+    }
+
+    /// The name of a message in a session, which is unique by itself.
+    pub fn of_session(name: [u8; 20]) -> Name {
+        Name(name)
     }
 
     fn text(self) -> String {
@@ -141,9 +147,21 @@ pub struct Arrival {
     /// Its failure is not told by a MESSAGE.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
+    /// The stanza asks for a receipt.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub receipt: bool,
+    /// The stanza asks for a marker when it is shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marker: bool,
+    /// What the sender asked to be told; that is remembered elsewhere.
+    #[serde(skip)]
+    pub asks: Option<Asks>,
     /// What was answered already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<Said>,
+    /// It came in a session, which waits for its fate under this number.
+    #[serde(skip)]
+    pub ticket: Option<u64>,
     /// Who waits for the answer.
     #[serde(skip)]
     pub waiting: Vec<ServerKey>,

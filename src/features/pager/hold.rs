@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::to_sip::Post;
+use super::post::Post;
 use crate::features::{Cx, errors};
 use crate::sip::message::Failure;
 use crate::sip::uri::Aor;
@@ -38,7 +38,7 @@ pub fn again_at(cx: &mut Cx<'_>, post: &Post, fault: &Fault) -> Option<Tick> {
     };
     let hold = cx.config.messages.hold;
     let ends = post.accepted + hold;
-    if !away || hold.is_zero() || post.is_late_error() || ends <= cx.now.wall {
+    if !away || hold.is_zero() || post.is_quiet() || ends <= cx.now.wall {
         return None;
     }
     let pause = cx.mint.between(INTERVAL, INTERVAL + INTERVAL / 5);

@@ -9,12 +9,15 @@ mod hold;
 mod late;
 mod meter;
 mod pairs;
+mod post;
 mod quota;
+mod sessions;
 mod table;
 #[cfg(test)]
 mod tests;
 mod to_sip;
 mod to_xmpp;
+mod ways;
 
 use std::time::Duration;
 
@@ -30,6 +33,12 @@ use crate::words::note::Level;
 use crate::words::time::Tick;
 use crate::xmpp::stanza::{Stanza, StanzaKind};
 
+/// 408, 503 and a lost transport are tried again for so long.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// RFC 3261 §8.1.1.6. XMPP has no count of hops that could be carried over.
+const HOPS: u8 = 70;
+
 /// A stop waits so long for answers; what has none by then is on disk and goes out again after the start.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -40,7 +49,7 @@ static MANIFEST: Manifest = Manifest {
     methods: &["MESSAGE"],
     events: &[],
     disco: &[],
-    records: &[arrivals::RECORD, to_sip::RECORD, pairs::RECORD],
+    records: &[arrivals::RECORD, post::RECORD, pairs::RECORD],
 };
 
 /// See the module.
@@ -168,10 +177,17 @@ impl Feature for Pager {
     }
 
     fn signal(&mut self, cx: &mut Cx<'_>, signal: &Signal) {
-        if let Signal::Opened { user, contact } = signal {
-            self.to_sip.opened(cx, user, contact);
-            self.tell(cx);
+        match signal {
+            Signal::Opened { user, contact } => self.to_sip.opened(cx, user, contact),
+            Signal::Carried { number, fate } => self.to_sip.carried(cx, *number, fate),
+            Signal::Whisper(whisper) => self.to_sip.whisper(cx, whisper),
+            Signal::Arrived(arrived) => self.to_xmpp.arrived(cx, &mut self.pairs, arrived),
+            Signal::Unreported { user, sender, failure } => {
+                self.to_xmpp.unreported(cx, user, sender, failure)
+            }
+            _ => return,
         }
+        self.tell(cx);
     }
 
     fn stop(&mut self, cx: &mut Cx<'_>) -> bool {

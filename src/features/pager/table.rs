@@ -29,6 +29,10 @@ pub struct Text {
     pub lang: Option<String>,
     /// The thread.
     pub thread: Option<String>,
+    /// The sender asks for a receipt (XEP-0184).
+    pub receipt: bool,
+    /// The sender asks to be told when it is shown (XEP-0333).
+    pub marker: bool,
 }
 
 /// Reads a message that is no error.
@@ -59,6 +63,8 @@ pub fn outgoing(stanza: &Stanza) -> Outgoing {
         subject: spoken("subject").map(|(subject, _)| subject),
         lang,
         thread: spoken("thread").map(|(thread, _)| thread),
+        receipt: element.child("request", ns::RECEIPTS).is_some(),
+        marker: element.child("markable", ns::MARKERS).is_some(),
     })
 }
 

@@ -38,6 +38,7 @@ fn config() -> Config {
         auth: None,
         long_messages: false,
         trust_dates: true,
+        msrp: Default::default(),
     };
     Config {
         xmpp: Xmpp {

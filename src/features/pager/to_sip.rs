@@ -1,4 +1,5 @@
-//! XMPP → SIP: a `<message/>` with a body becomes a MESSAGE (RFC 7572 §4), and its answer a stanza error or nothing.
+//! XMPP → SIP: a `<message/>` with a body becomes a MESSAGE (RFC 7572 §4), and its answer a stanza error or nothing; or it
+//! goes in a session, which `ways.rs` is about.
 //!
 //! A message is kept on disk from before it is sent until its fate is known; after a restart it is sent again under the
 //! same name, so that a phone that has it answers 482. What fails while the component link is down is told when the
@@ -6,118 +7,33 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-
+use super::hold;
 use super::late::Telling;
 use super::meter::{self, Way};
 use super::pairs::Pairs;
+use super::post::Post;
 use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
-use super::{hold, table::one_line};
-use crate::documents::date;
+use crate::features::devices::Ability;
+use crate::features::sessions::answer_is_receipt;
+use crate::features::signal::Sent;
 use crate::features::{Cx, Op, Signal, errors};
 use crate::gateway::LinkId;
 use crate::sip::message::{Answer, Failure, HeaderName, OutRequest};
-use crate::sip::uri::{Aor, SipAddress};
+use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Event, Fault, Page, Pages};
 use crate::store::record::{Key, Record, Restored};
 use crate::words::condition::{Condition, Kind, Scope};
-use crate::words::id::Partition;
 use crate::words::note::Level;
-use crate::words::time::{Tick, Wall};
+use crate::words::time::Tick;
 use crate::xmpp::jid::Jid;
-use crate::xmpp::ns;
-use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
+use crate::xmpp::stanza::Stanza;
 
-/// The kind of these records in the store.
-pub const RECORD: &str = "post";
-
-/// 408, 503 and a lost transport are tried again for so long.
-const RETRY: Duration = Duration::from_secs(60);
 /// How many messages wait, in all and for one contact from one sender.
 const LIMITS: (usize, usize) = (10_000, 500);
-/// RFC 3261 §8.1.1.6. XMPP has no count of hops that could be carried over.
-const HOPS: u8 = 70;
 /// How many answers wait for one link.
 const UNSAID_LIMIT: usize = 1_000;
-
-/// A message on its way to SIP, as it is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Post {
-    /// The sender, with the device; in a late error the XMPP user in whose name it is told.
-    pub from: Jid,
-    /// The addressee as written.
-    pub to: Jid,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    type_: Option<String>,
-    text: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    subject: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    lang: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    thread: Option<String>,
-    /// Where it goes.
-    pub target: SipAddress,
-    call_id: String,
-    /// The tag of From; also the record's name.
-    tag: String,
-    /// When we took it.
-    pub accepted: Wall,
-    /// Its place among those of the same moment.
-    order: u64,
-    /// It tells of a failure: it is not answered, not counted and not kept for long.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    late: bool,
-    /// It waits until the contact is back.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    held: bool,
-    /// When its sender was told last that messages to this contact are kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub told: Option<Wall>,
-    /// Max-Forwards: 70 where no request is the cause.
-    hops: u8,
-}
-
-impl Post {
-    /// Whether it tells of a failure.
-    pub fn is_late_error(&self) -> bool {
-        self.late
-    }
-
-    /// What it is called in SIP and in XMPP.
-    fn names(&self) -> (&str, &str) {
-        (&self.call_id, self.id.as_deref().unwrap_or_default())
-    }
-
-    fn key(&self) -> Key {
-        Key { kind: RECORD, partition: Partition::of(self.from.bare_str()), id: self.tag.clone() }
-    }
-
-    /// What the sender sent, as far as an answer repeats it.
-    fn stanza(&self) -> Stanza {
-        let mut stanza = Stanza::new(StanzaKind::Message, &self.from, &self.to);
-        if let Some(type_) = &self.type_ {
-            stanza = stanza.with_type(type_);
-        }
-        if let Some(id) = &self.id {
-            stanza = stanza.with_id(id);
-        }
-        let texts =
-            [("subject", &self.subject), ("body", &Some(self.text.clone())), ("thread", &self.thread)];
-        for (name, text) in texts {
-            if let Some(text) = text {
-                stanza = stanza.with_child(Element::new(name, ns::COMPONENT).with_text(text));
-            }
-        }
-        stanza
-    }
-}
 
 /// A MESSAGE that tells of a failure went out, or came to its end.
 #[derive(Debug)]
@@ -132,33 +48,37 @@ pub struct Spoken {
 
 /// A message that has not met its fate.
 #[derive(Debug)]
-struct Live {
-    post: Post,
-    lane: LaneKey,
-    /// A request is out for it.
+pub(super) struct Live {
+    pub(super) post: Post,
+    pub(super) lane: LaneKey,
+    /// A request is out for it, or a session has it.
     flying: bool,
 }
 
 /// The sender's address and the contact's.
-type LaneKey = Arc<(Aor, Aor)>;
+pub(super) type LaneKey = Arc<(Aor, Aor)>;
 
 /// The messages of one sender to one contact.
 #[derive(Debug, Default)]
-struct Lane {
+pub(super) struct Lane {
     /// How many there are.
-    count: usize,
+    pub(super) count: usize,
     /// How many of them are kept until the contact is back.
     held: usize,
+    /// How many of them a session has. Then there are no others: what is behind never overtakes.
+    pub(super) carried: usize,
 }
 
 /// All messages to SIP of one owner.
 #[derive(Debug, Default)]
 pub struct ToSip {
-    pages: Pages,
-    posts: BTreeMap<u64, Live>,
+    pub(super) pages: Pages,
+    pub(super) posts: BTreeMap<u64, Live>,
     next: u64,
     /// What waits per sender and contact.
-    lanes: BTreeMap<LaneKey, Lane>,
+    pub(super) lanes: BTreeMap<LaneKey, Lane>,
+    /// What goes by in [`Pages`] without being kept.
+    pub(super) whispers: BTreeMap<u64, Aor>,
     /// Answers that wait for a link, with the record that is forgotten when they are said.
     unsaid: BTreeMap<LinkId, VecDeque<(Key, Stanza)>>,
     told: hold::Told,
@@ -180,6 +100,9 @@ impl ToSip {
         };
         match self.compose(cx, pairs, stanza, text) {
             Ok((mut post, lane)) => {
+                if let Err(condition) = self.choose(cx, &mut post, &lane) {
+                    return turn_away(cx, stanza, &condition, "table");
+                }
                 if self.lanes.get(&lane).is_some_and(|lane| lane.held > 0) {
                     // It waits behind others.
                     self.notice(cx, &mut post);
@@ -187,8 +110,12 @@ impl ToSip {
                 cx.save(Record::new(post.key(), &post));
                 meter::accepted(cx, Way::XmppToSip);
                 meter::log(cx, Level::Debug, "message-accepted", Way::XmppToSip, post.names(), "");
-                self.push(cx, post, lane, false);
-                self.drive(cx);
+                if post.session {
+                    self.carry(cx, post, lane);
+                } else {
+                    self.push(cx, post, lane, false);
+                    self.drive(cx);
+                }
             }
             Err((condition, why)) => turn_away(cx, stanza, &condition, why),
         }
@@ -214,8 +141,12 @@ impl ToSip {
             accepted: cx.now.wall,
             order: self.next,
             late: true,
+            notice: None,
             held: false,
             told: None,
+            receipt: false,
+            marker: false,
+            session: false,
             hops: telling.hops,
             from: telling.user,
             to: contact,
@@ -281,12 +212,12 @@ impl ToSip {
                 cx.forget(post.key());
                 continue;
             };
-            if !post.late {
+            if !post.is_quiet() {
                 meter::accepted(cx, Way::XmppToSip);
             }
             self.told.restored(&post, cx.now.wall);
             let lane = Arc::new((sender.aor, post.target.aor.clone()));
-            self.push(cx, post, lane, true);
+            self.again(cx, post, lane);
         }
         self.drive(cx);
     }
@@ -314,7 +245,7 @@ impl ToSip {
     /// How much is held.
     pub fn load(&self) -> usize {
         let unsaid: usize = self.unsaid.values().map(VecDeque::len).sum();
-        self.posts.len() + self.pages.len() + unsaid + self.quota.len()
+        self.posts.len() + self.whispers.len() + self.pages.len() + unsaid + self.quota.len()
     }
 
     fn compose(
@@ -374,9 +305,13 @@ impl ToSip {
             accepted: cx.now.wall,
             order: self.next,
             late: false,
+            notice: None,
             held: false,
             told: None,
-            hops: HOPS,
+            receipt: text.receipt,
+            marker: text.marker,
+            session: false,
+            hops: super::HOPS,
         };
         Ok((post, lane))
     }
@@ -402,36 +337,61 @@ impl ToSip {
         call_id
     }
 
-    fn push(&mut self, cx: &mut Cx<'_>, post: Post, key: LaneKey, tried: bool) {
-        let number = self.next;
+    /// A number for what comes next.
+    pub(super) fn number(&mut self) -> u64 {
         self.next += 1;
-        if !post.late {
+        self.next - 1
+    }
+
+    /// Takes a message that is kept into [`Pages`], behind what is there.
+    pub(super) fn push(&mut self, cx: &mut Cx<'_>, post: Post, key: LaneKey, tried: bool) {
+        let number = self.number();
+        if !post.is_quiet() {
             meter::queued(cx, Way::XmppToSip, 1);
         }
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.count += 1;
         lane.held += usize::from(post.held);
-        let page = page(cx, &post, &key.0, tried);
-        self.posts.insert(number, Live { post, lane: key, flying: false });
+        let page = post.page(cx, &key.0, tried);
+        self.insert(number, post, key);
         self.pages.push(number, page);
     }
 
-    fn drive(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn insert(&mut self, number: u64, post: Post, lane: LaneKey) {
+        self.posts.insert(number, Live { post, lane, flying: false });
+    }
+
+    /// Whether nothing more can wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.posts.len() >= LIMITS.0
+    }
+
+    pub(super) fn drive(&mut self, cx: &mut Cx<'_>) {
         while let Some(event) = self.pages.poll(cx.now.tick) {
             match event {
                 Event::Send(number, mut request) => {
                     self.flies(cx, number, true);
-                    if let Some(live) = self.posts.get(&number) {
-                        spell(cx, &live.post.target.aor, &mut request);
+                    let live = self.posts.get(&number);
+                    if let Some(contact) =
+                        live.map(|live| &live.post.target.aor).or_else(|| self.whispers.get(&number))
+                    {
+                        spell(cx, contact, &mut request);
+                    }
+                    if let Some(live) = live {
+                        sent(cx, &live.post, true);
                     }
                     cx.request(number, *request);
                 }
                 Event::Waits(number) => self.flies(cx, number, false),
                 Event::NoDevice(device) => cx.facts.unshow(&device),
                 Event::Arrived(number) => {
+                    self.whispers.remove(&number);
                     let Some(live) = self.settle(cx, number, "delivered") else { continue };
                     cx.forget(live.post.key());
-                    if !live.post.late {
+                    if live.post.receipt && answer_is_receipt(&cx.config.sessions) {
+                        prove(cx, &live.post);
+                    }
+                    if !live.post.is_quiet() {
                         let (user, contact) = (live.post.from.bare(), live.post.target.aor);
                         cx.signal(Signal::Crossed { user, contact, to_xmpp: false });
                     }
@@ -443,7 +403,16 @@ impl ToSip {
 
     fn failed(&mut self, cx: &mut Cx<'_>, number: u64, page: Page, fault: &Fault) {
         self.flies(cx, number, false);
+        if self.whispers.remove(&number).is_some() {
+            return self.not_understood(cx, &page, fault);
+        }
         let Some(live) = self.posts.get_mut(&number) else { return };
+        if is_envelope(&page) && refuses_content(fault) {
+            // It takes no CPIM: remembered, and the same goes as it would without.
+            cx.facts.devices.shows(cx.now.tick, &live.post.target.aor, "", Ability::Cpim, false);
+            let plain = Page { cseq: page.cseq + 1, ..live.post.page(cx, &live.lane.0, page.tried) };
+            return self.pages.put_back(number, plain, cx.now.tick);
+        }
         if let Some(at) = hold::again_at(cx, &live.post, fault) {
             if !live.post.held {
                 live.post.held = true;
@@ -482,9 +451,9 @@ impl ToSip {
     }
 
     /// Tells the sender, now or when the link is back. A late error's failure is told to nobody.
-    fn say(&mut self, cx: &mut Cx<'_>, post: &Post, condition: &Condition) {
+    pub(super) fn say(&mut self, cx: &mut Cx<'_>, post: &Post, condition: &Condition) {
         let error = match errors::stanza_error(&post.stanza(), condition) {
-            Some(error) if !post.late => error,
+            Some(error) if !post.is_quiet() => error,
             _ => return cx.forget(post.key()),
         };
         let link = cx.domains.link_of(post.to.domain());
@@ -507,17 +476,18 @@ impl ToSip {
     }
 
     /// A message has met its fate.
-    fn settle(&mut self, cx: &mut Cx<'_>, number: u64, result: &'static str) -> Option<Live> {
+    pub(super) fn settle(&mut self, cx: &mut Cx<'_>, number: u64, result: &'static str) -> Option<Live> {
         self.flies(cx, number, false);
         let live = self.posts.remove(&number)?;
         if let Some(state) = self.lanes.get_mut(&live.lane) {
             state.count -= 1;
             state.held -= usize::from(live.post.held);
+            state.carried -= usize::from(live.post.session);
             if state.count == 0 {
                 self.lanes.remove(&live.lane);
             }
         }
-        if !live.post.late {
+        if !live.post.is_quiet() {
             meter::queued(cx, Way::XmppToSip, -1);
             meter::result(cx, Way::XmppToSip, result);
         }
@@ -525,9 +495,9 @@ impl ToSip {
     }
 
     /// Moves a message between queued and in flight.
-    fn flies(&mut self, cx: &mut Cx<'_>, number: u64, flying: bool) {
+    pub(super) fn flies(&mut self, cx: &mut Cx<'_>, number: u64, flying: bool) {
         let Some(live) = self.posts.get_mut(&number) else { return };
-        if live.flying != flying && !live.post.late {
+        if live.flying != flying && !live.post.is_quiet() {
             let by = if flying { 1 } else { -1 };
             meter::queued(cx, Way::XmppToSip, -by);
             meter::in_flight(cx, Way::XmppToSip, by);
@@ -558,42 +528,46 @@ fn spell(cx: &Cx<'_>, known: &Aor, request: &mut OutRequest) {
     }
 }
 
+/// Whoever reports on a message later must find it.
+pub(super) fn sent(cx: &mut Cx<'_>, post: &Post, as_message: bool) {
+    if !(post.receipt || post.marker) {
+        return;
+    }
+    let Some(id) = &post.id else { return };
+    let mut names = vec![post.tag.clone()];
+    names.extend(as_message.then(|| post.call_id.clone()));
+    cx.signal(Signal::Sent(Arc::new(Sent {
+        user: post.from.clone(),
+        to: post.to.clone(),
+        contact: post.target.aor.clone(),
+        id: id.clone(),
+        names,
+        receipt: post.receipt,
+        marker: post.marker,
+    })));
+}
+
+/// The sender's client is told that it arrived.
+fn prove(cx: &mut Cx<'_>, post: &Post) {
+    if let Some(id) = &post.id {
+        cx.signal(Signal::Proved { user: post.from.clone(), to: post.to.clone(), id: id.clone() });
+    }
+}
+
+/// The body is a CPIM message.
+fn is_envelope(page: &Page) -> bool {
+    page.headers.iter().any(|(name, value)| *name == HeaderName::ContentType && value == "message/cpim")
+}
+
+/// The answer says that this kind of content is not understood (RFC 3261 §21.4.13, §21.4.26).
+pub(super) fn refuses_content(fault: &Fault) -> bool {
+    matches!(fault, Fault::Refused(response) if matches!(response.status.code(), 415 | 488 | 606))
+}
+
 /// A failure that time might have mended.
 fn is_passing(fault: &Fault) -> bool {
     match fault {
         Fault::Refused(response) => matches!(response.status.code(), 408 | 503),
         Fault::Silent(failure) => matches!(failure, Failure::Timeout | Failure::Transport(_)),
-    }
-}
-
-fn page(cx: &Cx<'_>, post: &Post, sender: &Aor, tried: bool) -> Page {
-    let mut from = sender.address();
-    if cx.config.messages.from_gruu {
-        from.gr = post.from.resource().map(str::to_owned);
-    }
-    let mut headers = vec![(HeaderName::ContentType, table::content_type(&post.text).to_owned())];
-    if let Some(lang) = post.lang.as_deref().and_then(table::language) {
-        headers.push((HeaderName::ContentLanguage, lang.to_owned()));
-    }
-    if let Some(subject) = post.subject.as_deref().map(one_line).filter(|subject| !subject.is_empty()) {
-        headers.push((HeaderName::Subject, subject));
-    }
-    if tried || !cx.config.messages.hold.is_zero() {
-        // It may go out long after it was written.
-        headers.push((HeaderName::Date, date::write_sip(post.accepted)));
-    }
-    Page {
-        sender: sender.clone(),
-        from: format!("<{from}>"),
-        to: post.target.clone(),
-        call_id: post.call_id.clone(),
-        tag: post.tag.clone(),
-        cseq: 1,
-        headers,
-        body: Bytes::from(post.text.clone()),
-        partition: Partition::of(post.from.bare_str()),
-        until: cx.now.tick + RETRY,
-        max_forwards: post.hops,
-        tried,
     }
 }

@@ -7,6 +7,7 @@
 //! at two closings in a row is refused: it may be what closes the stream.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::arrivals::{Arrival, Arrivals, Known, Name, Said};
@@ -14,9 +15,12 @@ use super::late::{Late, Telling};
 use super::meter::{self, Way};
 use super::pairs::Pairs;
 use super::quota::Quota;
+use super::sessions::{Letter, Refusal};
 use super::table;
 use super::to_sip::Spoken;
 use crate::documents::date;
+use crate::features::devices::Ability;
+use crate::features::signal::Asked;
 use crate::features::{Cx, Incoming, Op, Signal, content, errors};
 use crate::gateway::LinkId;
 use crate::sip::message::{HeaderName, Reply, text};
@@ -41,8 +45,6 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const GIVE_UP: Duration = Duration::from_secs(60);
 /// A suspect that has not closed the stream for so long is none.
 const SUSPECT: Duration = Duration::from_secs(5);
-/// What a sender is told that we cannot serve now.
-const RETRY_AFTER: &str = "30";
 /// What a sender is told who writes too fast: by then a quarter of the bucket is full again.
 const SLOW_DOWN: &str = "5";
 
@@ -62,7 +64,7 @@ enum Alarm {
 /// All messages to XMPP of one owner.
 #[derive(Debug, Default)]
 pub struct ToXmpp {
-    arrivals: Arrivals,
+    pub(super) arrivals: Arrivals,
     /// What waits to be sent, in the order of coming.
     queue: BTreeMap<(LinkId, u64), Name>,
     barrier: Barrier<Lane, Name>,
@@ -263,77 +265,117 @@ impl ToXmpp {
                 (user, cx.domains.contact_jid(&incoming.from).map_err(refuse)?)
             }
         };
-        let busy = |why: &str| Reply::new(503).because(why).with(HeaderName::RetryAfter, RETRY_AFTER);
-        let Some(link) = cx.domains.link_of(from.domain()) else { return Err((Reply::new(404), "address")) };
-        if !cx.accepting {
-            return Err((busy("Not taking messages now"), "store"));
-        }
-        let most = cx.config.messages.max_message;
-        let too_long = || {
-            let reason = format!("At most {most} bytes of an escaped stanza");
-            (Reply::new(413).because(reason), "too-long")
-        };
-        if incoming.request.body().len() > most {
-            return Err(too_long());
-        }
-        let full = self.unsettled.get(user.domain()).is_some_and(|count| *count >= LIMITS.1);
-        if full || self.arrivals.unsettled() >= LIMITS.0 {
-            return Err((busy("Too many messages wait"), "queue-full"));
-        }
+        self.has_room(cx, &user, incoming.request.body().len()).map_err(Refusal::reply)?;
         let content = content::read(&incoming.request).map_err(|reply| (reply, "content"))?;
-        let subject = content.subject.filter(|subject| !subject.is_empty());
-        let (text, subject) = match (content.text.is_empty(), subject) {
-            (true, None) => return Err((Reply::new(400).because("The message has no text"), "content")),
-            (true, Some(subject)) => (subject, None),
-            (false, subject) => (content.text, subject),
-        };
-        if !self.quota.admits(cx, Way::SipToXmpp, &incoming.from.aor.to_string()) {
-            // It concerns this sender alone: 503 would tell the proxy to leave us alone (RFC 3261 §21.5.4).
-            let reply = Reply::new(480).because("Too many messages at once, wait a few seconds");
-            return Err((reply.with(HeaderName::RetryAfter, SLOW_DOWN), "rate"));
-        }
-        cx.facts.show(&incoming.from);
         if let Some(name) = &incoming.from_name {
             cx.facts.set_name(&incoming.from.aor, name);
         }
+        learn(cx, incoming, content.wrapped);
         let trusted = cx.config.sip.peers.get(incoming.peer).is_some_and(|peer| peer.trust_dates);
-        let to = address(cx, pairs, user, &incoming.from);
-        let arrival = Box::new(Arrival {
-            id: cx.token_for(&to),
-            chosen: to.resource().is_some() && incoming.target.gr.is_none(),
-            thread: pairs.received(cx.now.wall, &to, &incoming.from.aor, &incoming.call_id),
-            quiet: self.late.is_quiet(cx.now.tick, &to, &incoming.from.aor),
+        let letter = Letter {
+            user,
             from,
-            to,
             sender: incoming.from.clone(),
-            call_id: incoming.call_id.clone(),
+            call_id: &incoming.call_id,
+            written: content.date.filter(|_| trusted),
+            receipt: content.asks.as_ref().is_some_and(|asks| asks.wanted.delivery),
+            marker: content.asks.as_ref().is_some_and(|asks| asks.wanted.display),
+            content,
+            id: None,
+            expires: expires(incoming, cx.now.wall),
+            hops: incoming.max_forwards,
+        };
+        let (link, mut arrival) = self.admit(cx, pairs, letter).map_err(Refusal::reply)?;
+        arrival.waiting.push(incoming.key);
+        Ok((link, arrival))
+    }
+
+    /// Whether so many bytes of content for a user may be taken at all.
+    pub(super) fn has_room(&self, cx: &Cx<'_>, user: &Jid, bytes: usize) -> Result<(), Refusal> {
+        if !cx.accepting {
+            return Err(Refusal::busy("Not taking messages now", "store"));
+        }
+        if bytes > cx.config.messages.max_message {
+            return Err(Refusal::too_long(cx));
+        }
+        let full = self.unsettled.get(user.domain()).is_some_and(|count| *count >= LIMITS.1);
+        if full || self.arrivals.unsettled() >= LIMITS.0 {
+            return Err(Refusal::busy("Too many messages wait", "queue-full"));
+        }
+        Ok(())
+    }
+
+    /// What is written becomes an arrival, unless it cannot.
+    pub(super) fn admit(
+        &mut self,
+        cx: &mut Cx<'_>,
+        pairs: &mut Pairs,
+        letter: Letter<'_>,
+    ) -> Result<(LinkId, Box<Arrival>), Refusal> {
+        let refusal = |status, reason: &str, why| Refusal { status, reason: reason.into(), retry: None, why };
+        let Some(link) = cx.domains.link_of(letter.from.domain()) else {
+            return Err(refusal(404, "Not found", "address"));
+        };
+        let content = letter.content;
+        let subject = content.subject.filter(|subject| !subject.is_empty());
+        let (text, subject) = match (content.text.is_empty(), subject) {
+            (true, None) => return Err(refusal(400, "The message has no text", "content")),
+            (true, Some(subject)) => (subject, None),
+            (false, subject) => (content.text, subject),
+        };
+        if !self.quota.admits(cx, Way::SipToXmpp, &letter.sender.aor.to_string()) {
+            // It concerns this sender alone: 503 would tell the proxy to leave us alone (RFC 3261 §21.5.4).
+            let reason = "Too many messages at once, wait a few seconds".to_owned();
+            return Err(Refusal { status: 480, reason, retry: Some(SLOW_DOWN), why: "rate" });
+        }
+        cx.facts.show(&letter.sender);
+        let named = !letter.user.is_bare();
+        let to = address(cx, pairs, letter.user, &letter.sender);
+        let arrival = Box::new(Arrival {
+            id: letter.id.unwrap_or_else(|| cx.token_for(&to)),
+            chosen: to.resource().is_some() && !named,
+            thread: pairs.received(cx.now.wall, &to, &letter.sender.aor, letter.call_id),
+            quiet: self.late.is_quiet(cx.now.tick, &to, &letter.sender.aor),
+            from: letter.from,
+            to,
+            sender: letter.sender,
+            call_id: letter.call_id.to_owned(),
             text,
             lang: content.lang,
             subject,
-            written: content.date.filter(|_| trusted).unwrap_or(cx.now.wall),
+            written: letter.written.unwrap_or(cx.now.wall),
             accepted: cx.now.wall,
-            expires: expires(incoming, cx.now.wall),
-            hops: incoming.max_forwards,
+            expires: letter.expires,
+            hops: letter.hops,
             order: self.order(),
             flights: 0,
+            receipt: letter.receipt,
+            marker: letter.marker,
+            asks: content.asks,
             said: None,
-            waiting: vec![incoming.key],
+            ticket: None,
+            waiting: Vec::new(),
             flying: false,
         });
+        let most = cx.config.messages.max_message;
         if may_exceed(&arrival, most) && stanza(&arrival, cx.now.wall).to_xml().len() > most {
-            return Err(too_long());
+            return Err(Refusal::too_long(cx));
         }
         Ok((link, arrival))
     }
 
-    fn take(&mut self, cx: &mut Cx<'_>, link: LinkId, name: Name, arrival: Box<Arrival>) {
+    pub(super) fn take(&mut self, cx: &mut Cx<'_>, link: LinkId, name: Name, arrival: Box<Arrival>) {
         let (order, up) = (arrival.order, cx.link_is_up(&arrival.from));
+        let answered = arrival.said.is_some();
+        ask(cx, &arrival);
         meter::log(cx, Level::Debug, "message-accepted", Way::SipToXmpp, (&arrival.call_id, &arrival.id), "");
         let record = self.arrivals.insert(name, arrival);
         cx.save(record);
         self.enqueue(cx, link, name, order);
         if up {
-            self.timers.set(Alarm::Answer(name), cx.now.tick + PATIENCE);
+            if !answered {
+                self.timers.set(Alarm::Answer(name), cx.now.tick + PATIENCE);
+            }
             self.pump(cx, link);
             self.ping(cx);
         } else {
@@ -484,8 +526,12 @@ impl ToXmpp {
         let answered = arrival.said.is_some();
         let by_address = cx.domains.contact_sip(&arrival.from).ok();
         let sender = (by_address.as_ref() != Some(&arrival.sender)).then(|| arrival.sender.clone());
-        if answered && why.is_some() {
+        let ticket = arrival.ticket.take();
+        if answered && why.is_some() && ticket.is_none() {
             self.fail_late(cx, name, why);
+        }
+        if let Some(ticket) = ticket {
+            cx.signal(Signal::Met { ticket, failure: why.cloned() });
         }
         let Some((arrival, record)) = self.arrivals.settle(cx.now, name, Said::of(&reply), sender) else {
             return;
@@ -548,7 +594,14 @@ impl ToXmpp {
         }
     }
 
-    fn tell(&mut self, cx: &mut Cx<'_>, user: &Jid, sender: &SipAddress, hops: u8, why: &Condition) {
+    pub(super) fn tell(
+        &mut self,
+        cx: &mut Cx<'_>,
+        user: &Jid,
+        sender: &SipAddress,
+        hops: u8,
+        why: &Condition,
+    ) {
         let telling = self.late.failed(cx, user, sender, hops, why);
         self.tellings.extend(telling);
     }
@@ -570,6 +623,30 @@ fn address(cx: &Cx<'_>, pairs: &Pairs, user: Jid, sender: &SipAddress) -> Jid {
 fn expires(incoming: &Incoming, now: Wall) -> Option<Wall> {
     let seconds: u64 = text(&incoming.request.headers, &HeaderName::Expires)?.parse().ok()?;
     Some(now + Duration::from_secs(seconds))
+}
+
+/// What a MESSAGE shows of the device that sent it.
+fn learn(cx: &mut Cx<'_>, incoming: &Incoming, wrapped: bool) {
+    let device = incoming.from.gr.as_deref().unwrap_or_default();
+    let agent = text(&incoming.request.headers, &HeaderName::UserAgent);
+    cx.facts.devices.heard(&incoming.from.aor, device, agent.as_deref());
+    if wrapped {
+        cx.facts.devices.shows(cx.now.tick, &incoming.from.aor, device, Ability::Cpim, true);
+    }
+}
+
+/// Whoever asked for notifications is remembered, to be told when a client says so.
+fn ask(cx: &mut Cx<'_>, arrival: &Arrival) {
+    if let Some(asks) = arrival.asks.as_ref().filter(|_| arrival.receipt || arrival.marker) {
+        cx.signal(Signal::Asked(Arc::new(Asked {
+            user: arrival.to.bare(),
+            sender: arrival.sender.clone(),
+            id: arrival.id.clone(),
+            message_id: asks.message_id.clone(),
+            wanted: asks.wanted,
+            written: arrival.written,
+        })));
+    }
 }
 
 /// An error that only says that this device does not take it.
@@ -598,6 +675,12 @@ fn stanza(arrival: &Arrival, now: Wall) -> Stanza {
     stanza = stanza.with_child(Element::new("body", ns::COMPONENT).with_text(&arrival.text));
     if let Some(thread) = &arrival.thread {
         stanza = stanza.with_child(Element::new("thread", ns::COMPONENT).with_text(thread));
+    }
+    if arrival.receipt {
+        stanza = stanza.with_child(Element::new("request", ns::RECEIPTS));
+    }
+    if arrival.marker {
+        stanza = stanza.with_child(Element::new("markable", ns::MARKERS));
     }
     if table::is_delayed(arrival.written, now) {
         let delay = Element::new("delay", ns::DELAY).with("stamp", &date::write_rfc3339(arrival.written));

@@ -213,6 +213,11 @@ impl Pages {
         self.halted = true;
     }
 
+    /// Whether anything waits or is out between the two.
+    pub fn has(&self, sender: &Aor, to: &Aor) -> bool {
+        self.lanes.contains_key(&(sender.clone(), to.clone()))
+    }
+
     /// How many requests are out.
     pub fn outstanding(&self) -> usize {
         self.out.len()

@@ -1,0 +1,189 @@
+//! A message on its way to SIP: what is kept of it, and the MESSAGE that it becomes (RFC 7572 §4).
+//!
+//! The body is plain text, unless the contact has shown that it takes CPIM (RFC 3862) and there is something that only an
+//! envelope can say: the message's name and the wish for notifications (RFC 5438 §6), or that it is a notification itself.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::RETRY;
+use super::table::{self, one_line};
+use crate::documents::imdn::{self, Wanted};
+use crate::documents::{cpim, date};
+use crate::features::Cx;
+use crate::features::devices::Ability;
+use crate::sip::message::HeaderName;
+use crate::sip::uri::{Aor, SipAddress};
+use crate::sip::usage::page::Page;
+use crate::store::record::Key;
+use crate::words::id::Partition;
+use crate::words::time::Wall;
+use crate::xmpp::jid::Jid;
+use crate::xmpp::ns;
+use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
+
+/// The kind of these records in the store.
+pub const RECORD: &str = "post";
+
+/// See the module.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Post {
+    /// The sender, with the device; in a late error the XMPP user in whose name it is told.
+    pub from: Jid,
+    /// The addressee as written.
+    pub to: Jid,
+    /// The id of the stanza.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its type.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub type_: Option<String>,
+    /// The text.
+    pub text: String,
+    /// The subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The language of the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lang: Option<String>,
+    /// The thread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
+    /// Where it goes.
+    pub target: SipAddress,
+    /// Call-ID.
+    pub call_id: String,
+    /// The tag of From; also the record's name, and the message's name in reports (`imdn.Message-ID`).
+    pub tag: String,
+    /// When we took it.
+    pub accepted: Wall,
+    /// Its place among those of the same moment.
+    pub order: u64,
+    /// It tells of a failure: it is not answered, not counted and not kept for long.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+    /// It is no message of a person's but this kind of document, and treated like a late error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
+    /// It waits until the contact is back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    /// When its sender was told last that messages to this contact are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Wall>,
+    /// Max-Forwards: 70 where no request is the cause.
+    pub hops: u8,
+    /// The sender wants to know that it arrived (XEP-0184).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub receipt: bool,
+    /// The sender wants to know that it was shown (XEP-0333).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marker: bool,
+    /// It was given to a session.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub session: bool,
+}
+
+impl Post {
+    /// Whether nobody waits for its fate: it tells of a failure, or reports.
+    pub fn is_quiet(&self) -> bool {
+        self.late || self.notice.is_some()
+    }
+
+    /// What it is called in SIP and in XMPP.
+    pub fn names(&self) -> (&str, &str) {
+        (&self.call_id, self.id.as_deref().unwrap_or_default())
+    }
+
+    /// Its name in the store.
+    pub fn key(&self) -> Key {
+        Key { kind: RECORD, partition: Partition::of(self.from.bare_str()), id: self.tag.clone() }
+    }
+
+    /// What the sender sent, as far as an answer repeats it.
+    pub fn stanza(&self) -> Stanza {
+        let mut stanza = Stanza::new(StanzaKind::Message, &self.from, &self.to);
+        if let Some(type_) = &self.type_ {
+            stanza = stanza.with_type(type_);
+        }
+        if let Some(id) = &self.id {
+            stanza = stanza.with_id(id);
+        }
+        let texts =
+            [("subject", &self.subject), ("body", &Some(self.text.clone())), ("thread", &self.thread)];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                stanza = stanza.with_child(Element::new(name, ns::COMPONENT).with_text(text));
+            }
+        }
+        stanza
+    }
+
+    /// The MESSAGE in the name of `sender`; `tried`: it was sent before and may have arrived.
+    pub fn page(&self, cx: &Cx<'_>, sender: &Aor, tried: bool) -> Page {
+        let mut from = sender.address();
+        if cx.config.messages.from_gruu {
+            from.gr = self.from.resource().map(str::to_owned);
+        }
+        let (type_, body) = match self.envelope(cx, sender) {
+            Some(envelope) => ("message/cpim".to_owned(), Bytes::from(envelope)),
+            None => (self.content_type(), Bytes::from(self.text.clone())),
+        };
+        let mut headers = vec![(HeaderName::ContentType, type_)];
+        if let Some(lang) = self.lang.as_deref().and_then(table::language) {
+            headers.push((HeaderName::ContentLanguage, lang.to_owned()));
+        }
+        if let Some(subject) = self.subject.as_deref().map(one_line).filter(|subject| !subject.is_empty()) {
+            headers.push((HeaderName::Subject, subject));
+        }
+        if tried || !cx.config.messages.hold.is_zero() {
+            // It may go out long after it was written.
+            headers.push((HeaderName::Date, date::write_sip(self.accepted)));
+        }
+        Page {
+            sender: sender.clone(),
+            from: format!("<{from}>"),
+            to: self.target.clone(),
+            call_id: self.call_id.clone(),
+            tag: self.tag.clone(),
+            cseq: 1,
+            headers,
+            body,
+            partition: Partition::of(self.from.bare_str()),
+            until: cx.now.tick + RETRY,
+            max_forwards: self.hops,
+            tried,
+        }
+    }
+
+    fn content_type(&self) -> String {
+        self.notice.clone().unwrap_or_else(|| table::content_type(&self.text).to_owned())
+    }
+
+    /// The CPIM message, where one is wanted and taken. A notification of disposition goes in nothing else (RFC 5438
+    /// §7.2.1): whoever asked for it sent an envelope.
+    fn envelope(&self, cx: &Cx<'_>, sender: &Aor) -> Option<Vec<u8>> {
+        let (now, contact) = (cx.now.tick, &self.target.aor);
+        let can = |ability| cx.facts.devices.any_can(now, contact, ability);
+        let is_report = self.notice.as_deref() == Some(imdn::TYPE);
+        let asks =
+            self.notice.is_none() && (self.receipt || self.marker) && can(Ability::Imdn) != Some(false);
+        let takes = can(Ability::Cpim) == Some(true);
+        if !(is_report && can(Ability::Cpim) != Some(false) || takes && (asks || self.notice.is_some())) {
+            return None;
+        }
+        let wanted = Wanted { delivery: asks && self.receipt, failure: asks, display: asks && self.marker };
+        let (from, to) = (format!("<{}>", sender.address()), format!("<{}>", self.target));
+        let written = date::write_rfc3339(self.accepted);
+        let mut headers = vec![("From", from), ("To", to), ("DateTime", written)];
+        headers.extend(imdn::headers(&self.tag, wanted));
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let type_ = self.content_type();
+        let mut part = vec![("Content-Type", type_.as_str())];
+        if is_report {
+            part.push(("Content-Disposition", "notification"));
+        }
+        Some(cpim::write(&headers, &part, self.text.as_bytes()))
+    }
+}

@@ -1,0 +1,206 @@
+//! The ways of what goes to SIP: as a MESSAGE, or in a session that the chat carries it in. Which one is a row of
+//! `mappings/sessions.yaml`; here is what keeps the order. While older messages of a sender to a contact are on one way,
+//! newer ones take the same: so nothing overtakes. What comes back from a session goes on as MESSAGEs, each once.
+
+use std::sync::Arc;
+
+use super::meter::{self, Way};
+use super::post::Post;
+use super::to_sip::{LaneKey, ToSip, refuses_content, sent};
+use crate::documents::{imdn, iscomposing};
+use crate::features::Cx;
+use crate::features::devices::Ability;
+use crate::features::sessions::{self, Break, Line, PeerMsrp, Stage, goes_again};
+use crate::features::signal::{Carried, Carry, Signal, Whisper};
+use crate::sip::usage::page::{Fault, Page};
+use crate::store::record::Record;
+use crate::words::condition::{Condition, Kind};
+use crate::words::note::Level;
+
+/// How long a MESSAGE without a long way may be, headers included (RFC 3428 §8), and what the headers need of it.
+const PAGE: usize = 1_300;
+const HEADERS: usize = 600;
+
+impl ToSip {
+    /// Decides how a message goes. An error when a row refuses it.
+    pub(super) fn choose(&self, cx: &mut Cx<'_>, post: &mut Post, lane: &LaneKey) -> Result<(), Condition> {
+        let lane = self.lanes.get(lane);
+        if lane.is_some_and(|lane| lane.carried > 0) {
+            post.session = true;
+            return Ok(());
+        }
+        let contact = &post.target.aor;
+        let peer = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
+        let long_way = peer.is_some_and(|peer| peer.long_messages);
+        let line = Line {
+            type_: post.type_.as_deref(),
+            session: cx.facts.session(&post.from.bare(), contact),
+            msrp: cx.facts.devices.msrp(cx.now.tick, contact).0,
+            peer: peer.map_or(PeerMsrp::No, |peer| peer.msrp),
+            long: !long_way && post.text.len() + HEADERS > PAGE,
+            agent: cx.facts.devices.agent(contact),
+        };
+        match line.way(&cx.config.sessions) {
+            sessions::Way::Refuse(condition) => return Err(condition),
+            // Behind older ones that are not there yet.
+            _ if lane.is_some_and(|lane| lane.count > 0) => {}
+            sessions::Way::Session => post.session = true,
+            sessions::Way::Page { ask } => {
+                if ask {
+                    cx.signal(Signal::Unknown { user: post.from.clone(), contact: post.target.clone() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a message that is kept to the chat.
+    pub(super) fn carry(&mut self, cx: &mut Cx<'_>, post: Post, key: LaneKey) {
+        let number = self.number();
+        meter::queued(cx, Way::XmppToSip, 1);
+        let lane = self.lanes.entry(key.clone()).or_default();
+        lane.count += 1;
+        lane.carried += 1;
+        let carry = Carry {
+            number,
+            user: post.from.clone(),
+            contact: post.to.clone(),
+            to: post.target.clone(),
+            id: post.id.clone(),
+            text: post.text.as_str().into(),
+            lang: post.lang.clone(),
+            subject: post.subject.clone(),
+            message_id: post.tag.clone(),
+            call_id: post.call_id.clone(),
+            written: post.accepted,
+            receipt: post.receipt,
+        };
+        sent(cx, &post, false);
+        self.insert(number, post, key);
+        self.flies(cx, number, true);
+        cx.signal(Signal::Carry(Arc::new(carry)));
+    }
+
+    /// What became of a message in a session.
+    pub fn carried(&mut self, cx: &mut Cx<'_>, number: u64, fate: &Carried) {
+        let condition = match fate {
+            Carried::Delivered => {
+                let Some(live) = self.settle(cx, number, "delivered") else { return };
+                cx.forget(live.post.key());
+                let (user, contact) = (live.post.from.bare(), live.post.target.aor);
+                return cx.signal(Signal::Crossed { user, contact, to_xmpp: false });
+            }
+            Carried::NoSession(_) => return self.return_to_pages(cx, number, false),
+            Carried::Broken { how, sent } if goes_again(&cx.config.sessions, *how) => {
+                return self.return_to_pages(cx, number, *sent);
+            }
+            Carried::Broken { .. } => broken(),
+            Carried::Refused(condition) => condition.clone(),
+        };
+        let Some(live) = self.settle(cx, number, "refused") else { return };
+        let words = condition.text.clone().unwrap_or_default();
+        meter::log(cx, Level::Warn, "message-refused", Way::XmppToSip, live.post.names(), &words);
+        self.say(cx, &live.post, &condition);
+    }
+
+    /// A message of before the start.
+    pub(super) fn again(&mut self, cx: &mut Cx<'_>, mut post: Post, key: LaneKey) {
+        if !std::mem::take(&mut post.session) {
+            return self.push(cx, post, key, true);
+        }
+        if goes_again(&cx.config.sessions, Break::Restart) {
+            cx.save(Record::new(post.key(), &post));
+            return self.push(cx, post, key, true);
+        }
+        meter::result(cx, Way::XmppToSip, "refused");
+        self.say(cx, &post, &broken());
+    }
+
+    /// A session does not have it, or perhaps not: it goes as a MESSAGE, under the same name.
+    fn return_to_pages(&mut self, cx: &mut Cx<'_>, number: u64, sent: bool) {
+        self.flies(cx, number, false);
+        let Some(live) = self.posts.get_mut(&number) else { return };
+        if !std::mem::take(&mut live.post.session) {
+            return;
+        }
+        if let Some(lane) = self.lanes.get_mut(&live.lane) {
+            lane.carried -= 1;
+        }
+        cx.save(Record::new(live.post.key(), &live.post));
+        let page = live.post.page(cx, &live.lane.0, sent);
+        self.pages.push(number, page);
+        self.drive(cx);
+    }
+
+    /// Something that is no message goes as a MESSAGE: kept until it is answered, or at once and never again.
+    pub fn whisper(&mut self, cx: &mut Cx<'_>, whisper: &Whisper) {
+        let contact = &whisper.to.aor;
+        let in_session = whisper.type_ == iscomposing::TYPE
+            && cx.facts.session(&whisper.user.bare(), contact) == Stage::Open;
+        let Ok(sender) = cx.domains.user_sip(&whisper.user.bare()) else { return };
+        let key: LaneKey = Arc::new((sender.aor, contact.clone()));
+        if in_session || !whisper.keep && (self.lanes.contains_key(&key) || self.pages.has(&key.0, contact)) {
+            return;
+        }
+        let Some(post) = self.notice_of(cx, whisper) else { return };
+        if whisper.keep {
+            cx.save(Record::new(post.key(), &post));
+            self.push(cx, post, key, false);
+        } else {
+            let number = self.number();
+            // One attempt: a later one would say what is no longer so.
+            let page = Page { until: cx.now.tick, ..post.page(cx, &key.0, false) };
+            self.whispers.insert(number, contact.clone());
+            self.pages.push(number, page);
+        }
+        self.drive(cx);
+    }
+
+    /// What was whispered did not arrive. Where it is not understood, it is not said again for a day.
+    pub(super) fn not_understood(&mut self, cx: &mut Cx<'_>, page: &Page, fault: &Fault) {
+        if refuses_content(fault) {
+            cx.facts.devices.shows(cx.now.tick, &page.to.aor, "", Ability::Composing, false);
+        }
+    }
+
+    fn notice_of(&mut self, cx: &mut Cx<'_>, whisper: &Whisper) -> Option<Post> {
+        let to = cx.domains.contact_jid(&whisper.to.aor.address()).ok()?;
+        if self.is_full() {
+            cx.count("notices_dropped_total", &[("type", kind_of(whisper.type_))]);
+            return None;
+        }
+        Some(Post {
+            from: whisper.user.clone(),
+            to,
+            id: None,
+            type_: None,
+            text: whisper.body.to_string(),
+            subject: None,
+            lang: None,
+            thread: None,
+            target: cx.facts.reachable(&whisper.to),
+            call_id: cx.token_for(&whisper.user),
+            tag: cx.token_for(&whisper.user),
+            accepted: cx.now.wall,
+            order: self.number(),
+            late: false,
+            notice: Some(whisper.type_.to_owned()),
+            held: false,
+            told: None,
+            hops: super::HOPS,
+            receipt: false,
+            marker: false,
+            session: false,
+        })
+    }
+}
+
+fn kind_of(type_: &str) -> &'static str {
+    if type_ == imdn::TYPE { "report" } else { "typing" }
+}
+
+fn broken() -> Condition {
+    let text =
+        "The connection to the other side broke before it confirmed this message; it may have arrived.";
+    Condition::new(Kind::RemoteServerTimeout, text)
+}
