@@ -1,0 +1,585 @@
+//! One session (RFC 4975 §5.4, §7, RFC 6135 §4.2), from its SDP to its end.
+//!
+//! The active side connects and sends a SEND without body at once; nothing else goes out until the path has answered
+//! it, so that nobody can make us send content to a third party (§14.5). The passive side waits for the first request
+//! that names its session. Either may then send. A SEND that completes a message is not answered before the owner says
+//! so; other chunks are, at once.
+//!
+//! What becomes of a message that we send is told as [`Event::Sent`], [`Event::Delivered`] and [`Event::Failed`]; when
+//! the session ends, whatever is not settled is given back with what is known of it. A connection that fails ends all
+//! its sessions; a new one is for the owner to negotiate (§5.4).
+//!
+//! It deliberately knows no connections: [`Connections`](super::connections::Connections) brings requests and takes
+//! bytes. It does not look at content types, and it answers NICKNAME and other methods with 501.
+
+mod outbox;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use self::outbox::{ANSWER_WITHIN, Outbox};
+use super::frame::{
+    ByteRange, FailureReport, Method, Request, Response, Status, comment, is_ident, mint_tid,
+};
+use super::message::{InMessage, OutMessage, Receipt};
+use super::path::Path;
+use super::reassembly::{Limits, Reassembly, Taken};
+use super::uri::Uri;
+use crate::words::id::{Mint, Partition};
+use crate::words::time::Tick;
+
+/// How long a connection may take, ours or the peer's. A peer may connect as late as its ACK (RFC 3261 §13.3.1.4).
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(64);
+
+/// How long a session that finishes waits for what is outstanding.
+const FINISH_WITHIN: Duration = Duration::from_secs(35);
+
+/// How many messages may be with the owner at once.
+const TICKETS: usize = 1000;
+
+/// How many answers and reports may wait for the connection: a peer that sends and never reads is cut off.
+const CONTROL: usize = 2000;
+
+/// Which side opens the connection (RFC 6135).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// We do.
+    Active,
+    /// The peer does.
+    Passive,
+}
+
+/// What the SDP has settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// To-Path of our requests: our own relays, if any, and then the path of the peer's SDP. Its first URI is connected to.
+    pub path: Path,
+    /// Who connects.
+    pub role: Role,
+    /// The fingerprint that the peer's certificate must have, as in its SDP.
+    pub fingerprint: Option<String>,
+    /// The longest message that the peer takes.
+    pub max_size: Option<u64>,
+}
+
+/// Names a message that came in and waits for [`Session::answer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What the owner is told.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The connection is there and the peer has proven that the path leads to it.
+    Opened,
+    /// A message came. It must be answered once.
+    Incoming {
+        /// For the answer.
+        ticket: Ticket,
+        /// The message.
+        message: Box<InMessage>,
+    },
+    /// The next hop has the message, as far as its Failure-Report lets it say so: `yes`, all chunks were answered 200;
+    /// otherwise they have left. After `partial` a failure may still come.
+    Sent {
+        /// Which.
+        message_id: String,
+    },
+    /// Success REPORTs cover the whole message. [`Event::Sent`] need not have come before.
+    Delivered {
+        /// Which.
+        message_id: String,
+    },
+    /// The message did not arrive. This is its last event.
+    Failed {
+        /// Which.
+        message_id: String,
+        /// The code (§10); 408 for silence.
+        code: u16,
+        /// What the peer said to it.
+        comment: String,
+        /// How it was learnt.
+        by: By,
+    },
+    /// The session is over. This is its last event.
+    Ended {
+        /// Why.
+        why: Ending,
+        /// What was to be sent and is not settled, in order.
+        unconfirmed: Vec<Unconfirmed>,
+    },
+}
+
+/// How a failure was learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// By the answer to a chunk.
+    Response,
+    /// By a REPORT.
+    Report,
+    /// No answer came in time.
+    Silence,
+}
+
+/// Why a session is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The owner closed it.
+    Closed,
+    /// The owner asked for the end, and all is said.
+    Finished,
+    /// The connection broke.
+    Lost(String),
+    /// Nobody connected in time.
+    NobodyCame,
+    /// No connection could be made.
+    NotConnected(String),
+    /// The peer does not know the session (481), or has it on another connection (506).
+    Refused(u16),
+    /// The first SEND was not answered in time.
+    Unanswered,
+}
+
+/// A message that is not settled when its session ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unconfirmed {
+    /// What is known of it.
+    pub known: Known,
+    /// The message; of a taken one without its content.
+    pub message: OutMessage,
+}
+
+/// What is known of a message that is not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing of it was sent.
+    Unsent,
+    /// Some of it was sent: it cannot have arrived whole.
+    SentInPart,
+    /// All of it was sent: it may have arrived.
+    Sent,
+    /// [`Event::Sent`] was told: it arrived at the next hop; the success REPORT has not come.
+    Taken,
+}
+
+/// Why a message cannot be sent in this session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsendable {
+    /// The session is over or ends.
+    Ending,
+    /// Too much waits already.
+    Full,
+    /// Its Message-ID is none.
+    Malformed,
+    /// The peer takes no message that long.
+    TooLarge,
+    /// Its Message-ID is in use.
+    Twice,
+}
+
+/// What a session waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Our path is in an SDP; the peer's is not known yet.
+    ExpectTerms,
+    /// The peer shall connect.
+    ExpectPeer,
+    /// We connect.
+    ExpectConnection,
+    /// The bodiless SEND is out.
+    ExpectWelcome,
+    /// Both sides may send.
+    Open,
+    /// Nothing more.
+    Over,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    own: Path,
+    partition: Partition,
+    state: State,
+    terms: Option<Terms>,
+    /// When the state has lasted too long.
+    connect_by: Option<Tick>,
+    finish_by: Option<Tick>,
+    greeting: Option<Greeting>,
+    /// Answers and reports, which go before any chunk.
+    control: VecDeque<Bytes>,
+    outbox: Outbox,
+    reassembly: Reassembly,
+    /// Requests that completed a message, without their bodies.
+    tickets: BTreeMap<Ticket, Request>,
+    next_ticket: u64,
+    events: VecDeque<Event>,
+}
+
+/// The first SEND of the active side.
+#[derive(Debug)]
+struct Greeting {
+    tid: String,
+    is_written: bool,
+    answer_by: Option<Tick>,
+}
+
+impl Session {
+    /// A session whose URI goes into an SDP.
+    pub fn new(own: Uri, home: Partition) -> Session {
+        Session {
+            partition: own.session().and_then(Partition::of_token).unwrap_or(home),
+            own: own.into(),
+            state: State::ExpectTerms,
+            terms: None,
+            connect_by: None,
+            finish_by: None,
+            greeting: None,
+            control: VecDeque::new(),
+            outbox: Outbox::default(),
+            reassembly: Reassembly::default(),
+            tickets: BTreeMap::new(),
+            next_ticket: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The SDP exchange is complete.
+    pub fn start(&mut self, now: Tick, terms: Terms) {
+        if self.state != State::ExpectTerms {
+            return;
+        }
+        self.state = match terms.role {
+            Role::Active => State::ExpectConnection,
+            Role::Passive => State::ExpectPeer,
+        };
+        self.terms = Some(terms);
+        self.connect_by = Some(now + CONNECT_WITHIN);
+    }
+
+    /// Our connection stands: says the first words.
+    pub fn connected(&mut self, mint: &mut Mint) {
+        if self.state == State::ExpectConnection {
+            self.state = State::ExpectWelcome;
+            self.connect_by = None;
+            let tid = mint_tid(mint, self.partition, b"");
+            self.greeting = Some(Greeting { tid, is_written: false, answer_by: None });
+        }
+    }
+
+    /// A request came over the session's connection, which the first one makes its own. `room` is what the machine has left for incomplete messages.
+    pub fn request(&mut self, now: Tick, limits: Limits, room: usize, mut request: Request) {
+        // Whoever names the session has read our SDP: that is as good as an answer to the first SEND.
+        self.open();
+        if request.fault.is_some() {
+            return self.respond(&request, 400);
+        }
+        match request.method {
+            Method::Send => {
+                if request.oversize.is_some() {
+                    if let Some(id) = &request.message_id {
+                        self.reassembly.refuse(id, 413);
+                    }
+                    return self.respond(&request, 413);
+                }
+                if request.body.is_none() {
+                    return self.respond(&request, 200);
+                }
+                let taken = if self.tickets.len() < TICKETS {
+                    self.reassembly.take(now, limits, room, &request)
+                } else {
+                    Taken::Refused(413)
+                };
+                match taken {
+                    Taken::Part | Taken::Nothing => self.respond(&request, 200),
+                    Taken::Refused(code) => self.respond(&request, code),
+                    Taken::Whole(message) => {
+                        let ticket = Ticket(self.next_ticket);
+                        self.next_ticket += 1;
+                        request.body = None;
+                        self.tickets.insert(ticket, request);
+                        self.events.push_back(Event::Incoming { ticket, message });
+                    }
+                }
+            }
+            Method::Report => {
+                if let (Some(id), Some(status)) = (&request.message_id, &request.status)
+                    && status.namespace == 0
+                    && self.outbox.knows(id)
+                    && !self.end_if_refused(status.code)
+                {
+                    self.outbox.reported(id, request.range, status, &mut self.events);
+                }
+            }
+            Method::Nickname | Method::Auth | Method::Other(_) => self.respond(&request, 501),
+        }
+    }
+
+    /// A response came over the session's connection.
+    pub fn response(&mut self, response: &Response) {
+        let Response { tid, code, comment, .. } = response;
+        if self.greeting.as_ref().is_some_and(|greeting| greeting.tid == *tid) {
+            self.greeting = None;
+            // Any other code still proves the path: some do not like a SEND without body.
+            if !self.end_if_refused(*code) {
+                self.open();
+            }
+        } else if matches!(code, 481 | 506) && self.outbox.awaits(tid) {
+            self.end_if_refused(*code);
+        } else {
+            self.outbox.answered(tid, *code, comment, &mut self.events);
+        }
+    }
+
+    /// Takes a message to be sent, behind all others, as soon as the session is open.
+    pub fn send(&mut self, message: OutMessage) -> Result<(), (Unsendable, OutMessage)> {
+        let max_size = self.terms.as_ref().and_then(|terms| terms.max_size).unwrap_or(u64::MAX);
+        if self.state == State::Over || self.finish_by.is_some() {
+            return Err((Unsendable::Ending, message));
+        }
+        if message.body.len() as u64 > max_size {
+            return Err((Unsendable::TooLarge, message));
+        }
+        if !is_ident(&message.message_id) {
+            return Err((Unsendable::Malformed, message));
+        }
+        self.outbox.push(message)
+    }
+
+    /// Takes a message back of which nothing was sent.
+    pub fn withdraw(&mut self, message_id: &str) -> Option<OutMessage> {
+        self.outbox.withdraw(message_id)
+    }
+
+    /// Answers a message that came: 200 once it is safe, or why it is not taken.
+    pub fn answer(&mut self, ticket: Ticket, code: u16) {
+        let Some(request) = self.tickets.remove(&ticket) else { return };
+        if code != 200
+            && let Some(id) = &request.message_id
+        {
+            self.reassembly.forget(id);
+        }
+        self.respond(&request, code);
+    }
+
+    /// Reports what became of a message that came, if its sender wants to know (§7.1.3, §7.1.4).
+    pub fn report(&mut self, mint: &mut Mint, receipt: &Receipt, code: u16) {
+        let Some(terms) = &self.terms else { return };
+        if !receipt.wants(code) || !is_ident_or_odd(&receipt.message_id) {
+            return;
+        }
+        let tid = mint_tid(mint, self.partition, b"");
+        let length = receipt.length;
+        let report = Request {
+            message_id: Some(receipt.message_id.clone()),
+            range: Some(ByteRange { start: 1, end: Some(length), total: Some(length) }),
+            status: Some(Status { namespace: 0, code, comment: comment(code).to_owned() }),
+            ..Request::new(tid, Method::Report, terms.path.clone(), self.own.clone())
+        };
+        let mut bytes = BytesMut::new();
+        report.write(&mut bytes);
+        self.control(bytes.freeze());
+    }
+
+    /// Takes no new messages, and ends when all that is outstanding is answered and reported.
+    pub fn finish(&mut self, now: Tick) {
+        if self.state != State::Open {
+            return self.end(Ending::Closed);
+        }
+        self.finish_by.get_or_insert(now + FINISH_WITHIN);
+    }
+
+    /// Ends it at once.
+    pub fn end(&mut self, why: Ending) {
+        if self.state == State::Over {
+            return;
+        }
+        self.state = State::Over;
+        self.connect_by = None;
+        self.finish_by = None;
+        self.greeting = None;
+        self.control.clear();
+        self.tickets.clear();
+        self.reassembly = Reassembly::default();
+        let unconfirmed = self.outbox.take_unconfirmed();
+        self.events.push_back(Event::Ended { why, unconfirmed });
+    }
+
+    /// Writes the next frame, if there is one that may go: answers and reports before chunks. Gives the transaction
+    /// whose bytes those are, for [`Session::left`].
+    pub fn write(&mut self, mint: &mut Mint, out: &mut BytesMut) -> Option<Option<String>> {
+        if let Some(greeting) = &mut self.greeting
+            && !greeting.is_written
+        {
+            greeting.is_written = true;
+            let path = self.terms.as_ref()?.path.clone();
+            let bodiless = Request {
+                message_id: Some(mint.token(self.partition)),
+                range: Some(ByteRange { start: 1, end: Some(0), total: Some(0) }),
+                ..Request::new(greeting.tid.clone(), Method::Send, path, self.own.clone())
+            };
+            bodiless.write(out);
+            return Some(Some(greeting.tid.clone()));
+        }
+        if let Some(bytes) = self.control.pop_front() {
+            out.extend_from_slice(&bytes);
+            return Some(None);
+        }
+        if self.state != State::Open {
+            return None;
+        }
+        let path = &self.terms.as_ref()?.path;
+        self.outbox.write(mint, self.partition, path, &self.own, out).map(Some)
+    }
+
+    /// True when [`Session::write`] has something.
+    pub fn has_output(&self) -> bool {
+        self.greeting.as_ref().is_some_and(|greeting| !greeting.is_written)
+            || !self.control.is_empty()
+            || self.state == State::Open && self.outbox.has_chunk()
+    }
+
+    /// The last byte of a transaction has left: from now on its answer is awaited (§7.1.1).
+    pub fn left(&mut self, now: Tick, tid: &str) {
+        match &mut self.greeting {
+            Some(greeting) if greeting.tid == tid => greeting.answer_by = Some(now + ANSWER_WITHIN),
+            _ => self.outbox.left(now, tid, &mut self.events),
+        }
+    }
+
+    /// When [`Session::timeout`] is wanted, and a stable name for why.
+    pub fn next_timeout(&mut self) -> Option<(Tick, &'static str)> {
+        let greeting = self.greeting.as_ref().and_then(|greeting| greeting.answer_by);
+        [
+            (self.connect_by, "msrp-connect"),
+            (greeting, "msrp-welcome"),
+            (self.outbox.next_timeout(), "msrp-answer"),
+            (self.reassembly.next_timeout(), "msrp-abandoned"),
+            (self.finish_by, "msrp-finish"),
+        ]
+        .into_iter()
+        .filter_map(|(at, why)| at.map(|at| (at, why)))
+        .min()
+    }
+
+    /// Rings everything that is due.
+    pub fn timeout(&mut self, now: Tick, mint: &mut Mint) {
+        let is_due = |at: Option<Tick>| at.is_some_and(|at| at <= now);
+        if is_due(self.connect_by) {
+            let why = match self.state {
+                State::ExpectConnection => Ending::NotConnected("it took too long".into()),
+                _ => Ending::NobodyCame,
+            };
+            return self.end(why);
+        }
+        if is_due(self.greeting.as_ref().and_then(|greeting| greeting.answer_by)) {
+            return self.end(Ending::Unanswered);
+        }
+        self.outbox.timeout(now, &mut self.events);
+        while let Some(receipt) = self.reassembly.expire(now) {
+            self.report(mint, &receipt, 408);
+        }
+        if is_due(self.finish_by) {
+            self.end(Ending::Finished);
+        }
+    }
+
+    /// What the owner is told next.
+    pub fn poll(&mut self) -> Option<Event> {
+        let is_done = self.finish_by.is_some() && self.control.is_empty() && self.tickets.is_empty();
+        if self.events.is_empty() && is_done && self.outbox.len() == 0 {
+            self.end(Ending::Finished);
+        }
+        self.events.pop_front()
+    }
+
+    /// What the SDP has settled, once it has.
+    pub fn terms(&self) -> Option<&Terms> {
+        self.terms.as_ref()
+    }
+
+    /// Our URI.
+    pub fn own(&self) -> &Uri {
+        self.own.last()
+    }
+
+    /// True when both sides may send.
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// True when the last event has been told.
+    pub fn is_over(&self) -> bool {
+        self.state == State::Over && self.events.is_empty()
+    }
+
+    /// Bytes of incomplete messages.
+    pub fn held(&self) -> usize {
+        self.reassembly.held()
+    }
+
+    /// Messages under way in either direction; zero when all is over.
+    pub fn load(&self) -> usize {
+        self.outbox.len() + self.tickets.len() + self.control.len()
+    }
+
+    fn open(&mut self) {
+        if !matches!(self.state, State::Open | State::Over | State::ExpectTerms) {
+            self.state = State::Open;
+            self.connect_by = None;
+            self.events.push_back(Event::Opened);
+        }
+    }
+
+    fn respond(&mut self, request: &Request, code: u16) {
+        if let Some(mut response) = request.response(code) {
+            response.from = self.own.clone();
+            if let Some(fault) = request.fault
+                && code == 400
+            {
+                response.comment = fault.to_owned();
+            }
+            self.control(response.bytes());
+        }
+    }
+
+    fn control(&mut self, bytes: Bytes) {
+        if self.state == State::Over {
+            return;
+        }
+        if self.control.len() >= CONTROL {
+            return self.end(Ending::Lost("the peer takes no answers".into()));
+        }
+        self.control.push_back(bytes);
+    }
+
+    /// The session is over when the peer says that it has none (§10.8), or has it on another connection (§10.10).
+    fn end_if_refused(&mut self, code: u16) -> bool {
+        let is_over = matches!(code, 481 | 506);
+        if is_over {
+            self.end(Ending::Refused(code));
+        }
+        is_over
+    }
+}
+
+/// A Message-ID that can be given back: ours, or one of a peer that is longer or shorter than §9 has it.
+fn is_ident_or_odd(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+impl OutMessage {
+    /// A message of which every failure and the delivery shall be told.
+    pub fn new(message_id: String, content_type: &str, body: Bytes) -> OutMessage {
+        OutMessage {
+            message_id,
+            content_type: content_type.to_owned(),
+            headers: Vec::new(),
+            body,
+            success_report: true,
+            failure_report: FailureReport::Yes,
+        }
+    }
+}
