@@ -95,18 +95,14 @@ impl Decoder {
 
     /// The next frame that is complete. After garbage nothing more comes.
     pub fn next_frame(&mut self) -> Option<Result<Frame, Garbage>> {
-        let result = loop {
-            match &mut self.state {
-                State::Lost => return None,
-                State::ExpectHead(_) => match self.head() {
-                    Ok(None) => break None,
-                    Ok(Some(Step::Frame(frame))) => break Some(Ok(frame)),
-                    Ok(Some(Step::Body)) => {}
-                    Err(garbage) => break Some(Err(garbage)),
-                },
-                State::ExpectEnd(_) => break self.body().map(Ok),
-            }
+        let mut result = match self.state {
+            State::Lost => return None,
+            State::ExpectHead(_) => self.head().transpose(),
+            State::ExpectEnd(_) => None,
         };
+        if result.is_none() {
+            result = self.body().map(Ok);
+        }
         if let Some(Err(_)) = result {
             self.state = State::Lost;
             self.buffer = BytesMut::new();
@@ -122,7 +118,8 @@ impl Decoder {
         self.buffer.len()
     }
 
-    fn head(&mut self) -> Result<Option<Step>, Garbage> {
+    /// Reads a head, and so a frame if it has no body.
+    fn head(&mut self) -> Result<Option<Frame>, Garbage> {
         let State::ExpectHead(head) = &mut self.state else { return Ok(None) };
         if head.lines == 0 && head.line == 0 && self.scanned == 0 {
             // Line breaks between frames keep a NAT's binding alive.
@@ -154,7 +151,7 @@ impl Decoder {
                 self.state = State::ExpectEnd(Box::new(Body::new(frame, next, self.body_limit)));
                 // A body that is empty may come without the line break that belongs to the end-line.
                 self.scanned = begin;
-                return Ok(Some(Step::Body));
+                return Ok(None);
             }
             if let Some(rest) = line.strip_prefix(b"-------") {
                 let flag = rest.strip_prefix(start.tid().as_bytes()).and_then(|flag| match flag {
@@ -168,7 +165,7 @@ impl Decoder {
                 }
                 self.buffer.advance(next);
                 self.restart();
-                return Ok(Some(Step::Frame(frame)));
+                return Ok(Some(frame));
             }
             head.start = Some((start, second));
         }
@@ -179,6 +176,7 @@ impl Decoder {
         Ok(None)
     }
 
+    /// Reads the body of a frame whose head has been read.
     fn body(&mut self) -> Option<Frame> {
         let State::ExpectEnd(body) = &mut self.state else { return None };
         let needle = body.end.needle().len();
@@ -249,11 +247,6 @@ impl Decoder {
 
 /// What each frame begins with.
 const MAGIC: &[u8] = b"MSRP ";
-
-enum Step {
-    Frame(Frame),
-    Body,
-}
 
 impl Body {
     fn new(frame: Frame, start: usize, send_limit: usize) -> Body {

@@ -212,8 +212,9 @@ pub struct Session {
     control: VecDeque<Bytes>,
     outbox: Outbox,
     reassembly: Reassembly,
-    /// Requests that completed a message, without their bodies.
-    tickets: BTreeMap<Ticket, Request>,
+    /// Requests that completed a message, without their bodies, and how long the messages are.
+    tickets: BTreeMap<Ticket, (Request, usize)>,
+    with_owner: usize,
     next_ticket: u64,
     events: VecDeque<Event>,
 }
@@ -222,7 +223,10 @@ pub struct Session {
 #[derive(Debug)]
 struct Greeting {
     tid: String,
+    /// A relay may report later that it led nowhere.
+    message_id: String,
     is_written: bool,
+    is_answered: bool,
     answer_by: Option<Tick>,
 }
 
@@ -241,6 +245,7 @@ impl Session {
             outbox: Outbox::default(),
             reassembly: Reassembly::default(),
             tickets: BTreeMap::new(),
+            with_owner: 0,
             next_ticket: 0,
             events: VecDeque::new(),
         }
@@ -265,7 +270,9 @@ impl Session {
             self.state = State::ExpectWelcome;
             self.connect_by = None;
             let tid = mint_tid(mint, self.partition, b"");
-            self.greeting = Some(Greeting { tid, is_written: false, answer_by: None });
+            let message_id = mint.token(self.partition);
+            self.greeting =
+                Some(Greeting { tid, message_id, is_written: false, is_answered: false, answer_by: None });
         }
     }
 
@@ -284,13 +291,13 @@ impl Session {
                     }
                     return self.respond(&request, 413);
                 }
-                if request.body.is_none() {
-                    return self.respond(&request, 200);
-                }
-                let taken = if self.tickets.len() < TICKETS {
-                    self.reassembly.take(now, limits, room, &request)
-                } else {
-                    Taken::Refused(413)
+                let Some(body) = &request.body else { return self.respond(&request, 200) };
+                let is_full = self.tickets.len() >= TICKETS
+                    || self.with_owner + body.len() > limits.session
+                    || body.len() > room;
+                let taken = match &request.message_id {
+                    Some(id) if is_full => self.reassembly.refuse(id, 413),
+                    _ => self.reassembly.take(now, limits, room, &request),
                 };
                 match taken {
                     Taken::Part | Taken::Nothing => self.respond(&request, 200),
@@ -299,7 +306,8 @@ impl Session {
                         let ticket = Ticket(self.next_ticket);
                         self.next_ticket += 1;
                         request.body = None;
-                        self.tickets.insert(ticket, request);
+                        self.with_owner += message.body.len();
+                        self.tickets.insert(ticket, (request, message.body.len()));
                         self.events.push_back(Event::Incoming { ticket, message });
                     }
                 }
@@ -307,10 +315,8 @@ impl Session {
             Method::Report => {
                 if let (Some(id), Some(status)) = (&request.message_id, &request.status)
                     && status.namespace == 0
-                    && self.outbox.knows(id)
-                    && !self.end_if_refused(status.code)
                 {
-                    self.outbox.reported(id, request.range, status, &mut self.events);
+                    self.reported(id, request.range, status);
                 }
             }
             Method::Nickname | Method::Auth | Method::Other(_) => self.respond(&request, 501),
@@ -320,10 +326,15 @@ impl Session {
     /// A response came over the session's connection.
     pub fn response(&mut self, response: &Response) {
         let Response { tid, code, comment, .. } = response;
-        if self.greeting.as_ref().is_some_and(|greeting| greeting.tid == *tid) {
-            self.greeting = None;
-            // Any other code still proves the path: some do not like a SEND without body.
-            if !self.end_if_refused(*code) {
+        if let Some(greeting) = &mut self.greeting
+            && greeting.tid == *tid
+        {
+            greeting.is_answered = true;
+            greeting.answer_by = None;
+            if *code == 408 {
+                self.end(Ending::Unanswered);
+            } else if !self.end_if_refused(*code) {
+                // Any other code still proves the path: some do not like a SEND without body.
                 self.open();
             }
         } else if matches!(code, 481 | 506) && self.outbox.awaits(tid) {
@@ -355,7 +366,8 @@ impl Session {
 
     /// Answers a message that came: 200 once it is safe, or why it is not taken.
     pub fn answer(&mut self, ticket: Ticket, code: u16) {
-        let Some(request) = self.tickets.remove(&ticket) else { return };
+        let Some((request, length)) = self.tickets.remove(&ticket) else { return };
+        self.with_owner -= length;
         if code != 200
             && let Some(id) = &request.message_id
         {
@@ -367,7 +379,7 @@ impl Session {
     /// Reports what became of a message that came, if its sender wants to know (§7.1.3, §7.1.4).
     pub fn report(&mut self, mint: &mut Mint, receipt: &Receipt, code: u16) {
         let Some(terms) = &self.terms else { return };
-        if !receipt.wants(code) || !is_ident_or_odd(&receipt.message_id) {
+        if self.state != State::Open || !receipt.wants(code) || !is_ident_or_odd(&receipt.message_id) {
             return;
         }
         let tid = mint_tid(mint, self.partition, b"");
@@ -402,6 +414,7 @@ impl Session {
         self.greeting = None;
         self.control.clear();
         self.tickets.clear();
+        self.with_owner = 0;
         self.reassembly = Reassembly::default();
         let unconfirmed = self.outbox.take_unconfirmed();
         self.events.push_back(Event::Ended { why, unconfirmed });
@@ -416,7 +429,7 @@ impl Session {
             greeting.is_written = true;
             let path = self.terms.as_ref()?.path.clone();
             let bodiless = Request {
-                message_id: Some(mint.token(self.partition)),
+                message_id: Some(greeting.message_id.clone()),
                 range: Some(ByteRange { start: 1, end: Some(0), total: Some(0) }),
                 ..Request::new(greeting.tid.clone(), Method::Send, path, self.own.clone())
             };
@@ -444,7 +457,9 @@ impl Session {
     /// The last byte of a transaction has left: from now on its answer is awaited (§7.1.1).
     pub fn left(&mut self, now: Tick, tid: &str) {
         match &mut self.greeting {
-            Some(greeting) if greeting.tid == tid => greeting.answer_by = Some(now + ANSWER_WITHIN),
+            Some(greeting) if greeting.tid == tid => {
+                greeting.answer_by = Some(now + ANSWER_WITHIN).filter(|_| !greeting.is_answered);
+            }
             _ => self.outbox.left(now, tid, &mut self.events),
         }
     }
@@ -474,8 +489,14 @@ impl Session {
             };
             return self.end(why);
         }
-        if is_due(self.greeting.as_ref().and_then(|greeting| greeting.answer_by)) {
-            return self.end(Ending::Unanswered);
+        if let Some(greeting) = &mut self.greeting
+            && is_due(greeting.answer_by)
+        {
+            greeting.answer_by = None;
+            // Where the peer has spoken meanwhile, the path is good.
+            if self.state == State::ExpectWelcome {
+                return self.end(Ending::Unanswered);
+            }
         }
         self.outbox.timeout(now, &mut self.events);
         while let Some(receipt) = self.reassembly.expire(now) {
@@ -515,14 +536,25 @@ impl Session {
         self.state == State::Over && self.events.is_empty()
     }
 
-    /// Bytes of incomplete messages.
+    /// Bytes of messages that are incomplete, or wait for the owner.
     pub fn held(&self) -> usize {
-        self.reassembly.held()
+        self.reassembly.held() + self.with_owner
     }
 
     /// Messages under way in either direction; zero when all is over.
     pub fn load(&self) -> usize {
         self.outbox.len() + self.tickets.len() + self.control.len()
+    }
+
+    fn reported(&mut self, id: &str, range: Option<ByteRange>, status: &Status) {
+        let is_greeting = self.greeting.as_ref().is_some_and(|greeting| greeting.message_id == id);
+        if is_greeting && status.code == 408 {
+            self.end(Ending::Unanswered);
+        } else if is_greeting || self.outbox.knows(id) && matches!(status.code, 481 | 506) {
+            self.end_if_refused(status.code);
+        } else {
+            self.outbox.reported(id, range, status, &mut self.events);
+        }
     }
 
     fn open(&mut self) {

@@ -195,6 +195,29 @@ fn an_answer_that_does_not_like_bodiless_requests_proves_the_path_and_481_ends_i
 }
 
 #[test]
+fn a_relay_that_finds_nobody_behind_it_ends_the_session() {
+    for (code, why) in [(408, Ending::Unanswered), (481, Ending::Refused(481))] {
+        let mut world = World::new(Role::Active);
+        world.session.connected(&mut world.mint);
+        let first = world.requests().remove(0);
+        world.response(&first.tid, 200);
+        world.report(&first.message_id.unwrap(), "1-0/0", &format!("000 {code} gone"));
+        assert_eq!(world.events(), [Event::Opened, Event::Ended { why, unconfirmed: vec![] }]);
+    }
+}
+
+#[test]
+fn a_first_word_that_is_not_answered_by_a_peer_that_speaks_is_no_matter() {
+    let mut world = World::new(Role::Active);
+    world.session.connected(&mut world.mint);
+    world.frames();
+    world.send_in("abcd", "", "hi");
+    world.wait(at(30));
+    assert!(world.session.is_open());
+    assert_eq!(world.session.next_timeout(), None);
+}
+
+#[test]
 fn a_first_word_without_answer_ends_the_session() {
     let mut world = World::new(Role::Active);
     world.session.connected(&mut world.mint);
@@ -549,6 +572,20 @@ fn a_peer_that_never_reads_is_cut_off() {
         world.request(&format!("tid{number}"), "SEND", "Byte-Range: 1-0/0\r\n", None);
     }
     assert!(matches!(&world.events()[..], [Event::Ended { why: Ending::Lost(_), .. }]));
+}
+
+#[test]
+fn what_waits_for_the_owner_is_limited_in_bytes_too() {
+    let mut world = World::open();
+    let long = "x".repeat(200_000);
+    for tid in ["aaaa", "bbbb", "cccc", "dddd"] {
+        world.send_in(tid, "", &long);
+    }
+    assert_eq!((world.lines(), world.session.held()), (vec!["dddd 413".to_owned()], 600_000));
+    world.session.answer(Ticket(0), 200);
+    assert_eq!(world.session.held(), 400_000);
+    world.send_in("eeee", "", &long);
+    assert_eq!(world.lines(), ["aaaa 200"]);
 }
 
 #[test]
