@@ -337,7 +337,7 @@ impl Session {
                 // Any other code still proves the path: some do not like a SEND without body.
                 self.open();
             }
-        } else if matches!(code, 481 | 506) && self.outbox.awaits(tid) {
+        } else if matches!(code, 481 | 506) && self.outbox.expects(tid) {
             self.end_if_refused(*code);
         } else {
             self.outbox.answered(tid, *code, comment, &mut self.events);

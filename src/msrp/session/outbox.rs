@@ -31,7 +31,7 @@ const QUEUE: usize = 1000;
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
 /// How many messages are remembered whose REPORT is awaited.
-const AWAITED: usize = 1000;
+const UNREPORTED: usize = 1000;
 
 /// All messages of a session that are not settled.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ pub(super) struct Outbox {
     unsent: VecDeque<u64>,
     unsent_bytes: usize,
     /// Those that only wait for a REPORT, the oldest first.
-    awaited: VecDeque<u64>,
+    unreported: VecDeque<u64>,
     /// The message of each chunk that is not answered.
     chunks: BTreeMap<String, u64>,
     /// Chunks whose last byte has left, in that order.
@@ -252,7 +252,7 @@ impl Outbox {
     }
 
     /// True when a chunk with this transaction id may still be answered.
-    pub(super) fn awaits(&self, tid: &str) -> bool {
+    pub(super) fn expects(&self, tid: &str) -> bool {
         self.chunks.contains_key(tid)
     }
 
@@ -302,9 +302,9 @@ impl Outbox {
         outgoing.message.body.clear();
         events.push_back(Event::Sent { message_id: outgoing.message.message_id.clone() });
         if outgoing.message.success_report {
-            self.awaited.push_back(number);
-            if self.awaited.len() > AWAITED
-                && let Some(oldest) = self.awaited.pop_front()
+            self.unreported.push_back(number);
+            if self.unreported.len() > UNREPORTED
+                && let Some(oldest) = self.unreported.pop_front()
             {
                 self.remove(oldest);
             }
@@ -329,7 +329,7 @@ impl Outbox {
             self.unsent_bytes -= outgoing.length - outgoing.offset;
         }
         if outgoing.taken {
-            self.awaited.retain(|other| *other != number);
+            self.unreported.retain(|other| *other != number);
         }
         Some(outgoing)
     }
