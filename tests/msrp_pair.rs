@@ -73,7 +73,7 @@ impl End {
                 Out::Msrp(MsrpOut::Keep(_) | MsrpOut::Release(_)) => {}
                 Out::Msrp(connect) => self.connects.push_back(connect),
                 Out::Told { session, event } => match event {
-                    Event::Opened => {}
+                    Event::Admitted { .. } | Event::Opened => {}
                     Event::Incoming { ticket, message } => {
                         self.got.push((session, message.receipt.message_id.clone()));
                         let first = message.receipt.message_id.bytes().next().unwrap();

@@ -23,6 +23,7 @@ use bytes::BytesMut;
 use super::frame::{Frame, Request, Response};
 use super::message::{OutMessage, Receipt};
 use super::reassembly::Limits;
+use super::relay::Account;
 use super::session::{Ending, Event, Role, Session, Terms, Ticket, Unsendable};
 use super::uri::{Hop, Uri};
 use super::{AttemptId, ConnId, Link, MsrpIn, MsrpOut};
@@ -177,10 +178,23 @@ impl Connections {
         id
     }
 
+    /// The same, through a relay of our own: what goes into the SDP comes as [`Event::Admitted`].
+    pub fn offer_through(&mut self, now: Tick, mint: &mut Mint, own: Uri, account: Account) -> SessionId {
+        let id = self.offer(mint, own);
+        let way = (account.relay.hop(), None);
+        if let Some(entry) = self.sessions.get_mut(&id) {
+            entry.session.admit(now, account);
+        }
+        self.connect(mint, id, way);
+        self.settle(now, mint, id);
+        id
+    }
+
     /// The SDP exchange of a session is complete.
     pub fn start(&mut self, now: Tick, mint: &mut Mint, id: SessionId, terms: Terms) {
         let Some(entry) = self.sessions.get_mut(&id) else { return };
         let (peer, role) = (terms.path.last().clone(), terms.role);
+        let way = (terms.path.first().hop(), terms.fingerprint.clone());
         entry.session.start(now, terms);
         for (link, request) in std::mem::take(&mut entry.parked) {
             // With forked answers others may have come too.
@@ -190,8 +204,13 @@ impl Connections {
                 self.refuse(link, &request, 481);
             }
         }
-        if role == Role::Active && self.sessions.get(&id).is_some_and(|entry| entry.conn.is_none()) {
-            self.connect(mint, id);
+        if role == Role::Active {
+            match self.sessions.get_mut(&id) {
+                Some(Entry { conn: None, .. }) => self.connect(mint, id, way),
+                // Through our own relay.
+                Some(entry) => entry.session.connected(mint),
+                None => {}
+            }
         }
         self.settle(now, mint, id);
     }
@@ -352,7 +371,7 @@ impl Connections {
         let Some(entry) = self.sessions.get_mut(&id) else { return };
         // Responses come over the connection of their request (§7.2).
         if entry.conn == Some(link.conn) {
-            entry.session.response(response);
+            entry.session.response(mint, response);
             self.settle(now, mint, id);
         }
     }
@@ -361,9 +380,7 @@ impl Connections {
         self.by_token.get(uri.session()?).copied()
     }
 
-    fn connect(&mut self, mint: &mut Mint, id: SessionId) {
-        let Some(terms) = self.sessions.get(&id).and_then(|entry| entry.session.terms()) else { return };
-        let way = (terms.path.first().hop(), terms.fingerprint.clone());
+    fn connect(&mut self, mint: &mut Mint, id: SessionId, way: Way) {
         let attempt = match self.opened.get(&way).copied() {
             Some(Opened::Conn(conn)) => {
                 self.bind(id, conn, None);
@@ -416,7 +433,7 @@ impl Connections {
     fn bind(&mut self, id: SessionId, conn: ConnId, way: Option<&Way>) {
         let Some(entry) = self.sessions.get_mut(&id) else { return };
         entry.conn = Some(conn);
-        let has_relay = entry.session.terms().is_some_and(|terms| terms.path.has_relay());
+        let has_relay = entry.session.terms().is_none_or(|terms| terms.path.has_relay());
         let known = self.conns.entry(conn).or_insert_with(|| {
             if way.is_none() {
                 self.out.push_back(Out::Msrp(MsrpOut::Keep(conn)));

@@ -30,6 +30,7 @@
 //! | [`frame`] | requests and responses: read, printed |
 //! | [`message`] | whole messages, and what their senders want to be told |
 //! | [`reassembly`] | chunks to messages |
+//! | [`relay`] | admission to a relay of our own |
 //! | [`session`] | one session |
 //! | [`connections`] | all sessions of an owner, and their connections |
 //!
@@ -42,6 +43,7 @@ pub mod message;
 pub mod path;
 mod pieces;
 pub mod reassembly;
+pub mod relay;
 pub mod session;
 pub mod uri;
 

@@ -90,6 +90,7 @@ impl World {
             match out {
                 Out::Note(_) => {}
                 Out::Told { session, event } => lines.push(match event {
+                    Event::Admitted { path } => format!("{} admitted {}", session.0, path.uris().len()),
                     Event::Opened => format!("{} open", session.0),
                     Event::Incoming { message, .. } => {
                         format!("{} got {}", session.0, String::from_utf8_lossy(&message.body))
@@ -356,6 +357,58 @@ fn a_connection_to_a_relay_is_kept_for_a_while() {
     world.wait(Tick(0) + LINGER);
     assert_eq!(world.lines(), ["release 1"]);
     assert_eq!(world.all.load(), 0);
+}
+
+#[test]
+fn a_session_goes_through_a_relay_of_our_own() {
+    for role in [Role::Active, Role::Passive] {
+        let mut world = World::new();
+        let host = Host::parse("us").unwrap();
+        let own = Uri::mint(&mut world.mint, Partition(7), false, &host, 2855);
+        let relay = Uri::parse("msrps://relay.example.com:2855;tcp").unwrap();
+        let account = Account { relay, username: "us".into(), password: "secret".into() };
+        let id = world.all.offer_through(world.now, &mut world.mint, own.clone(), account);
+        assert_eq!(world.lines(), ["connect 0 msrps://relay.example.com:2855;tcp"]);
+        world.connected(0, 1);
+        let (tids, _) = world.tids();
+        let granted = format!(
+            "MSRP {} 200 OK\r\nTo-Path: {own}\r\nFrom-Path: msrps://relay.example.com:2855;tcp\r\n\
+             Use-Path: msrps://relay.example.com:9000/jui787s2f;tcp\r\n-------{}$\r\n",
+            tids[0], tids[0]
+        );
+        world.bytes_in(Link { conn: ConnId(1), secure: true }, &granted);
+        assert_eq!(world.lines(), ["0 admitted 2"]);
+        world.start(id, BOB, role);
+        if role == Role::Active {
+            let (tids, _) = world.tids();
+            world.response_in(1, own.as_str(), &tids[0], 200);
+            assert_eq!(world.lines(), ["0 open"]);
+        } else {
+            assert_eq!(world.lines(), [""; 0]);
+            world.send_in(1, own.as_str(), BOB, "bind", None);
+            assert_eq!(world.lines(), ["0 open", "1> bind 200"]);
+        }
+        world.send(id, "one1", "hello");
+        let Some(Out::Msrp(MsrpOut::Send { bytes, .. })) = world.all.poll() else { panic!() };
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let path = "To-Path: msrps://relay.example.com:9000/jui787s2f;tcp msrp://bob:2/b;tcp\r\n";
+        assert!(text.contains(path), "{text}");
+    }
+}
+
+#[test]
+fn a_relay_that_says_nothing_ends_the_session() {
+    let mut world = World::new();
+    let host = Host::parse("us").unwrap();
+    let own = Uri::mint(&mut world.mint, Partition(7), false, &host, 2855);
+    let relay = Uri::parse("msrps://relay.example.com:2855;tcp").unwrap();
+    let account = Account { relay, username: "us".into(), password: "secret".into() };
+    world.all.offer_through(world.now, &mut world.mint, own, account);
+    world.connected(0, 1);
+    world.lines();
+    let (at, _) = world.all.next_timeout().unwrap();
+    world.wait(at);
+    assert_eq!(world.lines(), ["0 ended NotAdmitted(408) []"]);
 }
 
 #[test]

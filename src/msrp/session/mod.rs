@@ -28,6 +28,7 @@ use super::frame::{
 use super::message::{InMessage, OutMessage, Receipt};
 use super::path::Path;
 use super::reassembly::{Limits, Reassembly, Taken};
+use super::relay::{Account, Admission, Step};
 use super::uri::Uri;
 use crate::words::id::{Mint, Partition};
 use crate::words::time::Tick;
@@ -56,7 +57,7 @@ pub enum Role {
 /// What the SDP has settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// To-Path of our requests: our own relays, if any, and then the path of the peer's SDP. Its first URI is connected to.
+    /// The path of the peer's SDP. Its first URI is connected to, unless a relay of our own stands before it.
     pub path: Path,
     /// Who connects.
     pub role: Role,
@@ -73,6 +74,11 @@ pub struct Ticket(pub u64);
 /// What the owner is told.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
+    /// Our relay has let the session in.
+    Admitted {
+        /// What goes into our SDP: through the relay to us.
+        path: Path,
+    },
     /// The connection is there and the peer has proven that the path leads to it.
     Opened,
     /// A message came. It must be answered once.
@@ -129,6 +135,8 @@ pub enum By {
 pub enum Ending {
     /// The owner closed it.
     Closed,
+    /// Our relay does not let us in; 408 where it says nothing.
+    NotAdmitted(u16),
     /// The owner asked for the end, and all is said.
     Finished,
     /// The connection broke.
@@ -183,6 +191,8 @@ pub enum Unsendable {
 /// What a session waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// Our relay shall let us in.
+    ExpectAdmission,
     /// Our path is in an SDP; the peer's is not known yet.
     ExpectTerms,
     /// The peer shall connect.
@@ -204,6 +214,11 @@ pub struct Session {
     partition: Partition,
     state: State,
     terms: Option<Terms>,
+    /// An account at our relay, before we have asked it.
+    account: Option<Account>,
+    admission: Option<Box<Admission>>,
+    /// Our own relays, which stand before the peer's path.
+    relays: Option<Path>,
     /// When the state has lasted too long.
     connect_by: Option<Tick>,
     finish_by: Option<Tick>,
@@ -238,6 +253,9 @@ impl Session {
             own: own.into(),
             state: State::ExpectTerms,
             terms: None,
+            account: None,
+            admission: None,
+            relays: None,
             connect_by: None,
             finish_by: None,
             greeting: None,
@@ -251,10 +269,23 @@ impl Session {
         }
     }
 
+    /// The session shall go through a relay of our own (RFC 4976 §5.1): what goes into an SDP comes as
+    /// [`Event::Admitted`].
+    pub fn admit(&mut self, now: Tick, account: Account) {
+        if self.state == State::ExpectTerms {
+            self.state = State::ExpectAdmission;
+            self.account = Some(account);
+            self.connect_by = Some(now + CONNECT_WITHIN);
+        }
+    }
+
     /// The SDP exchange is complete.
-    pub fn start(&mut self, now: Tick, terms: Terms) {
+    pub fn start(&mut self, now: Tick, mut terms: Terms) {
         if self.state != State::ExpectTerms {
             return;
+        }
+        if let Some(relays) = &self.relays {
+            terms.path = relays.then(&terms.path);
         }
         self.state = match terms.role {
             Role::Active => State::ExpectConnection,
@@ -266,6 +297,11 @@ impl Session {
 
     /// Our connection stands: says the first words.
     pub fn connected(&mut self, mint: &mut Mint) {
+        if let Some(account) = self.account.take() {
+            let (admission, request) = Admission::begin(mint, self.partition, self.own.clone(), account);
+            self.admission = Some(Box::new(admission));
+            return self.request_out(&request);
+        }
         if self.state == State::ExpectConnection {
             self.state = State::ExpectWelcome;
             self.connect_by = None;
@@ -324,9 +360,17 @@ impl Session {
     }
 
     /// A response came over the session's connection.
-    pub fn response(&mut self, response: &Response) {
+    pub fn response(&mut self, mint: &mut Mint, response: &Response) {
         let Response { tid, code, comment, .. } = response;
-        if let Some(greeting) = &mut self.greeting
+        if let Some(admission) = &mut self.admission
+            && admission.tid() == tid
+        {
+            match admission.answer(mint, self.partition, response) {
+                Step::Again(request) => self.request_out(&request),
+                Step::Granted(relays) => self.admitted(relays),
+                Step::Refused(code) => self.end(Ending::NotAdmitted(code)),
+            }
+        } else if let Some(greeting) = &mut self.greeting
             && greeting.tid == *tid
         {
             greeting.is_answered = true;
@@ -390,9 +434,7 @@ impl Session {
             status: Some(Status { namespace: 0, code, comment: comment(code).to_owned() }),
             ..Request::new(tid, Method::Report, terms.path.clone(), self.own.clone())
         };
-        let mut bytes = BytesMut::new();
-        report.write(&mut bytes);
-        self.control(bytes.freeze());
+        self.request_out(&report);
     }
 
     /// Takes no new messages, and ends when all that is outstanding is answered and reported.
@@ -412,6 +454,8 @@ impl Session {
         self.connect_by = None;
         self.finish_by = None;
         self.greeting = None;
+        self.account = None;
+        self.admission = None;
         self.control.clear();
         self.tickets.clear();
         self.with_owner = 0;
@@ -484,6 +528,7 @@ impl Session {
         let is_due = |at: Option<Tick>| at.is_some_and(|at| at <= now);
         if is_due(self.connect_by) {
             let why = match self.state {
+                State::ExpectAdmission => Ending::NotAdmitted(408),
                 State::ExpectConnection => Ending::NotConnected("it took too long".into()),
                 _ => Ending::NobodyCame,
             };
@@ -558,7 +603,7 @@ impl Session {
     }
 
     fn open(&mut self) {
-        if !matches!(self.state, State::Open | State::Over | State::ExpectTerms) {
+        if !matches!(self.state, State::Open | State::Over | State::ExpectTerms | State::ExpectAdmission) {
             self.state = State::Open;
             self.connect_by = None;
             self.events.push_back(Event::Opened);
@@ -575,6 +620,21 @@ impl Session {
             }
             self.control(response.bytes());
         }
+    }
+
+    fn admitted(&mut self, relays: Path) {
+        let path = relays.reversed().then(&self.own);
+        self.admission = None;
+        self.relays = Some(relays);
+        self.connect_by = None;
+        self.state = State::ExpectTerms;
+        self.events.push_back(Event::Admitted { path });
+    }
+
+    fn request_out(&mut self, request: &Request) {
+        let mut bytes = BytesMut::new();
+        request.write(&mut bytes);
+        self.control(bytes.freeze());
     }
 
     fn control(&mut self, bytes: Bytes) {

@@ -65,7 +65,7 @@ impl World {
             from: path,
             headers: vec![],
         };
-        self.session.response(&response);
+        self.session.response(&mut self.mint, &response);
     }
 
     fn report(&mut self, message: &str, range: &str, status: &str) {
