@@ -9,6 +9,7 @@ pub mod framing;
 pub mod locate;
 pub mod message;
 mod peers;
+pub mod sdp;
 mod transaction;
 pub mod uri;
 pub mod usage;
