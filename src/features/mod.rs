@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::gateway::domains::Domains;
 use crate::gateway::io::{LinkId, StoreChange};
 use crate::sip::flow::Flow;
-use crate::sip::message::{Answer, OutRequest, Reply, Request, ServerKey};
+use crate::sip::message::{Answer, OutRequest, Reply, Request, Response, ServerKey};
 use crate::sip::uri::SipAddress;
 use crate::store::record::{Key, Record, Restored};
 use crate::words::id::{Mint, Partition};
@@ -107,6 +107,19 @@ pub trait Feature {
     /// What became of the request that this feature sent as `token`. A `Final` or `Failed` comes exactly once.
     fn answer(&mut self, _cx: &mut Cx<'_>, _token: u64, _answer: &Answer) {}
 
+    /// A further 2xx to an INVITE that this feature sent as `token`: the same again, or that of another fork.
+    fn further(&mut self, _cx: &mut Cx<'_>, _token: u64, _cseq: u32, _response: &Response) {}
+
+    /// An ACK for a 2xx to an INVITE. True when it is this feature's.
+    fn ack(&mut self, _cx: &mut Cx<'_>, _incoming: &Incoming) -> bool {
+        false
+    }
+
+    /// An INVITE is cancelled that has no final answer yet. True when it is this feature's: then 487 follows.
+    fn cancelled(&mut self, _cx: &mut Cx<'_>, _key: ServerKey) -> bool {
+        false
+    }
+
     /// When [`Feature::timeout`] is wanted, and a stable name for why.
     fn next_timeout(&self) -> Option<(Tick, &'static str)> {
         None
@@ -153,6 +166,10 @@ pub enum Op {
     Refuse(Stanza),
     /// Send a request; `token` comes back with each [`Feature::answer`].
     Request(u64, Box<OutRequest>),
+    /// Cancel the INVITE that was sent with this token; its answer comes all the same.
+    Cancel(u64),
+    /// Send the ACK for a 2xx to the INVITE that was sent with this token.
+    Ack(u64, Box<OutRequest>),
     /// Answer a request.
     Reply(ServerKey, Reply),
     /// Answer a request with a refusal that need not wait for the store.

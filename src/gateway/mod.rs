@@ -48,6 +48,14 @@ pub struct Gateway {
 /// A feature's place in the registry travels in the upper byte of the agent's `user`, its token in the rest.
 const TOKEN_BITS: u32 = 56;
 
+fn join(index: usize, token: u64) -> u64 {
+    (index as u64) << TOKEN_BITS | token & ((1 << TOKEN_BITS) - 1)
+}
+
+fn split(user: u64) -> (usize, u64) {
+    ((user >> TOKEN_BITS) as usize, user & ((1 << TOKEN_BITS) - 1))
+}
+
 impl Gateway {
     /// A gateway that has heard nothing yet. Give it its records ([`Input::Restored`]), then
     /// [`Input::RestoreDone`], then the links.
@@ -197,11 +205,22 @@ impl Gateway {
             AgentOut::Resolve(query) => self.out.push_back(Output::Resolve(query)),
             AgentOut::Note(note) => self.out.push_back(Output::Note(note)),
             AgentOut::Request(request) => self.request(now, request),
-            // Nobody here sends a 2xx to an INVITE, so there is nothing that an ACK could confirm.
-            AgentOut::Ack(_) => {}
+            AgentOut::Ack(ack) => self.ack(now, ack),
+            AgentOut::Cancelled(key) => {
+                for index in 0..self.features.len() {
+                    if self.with(now, index, |feature, cx| feature.cancelled(cx, key)) {
+                        return;
+                    }
+                }
+            }
+            AgentOut::Further { user, cseq, response } => {
+                let (index, token) = split(user);
+                if index < self.features.len() {
+                    self.with(now, index, |feature, cx| feature.further(cx, token, cseq, &response));
+                }
+            }
             AgentOut::Answer { user, answer } => {
-                let index = (user >> TOKEN_BITS) as usize;
-                let token = user & ((1 << TOKEN_BITS) - 1);
+                let (index, token) = split(user);
                 if index < self.features.len() {
                     self.with(now, index, |feature, cx| feature.answer(cx, token, &answer));
                 }
@@ -246,9 +265,10 @@ impl Gateway {
             Op::Stanza(stanza) => self.send_stanza(stanza, false),
             Op::Refuse(stanza) => self.send_stanza(stanza, true),
             Op::Request(token, request) => {
-                let user = (index as u64) << TOKEN_BITS | token & ((1 << TOKEN_BITS) - 1);
-                self.agent.request(now, &mut self.mint, user, *request);
+                self.agent.request(now, &mut self.mint, join(index, token), *request);
             }
+            Op::Cancel(token) => self.agent.cancel(now, &mut self.mint, join(index, token)),
+            Op::Ack(token, request) => self.agent.ack(&mut self.mint, join(index, token), *request),
             Op::Reply(key, reply) => self.agent.reply(now, &mut self.mint, key, reply),
             Op::ReplyNow(key, reply) => self.reply_now(now, key, reply),
             Op::Save(record) => self.out.push_back(Output::Save(record)),

@@ -118,6 +118,16 @@ impl Gateway {
         self.reply_now(now, key, reply);
     }
 
+    /// An ACK for a 2xx: whose dialog it is knows what to do; nobody answers it.
+    pub(super) fn ack(&mut self, now: Now, arrived: InRequest) {
+        let Ok(incoming) = self.admit(arrived) else { return };
+        for index in 0..self.features.len() {
+            if incoming.to_tag.is_some() && self.with(now, index, |feature, cx| feature.ack(cx, &incoming)) {
+                return;
+            }
+        }
+    }
+
     /// Reads what features need of a request and applies the policy to one that is outside dialogs.
     fn admit(&self, arrived: InRequest) -> Result<Incoming, Reply> {
         let InRequest { key, request, head, flow, peer } = arrived;

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::message::{self, HeaderName, Headers, Method, OutRequest, Request};
+use super::message::{self, HeaderName, Headers, Method, OutRequest, Request, Response};
 use crate::words::id::Partition;
 
 /// One dialog, from our side.
@@ -84,7 +84,7 @@ impl Dialog {
     }
 
     /// What is known of a dialog from our request alone.
-    fn of_sent(sent: &OutRequest, cseq: u32) -> Result<Dialog, NoDialog> {
+    pub fn of_sent(sent: &OutRequest, cseq: u32) -> Result<Dialog, NoDialog> {
         let from = message::headers::Address::parse(sent.from.as_bytes(), "From").map_err(|_| "bad From")?;
         let tag = from.tag().ok_or("no tag in From")?;
         Ok(Dialog {
@@ -100,6 +100,27 @@ impl Dialog {
             domain: sent.domain.clone(),
             partition: sent.partition,
         })
+    }
+
+    /// The dialog that a 2xx to our INVITE makes (RFC 3261 §12.1.2), where `self` is what is known from the INVITE
+    /// alone: each fork makes its own. Without a Contact, which it must have, the remote target stays the Request-URI.
+    pub fn answered(&self, response: &Response, cseq: u32) -> Dialog {
+        let headers = &response.headers;
+        let mut routes = message::list(headers, &HeaderName::RecordRoute);
+        routes.reverse();
+        Dialog {
+            remote: message::text(headers, &HeaderName::To).unwrap_or_else(|| self.remote.clone()),
+            remote_tag: message::tag(headers, &HeaderName::To).unwrap_or_default(),
+            local_cseq: cseq.max(self.local_cseq),
+            routes,
+            target: contact(headers).unwrap_or_else(|_| self.target.clone()),
+            ..self.clone()
+        }
+    }
+
+    /// The ACK for a 2xx to the INVITE of this number (RFC 3261 §13.2.2.4).
+    pub fn ack(&self, cseq: u32) -> OutRequest {
+        OutRequest { cseq, ..self.clone().request(Method::Ack) }
     }
 
     /// The next request: CSeq counts up, 70 hops, no body and no further headers yet.
@@ -242,6 +263,28 @@ mod tests {
         ];
         let Message::Request(bad) = parse(&bad) else { panic!("a request") };
         assert_eq!(Dialog::of_notify(&subscribe(), 1, &bad), Err("Contact is no SIP URI"));
+    }
+
+    #[test]
+    fn each_2xx_to_an_invite_makes_a_dialog_with_the_routes_turned_round() {
+        let mut base =
+            Dialog::of_sent(&OutRequest { method: Method::Invite, ..subscribe() }, 1).expect("a base");
+        let invite = base.request(Method::Invite);
+        assert_eq!((invite.cseq, invite.to.as_str()), (2, "<sip:romeo@example.net>"));
+        let lines = [
+            "SIP/2.0 200 OK",
+            "To: <sip:romeo@example.net>;tag=r1",
+            "Record-Route: <sip:p2;lr>, <sip:p1;lr>",
+            "Contact: <sip:romeo@192.0.2.7>",
+        ];
+        let Message::Response(ok) = parse(&lines) else { panic!("a response") };
+        let mut dialog = base.answered(&ok, 3);
+        assert_eq!(dialog.routes, ["<sip:p1;lr>", "<sip:p2;lr>"]);
+        let ack = dialog.ack(3);
+        assert_eq!((ack.cseq, ack.method, ack.uri.as_str()), (3, Method::Ack, "sip:romeo@192.0.2.7"));
+        assert_eq!(dialog.request(Method::Bye).cseq, 4);
+        let Message::Response(bare) = parse(&lines[..2]) else { panic!("a response") };
+        assert_eq!(base.answered(&bare, 3).target, "sip:romeo@example.net");
     }
 
     #[test]

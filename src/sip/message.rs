@@ -165,18 +165,25 @@ pub struct Reply {
     pub to_tag: Option<String>,
     /// Further headers.
     pub headers: Vec<(HeaderName, String)>,
+    /// The body; its Content-Type is among `headers`.
+    pub body: Bytes,
 }
 
 impl Reply {
     /// An answer with nothing but a status.
     pub fn new(status: u16) -> Reply {
-        Reply { status, reason: None, to_tag: None, headers: Vec::new() }
+        Reply { status, reason: None, to_tag: None, headers: Vec::new(), body: Bytes::new() }
     }
 
     /// The reason phrase.
     pub fn because(mut self, reason: impl Into<String>) -> Reply {
         self.reason = Some(reason.into());
         self
+    }
+
+    /// A body of this type.
+    pub fn carrying(self, kind: impl Into<String>, body: Bytes) -> Reply {
+        Reply { body, ..self.with(HeaderName::ContentType, kind) }
     }
 
     /// A further header.

@@ -109,6 +109,16 @@ impl Transactions {
         self.layer.server_request(self.keys.get(&id)?.as_ref())
     }
 
+    /// The request that began a client transaction.
+    pub fn sent(&self, id: TransactionId) -> Option<&Request> {
+        self.layer.client_request(self.keys.get(&id)?.as_ref())
+    }
+
+    /// The transaction of this name.
+    pub fn find(&self, key: &TransactionKey) -> Option<TransactionId> {
+        self.ids.get(key).copied()
+    }
+
     /// The name that a request's retransmissions share.
     pub fn key(&self, id: TransactionId) -> Option<&TransactionKey> {
         self.keys.get(&id).map(Arc::as_ref)

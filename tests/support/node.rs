@@ -7,7 +7,7 @@ use mostar::config::Config;
 use mostar::sip::agent::{Agent, AgentOut, InRequest};
 use mostar::sip::flow::{ConnId, Flow, SipOut, Transport};
 use mostar::sip::framing;
-use mostar::sip::message::{Answer, HeaderName, Method, OutRequest, Reply};
+use mostar::sip::message::{Answer, HeaderName, Method, OutRequest, Reply, Response, ServerKey};
 use mostar::words::id::{Mint, Partition, Seed};
 use mostar::words::note::Note;
 use mostar::words::time::{Now, Tick, Wall};
@@ -20,6 +20,10 @@ pub struct Node {
     pub sent: Vec<SipOut>,
     pub requests: Vec<InRequest>,
     pub answers: Vec<(u64, Answer)>,
+    /// Further 2xx to INVITEs, with the number that their ACK must have.
+    pub further: Vec<(u64, u32, Response)>,
+    pub acks: Vec<InRequest>,
+    pub cancelled: Vec<ServerKey>,
     pub closed: usize,
     pub asked: Vec<mostar::sip::locate::Query>,
     pub notes: Vec<Note>,
@@ -35,6 +39,9 @@ impl Node {
             sent: Vec::new(),
             requests: Vec::new(),
             answers: Vec::new(),
+            further: Vec::new(),
+            acks: Vec::new(),
+            cancelled: Vec::new(),
             closed: 0,
             asked: Vec::new(),
             notes: Vec::new(),
@@ -56,7 +63,9 @@ impl Node {
                 AgentOut::Resolve(query) => self.asked.push(query),
                 AgentOut::Note(note) => self.notes.push(note),
                 AgentOut::Request(request) => self.requests.push(request),
-                AgentOut::Ack(_) => {}
+                AgentOut::Ack(ack) => self.acks.push(ack),
+                AgentOut::Cancelled(key) => self.cancelled.push(key),
+                AgentOut::Further { user, cseq, response } => self.further.push((user, cseq, response)),
                 AgentOut::Answer { user, answer } => self.answers.push((user, answer)),
             }
         }
@@ -80,6 +89,11 @@ impl Node {
 
     pub fn request(&mut self, user: u64, request: OutRequest) {
         self.agent.request(self.clock(), &mut self.mint, user, request);
+        self.drain();
+    }
+
+    pub fn cancel(&mut self, user: u64) {
+        self.agent.cancel(self.clock(), &mut self.mint, user);
         self.drain();
     }
 

@@ -124,6 +124,7 @@ impl World {
             Op::Forget(key) => {
                 self.store.remove(&key.to_string());
             }
+            Op::Cancel(_) | Op::Ack(..) => panic!("the pager sends no INVITE"),
             Op::Signal(Signal::Crossed { .. }) => self.crossed += 1,
             Op::Signal(_) | Op::Note(Note::Log { .. }) => {}
             Op::Note(Note::Count { name, labels, by }) => {

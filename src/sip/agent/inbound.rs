@@ -18,6 +18,10 @@ use crate::words::time::Now;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Requests that may await their answers; more get 503.
 const LIMIT: usize = 50_000;
+/// What the usage of INVITE understands (RFC 4028).
+const SESSION_EXTENSIONS: [&str; 1] = ["timer"];
+/// How long an INVITE may ring after each provisional answer: proxies wait as long (RFC 3261 §16.6, timer C).
+const RINGING: Duration = Duration::from_secs(180);
 /// Seconds until somebody who got 503 may try again.
 const RETRY_AFTER: u32 = 10;
 
@@ -26,9 +30,11 @@ pub struct Server {
     /// The way of its answers.
     pub target: Target,
     /// Our tag, once one was sent.
-    tag: Option<String>,
+    pub(super) tag: Option<String>,
     /// A final answer was given; what remains is the library's.
-    answered: bool,
+    pub(super) answered: bool,
+    /// It is an INVITE, and the answer was a 2xx: it may be repeated.
+    accepted: bool,
 }
 
 /// How a request came.
@@ -87,13 +93,13 @@ impl Agent {
                 for step in steps {
                     match step {
                         Step::Request(request) => self.arrived(now, mint, &arrival, id, request),
-                        Step::Ack(ack) => self.ack(now, &arrival, ack),
+                        Step::Ack(ack) => self.ack_in(now, &arrival, ack),
                         other => self.run(now, mint, id, vec![other]),
                     }
                 }
             }
             Received::Unmatched(message) => match *message {
-                Message::Request(request) if is_ack => self.ack(now, &arrival, request),
+                Message::Request(request) if is_ack => self.ack_in(now, &arrival, request),
                 Message::Request(request) => {
                     // Without a branch a transaction is known by From, To, Call-ID and CSeq, and one of them is broken.
                     let refusal = self.judge(now, &arrival, &request).err();
@@ -109,12 +115,14 @@ impl Agent {
         let key = ServerKey(id.0);
         let flow = arrival.flow;
         let target = way_back(&flow, &arrival.via);
-        self.servers.insert(key, Server { target, tag: None, answered: false });
+        self.servers.insert(key, Server { target, tag: None, answered: false, accepted: false });
         self.timers.set(Alarm::Unanswered(key), now.tick + PATIENCE);
         match self.judge(now, arrival, &request) {
             Ok(_) if self.merged.repeats(now.tick, &request) => {
                 self.count("sip_rejected_total", "merged");
                 self.answer(now, mint, key, Reply::new(482).because("merged request"));
+            }
+            Ok(_) if request.method == Method::Cancel && self.cancelled_by_peer(now, mint, key, &request) => {
             }
             Ok((peer, head)) => {
                 self.out.push_back(AgentOut::Request(InRequest { key, request, head, flow, peer }));
@@ -126,7 +134,7 @@ impl Agent {
         }
     }
 
-    fn ack(&mut self, now: Now, arrival: &Arrival, request: Request) {
+    fn ack_in(&mut self, now: Now, arrival: &Arrival, request: Request) {
         match self.judge(now, arrival, &request) {
             Ok((peer, head)) => {
                 let key = ServerKey(self.transactions.number().0);
@@ -183,7 +191,10 @@ impl Agent {
             }
         };
         if !matches!(request.method, Method::Ack | Method::Cancel) {
-            let required = message::list(&request.headers, &HeaderName::Require);
+            let mut required = message::list(&request.headers, &HeaderName::Require);
+            if matches!(request.method, Method::Invite | Method::Update) {
+                required.retain(|tag| !SESSION_EXTENSIONS.contains(&tag.to_ascii_lowercase().as_str()));
+            }
             if !required.is_empty() {
                 let mut refusal = refuse(420, "extension", print::reason_of(420));
                 refusal.reply = refusal.reply.with(HeaderName::Unsupported, required.join(", "));
@@ -195,7 +206,8 @@ impl Agent {
 
     pub(super) fn answer(&mut self, now: Now, mint: &mut Mint, key: ServerKey, reply: Reply) {
         let id = TransactionId(key.0);
-        let Some(server) = self.servers.get_mut(&key).filter(|server| !server.answered) else { return };
+        let may = |server: &&mut Server| !server.answered || server.accepted && reply.status / 100 == 2;
+        let Some(server) = self.servers.get_mut(&key).filter(may) else { return };
         let (Some(request), Some(status)) = (self.transactions.request(id), StatusCode::new(reply.status))
         else {
             return;
@@ -209,7 +221,11 @@ impl Agent {
         let is_invite = request.method == Method::Invite;
         if status.is_final() {
             server.answered = true;
+            server.accepted = is_invite && status.is_success();
             self.timers.stop(&Alarm::Unanswered(key));
+        }
+        if !status.is_final() && is_invite {
+            self.timers.set(Alarm::Unanswered(key), now.tick + RINGING);
         }
         if status.is_final() && !is_invite {
             let bytes = print::response_bytes(request, status, &reply, tag);

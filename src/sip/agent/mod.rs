@@ -7,13 +7,15 @@
 //! final answer or failure.
 //!
 //! It deliberately does not know methods (405 and 501 are the gateway's), does not keep dialogs, and does not repeat
-//! a 2xx to an INVITE.
+//! a 2xx to an INVITE by itself.
 //!
-//! The parts: [`inbound`] admits and answers, [`outbound`] sends, [`neighbours`] looks peers up and watches them.
+//! The parts: [`inbound`] admits and answers, [`outbound`] sends, [`invite`] is what only an INVITE needs,
+//! [`neighbours`] looks peers up and watches them.
 
 mod head;
 mod hush;
 mod inbound;
+mod invite;
 mod merged;
 mod neighbours;
 mod outbound;
@@ -32,7 +34,7 @@ use self::own::Own;
 use super::answered::Answered;
 use super::flow::{BadSip, Flow, SendId, SipOut, Target};
 use super::locate::{Located, Query};
-use super::message::{Answer, Message, OutRequest, Reply, Request, ServerKey};
+use super::message::{Answer, Message, OutRequest, Reply, Request, Response, ServerKey};
 use super::peers::Peers;
 use super::transaction::{Step, TransactionId, Transactions};
 use crate::config::{Config, Sip};
@@ -58,6 +60,10 @@ pub struct Agent {
     calls: BTreeMap<u64, Call>,
     /// Client transactions, until they are over: some time after the answer.
     attempts: BTreeMap<TransactionId, Attempt>,
+    /// INVITEs of ours that have no final answer yet: the call, by its user.
+    invites: BTreeMap<u64, u64>,
+    /// INVITEs of ours that were accepted lately, by their users.
+    accepted: BTreeMap<u64, TransactionId>,
     timers: Timers<Alarm>,
     hush: Hush,
     watches: bool,
@@ -69,6 +75,8 @@ pub struct Agent {
 enum Alarm {
     /// A request was not answered in time: 500 is better than silence.
     Unanswered(ServerKey),
+    /// A cancelled INVITE has no final answer yet.
+    Cancelled(u64),
     /// A peer's addresses are looked up, or a look-up has had its time.
     Lookup(usize),
     /// A peer is asked whether it is there.
@@ -90,6 +98,17 @@ pub enum AgentOut {
     Request(InRequest),
     /// An ACK for a 2xx; it is not answered.
     Ack(InRequest),
+    /// An INVITE that was handed up and has no final answer is cancelled; 487 is its answer. The CANCEL was answered.
+    Cancelled(ServerKey),
+    /// A further 2xx to an INVITE whose `Final` was a 2xx: the same again, or that of another fork. Each wants an ACK.
+    Further {
+        /// As given with the request.
+        user: u64,
+        /// The CSeq number of the INVITE, which its ACK has too.
+        cseq: u32,
+        /// The answer.
+        response: Response,
+    },
     /// What became of a request of [`Agent::request`].
     Answer {
         /// As given with the request.
@@ -127,6 +146,8 @@ impl Agent {
             servers: BTreeMap::new(),
             calls: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            invites: BTreeMap::new(),
+            accepted: BTreeMap::new(),
             timers: Timers::default(),
             hush: Hush::default(),
             watches: true,
@@ -167,7 +188,19 @@ impl Agent {
         self.call(now, mint, outbound::Asker::User(user), request);
     }
 
-    /// Answers a request. A second final answer to the same request is ignored.
+    /// Cancels an INVITE of [`Agent::request`]: at once, or when its first provisional answer comes. Its `Final` or
+    /// `Failed` comes all the same, and may be a 2xx that has crossed the CANCEL.
+    pub fn cancel(&mut self, now: Now, mint: &mut Mint, user: u64) {
+        self.cancel_call(now, mint, user);
+    }
+
+    /// Sends the ACK for a 2xx to the INVITE of this user. Nothing comes back.
+    pub fn ack(&mut self, mint: &mut Mint, user: u64, request: OutRequest) {
+        self.send_ack(mint, user, request);
+    }
+
+    /// Answers a request. A second final answer to the same request is ignored, but for a 2xx to an INVITE, which its
+    /// owner repeats until the ACK comes (RFC 3261 §13.3.1.4).
     pub fn reply(&mut self, now: Now, mint: &mut Mint, key: ServerKey, reply: Reply) {
         self.answer(now, mint, key, reply);
     }
@@ -195,6 +228,7 @@ impl Agent {
     pub fn next_timeout(&self) -> Option<(Tick, &'static str)> {
         let own = self.timers.next().map(|(at, alarm)| match alarm {
             Alarm::Unanswered(_) => (at, "sip-unanswered"),
+            Alarm::Cancelled(_) => (at, "sip-cancelled"),
             Alarm::Lookup(_) => (at, "sip-lookup"),
             Alarm::Watch(_) => (at, "sip-watch"),
         });
@@ -215,6 +249,7 @@ impl Agent {
         while let Some(alarm) = self.timers.pop(now.tick) {
             match alarm {
                 Alarm::Unanswered(key) => self.unanswered(now, mint, key),
+                Alarm::Cancelled(call) => self.give_up(now, mint, call),
                 Alarm::Lookup(peer) => {
                     self.look_up(now, peer, &mut |limit| mint.below(limit));
                     self.release(now, mint);
@@ -260,7 +295,10 @@ impl Agent {
                 Step::Timeout => self.attempt_failed(now, mint, id, outbound::Trouble::Silence),
                 Step::TransportError => self.attempt_failed(now, mint, id, outbound::Trouble::Transport),
                 Step::Over => {
-                    self.attempts.remove(&id);
+                    let attempt = self.attempts.remove(&id);
+                    if let Some(accepted) = attempt.and_then(|attempt| attempt.accepted) {
+                        self.accepted.remove(&accepted.user);
+                    }
                     self.servers.remove(&ServerKey(id.0));
                     self.timers.stop(&Alarm::Unanswered(ServerKey(id.0)));
                 }

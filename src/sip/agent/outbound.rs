@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 
 use sipx_sip::validate_response;
 
-use super::{Agent, AgentOut, print};
+use super::invite::Accepted;
+use super::{Agent, AgentOut, Alarm, print};
 use crate::sip::auth;
 use crate::sip::flow::{ConnId, Target, Transport};
 use crate::sip::locate::Hop;
@@ -39,20 +40,48 @@ pub enum Asker {
 /// One request, with everything that is tried for it.
 pub struct Call {
     pub asker: Asker,
-    request: OutRequest,
+    pub(super) request: OutRequest,
     peer: usize,
     /// What is still to be tried, after `hop`.
     hops: VecDeque<Hop>,
     /// What is being tried; nothing while the peer's addresses are awaited.
-    hop: Option<Hop>,
-    cseq: u32,
+    pub(super) hop: Option<Hop>,
+    /// What carries it at the moment.
+    pub(super) transaction: Option<TransactionId>,
+    pub(super) cseq: u32,
     tries: u8,
-    credentials: Vec<(HeaderName, String)>,
+    pub(super) credentials: Vec<(HeaderName, String)>,
+    /// The present attempt got a provisional answer.
+    pub(super) provisional: bool,
+    /// It is not wanted any more: nothing else is tried for it.
+    pub(super) cancelled: bool,
     /// Why sending failed last, in words.
     pub why: String,
 }
 
 impl Call {
+    pub(super) fn new(
+        asker: Asker,
+        request: OutRequest,
+        peer: usize,
+        credentials: Vec<(HeaderName, String)>,
+    ) -> Call {
+        Call {
+            asker,
+            peer,
+            hops: VecDeque::new(),
+            hop: None,
+            transaction: None,
+            cseq: request.cseq,
+            tries: 0,
+            credentials,
+            provisional: false,
+            cancelled: false,
+            why: String::new(),
+            request,
+        }
+    }
+
     pub fn is_watch(&self) -> bool {
         matches!(self.asker, Asker::Watch(_))
     }
@@ -63,6 +92,8 @@ pub struct Attempt {
     pub call: u64,
     pub target: Target,
     pub is_watch: bool,
+    /// It carried an INVITE, which was accepted.
+    pub accepted: Option<Box<Accepted>>,
 }
 
 /// Why an attempt failed.
@@ -86,20 +117,11 @@ impl Agent {
             let why = "too many requests under way".to_owned();
             return self.tell(asker, Answer::Failed(Failure::Transport(why)));
         }
-        let cseq = request.cseq;
-        let call = Call {
-            asker,
-            request,
-            peer,
-            hops: VecDeque::new(),
-            hop: None,
-            cseq,
-            tries: 0,
-            credentials: Vec::new(),
-            why: String::new(),
-        };
         let id = self.transactions.number().0;
-        self.calls.insert(id, call);
+        if let (Asker::User(user), Method::Invite) = (asker, &request.method) {
+            self.invites.insert(user, id);
+        }
+        self.calls.insert(id, Call::new(asker, request, peer, Vec::new()));
         if !self.peers.is_searching(peer) {
             self.set_out(now, mint, id);
         }
@@ -129,7 +151,7 @@ impl Agent {
         }
     }
 
-    fn way(&self, call: &Call) -> Result<VecDeque<Hop>, Failure> {
+    pub(super) fn way(&self, call: &Call) -> Result<VecDeque<Hop>, Failure> {
         let config = self.peers.config(call.peer);
         let mut hops: Vec<Hop> = match self.next_hop(&call.request) {
             Some(hop) => vec![hop],
@@ -228,7 +250,7 @@ impl Agent {
         (leads_there && (inlet.is_next || self.next_hop(request).is_none())).then_some(inlet.conn)
     }
 
-    fn compose(&self, call: &Call, hop: &Hop, token: &str) -> Result<Request, String> {
+    pub(super) fn compose(&self, call: &Call, hop: &Hop, token: &str) -> Result<Request, String> {
         let (sent_by, _) = self.own.sent_by(hop.transport, &hop.address);
         let via = format!("SIP/2.0/{} {sent_by};branch=z9hG4bK{token};rport", hop.transport.via());
         let additions = print::Additions { via: &via, cseq: call.cseq, credentials: &call.credentials };
@@ -243,6 +265,7 @@ impl Agent {
             return self.finish(id, Answer::Failed(Failure::Transport(why)));
         };
         call.hop = Some(hop.clone());
+        call.provisional = false;
         let (partition, is_watch) = (call.request.partition, call.is_watch());
         let token = mint.token(partition);
         let call = &self.calls[&id];
@@ -255,7 +278,10 @@ impl Agent {
         let target = Target { transport: hop.transport, local, remote: hop.address, conn };
         match self.transactions.send(now.tick, hop.transport, request) {
             Some((transaction, steps)) => {
-                self.attempts.insert(transaction, Attempt { call: id, target, is_watch });
+                self.attempts.insert(transaction, Attempt { call: id, target, is_watch, accepted: None });
+                if let Some(call) = self.calls.get_mut(&id) {
+                    call.transaction = Some(transaction);
+                }
                 self.run(now, mint, transaction, steps);
             }
             None => {
@@ -276,7 +302,7 @@ impl Agent {
                 call.hops.retain(|next| next.address != address);
             }
         }
-        if !call.hops.is_empty() {
+        if !call.hops.is_empty() && !call.cancelled {
             let asker = call.asker;
             self.tell(asker, Answer::Repeated);
             return self.attempt(now, mint, id);
@@ -298,16 +324,17 @@ impl Agent {
         }
     }
 
-    /// A response to a request of ours. Where its call is over already (a second 2xx to an INVITE) it says nothing new.
+    /// A response to a request of ours.
     pub(super) fn response_to(&mut self, now: Now, mint: &mut Mint, at: TransactionId, response: Response) {
         let Some(id) = self.attempts.get(&at).map(|attempt| attempt.call) else { return };
-        let Some(call) = self.calls.get_mut(&id) else { return };
+        let Some(call) = self.calls.get_mut(&id) else { return self.further(at, response) };
         let status = response.status;
         if status.is_provisional() {
             let asker = call.asker;
+            self.heard(now, mint, id);
             return self.tell(asker, Answer::Provisional(response));
         }
-        if status.code() == 503 && !call.hops.is_empty() {
+        if status.code() == 503 && !call.hops.is_empty() && !call.cancelled {
             if let Some(hop) = &call.hop {
                 self.peers.demote(call.peer, hop);
             }
@@ -326,6 +353,9 @@ impl Agent {
                 Err(failure) => self.finish(id, Answer::Failed(failure)),
             };
         }
+        if status.is_success() {
+            self.note_accepted(at, id);
+        }
         let cseq = self.calls.get(&id).map_or(0, |call| call.cseq);
         self.finish(id, Answer::Final { response, cseq });
     }
@@ -337,7 +367,7 @@ impl Agent {
         let Some(hop) = call.hop.clone() else { return false };
         // A device behind the peer's networks is not the peer: it gets no proof.
         let is_peer = self.peers.hops(call.peer).iter().any(|known| known.address.ip() == hop.address.ip());
-        if !is_peer || call.is_watch() || call.tries >= TRIES {
+        if !is_peer || call.is_watch() || call.cancelled || call.tries >= TRIES {
             return false;
         }
         let (uri, _) = print::routing(&call.request);
@@ -361,8 +391,12 @@ impl Agent {
         true
     }
 
-    fn finish(&mut self, id: u64, answer: Answer) {
+    pub(super) fn finish(&mut self, id: u64, answer: Answer) {
         if let Some(call) = self.calls.remove(&id) {
+            if let (Asker::User(user), Method::Invite) = (call.asker, &call.request.method) {
+                self.invites.remove(&user);
+                self.timers.stop(&Alarm::Cancelled(id));
+            }
             self.tell(call.asker, answer);
         }
     }
@@ -376,7 +410,7 @@ impl Agent {
 }
 
 /// The domain whose peer is asked: as given, else the host of the Request-URI.
-fn domain_of(request: &OutRequest) -> String {
+pub(super) fn domain_of(request: &OutRequest) -> String {
     if !request.domain.is_empty() {
         return request.domain.clone();
     }

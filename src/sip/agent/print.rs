@@ -83,6 +83,7 @@ pub fn response(request: &Request, status: StatusCode, reply: &Reply, tag: Optio
             response.headers.push(header);
         }
     });
+    response.set_body(reply.body.clone());
     response
 }
 
@@ -100,6 +101,7 @@ pub fn response_bytes(request: &Request, status: StatusCode, reply: &Reply, tag:
         }
     });
     out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&reply.body);
     out.into()
 }
 
@@ -157,7 +159,7 @@ fn each_field(
         add(name, clean(value).as_bytes());
     }
     add(&HeaderName::Server, PRODUCT.as_bytes());
-    add(&HeaderName::ContentLength, b"0");
+    add(&HeaderName::ContentLength, reply.body.len().to_string().as_bytes());
 }
 
 /// Text without anything that ends a line or a string; a control character becomes a space.

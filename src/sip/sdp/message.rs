@@ -166,9 +166,9 @@ impl MessageLine {
         }
         let all = || media.attributes.iter().chain(&session.attributes);
         let values = |name: &'static str| {
-            all().filter(move |one| one.attribute.eq_ignore_ascii_case(name)).map(|one| {
-                one.value.as_deref().unwrap_or_default().trim()
-            })
+            all()
+                .filter(move |one| one.attribute.eq_ignore_ascii_case(name))
+                .map(|one| one.value.as_deref().unwrap_or_default().trim())
         };
         let first = |name| values(name).next();
         let words = |name| -> Vec<String> {

@@ -42,7 +42,8 @@ impl Description {
             return Err(BadSdp(format!("the session description has more than {LENGTH} bytes")));
         }
         let text = String::from_utf8_lossy(bytes);
-        let session = sdp_types::Session::parse(text.as_bytes()).map_err(|error| BadSdp(error.to_string()))?;
+        let session =
+            sdp_types::Session::parse(text.as_bytes()).map_err(|error| BadSdp(error.to_string()))?;
         if session.medias.len() > LINES {
             return Err(BadSdp(format!("the session description has more than {LINES} media lines")));
         }
@@ -118,7 +119,8 @@ mod tests {
     fn what_is_no_description_says_why() {
         assert!(Description::parse(b"hello").is_err());
         assert!(Description::parse(&vec![b'x'; LENGTH + 1]).is_err());
-        let many = format!("v=0\r\no=- 1 1 IN IP4 a\r\ns=-\r\nt=0 0\r\n{}", "m=audio 9 RTP/AVP 0\r\n".repeat(33));
+        let many =
+            format!("v=0\r\no=- 1 1 IN IP4 a\r\ns=-\r\nt=0 0\r\n{}", "m=audio 9 RTP/AVP 0\r\n".repeat(33));
         assert!(Description::parse(many.as_bytes()).is_err());
     }
 

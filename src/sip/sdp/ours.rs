@@ -200,7 +200,10 @@ mod tests {
         };
         let bytes = Ours::new(7).offer(&secure);
         let expected = "a=setup:actpass\r\na=fingerprint:sha-256 0A:BC\r\na=msrp-cema\r\na=inactive\r\n";
-        assert!(text(&bytes).ends_with(expected) && text(&bytes).contains("c=IN IP6 2001:db8::9"), "{bytes:?}");
+        assert!(
+            text(&bytes).ends_with(expected) && text(&bytes).contains("c=IN IP6 2001:db8::9"),
+            "{bytes:?}"
+        );
         let read = Description::parse(&bytes).expect("a description").message(0).expect("a line");
         assert!(read.secure && read.cema && read.direction == Direction::Inactive);
     }

@@ -2,4 +2,5 @@
 
 pub mod notifier;
 pub mod page;
+pub mod session;
 pub mod subscription;
