@@ -40,7 +40,7 @@ pub struct Call {
     pub patience: Duration,
     /// The partition that our tag and branches name.
     pub partition: Partition,
-    /// The domain whose peer is asked; empty for the host of the Request-URI.
+    /// The domain whose peer carries the session.
     pub domain: String,
 }
 

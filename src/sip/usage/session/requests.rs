@@ -70,9 +70,13 @@ impl Session {
             return Err(Reply::new(500).with(HeaderName::RetryAfter, after));
         }
         let we_wait = self.is_offering();
-        let they_owe = self.unacked.as_ref().is_some_and(|unacked| unacked.is_offer || !is_update);
+        let they_owe = self.unacked.as_ref().is_some_and(|unacked| unacked.is_offer);
         if we_wait || they_owe {
             return Err(Reply::new(491));
+        }
+        // They send a second INVITE only when they have the answer to the first: its ACK was overtaken, or lost.
+        if !is_update {
+            self.confirm(None);
         }
         self.updates |= parts::allows_update(&request.headers);
         self.asked = Some(Box::new(Asked {

@@ -152,17 +152,23 @@ impl Session {
     /// The ACK for a 2xx of ours.
     pub fn acked(&mut self, now: Now, request: &Request) {
         let cseq = message::cseq(&request.headers);
-        let Some(unacked) = self.unacked.take_if(|unacked| Some(unacked.cseq) == cseq) else { return };
+        if self.unacked.as_ref().is_some_and(|unacked| Some(unacked.cseq) == cseq) {
+            self.confirm(Body::of(&request.headers, request.body()));
+            self.next_offer(now);
+        }
+    }
+
+    /// Our 2xx has arrived: its ACK says so, or whatever they could not have sent without it.
+    pub(super) fn confirm(&mut self, answer: Option<Body>) {
+        let Some(unacked) = self.unacked.take() else { return };
         self.timers.stop(&Alarm::Repeat);
         self.timers.stop(&Alarm::NoAck);
         if let Some(cause) = self.farewell.take() {
             return self.bye(cause);
         }
         if self.state == State::Up && (unacked.is_first || unacked.is_offer) {
-            let answer = Body::of(&request.headers, request.body()).filter(|_| unacked.is_offer);
-            self.tell(Event::Confirmed { answer });
+            self.tell(Event::Confirmed { answer: answer.filter(|_| unacked.is_offer) });
         }
-        self.next_offer(now);
     }
 
     /// Repeats the 2xx: on any transport, since behind a proxy it may go by another (§13.3.1.4).
