@@ -2,7 +2,6 @@
 
 mod support;
 
-use bytes::Bytes;
 use mostar::config::{Auth, Config, Secret};
 use mostar::sip::flow::Transport::Udp;
 use mostar::sip::message::{Answer, Failure, HeaderName, Method, Reply};
@@ -129,7 +128,7 @@ fn a_2xx_to_an_invite_is_repeated_as_often_as_its_owner_wants() {
     let mut node = Node::new(&config(), 1);
     node.receive(Udp, PEER, invite("1", "Require: timer\r\n"));
     let key = node.requests[0].key;
-    let ok = Reply::new(200).carrying("application/sdp", Bytes::from_static(b"v=0\r\n"));
+    let ok = Reply::new(200).carrying("application/sdp", b"v=0\r\n");
     for _ in 0..2 {
         node.agent.reply(node.clock(), &mut node.mint, key, ok.clone());
         node.agent.reply(node.clock(), &mut node.mint, key, Reply::new(486));

@@ -5,6 +5,8 @@ mod support;
 #[path = "sessions/world.rs"]
 mod world;
 
+use std::collections::BTreeMap;
+
 use mostar::sip::flow::Transport::{Tcp, Udp};
 use mostar::sip::message::Reply;
 use mostar::sip::usage::session::{Cause, Session};
@@ -275,8 +277,8 @@ fn a_session_goes_on_after_a_restart_and_can_be_ended() {
 
 /// One story of calls, changes and ends at times that chance draws.
 fn story(seed: u8) -> World {
-    let transport = if seed % 4 == 0 { Tcp } else { Udp };
-    let manners = [Manner::Agrees, if seed % 3 == 0 { Manner::Rings } else { Manner::Agrees }];
+    let transport = if seed.is_multiple_of(4) { Tcp } else { Udp };
+    let manners = [Manner::Agrees, if seed.is_multiple_of(3) { Manner::Rings } else { Manner::Agrees }];
     let mut world = World::new(transport, manners, FOUL, seed);
     for _ in 0..2 {
         let caller = world.chance(2) as usize;
@@ -314,13 +316,41 @@ fn story(seed: u8) -> World {
 
 #[test]
 fn whatever_happens_every_session_ends_once_and_all_books_are_empty() {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for seed in 0..=255 {
         let world = story(seed);
-        let told = world.parties.each_ref().map(|party| party.told.clone());
+        let told: Vec<&str> = world.parties.iter().flat_map(world::Party::heard).collect();
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.assert_over()));
         assert!(outcome.is_ok(), "seed {seed}: {told:#?}");
+        let all = told.iter().copied().chain(world.trace.iter().map(String::as_str));
+        for words in all {
+            for wanted in SEEN {
+                *seen.entry(wanted).or_default() += usize::from(words.contains(wanted));
+            }
+        }
+    }
+    for wanted in SEEN {
+        assert!(seen[wanted] > 0, "the stories never came to: {wanted}");
     }
 }
+
+/// What the stories must have come to, to be worth anything.
+const SEEN: [&str; 14] = [
+    "accepted with",
+    "confirmed with",
+    "answered answer",
+    "Declined",
+    "over NoAnswer",
+    "over Cancelled",
+    "over Ours",
+    "over Theirs",
+    "over Lost",
+    "SIP/2.0 481",
+    "SIP/2.0 487",
+    "SIP/2.0 491",
+    "SIP/2.0 500",
+    "CANCEL",
+];
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {

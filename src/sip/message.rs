@@ -166,13 +166,13 @@ pub struct Reply {
     /// Further headers.
     pub headers: Vec<(HeaderName, String)>,
     /// The body; its Content-Type is among `headers`.
-    pub body: Bytes,
+    pub body: Vec<u8>,
 }
 
 impl Reply {
     /// An answer with nothing but a status.
     pub fn new(status: u16) -> Reply {
-        Reply { status, reason: None, to_tag: None, headers: Vec::new(), body: Bytes::new() }
+        Reply { status, reason: None, to_tag: None, headers: Vec::new(), body: Vec::new() }
     }
 
     /// The reason phrase.
@@ -182,8 +182,8 @@ impl Reply {
     }
 
     /// A body of this type.
-    pub fn carrying(self, kind: impl Into<String>, body: Bytes) -> Reply {
-        Reply { body, ..self.with(HeaderName::ContentType, kind) }
+    pub fn carrying(self, kind: impl Into<String>, body: &[u8]) -> Reply {
+        Reply { body: body.to_vec(), ..self.with(HeaderName::ContentType, kind) }
     }
 
     /// A further header.

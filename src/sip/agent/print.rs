@@ -83,7 +83,7 @@ pub fn response(request: &Request, status: StatusCode, reply: &Reply, tag: Optio
             response.headers.push(header);
         }
     });
-    response.set_body(reply.body.clone());
+    response.set_body(Bytes::copy_from_slice(&reply.body));
     response
 }
 

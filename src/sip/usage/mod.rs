@@ -1,5 +1,6 @@
 //! One RFC, one usage: machines that turn SIP messages into meanings of SIP, for features to combine with stanzas.
 
+pub mod capabilities;
 pub mod notifier;
 pub mod page;
 pub mod session;

@@ -96,7 +96,7 @@ impl Session {
         }
         let mut reply = self.equipped(200);
         reply.headers.extend(asked.timer.headers());
-        let reply = reply.carrying(body.kind.clone(), body.bytes.clone());
+        let reply = reply.carrying(body.kind.clone(), &body.bytes);
         self.ours = Some(body);
         self.set_timer(now, asked.timer.timing());
         self.reply(asked.key, reply.clone());

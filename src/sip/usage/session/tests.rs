@@ -1,7 +1,7 @@
 //! What needs a peer that we do not write: forks, early dialogs, odd messages.
 
 use super::*;
-use crate::sip::message::{HeaderName, Message, Method, Request, text};
+use crate::sip::message::{HeaderName, Message, Request};
 use crate::words::id::{Partition, Seed};
 use sipx_sip::{Limits, parse_datagram};
 
@@ -139,7 +139,6 @@ fn of_several_forks_the_first_2xx_is_used_and_the_others_are_ended() {
 fn an_answer_in_a_provisional_answer_of_the_same_dialog_counts() {
     let (mut session, mut mint, now) = (calling(), mint(), Now::default());
     acts(&mut session);
-    let body = |text: &str| format!("Content-Type: application/sdp\nContent-Length: 3\n\n{text}");
     let early = |status, tag, text| {
         let mut answer = response(status, tag, 1, "Content-Type: application/sdp");
         if let Answer::Provisional(response) | Answer::Final { response, .. } = &mut answer {
@@ -147,7 +146,6 @@ fn an_answer_in_a_provisional_answer_of_the_same_dialog_counts() {
         }
         answer
     };
-    assert!(!body("x").is_empty());
     session.answer(now, &mut mint, 0, &early("183 Progress", "a", b"one"));
     session.answer(now, &mut mint, 0, &early("183 Progress", "b", b"two"));
     session.answer(now, &mut mint, 0, &early("200 OK", "b", b"new"));
@@ -340,6 +338,4 @@ fn a_reason_may_hold_anything() {
     let cause = Cause { status: 480, text: "a \"b\" \\ c".into() };
     let (name, value) = cause.header();
     assert_eq!((name.canonical(), value.as_str()), (&b"Reason"[..], r#"SIP;cause=480;text="a \"b\" \\ c""#));
-    assert_eq!(text(&request("BYE", 1, ("a", "b"), "").headers, &HeaderName::CallId).as_deref(), Some("c"));
-    assert_eq!(Method::Bye.to_string(), "BYE");
 }
