@@ -274,7 +274,7 @@ impl Party {
             return self.refuse(now, key, if request.method == Method::Cancel { 481 } else { 405 });
         }
         let tag = self.mint.token(Partition(9));
-        match Session::invited(key, request, &tag, Partition(9), &self.contact(), self.allow) {
+        match Session::invited(now, key, request, &tag, Partition(9), &self.contact(), self.allow) {
             Ok((session, offer)) => {
                 let id = self.add(session);
                 self.told.push((id, words(&Event::Offered(offer))));

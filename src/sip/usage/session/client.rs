@@ -195,32 +195,35 @@ impl Session {
     }
 
     /// A further 2xx to an INVITE of ours (§13.2.2.4): the same again, because our ACK got lost, or one from another
-    /// place that the INVITE reached. Each gets its ACK; other places are told at once that we are taken.
+    /// place that the INVITE reached. Each gets its ACK; other places are told at once that we are taken. Those that are
+    /// too many get nothing, and give up without their ACK.
     pub fn further(&mut self, exchange: Exchange, cseq: u32, response: &Response) {
         if self.dialog.answers(&response.headers) {
             let ack = self.dialog.ack(cseq);
             return self.ack(exchange, ack);
         }
-        if !self.is_caller {
+        let mut fork = self.dialog.answered(response, cseq);
+        let is_known = self.forks.contains(&fork.remote_tag);
+        if !self.is_caller || !is_known && self.forks.len() >= FORKS {
             return;
         }
-        let mut fork = self.dialog.answered(response, cseq);
         self.ack(exchange, fork.ack(cseq));
-        if !self.forks.contains(&fork.remote_tag) {
-            if self.forks.len() < FORKS {
-                self.forks.push(fork.remote_tag.clone());
-            }
+        if !is_known {
+            self.forks.push(fork.remote_tag.clone());
             let bye = fork.request(Method::Bye);
             self.send(Sent::Bye, bye);
         }
     }
 
-    /// The owner's patience is over.
+    /// The time for an answer is over: the owner's patience as a caller, or what the owner had to decide in.
     pub(super) fn no_answer(&mut self) {
-        if self.state == State::ExpectAnswer {
-            self.cancel();
-            self.over(End::NoAnswer);
+        match self.state {
+            State::ExpectAnswer => self.cancel(),
+            // What was asked is answered with 487 by the end.
+            State::ExpectDecision => {}
+            State::Up | State::Over => return,
         }
+        self.over(End::NoAnswer);
     }
 
     pub(super) fn cancel(&mut self) {

@@ -105,7 +105,7 @@ pub enum End {
     Refused(Box<Response>),
     /// Our INVITE did not arrive, or nobody ever answered it.
     Unreachable(Failure),
-    /// Nobody accepted our INVITE in the time that the owner gave.
+    /// Nobody accepted our INVITE in the time that the owner gave, or the owner decided nothing about theirs.
     NoAnswer,
     /// They cancelled their INVITE.
     Cancelled,
@@ -150,7 +150,7 @@ enum Sent {
 /// Why a session wants to be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
-    /// The owner's patience with an unanswered INVITE is over.
+    /// The time for the answer to a first INVITE, of ours or theirs, is over.
     NoAnswer,
     /// A call that rings says so again.
     Ring,

@@ -65,15 +65,15 @@ impl Cause {
     /// Reads the Reason of protocol SIP, if there is one.
     pub(super) fn read(headers: &Headers) -> Option<Cause> {
         message::list(headers, &message::other("Reason")).iter().find_map(|value| {
-            let mut parts = value.split(';').map(str::trim);
-            if !parts.next()?.eq_ignore_ascii_case("SIP") {
+            let mut parts = fields(value).into_iter();
+            if !parts.next()?.trim().eq_ignore_ascii_case("SIP") {
                 return None;
             }
             let mut cause = Cause { status: 0, text: String::new() };
-            for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+            for (name, value) in parts.as_slice().iter().filter_map(|part| part.split_once('=')) {
                 match name.trim().to_ascii_lowercase().as_str() {
                     "cause" => cause.status = value.trim().parse().unwrap_or_default(),
-                    "text" => cause.text = value.trim().trim_matches('"').replace('\\', ""),
+                    "text" => cause.text = value.trim().to_owned(),
                     _ => {}
                 }
             }
@@ -85,6 +85,28 @@ impl Cause {
         let text = self.text.replace('\\', "\\\\").replace('"', "\\\"");
         (message::other("Reason"), format!("SIP;cause={};text=\"{text}\"", self.status))
     }
+}
+
+/// What stands between the semicolons, quotes and escapes undone.
+fn fields(value: &str) -> Vec<String> {
+    let (mut out, mut quoted, mut escaped) = (vec![String::new()], false, false);
+    for c in value.chars() {
+        match c {
+            '\\' if quoted && !escaped => {
+                escaped = true;
+                continue;
+            }
+            '"' if !escaped => quoted = !quoted,
+            ';' if !quoted => out.push(String::new()),
+            c => {
+                if let Some(last) = out.last_mut() {
+                    last.push(c);
+                }
+            }
+        }
+        escaped = false;
+    }
+    out
 }
 
 /// Whether the Allow of a message lists UPDATE (RFC 3311 §4).

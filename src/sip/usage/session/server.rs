@@ -8,6 +8,10 @@ use crate::sip::message::{self, HeaderName, Reply, Request, ServerKey};
 use crate::words::id::Partition;
 use crate::words::time::Now;
 
+/// How long the owner may leave a call undecided, if the caller does not want it sooner (§13.3.1): as long as proxies
+/// let it ring.
+const DECISION: Duration = Duration::from_secs(180);
+
 /// What they ask by a request that awaits the owner's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
@@ -49,6 +53,7 @@ impl Session {
     /// follows, [`Session::ring`] may come before. `tag` is ours and must be new. The refusal is for an INVITE that
     /// makes no session.
     pub fn invited(
+        now: Now,
         key: ServerKey,
         request: &Request,
         tag: &str,
@@ -62,6 +67,10 @@ impl Session {
         let timer = timer::Terms::of(&request.headers)?;
         let mut session = Session::new(State::ExpectDecision, dialog, contact, allow);
         session.updates = parts::allows_update(&request.headers);
+        let expires =
+            message::text(&request.headers, &HeaderName::Expires).and_then(|text| text.parse().ok());
+        let patience = expires.map_or(DECISION, Duration::from_secs).min(DECISION);
+        session.timers.set(Alarm::NoAnswer, now.tick + patience);
         session.asked = Some(Box::new(Asked {
             key,
             question: Question::Invite,
@@ -91,6 +100,7 @@ impl Session {
     pub fn agree(&mut self, now: Now, body: Body) {
         let Some(asked) = self.asked.take() else { return };
         self.timers.stop(&Alarm::Ring);
+        self.timers.stop(&Alarm::NoAnswer);
         if let Some(target) = asked.target {
             self.dialog.target = target;
         }

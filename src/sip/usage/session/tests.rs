@@ -194,7 +194,15 @@ fn invited(more: &str) -> Result<(Session, Option<Body>), Reply> {
     if more.contains("Content-Type") {
         invite.set_body(bytes::Bytes::from_static(b"theirs"));
     }
-    Session::invited(ServerKey(1), &invite, "ours", Partition(1), "<sip:juliet@192.0.2.9>", ALLOW)
+    Session::invited(
+        Now::default(),
+        ServerKey(1),
+        &invite,
+        "ours",
+        Partition(1),
+        "<sip:juliet@192.0.2.9>",
+        ALLOW,
+    )
 }
 
 #[test]
@@ -229,6 +237,17 @@ fn a_2xx_says_what_it_must_and_repeats_until_the_ack() {
     session.acked(at(600), &request("ACK", 5, ("r", "ours"), ""));
     assert_eq!(short(&mut session), ["Confirmed { answer: None }"]);
     assert_eq!(session.next_timeout(), Some(Tick(568_000_000)), "32 s before the session expires");
+}
+
+#[test]
+fn a_call_that_nobody_decides_ends_when_its_caller_wants_or_after_three_minutes() {
+    for (more, seconds) in [("Expires: 20", 20), ("Expires: 20000", 180), ("", 180)] {
+        let (mut session, _) = invited(more).expect("a session");
+        assert_eq!(session.next_timeout(), Some(Tick(seconds * 1_000_000)));
+        session.timeout(Now { tick: Tick(seconds * 1_000_000), ..Now::default() });
+        assert_eq!(short(&mut session), ["487 for 1", "Over(NoAnswer)"]);
+        assert!(session.is_done());
+    }
 }
 
 #[test]
@@ -335,7 +354,58 @@ fn a_caller_who_gives_up_while_nobody_has_decided_gets_487() {
 
 #[test]
 fn a_reason_may_hold_anything() {
-    let cause = Cause { status: 480, text: "a \"b\" \\ c".into() };
+    let cause = Cause { status: 480, text: "a \"b\"; \\ c".into() };
     let (name, value) = cause.header();
-    assert_eq!((name.canonical(), value.as_str()), (&b"Reason"[..], r#"SIP;cause=480;text="a \"b\" \\ c""#));
+    assert_eq!((name.canonical(), value.as_str()), (&b"Reason"[..], r#"SIP;cause=480;text="a \"b\"; \\ c""#));
+    let bye = request("BYE", 1, ("a", "b"), &format!("Reason: Q.850;cause=16, {value}"));
+    assert_eq!(Cause::read(&bye.headers), Some(cause));
+    assert_eq!(Cause::read(&request("BYE", 1, ("a", "b"), "Reason: Q.850;cause=16").headers), None);
+}
+
+#[test]
+fn forks_that_are_too_many_get_nothing() {
+    let (mut session, mut mint, now) = (calling(), mint(), Now::default());
+    session.answer(now, &mut mint, 0, &response("200 OK", "a", 1, ""));
+    acts(&mut session);
+    for number in 0..100 {
+        session.further(0, 1, of(&response("200 OK", &format!("f{number}"), 1, "")));
+    }
+    assert_eq!(acts(&mut session).len(), 32, "ACK and BYE for sixteen");
+}
+
+#[test]
+fn the_timer_is_agreed_by_the_table_of_rfc_4028() {
+    // Supported, Session-Expires; what the 2xx says: RFC 4028 §9, table 2.
+    let rows = [
+        ("", "", "", ""),
+        ("", "1800", "1800;refresher=uas", ""),
+        ("timer", "", "1800;refresher=uas", "timer"),
+        ("timer", "1800", "1800;refresher=uas", "timer"),
+        ("timer", "1800;refresher=uas", "1800;refresher=uas", "timer"),
+        ("timer", "1800;refresher=uac", "1800;refresher=uac", "timer"),
+    ];
+    for (supported, expires, agreed, required) in rows {
+        let mut more = "Content-Type: application/sdp".to_owned();
+        for (name, value) in [("Supported", supported), ("Session-Expires", expires)] {
+            if !value.is_empty() {
+                more += &format!("\n{name}: {value}");
+            }
+        }
+        let (mut session, _) = invited(&more).expect("a session");
+        session.agree(Now::default(), sdp("ours"));
+        let ok = only_reply(&mut session);
+        let said = [header(&ok, HeaderName::SessionExpires), header(&ok, HeaderName::Require)];
+        assert_eq!(said, [agreed, required], "{more}");
+    }
+}
+
+#[test]
+fn who_has_neither_timer_nor_update_is_left_in_peace() {
+    for (allow, wakes) in [("Allow: INVITE, UPDATE", true), ("Allow: INVITE", false)] {
+        let (mut session, mut mint, now) = (calling(), mint(), Now::default());
+        session.answer(now, &mut mint, 0, &response("200 OK", "a", 1, allow));
+        acts(&mut session);
+        session.timeout(Now { tick: Tick(0) + PATIENCE, ..now });
+        assert_eq!(session.next_timeout().is_some(), wakes, "{allow}");
+    }
 }
