@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use crate::config::Config;
 use crate::gateway::domains::Domains;
 use crate::gateway::io::{LinkId, StoreChange};
+use crate::msrp::connections::{Connections, SessionId};
+use crate::msrp::session::Event;
 use crate::sip::flow::Flow;
 use crate::sip::message::{Answer, OutRequest, Reply, Request, Response, ServerKey};
 use crate::sip::uri::SipAddress;
@@ -120,6 +122,11 @@ pub trait Feature {
         false
     }
 
+    /// Something happened in an MSRP session. True when it is this feature's.
+    fn msrp(&mut self, _cx: &mut Cx<'_>, _session: SessionId, _event: &Event) -> bool {
+        false
+    }
+
     /// When [`Feature::timeout`] is wanted, and a stable name for why.
     fn next_timeout(&self) -> Option<(Tick, &'static str)> {
         None
@@ -196,6 +203,9 @@ pub struct Cx<'a> {
     pub domains: &'a Domains,
     /// What features know together.
     pub facts: &'a mut facts::Facts,
+    /// The MSRP sessions of this owner. What they want sent leaves, and what they tell comes to [`Feature::msrp`], when the
+    /// call returns.
+    pub msrp: &'a mut Connections,
     /// Which component links are up.
     pub links: &'a [bool],
     /// Whether new work may be taken: false while the store is low or down.

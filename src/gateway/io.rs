@@ -1,5 +1,6 @@
 //! What goes in at the one door and comes out of the one drain.
 
+use crate::msrp::{MsrpIn, MsrpOut};
 use crate::sip::flow::{BadSip, Flow, SendId, SipOut};
 use crate::sip::locate::{Located, Query};
 use crate::sip::message::Message;
@@ -22,6 +23,8 @@ pub enum Input {
     Sip(Flow, Box<Message>),
     /// Bytes that are no SIP message; with what could be read of the head, for a 400.
     BadSip(Flow, BadSip),
+    /// Something happened on the MSRP side.
+    Msrp(MsrpIn),
     /// The alarm of [`Gateway::next_timeout`](super::Gateway::next_timeout) rang, or may have.
     Timeout,
     /// A component link changed.
@@ -70,6 +73,8 @@ pub enum Output {
     Stanza(LinkId, Stanza),
     /// Send a SIP message.
     Sip(SipOut),
+    /// Something for the MSRP side.
+    Msrp(MsrpOut),
     /// Close a connection, after what was sent on it has gone.
     Close(Flow),
     /// Ask DNS; the answer is [`Input::Resolved`].

@@ -19,6 +19,8 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::features::facts::Facts;
 use crate::features::{self, Cx, Feature, Op, Signal};
+use crate::msrp::connections::{Connections, Out};
+use crate::msrp::reassembly::Limits;
 use crate::sip::agent::{Agent, AgentOut};
 use crate::words::id::{Mint, Partition, Seed};
 use crate::words::note::Level;
@@ -34,6 +36,7 @@ pub struct Gateway {
     mint: Mint,
     facts: Facts,
     agent: Agent,
+    msrp: Connections,
     features: Vec<Box<dyn Feature + Send>>,
     links: Vec<bool>,
     store: StoreChange,
@@ -44,6 +47,15 @@ pub struct Gateway {
     signals: VecDeque<Signal>,
     out: VecDeque<Output>,
 }
+
+/// A message is as long as it may be in XMPP; a second one may begin before the first is whole.
+fn msrp_limits(config: &Config) -> Limits {
+    let message = config.messages.max_message;
+    Limits { message, session: 2 * message }
+}
+
+/// How many bytes all incomplete MSRP messages of one owner may take.
+const MSRP_ROOM: usize = 64 * 1024 * 1024;
 
 /// A feature's place in the registry travels in the upper byte of the agent's `user`, its token in the rest.
 const TOKEN_BITS: u32 = 56;
@@ -65,6 +77,7 @@ impl Gateway {
             mint: Mint::new(seed),
             facts: Facts::default(),
             agent: Agent::new(&config),
+            msrp: Connections::new(msrp_limits(&config), MSRP_ROOM),
             features: features::registry(),
             links: vec![false; config.xmpp.components.len()],
             store: StoreChange::Ok,
@@ -103,6 +116,7 @@ impl Gateway {
             Input::BadStanza(link, element) => self.bad_stanza(link, &element),
             Input::Sip(flow, message) => self.agent.receive(now, &mut self.mint, flow, *message),
             Input::BadSip(flow, bad) => self.agent.bad(now, &mut self.mint, flow, bad),
+            Input::Msrp(input) => self.msrp.handle(now.tick, &mut self.mint, input),
             Input::Timeout => self.ring(now),
             Input::Link(link, change) => self.link(now, link, change),
             Input::SendFailed(id, why) => self.agent.send_failed(now, &mut self.mint, id, why),
@@ -144,17 +158,23 @@ impl Gateway {
             .iter()
             .filter_map(|feature| feature.next_timeout())
             .chain(self.agent.next_timeout())
+            .chain(self.msrp.next_timeout())
             .min()
     }
 
     /// How many transactions, conversations, queues and timers are held; zero when all is over.
     pub fn load(&self) -> usize {
-        self.agent.load() + self.features.iter().map(|feature| feature.load()).sum::<usize>()
+        self.agent.load()
+            + self.msrp.load()
+            + self.features.iter().map(|feature| feature.load()).sum::<usize>()
     }
 
     fn ring(&mut self, now: Now) {
         if self.agent.next_timeout().is_some_and(|(at, _)| at <= now.tick) {
             self.agent.timeout(now, &mut self.mint);
+        }
+        if self.msrp.next_timeout().is_some_and(|(at, _)| at <= now.tick) {
+            self.msrp.timeout(now.tick, &mut self.mint);
         }
         self.each(now, |feature, cx| {
             if feature.next_timeout().is_some_and(|(at, _)| at <= cx.now.tick) {
@@ -193,6 +213,10 @@ impl Gateway {
             while let Some(out) = self.agent.poll() {
                 self.agent_out(now, out);
             }
+            if let Some(out) = self.msrp.poll() {
+                self.msrp_out(now, out);
+                continue;
+            }
             let Some(signal) = self.signals.pop_front() else { return };
             self.each(now, |feature, cx| feature.signal(cx, &signal));
         }
@@ -228,6 +252,20 @@ impl Gateway {
         }
     }
 
+    fn msrp_out(&mut self, now: Now, out: Out) {
+        match out {
+            Out::Msrp(out) => self.out.push_back(Output::Msrp(out)),
+            Out::Note(note) => self.out.push_back(Output::Note(note)),
+            Out::Told { session, event } => {
+                for index in 0..self.features.len() {
+                    if self.with(now, index, |feature, cx| feature.msrp(cx, session, &event)) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
     /// Calls every feature in the registry's order.
     fn each(&mut self, now: Now, mut call: impl FnMut(&mut dyn Feature, &mut Cx<'_>)) {
         for index in 0..self.features.len() {
@@ -248,6 +286,7 @@ impl Gateway {
             config: &self.config,
             domains: &self.domains,
             facts: &mut self.facts,
+            msrp: &mut self.msrp,
             links: &self.links,
             accepting: self.store == StoreChange::Ok && !self.stopping,
             level: self.level,

@@ -247,6 +247,8 @@ impl<C: Core, O: Outside> Shard<C, O> {
                     self.again.push_back(Input::SendFailed(id, reason));
                 }
             }
+            // TODO-WIRE
+            Output::Msrp(_) => {}
             Output::Close(flow) => self.around.outside.close(flow),
             Output::Resolve(query) => self.around.outside.resolve(self.around.number, query),
             Output::Forward(forward) => match forward {},

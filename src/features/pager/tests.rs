@@ -9,6 +9,8 @@ use crate::config::{Component, Config, Peer, Secret, Sip, Xmpp, XmppDomain};
 use crate::features::facts::Facts;
 use crate::features::{Op, Signal};
 use crate::gateway::domains::Domains;
+use crate::msrp::connections::Connections;
+use crate::msrp::reassembly::Limits;
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::message::{Failure, Header, HeaderName, Request, Response, ServerKey, StatusCode};
 use crate::sip::uri::{SipAddress, Uri};
@@ -58,6 +60,7 @@ struct World {
     domains: Domains,
     mint: Mint,
     facts: Facts,
+    msrp: Connections,
     up: bool,
     now: Now,
     store: BTreeMap<String, crate::store::record::Record>,
@@ -77,6 +80,7 @@ impl World {
             config,
             mint: Mint::new(Seed([seed; 32])),
             facts: Facts::default(),
+            msrp: Connections::new(Limits { message: 0, session: 0 }, 0),
             up: true,
             now: Now { tick: Tick(0), wall: Wall(1_795_219_200_000) },
             store: BTreeMap::new(),
@@ -97,6 +101,7 @@ impl World {
             config: &self.config,
             domains: &self.domains,
             facts: &mut self.facts,
+            msrp: &mut self.msrp,
             links: &[self.up],
             accepting: true,
             level: Level::Debug,

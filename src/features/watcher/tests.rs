@@ -8,6 +8,8 @@ use crate::config::{Component, Config, Secret, Xmpp, XmppDomain};
 use crate::features::Op;
 use crate::features::facts::Facts;
 use crate::gateway::Domains;
+use crate::msrp::connections::Connections;
+use crate::msrp::reassembly::Limits;
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::framing;
 use crate::sip::message::{Answer, Message, Response, ServerKey, StatusCode};
@@ -21,6 +23,7 @@ struct World {
     domains: Domains,
     mint: Mint,
     facts: Facts,
+    msrp: Connections,
     links: Vec<bool>,
     now: Now,
 }
@@ -44,6 +47,7 @@ impl World {
             config,
             mint: Mint::new(Seed([1; 32])),
             facts: Facts::default(),
+            msrp: Connections::new(Limits { message: 0, session: 0 }, 0),
             links: vec![true],
             now: Now { tick: Tick(0), wall: Wall(1_700_000_000_000) },
         }
@@ -57,6 +61,7 @@ impl World {
             config: &self.config,
             domains: &self.domains,
             facts: &mut self.facts,
+            msrp: &mut self.msrp,
             links: &self.links,
             accepting: true,
             level: Level::Debug,
