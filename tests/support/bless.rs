@@ -129,7 +129,11 @@ impl Blessing {
         let template = template.map(|step| Step { lines: uncommented(step.lines), ..step });
         let mut lines = self.rewrite(side, template.as_ref(), &out.text);
         lines.extend(about_next);
-        let side = if side == Side::Xmpp { "xmpp" } else { "sip" };
+        let side = match side {
+            Side::Xmpp => "xmpp",
+            Side::Sip(_) => "sip",
+            Side::Msrp => "msrp",
+        };
         self.done.steps.push(Step {
             line: 0,
             what: format!("{} {side} out", out.at.0.div_ceil(1000)),
@@ -140,7 +144,7 @@ impl Blessing {
     fn rewrite(&mut self, side: Side, template: Option<&Step>, text: &str) -> Vec<String> {
         match side {
             Side::Xmpp => self.rewrite_stanza(template, text),
-            Side::Sip(_) => self.rewrite_sip(template, text),
+            Side::Sip(_) | Side::Msrp => self.rewrite_sip(template, text),
         }
     }
 

@@ -18,6 +18,7 @@ use mostar::words::time::{Now, Tick, Wall};
 use mostar::xmpp::stanza::Stanza;
 
 pub use super::config::config;
+use super::msrp::Msrp;
 use super::pattern::{self, Bindings};
 use super::script::{Script, Step};
 use super::xml;
@@ -76,6 +77,8 @@ pub struct World {
     store: BTreeMap<String, Vec<u8>>,
     xmpp: VecDeque<Came<Stanza>>,
     sip: VecDeque<Came<SipOut>>,
+    msrp: VecDeque<Came<String>>,
+    connections: Msrp,
     came: u64,
     pub bindings: Bindings,
     last_request: Option<(SipOut, String)>,
@@ -127,6 +130,8 @@ impl World {
             store: BTreeMap::new(),
             xmpp: VecDeque::new(),
             sip: VecDeque::new(),
+            msrp: VecDeque::new(),
+            connections: Msrp::default(),
             came: 0,
             bindings: Bindings::new(),
             last_request: None,
@@ -156,6 +161,7 @@ impl World {
 
     fn drain(&mut self) {
         let mut answers = Vec::new();
+        let mut told = Vec::new();
         while let Some(output) = self.gateway.poll() {
             let output = match output {
                 Output::Now(inner) => *inner,
@@ -175,6 +181,14 @@ impl World {
                     let came = self.came(out);
                     self.sip.push_back(came);
                 }
+                Output::Msrp(out) => {
+                    let (texts, drained) = self.connections.came_out(&out);
+                    for text in texts {
+                        let came = self.came(text);
+                        self.msrp.push_back(came);
+                    }
+                    told.extend(drained);
+                }
                 Output::Save(record) => {
                     self.store.insert(record.key.to_string(), record.value);
                 }
@@ -193,6 +207,9 @@ impl World {
                 | Output::Now(_)
                 | Output::Stopped => {}
             }
+        }
+        for told in told {
+            self.handle(Input::Msrp(told));
         }
         for options in answers {
             let answer = complete("SIP/2.0 200 OK\n", Some(&String::from_utf8_lossy(&options.bytes)), 0);
@@ -271,7 +288,7 @@ impl World {
     }
 
     pub fn expect_silence(&self) -> Result<(), String> {
-        if self.xmpp.is_empty() && self.sip.is_empty() {
+        if self.xmpp.is_empty() && self.sip.is_empty() && self.msrp.is_empty() {
             return Ok(());
         }
         Err(format!("came out and was not expected:\n{}", self.pending()))
@@ -283,7 +300,9 @@ impl World {
             .sip
             .iter()
             .map(|came| format!("sip out\n    {}\n", text_of(&came.what).replace("\r\n", "\n    ")));
-        stanzas.chain(messages).collect()
+        let frames =
+            self.msrp.iter().map(|came| format!("msrp out\n    {}\n", came.what.replace("\r\n", "\n    ")));
+        stanzas.chain(messages).chain(frames).collect()
     }
 
     fn tail(&self) -> String {
@@ -314,12 +333,17 @@ impl World {
         match side {
             Side::Xmpp => self.expect_stanza(place, body),
             Side::Sip(transport) => self.expect_sip(place, body, transport),
+            Side::Msrp => self.expect_msrp(place, body),
         }
     }
 
     /// How much waits on a side.
     pub fn waiting(&self, side: Side) -> usize {
-        if side == Side::Xmpp { self.xmpp.len() } else { self.sip.len() }
+        match side {
+            Side::Xmpp => self.xmpp.len(),
+            Side::Sip(_) => self.sip.len(),
+            Side::Msrp => self.msrp.len(),
+        }
     }
 
     /// What came out first on a side.
@@ -327,6 +351,7 @@ impl World {
         match side {
             Side::Xmpp => self.xmpp.front().map(|came| came.what.to_xml()),
             Side::Sip(_) => self.sip.front().map(|came| text_of(&came.what)),
+            Side::Msrp => self.msrp.front().map(|came| came.what.clone()),
         }
     }
 
@@ -334,7 +359,8 @@ impl World {
     pub fn first_waiting(&self) -> Option<Side> {
         let xmpp = self.xmpp.front().map(|came| (came.number, Side::Xmpp));
         let sip = self.sip.front().map(|came| (came.number, Side::Sip(None)));
-        xmpp.into_iter().chain(sip).min_by_key(|(number, _)| *number).map(|(_, side)| side)
+        let msrp = self.msrp.front().map(|came| (came.number, Side::Msrp));
+        xmpp.into_iter().chain(sip).chain(msrp).min_by_key(|(number, _)| *number).map(|(_, side)| side)
     }
 
     /// Takes what came out first on a side; the next answer that comes in is for that.
@@ -342,6 +368,10 @@ impl World {
         if side == Side::Xmpp {
             let came = self.xmpp.pop_front()?;
             return Some(Taken { at: came.at, text: came.what.to_xml(), over: "" });
+        }
+        if side == Side::Msrp {
+            let came = self.msrp.pop_front()?;
+            return Some(Taken { at: came.at, text: came.what, over: "" });
         }
         let came = self.sip.pop_front()?;
         let (text, over) = (text_of(&came.what), came.what.target.transport.param());
@@ -385,6 +415,10 @@ impl World {
                 let complete = complete(&text, model.as_deref(), self.arrived);
                 self.last_arrived = Some(complete.clone());
                 self.arrive(transport, from, complete.into_bytes());
+            }
+            ["msrp", rest @ ..] => {
+                let told = self.connections.happens(rest, &pattern::fill(body, &self.bindings))?;
+                self.handle(Input::Msrp(told));
             }
             ["sip", "again"] => {
                 let again = self.last_arrived.clone().ok_or("nothing came in yet")?;
@@ -447,6 +481,18 @@ impl World {
     }
 }
 
+/// A frame is compared like a SIP message.
+impl World {
+    fn expect_msrp(&mut self, place: usize, body: &str) -> Result<(), String> {
+        let Some(came) = self.msrp.get(place) else {
+            return Err(format!("nothing of MSRP came out; waiting:\n{}", self.pending()));
+        };
+        let text = came.what.clone();
+        compare(body, &text, &mut self.bindings)
+            .map_err(|why| format!("{why}\ncame out\n    {}\n", text.replace("\r\n", "\n    ")))
+    }
+}
+
 /// Where a step expects something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -454,22 +500,27 @@ pub enum Side {
     Xmpp,
     /// `sip out`, with the transport where one is written.
     Sip(Option<Transport>),
+    /// `msrp out`
+    Msrp,
 }
 
 impl Side {
-    /// Whether both are XMPP or both SIP.
+    /// Whether both are XMPP, both SIP or both MSRP.
     pub fn is_same(self, other: Side) -> bool {
-        (self == Side::Xmpp) == (other == Side::Xmpp)
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
 
     /// The side of a step that expects something; nothing for one that does something.
     pub fn expected(words: &[&str]) -> Result<Option<Side>, String> {
         Ok(match words {
             ["xmpp", "out"] => Some(Side::Xmpp),
+            ["msrp", "out"] => Some(Side::Msrp),
             ["sip", "out"] => Some(Side::Sip(None)),
             ["sip", "out", "udp"] => Some(Side::Sip(Some(Transport::Udp))),
             ["sip", "out", "tcp"] => Some(Side::Sip(Some(Transport::Tcp))),
-            [_, "out", ..] => return Err("`xmpp out`, `sip out`, `sip out udp` or `sip out tcp`".into()),
+            [_, "out", ..] => {
+                return Err("`xmpp out`, `msrp out`, `sip out`, `sip out udp` or `sip out tcp`".into());
+            }
             _ => None,
         })
     }
@@ -480,7 +531,7 @@ fn text_of(out: &SipOut) -> String {
 }
 
 /// The first value of a header in a message's text.
-fn header_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+pub fn header_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().skip(1).take_while(|line| !line.trim().is_empty()).find_map(|line| {
         let (found, value) = line.split_once(':')?;
         found.trim().eq_ignore_ascii_case(name).then(|| value.trim())
