@@ -230,8 +230,16 @@ impl Connections {
     }
 
     /// Takes a message back of which nothing was sent.
-    pub fn withdraw(&mut self, id: SessionId, message_id: &str) -> Option<OutMessage> {
-        self.sessions.get_mut(&id)?.session.withdraw(message_id)
+    pub fn withdraw(
+        &mut self,
+        now: Tick,
+        mint: &mut Mint,
+        id: SessionId,
+        message_id: &str,
+    ) -> Option<OutMessage> {
+        let message = self.sessions.get_mut(&id)?.session.withdraw(message_id);
+        self.settle(now, mint, id);
+        message
     }
 
     /// Answers a message that came: 200 once it is safe, or why it is not taken.

@@ -328,6 +328,22 @@ fn the_shell_never_has_much_more_than_the_window() {
 }
 
 #[test]
+fn a_message_taken_back_does_not_hold_up_the_end() {
+    let mut world = World::new();
+    let (id, own) = world.bound(1, BOB);
+    world.send(id, "long", &"x".repeat(100_000));
+    world.send(id, "late", "hello");
+    let (mut tids, sizes) = world.tids();
+    assert!(world.all.withdraw(world.now, &mut world.mint, id, "long").is_none());
+    assert!(world.all.withdraw(world.now, &mut world.mint, id, "late").is_some());
+    world.all.finish(world.now, &mut world.mint, id);
+    world.handle(MsrpIn::Drained { conn: ConnId(1), bytes: sizes.iter().sum() });
+    tids.extend(world.tids().0);
+    world.response_in(1, &own, &tids[0], 413);
+    assert_eq!(world.lines(), ["0 failed long 413", "0 ended Finished []", "release 1"]);
+}
+
+#[test]
 fn an_answer_on_another_connection_is_none() {
     let mut world = World::new();
     let (id, own) = world.bound(1, BOB);
