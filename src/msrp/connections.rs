@@ -14,18 +14,20 @@
 
 #[cfg(test)]
 mod tests;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::BytesMut;
 
+use self::ways::{Attempt, Conn, Opened, Way};
 use super::frame::{Frame, Request, Response};
 use super::message::{OutMessage, Receipt};
 use super::reassembly::Limits;
 use super::relay::Account;
 use super::session::{Ending, Event, Role, Session, Terms, Ticket, Unsendable};
-use super::uri::{Hop, Uri};
+use super::uri::Uri;
 use super::{AttemptId, ConnId, Link, MsrpIn, MsrpOut};
 use crate::words::id::Mint;
 use crate::words::note::Note;
@@ -96,36 +98,6 @@ struct Entry {
     held: usize,
     /// Why its timer rings.
     why: &'static str,
-}
-
-#[derive(Debug, Default)]
-struct Conn {
-    sessions: BTreeSet<SessionId>,
-    /// Those that have something to send, in turn.
-    ready: VecDeque<SessionId>,
-    handed: u64,
-    drained: u64,
-    /// Up to where which transaction goes.
-    marks: VecDeque<(u64, SessionId, String)>,
-    /// Where it goes, if we opened it.
-    way: Option<Way>,
-    /// A relay is at the other end.
-    is_relay: bool,
-}
-
-/// Where a connection goes, and whose certificate it must have.
-type Way = (Hop, Option<String>);
-
-#[derive(Clone, Copy, Debug)]
-enum Opened {
-    Attempt(AttemptId),
-    Conn(ConnId),
-}
-
-#[derive(Debug)]
-struct Attempt {
-    way: Way,
-    waiting: BTreeSet<SessionId>,
 }
 
 /// Why to be woken.
@@ -388,70 +360,6 @@ impl Connections {
         self.by_token.get(uri.session()?).copied()
     }
 
-    fn connect(&mut self, mint: &mut Mint, id: SessionId, way: Way) {
-        let attempt = match self.opened.get(&way).copied() {
-            Some(Opened::Conn(conn)) => {
-                self.bind(id, conn, None);
-                if let Some(entry) = self.sessions.get_mut(&id) {
-                    entry.session.connected(mint);
-                }
-                return;
-            }
-            Some(Opened::Attempt(attempt)) => attempt,
-            None => {
-                let attempt = AttemptId(self.next_attempt);
-                self.next_attempt += 1;
-                self.opened.insert(way.clone(), Opened::Attempt(attempt));
-                let (hop, fingerprint) = way.clone();
-                self.attempts.insert(attempt, Attempt { way, waiting: BTreeSet::new() });
-                self.out.push_back(Out::Msrp(MsrpOut::Connect { attempt, hop, fingerprint }));
-                attempt
-            }
-        };
-        if let (Some(entry), Some(known)) = (self.sessions.get_mut(&id), self.attempts.get_mut(&attempt)) {
-            known.waiting.insert(id);
-            entry.attempt = Some(attempt);
-        }
-    }
-
-    fn connected(&mut self, now: Tick, mint: &mut Mint, attempt: AttemptId, link: Link) {
-        let Some(attempt) = self.attempts.remove(&attempt) else { return };
-        self.opened.remove(&attempt.way);
-        let waiting = self.still_waiting(attempt.waiting);
-        if waiting.is_empty() {
-            return self.out.push_back(Out::Msrp(MsrpOut::Release(link.conn)));
-        }
-        self.opened.insert(attempt.way.clone(), Opened::Conn(link.conn));
-        for id in waiting {
-            self.bind(id, link.conn, Some(&attempt.way));
-            if let Some(entry) = self.sessions.get_mut(&id) {
-                entry.session.connected(mint);
-            }
-            self.settle(now, mint, id);
-        }
-    }
-
-    /// Those that have no connection yet: some may be over by now, or the peer may have come to them.
-    fn still_waiting(&self, mut sessions: BTreeSet<SessionId>) -> BTreeSet<SessionId> {
-        sessions.retain(|id| self.sessions.get(id).is_some_and(|entry| entry.conn.is_none()));
-        sessions
-    }
-
-    /// Gives a session its connection. `way` is for one that we have just opened.
-    fn bind(&mut self, id: SessionId, conn: ConnId, way: Option<&Way>) {
-        let Some(entry) = self.sessions.get_mut(&id) else { return };
-        entry.conn = Some(conn);
-        let has_relay = entry.session.terms().is_none_or(|terms| terms.path.has_relay());
-        let known = self.conns.entry(conn).or_insert_with(|| {
-            if way.is_none() {
-                self.out.push_back(Out::Msrp(MsrpOut::Keep(conn)));
-            }
-            Conn { way: way.cloned(), is_relay: has_relay, ..Conn::default() }
-        });
-        known.sessions.insert(id);
-        self.timers.stop(&Alarm::Linger(conn));
-    }
-
     fn drained(&mut self, now: Tick, mint: &mut Mint, conn: ConnId, bytes: usize) {
         let Some(known) = self.conns.get_mut(&conn) else { return };
         known.drained = known.drained.saturating_add(bytes as u64).min(known.handed);
@@ -562,20 +470,6 @@ impl Connections {
             return self.timers.set(Alarm::Linger(conn), now + LINGER);
         }
         self.release(conn);
-    }
-
-    fn release(&mut self, conn: ConnId) {
-        if let Some(known) = self.conns.remove(&conn) {
-            self.forget_way(conn, known.way);
-            self.out.push_back(Out::Msrp(MsrpOut::Release(conn)));
-        }
-    }
-
-    fn forget_way(&mut self, conn: ConnId, way: Option<Way>) {
-        self.timers.stop(&Alarm::Linger(conn));
-        if let Some(way) = way {
-            self.opened.remove(&way);
-        }
     }
 
     /// Answers a request that belongs to no session here.

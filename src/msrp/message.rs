@@ -64,3 +64,17 @@ pub struct OutMessage {
     /// Which failures are wanted.
     pub failure_report: FailureReport,
 }
+
+impl OutMessage {
+    /// A message of which every failure and the delivery shall be told.
+    pub fn new(message_id: String, content_type: &str, body: Bytes) -> OutMessage {
+        OutMessage {
+            message_id,
+            content_type: content_type.to_owned(),
+            headers: Vec::new(),
+            body,
+            success_report: true,
+            failure_report: FailureReport::Yes,
+        }
+    }
+}

@@ -1,6 +1,6 @@
 use super::*;
 use crate::msrp::frame::decoder::Decoder;
-use crate::msrp::frame::{Flag, Frame};
+use crate::msrp::frame::{FailureReport, Flag, Frame};
 use crate::words::id::Seed;
 
 const LIMITS: Limits = Limits { message: 300_000, session: 600_000 };
