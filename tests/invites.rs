@@ -167,3 +167,17 @@ fn an_invite_may_ring_longer_than_other_requests() {
     node.advance(2.0);
     assert!(node.take()[0].1.starts_with("SIP/2.0 500"));
 }
+
+#[test]
+fn what_was_cancelled_is_not_tried_elsewhere() {
+    let mut config = config();
+    config.sip.peers[0].transport = None;
+    let mut node = Node::new(&config, 1);
+    node.request(1, wanted(Method::Invite, &"x".repeat(1400)));
+    let (out, _) = node.only();
+    node.cancel(1);
+    node.fail(&out);
+    assert!(node.take().is_empty(), "it would go back to UDP");
+    assert!(matches!(&node.answers[..], [(1, Answer::Failed(Failure::Transport(_)))]));
+    assert_eq!(node.agent.load(), 0);
+}

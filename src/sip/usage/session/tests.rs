@@ -409,3 +409,47 @@ fn who_has_neither_timer_nor_update_is_left_in_peace() {
         assert_eq!(session.next_timeout().is_some(), wakes, "{allow}");
     }
 }
+
+#[test]
+fn after_a_glare_who_made_the_call_id_waits_longer() {
+    let (mut caller, mut mint, now) = (calling(), mint(), Now::default());
+    caller.answer(now, &mut mint, 0, &response("200 OK", "a", 1, ""));
+    for (mut session, waits) in [(caller, 2_100_000..=4_000_000), (up().0, 0..=2_000_000)] {
+        session.offer(now, sdp("change"));
+        let sent = acts(&mut session).into_iter().find_map(|act| match act {
+            Act::Send(exchange, out) if &*out.body == b"change" => Some((exchange, out.cseq)),
+            _ => None,
+        });
+        let (exchange, cseq) = sent.expect("a re-INVITE");
+        session.answer(now, &mut mint, exchange, &response("491 Pending", "a", cseq, ""));
+        assert!(acts(&mut session).is_empty());
+        let at = session.next_timeout().expect("a second try");
+        assert!(waits.contains(&at.0), "{at:?} {waits:?}");
+        session.timeout(Now { tick: at, ..now });
+        assert_eq!(acts(&mut session).len(), 1);
+    }
+}
+
+#[test]
+fn a_session_that_ended_at_once_still_ends_its_forks() {
+    let (mut session, mut mint, now) = (calling(), mint(), Now::default());
+    session.answer(now, &mut mint, 0, &response("200 OK", "a", 1, ""));
+    session.hang_up(None);
+    session.answer(now, &mut mint, 1, &response("200 OK", "a", 2, ""));
+    acts(&mut session);
+    assert!(!session.is_done());
+    session.further(0, 1, of(&response("200 OK", "b", 1, "")));
+    assert_eq!(short(&mut session).len(), 2);
+    session.answer(now, &mut mint, 2, &response("481 Gone", "b", 2, ""));
+    session.timeout(Now { tick: Tick(0) + PATIENCE, ..now });
+    assert!(session.is_done());
+}
+
+#[test]
+fn after_a_restart_numbers_begin_above_all_that_may_have_been_used() {
+    let (session, _) = up();
+    let now = Now::default();
+    let mut session = Session::restore(now, session.kept(now).expect("a record"));
+    session.hang_up(None);
+    assert_eq!(short(&mut session)[0], "BYE 10001 to sip:romeo@192.0.2.7");
+}
