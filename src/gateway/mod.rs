@@ -306,7 +306,7 @@ impl Gateway {
             Op::Request(token, request) => {
                 self.agent.request(now, &mut self.mint, join(index, token), *request);
             }
-            Op::Cancel(token) => self.agent.cancel(now, &mut self.mint, join(index, token)),
+            Op::Cancel(token) => self.agent.cancel(now, join(index, token)),
             Op::Ack(token, request) => self.agent.ack(&mut self.mint, join(index, token), *request),
             Op::Reply(key, reply) => self.agent.reply(now, &mut self.mint, key, reply),
             Op::ReplyNow(key, reply) => self.reply_now(now, key, reply),

@@ -220,7 +220,7 @@ impl Party {
                 self.agent.request(now, &mut self.mint, user(exchange), *request);
             }
             Act::Ack(exchange, request) => self.agent.ack(&mut self.mint, user(exchange), *request),
-            Act::Cancel(exchange) => self.agent.cancel(now, &mut self.mint, user(exchange)),
+            Act::Cancel(exchange) => self.agent.cancel(now, user(exchange)),
             Act::Reply(key, reply) => self.agent.reply(now, &mut self.mint, key, reply),
             Act::Tell(event) => {
                 self.told.push((id, words(&event)));

@@ -93,7 +93,7 @@ impl Node {
     }
 
     pub fn cancel(&mut self, user: u64) {
-        self.agent.cancel(self.clock(), &mut self.mint, user);
+        self.agent.cancel(self.clock(), user);
         self.drain();
     }
 

@@ -34,7 +34,7 @@ pub struct Accepted {
 }
 
 impl Agent {
-    pub(super) fn cancel_call(&mut self, now: Now, mint: &mut Mint, user: u64) {
+    pub(super) fn cancel_call(&mut self, now: Now, user: u64) {
         let Some(id) = self.invites.get(&user).copied() else { return };
         let Some(call) = self.calls.get_mut(&id).filter(|call| !call.cancelled) else { return };
         call.cancelled = true;
@@ -43,20 +43,20 @@ impl Agent {
             return self.finish(id, Answer::Failed(Failure::Transport(why)));
         }
         if call.provisional {
-            self.send_cancel(now, mint, id);
+            self.send_cancel(now, id);
         }
     }
 
     /// A provisional answer came: now a CANCEL that waited for it may go.
-    pub(super) fn heard(&mut self, now: Now, mint: &mut Mint, id: u64) {
+    pub(super) fn heard(&mut self, now: Now, id: u64) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         let is_first = !std::mem::replace(&mut call.provisional, true);
         if is_first && call.cancelled {
-            self.send_cancel(now, mint, id);
+            self.send_cancel(now, id);
         }
     }
 
-    fn send_cancel(&mut self, now: Now, mint: &mut Mint, id: u64) {
+    fn send_cancel(&mut self, now: Now, id: u64) {
         let Some(at) = self.calls.get(&id).and_then(|call| call.transaction) else { return };
         let Some(target) = self.attempts.get(&at).map(|attempt| attempt.target) else { return };
         let cancel = self.transactions.sent(at).and_then(cancel_for);

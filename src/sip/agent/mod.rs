@@ -190,8 +190,8 @@ impl Agent {
 
     /// Cancels an INVITE of [`Agent::request`]: at once, or when its first provisional answer comes. Its `Final` or
     /// `Failed` comes all the same, and may be a 2xx that has crossed the CANCEL.
-    pub fn cancel(&mut self, now: Now, mint: &mut Mint, user: u64) {
-        self.cancel_call(now, mint, user);
+    pub fn cancel(&mut self, now: Now, user: u64) {
+        self.cancel_call(now, user);
     }
 
     /// Sends the ACK for a 2xx to the INVITE of this user. Nothing comes back.

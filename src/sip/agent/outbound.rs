@@ -331,7 +331,7 @@ impl Agent {
         let status = response.status;
         if status.is_provisional() {
             let asker = call.asker;
-            self.heard(now, mint, id);
+            self.heard(now, id);
             return self.tell(asker, Answer::Provisional(response));
         }
         if status.code() == 503 && !call.hops.is_empty() && !call.cancelled {
