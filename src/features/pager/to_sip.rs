@@ -584,7 +584,7 @@ fn page(cx: &Cx<'_>, post: &Post, sender: &Aor, tried: bool) -> Page {
     }
     Page {
         sender: sender.clone(),
-        from: format!("<{from}>"),
+        from: ["<", &from.text(), ">"].concat(),
         to: post.target.clone(),
         call_id: post.call_id.clone(),
         tag: post.tag.clone(),

@@ -126,7 +126,9 @@ pub fn response(request: &Request, status: StatusCode, reply: &Reply, tag: Optio
 /// The same as the bytes that leave.
 pub fn response_bytes(request: &Request, status: StatusCode, reply: &Reply, tag: Option<&str>) -> Bytes {
     let mut out = Vec::with_capacity(ROOM);
-    out.extend_from_slice(format!("SIP/2.0 {status} {}\r\n", reason(status, reply)).as_bytes());
+    for part in ["SIP/2.0 ", &status.code().to_string(), " ", &reason(status, reply), "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
     each_field(request, status, reply, tag, |name, value| {
         let fits = !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
         if fits && (!matches!(name, HeaderName::Other(_)) || Header::build(name.clone(), "").is_ok()) {
@@ -199,6 +201,9 @@ fn each_field(
 
 /// Text without anything that ends a line or a string; a control character becomes a space.
 pub fn clean(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Cow::Borrowed(text.trim());
+    }
     let breaks = |c: char| c.is_control() && c != '\t';
     if !text.contains(breaks) {
         return Cow::Borrowed(text.trim());
