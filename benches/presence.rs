@@ -89,9 +89,10 @@ fn restart(direction: Direction, records: BTreeMap<String, Record>) {
     let folder = tempfile::tempdir().unwrap();
     let mut store = SledStore::open(folder.path()).unwrap();
     let count = records.len();
-    let steps: Vec<Step> = records.into_values().map(|record| vec![Change::Save(record)]).collect();
-    store.commit(&steps).unwrap();
-    drop((store, steps));
+    let mut steps: Vec<Step> = records.into_values().map(|record| vec![Change::Save(record)]).collect();
+    store.commit(&mut steps).unwrap();
+    while store.tidy().unwrap() {}
+    drop(store);
     let began = Instant::now();
     let store = SledStore::open(folder.path()).unwrap();
     let opened = began.elapsed();

@@ -62,6 +62,15 @@ pub fn read(request: &Request) -> Result<Content, Reply> {
         return Ok(content);
     }
     let type_ = type_.unwrap_or_else(|| "text/plain".into());
+    if type_ == "text/plain"
+        && let Ok(text) = std::str::from_utf8(&body)
+        && text.is_ascii()
+        && !text.contains('\r')
+    {
+        // What most phones send: the long way would give the same.
+        content.text = clean(text).into_owned();
+        return Ok(content);
+    }
     let found = if MediaType::parse(&type_).is_some_and(|media| media.is("message", "cpim")) {
         unwrap(&body, &mut content)?
     } else {

@@ -4,6 +4,7 @@
 //! another feature: what features know together is [`facts::Facts`], and what one tells the others is a [`Signal`].
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::gateway::domains::Domains;
@@ -65,7 +66,7 @@ pub struct Incoming {
     /// For the answer.
     pub key: ServerKey,
     /// The message.
-    pub request: Request,
+    pub request: Arc<Request>,
     /// The way it came.
     pub flow: Flow,
     /// Which peer sent it, by its place in `sip.peers`.

@@ -94,6 +94,15 @@ impl Domains {
     /// The address under which a contact is known here: SIP tells upper case from lower, a JID does not. Nothing where
     /// it has no JID.
     pub fn known_as(&self, aor: &Aor) -> Option<Aor> {
+        let is_plain =
+            |user: &str| user.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        if aor.user.as_deref().is_some_and(|user| (1..=64).contains(&user.len()) && is_plain(user))
+            && self.components.iter().any(|component| component.sip_domain == aor.host)
+            && !self.users.iter().any(|user| user.sip_alias == aor.host)
+        {
+            // As most are: nothing that a JID would change.
+            return Some(aor.clone());
+        }
         let jid = self.contact_jid(&aor.address()).ok()?;
         Some(self.contact_sip(&jid).ok()?.aor)
     }

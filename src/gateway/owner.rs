@@ -5,13 +5,10 @@
 //! rooms will go by the room; the rule has its place before the bare JID.)
 
 use super::domains::Domains;
-use crate::sip::message::{HeaderName, Headers, Message, headers, tag, text};
+use crate::sip::message::{self, COOKIE, HeaderName, Headers, Message, tag, text};
 use crate::sip::uri::SipAddress;
 use crate::words::id::Partition;
 use crate::xmpp::stanza::{Stanza, StanzaKind};
-
-/// What every branch of RFC 3261 begins with (§8.1.1.7).
-const COOKIE: &str = "z9hG4bK";
 
 /// The owner of a stanza.
 pub fn of_stanza(stanza: &Stanza) -> Partition {
@@ -41,19 +38,7 @@ pub fn of_sip(domains: &Domains, message: &Message) -> Partition {
 }
 
 fn branch(headers: &Headers) -> Option<Partition> {
-    if let Some(partition) = plain_branch(&headers.value(&HeaderName::Via)?) {
-        return Some(partition);
-    }
-    let via = headers.typed::<headers::Via>()?.ok()?;
-    let branch = std::str::from_utf8(via.branch()?).ok()?;
-    Partition::of_token(branch.strip_prefix(COOKIE)?)
-}
-
-/// The partition that a Via's branch names, where it stands as we write it: most answers come back so.
-fn plain_branch(via: &[u8]) -> Option<Partition> {
-    let hop = via.split(|byte| matches!(byte, b',' | b'"')).next()?;
-    let branch = hop.split(|byte| *byte == b';').find_map(|part| part.strip_prefix(b"branch=z9hG4bK"))?;
-    Partition::of_token(std::str::from_utf8(branch).ok()?)
+    Partition::of_token(message::branch(headers)?.strip_prefix(COOKIE)?)
 }
 
 fn to_tag(headers: &Headers) -> Option<Partition> {

@@ -1,10 +1,9 @@
 //! Figures for `/metrics`, in the style of Prometheus, all with the prefix `mostar_`.
 //!
 //! The core counts in notes. Each shard keeps the handles of what it has counted before, so counting is one look-up
-//! and one atomic addition; gauges move by differences, so those of several shards add up by themselves.
+//! among some dozens and one atomic addition; gauges move by differences, so those of several shards add up by themselves.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
@@ -122,38 +121,37 @@ fn key(name: &str, labels: &[(&'static str, impl AsRef<str>)]) -> Key {
 type Labels = Vec<(&'static str, &'static str)>;
 type NamedLabels = Vec<(&'static str, Cow<'static, str>)>;
 
-/// The handles that one shard has used.
+/// The handles that one shard has used: few enough that looking through them is quicker than hashing their names.
 pub struct ShardMeters {
     meters: Meters,
-    counters: HashMap<(&'static str, Labels), Counter>,
-    gauges: HashMap<(&'static str, NamedLabels), Gauge>,
+    counters: Vec<(&'static str, Labels, Counter)>,
+    gauges: Vec<(&'static str, NamedLabels, Gauge)>,
 }
 
 impl ShardMeters {
     /// No handles yet.
     pub fn new(meters: Meters) -> ShardMeters {
-        ShardMeters { meters, counters: HashMap::new(), gauges: HashMap::new() }
+        ShardMeters { meters, counters: Vec::new(), gauges: Vec::new() }
     }
 
     /// A counter grows.
     pub fn count(&mut self, name: &'static str, labels: Labels, by: u64) {
-        let meters = &self.meters;
-        self.counters
-            .entry((name, labels))
-            .or_insert_with_key(|(name, labels)| meters.counter(name, labels))
-            .increment(by);
+        if let Some((.., known)) = self.counters.iter().find(|known| known.0 == name && known.1 == labels) {
+            return known.increment(by);
+        }
+        let counter = self.meters.counter(name, &labels);
+        counter.increment(by);
+        self.counters.push((name, labels, counter));
     }
 
     /// A gauge moves.
     pub fn gauge(&mut self, name: &'static str, labels: NamedLabels, by: i64) {
-        let meters = &self.meters;
-        let gauge =
-            self.gauges.entry((name, labels)).or_insert_with_key(|(name, labels)| meters.gauge(name, labels));
-        if by >= 0 {
-            gauge.increment(by as f64);
-        } else {
-            gauge.decrement(by.unsigned_abs() as f64);
+        if let Some((.., known)) = self.gauges.iter().find(|known| known.0 == name && known.1 == labels) {
+            return known.increment(by as f64);
         }
+        let gauge = self.meters.gauge(name, &labels);
+        gauge.increment(by as f64);
+        self.gauges.push((name, labels, gauge));
     }
 }
 

@@ -358,9 +358,12 @@ mod tests {
         fn load(&self) -> Box<dyn Iterator<Item = Result<Restored, StoreError>> + '_> {
             Box::new(std::iter::empty())
         }
-        fn commit(&mut self, _steps: &[Step]) -> Result<(), StoreError> {
+        fn commit(&mut self, steps: &mut Vec<Step>) -> Result<(), StoreError> {
             match self.permits.lock().unwrap().recv() {
-                Ok(true) => Ok(()),
+                Ok(true) => {
+                    steps.clear();
+                    Ok(())
+                }
                 _ => Err(StoreError::BadName("told to fail".into())),
             }
         }

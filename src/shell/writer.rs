@@ -3,11 +3,14 @@
 //! A shard hands over the steps of one go with the number of the last of them, and lets their outputs out once its
 //! [`Gate`] shows that number. When a commit fails, everything stays where it is: the store is opened again and the
 //! same commit retried, with back-off, and the shards learn that the store is down.
+//!
+//! What no commit waits for, such as moving records from the journal to the tree, is done in small pieces after each
+//! commit and while there is nothing to commit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -30,6 +33,10 @@ const LINGER: Duration = Duration::from_millis(20);
 /// since a change costs half as much in a commit of sixty as in one of fifteen.
 const CROWD: usize = 8;
 const CROWD_WAIT: Duration = Duration::from_micros(400);
+
+/// How long one commit's share of the store's other work may take, and after a failure of it, when it is tried again.
+const TIDY: Duration = Duration::from_millis(1);
+const TIDY_AGAIN: Duration = Duration::from_secs(5);
 
 /// How often free space is looked at.
 const ROOM_INTERVAL: Duration = Duration::from_secs(2);
@@ -130,6 +137,7 @@ pub fn start(
         free: meters.plain_gauge("store_free_bytes"),
         condition: StoreChange::Ok,
         looked: None,
+        untidy_until: None,
     };
     std::thread::Builder::new().name("writer".into()).spawn(move || writer.run(&waiting))
 }
@@ -145,6 +153,8 @@ struct Writer {
     free: metrics::Gauge,
     condition: StoreChange,
     looked: Option<Instant>,
+    /// The store's other work has failed; it rests until then.
+    untidy_until: Option<Instant>,
 }
 
 impl Writer {
@@ -156,7 +166,7 @@ impl Writer {
         loop {
             self.look_at_room();
             let mut taken = Taken { steps: &mut steps, upto: &mut upto, changes: 0, urgent: false };
-            let first = match waiting.recv_timeout(ROOM_INTERVAL) {
+            let first = match self.next(waiting) {
                 Ok(order) => order,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -181,12 +191,46 @@ impl Writer {
             if !self.commit_until_it_succeeds(&mut steps, &mut upto, waiting) {
                 return;
             }
-            steps.clear();
             for (gate, upto) in self.gates.iter().zip(&mut upto) {
                 if *upto > 0 {
                     gate.open(*upto);
                 }
                 *upto = 0;
+            }
+            let began = Instant::now();
+            while self.tidy() && began.elapsed() < TIDY {}
+        }
+    }
+
+    /// The next order; while there is none, the store is tidied.
+    fn next(&mut self, waiting: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
+        loop {
+            match waiting.try_recv() {
+                Ok(order) => return Ok(order),
+                Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+                Err(TryRecvError::Empty) => {}
+            }
+            if !self.tidy() {
+                return waiting.recv_timeout(ROOM_INTERVAL);
+            }
+        }
+    }
+
+    /// A piece of the work that no commit waits for. True when there is more of it to do at once.
+    fn tidy(&mut self) -> bool {
+        if self.untidy_until.is_some_and(|until| Instant::now() < until) {
+            return false;
+        }
+        let store = &mut self.store;
+        match guarded(|| store.tidy()) {
+            Ok(more) => {
+                self.untidy_until = None;
+                more
+            }
+            Err(error) => {
+                self.log.line(Level::Warn, "store-untidy", &[("reason", error.to_string())]);
+                self.untidy_until = Some(Instant::now() + TIDY_AGAIN);
+                false
             }
         }
     }
@@ -235,7 +279,7 @@ impl Writer {
         true
     }
 
-    fn commit(&mut self, steps: &[Step]) -> Result<(), StoreError> {
+    fn commit(&mut self, steps: &mut Vec<Step>) -> Result<(), StoreError> {
         self.commits.increment(1);
         let store = &mut self.store;
         guarded(|| store.commit(steps))
@@ -307,7 +351,7 @@ fn is_low(room: Room, was_low: bool) -> bool {
 }
 
 /// The store is foreign code; a panic in it is a failed commit, not the end of all commits.
-fn guarded(act: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+fn guarded<T>(act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| {
         Err(StoreError::Io { path: String::new(), reason: "the store's library gave up".into() })
     })

@@ -1,15 +1,20 @@
-//! The answers that we gave lately, for whoever asks again (RFC 3261 §17.2.2, state Completed).
+//! The server transactions of requests other than INVITE (RFC 3261 §17.2.2): how a request is known again, and, in the
+//! state Completed, the answer that it gets again.
 //!
-//! A server transaction of the library holds the whole request for 32 s; an answer's bytes are a tenth of that. The
-//! memory is bounded: the oldest answer goes first, and its request would then be seen as new, which the features
+//! They are ours and not the library's, which copies the whole request and holds it for 32 s; an answer's bytes are a
+//! tenth of that. The memory is bounded: the oldest answer goes first, and its request would then be seen as new, which the features
 //! that matter (MESSAGE) recognise by Call-ID, From tag and CSeq.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sipx_sip::TransactionKey;
+use sipx_sip::headers::Via;
 
+use super::message::Request;
+use super::uri::Host;
 use crate::words::time::Tick;
 
 /// Timer J: 64·T1.
@@ -19,21 +24,59 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// 40 MB at 400 bytes each.
 const LIMIT: usize = 100_000;
 
-/// Answers by the request's transaction key.
+/// Names a request's transaction: its retransmissions have the same name (§17.2.3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestName(Bytes);
+
+impl RequestName {
+    /// The name of a request, whose top Via this is. Nothing for one whose branch is not unique, if one of the headers
+    /// that name it instead cannot be read.
+    pub fn of(via: &Via, request: &Request) -> Option<RequestName> {
+        let mut name = Vec::with_capacity(64);
+        let mut add = |part: &[u8]| {
+            name.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            name.extend_from_slice(part);
+        };
+        add(request.method.as_bytes());
+        match via.branch().filter(|_| via.has_rfc3261_branch()) {
+            Some(branch) => {
+                add(branch);
+                match &via.host {
+                    Host::Name(host) => add(&host.as_bytes().to_ascii_lowercase()),
+                    Host::Ip(IpAddr::V4(host)) => add(&host.octets()),
+                    Host::Ip(IpAddr::V6(host)) => add(&host.octets()),
+                }
+                add(&via.port.map(u16::to_be_bytes).unwrap_or_default());
+            }
+            None => match TransactionKey::from_request(request)? {
+                TransactionKey::Legacy { request_uri, top_via, from_tag, to_tag, call_id, cseq, .. } => {
+                    [&request_uri, &top_via, &from_tag, &to_tag, &call_id]
+                        .into_iter()
+                        .for_each(|part| add(part));
+                    add(&cseq.to_be_bytes());
+                }
+                TransactionKey::Rfc3261 { .. } => return None,
+            },
+        }
+        Some(RequestName(name.into()))
+    }
+}
+
+/// Answers by the request's name.
 #[derive(Default)]
 pub struct Answered {
-    answers: HashMap<TransactionKey, Bytes>,
-    order: VecDeque<(Tick, TransactionKey)>,
+    answers: HashMap<RequestName, Bytes>,
+    order: VecDeque<(Tick, RequestName)>,
 }
 
 impl Answered {
     /// The answer that was given to this request.
-    pub fn get(&self, key: &TransactionKey) -> Option<Bytes> {
+    pub fn get(&self, key: &RequestName) -> Option<Bytes> {
         self.answers.get(key).cloned()
     }
 
     /// Remembers an answer.
-    pub fn put(&mut self, now: Tick, key: TransactionKey, answer: Bytes) {
+    pub fn put(&mut self, now: Tick, key: RequestName, answer: Bytes) {
         if self.answers.len() >= LIMIT
             && let Some((_, oldest)) = self.order.pop_front()
         {
@@ -67,10 +110,33 @@ impl Answered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sip::message::Message;
 
-    fn key(number: usize) -> TransactionKey {
-        let branch = format!("z9hG4bK{number}").into_bytes();
-        TransactionKey::Rfc3261 { branch, sent_by: b"a".to_vec(), method: b"MESSAGE".to_vec() }
+    fn key(number: usize) -> RequestName {
+        RequestName(format!("z9hG4bK{number}").into())
+    }
+
+    fn name(via: &str, lines: &str) -> Option<RequestName> {
+        let text = format!(
+            "MESSAGE sip:a@b SIP/2.0\r\nVia: {via}\r\nTo: <sip:a@b>\r\nCall-ID: c\r\n{lines}\r\n\r\n"
+        );
+        let Ok(Message::Request(request)) = crate::sip::framing::datagram(text.into()) else {
+            panic!("{via}")
+        };
+        let via = request.headers.typed::<Via>().expect("a Via").expect("readable");
+        RequestName::of(&via, &request)
+    }
+
+    #[test]
+    fn a_request_is_known_by_branch_and_sender_or_else_by_all_that_names_it() {
+        let first = name("SIP/2.0/UDP h.example:5060;branch=z9hG4bKx", "CSeq: 1 MESSAGE");
+        assert_eq!(first, name("SIP/2.0/UDP H.example:5060;branch=z9hG4bKx;rport", "CSeq: 2 MESSAGE"));
+        assert_ne!(first, name("SIP/2.0/UDP h.example;branch=z9hG4bKx", "CSeq: 1 MESSAGE"));
+        assert_ne!(first, name("SIP/2.0/UDP h.example:5060;branch=z9hG4bKy", "CSeq: 1 MESSAGE"));
+        let old = name("SIP/2.0/UDP h.example;branch=1", "CSeq: 1 MESSAGE");
+        assert_eq!(old, name("SIP/2.0/UDP h.example;branch=1", "CSeq: 1 MESSAGE"));
+        assert_ne!(old, name("SIP/2.0/UDP h.example;branch=1", "CSeq: 2 MESSAGE"));
+        assert_eq!(name("SIP/2.0/UDP h.example;branch=1", "Subject: no number"), None);
     }
 
     #[test]

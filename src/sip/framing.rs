@@ -81,7 +81,7 @@ impl Stream {
         if self.wanted.is_none() {
             self.skip_line_breaks();
             let from = self.scanned.min(self.buffer.len());
-            let Some(at) = self.buffer[from..].windows(4).position(|four| four == b"\r\n\r\n") else {
+            let Some(at) = memchr::memmem::find(&self.buffer[from..], b"\r\n\r\n") else {
                 self.scanned = self.buffer.len().saturating_sub(3);
                 if self.buffer.len() > HEAD_LIMIT {
                     return Some(Err(bad(&self.buffer, "the header section is too long".into(), true)));
@@ -129,16 +129,16 @@ fn bad(bytes: &[u8], reason: String, fatal: bool) -> BadSip {
 
 /// The one Content-Length of a head. Anything that two readers could read differently is an error.
 fn body_length(head: &[u8]) -> Result<usize, &'static str> {
+    if memchr::memchr_iter(b'\r', head).any(|at| head.get(at + 1) != Some(&b'\n')) {
+        return Err("bare CR in the header section");
+    }
     let mut found = None;
-    for (number, line) in head.split(|byte| *byte == b'\n').enumerate() {
-        let line = match line.strip_suffix(b"\r") {
-            Some(line) => line,
-            None if line.is_empty() => continue,
-            None => return Err("bare LF in the header section"),
+    let mut start = 0;
+    for (number, end) in memchr::memchr_iter(b'\n', head).enumerate() {
+        let Some(line) = head[start..end].strip_suffix(b"\r") else {
+            return Err("bare LF in the header section");
         };
-        if line.contains(&b'\r') {
-            return Err("bare CR in the header section");
-        }
+        start = end + 1;
         if !matches!(line.first(), Some(b'c' | b'C' | b'l' | b'L')) {
             continue;
         }

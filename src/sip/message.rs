@@ -6,6 +6,8 @@
 pub use sipx_sip::headers;
 pub use sipx_sip::{Header, HeaderName, Headers, Message, Method, Request, Response, StatusCode};
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::flow::Inlet;
@@ -13,6 +15,13 @@ use super::flow::Inlet;
 /// The first value of a header as text, trimmed; invalid UTF-8 is replaced. Nothing when the header is absent.
 pub fn text(headers: &Headers, name: &HeaderName) -> Option<String> {
     headers.value(name).map(|value| String::from_utf8_lossy(&value).trim().to_owned())
+}
+
+/// The value of a header that is there exactly once, unless it is folded.
+pub fn only<'a>(headers: &'a Headers, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut all = headers.iter().filter(|header| header.name() == name);
+    let first = all.next()?;
+    all.next().is_none().then(|| first.raw_value().trim_ascii())
 }
 
 /// A header by a name that `sipx-sip` has no variant for.
@@ -40,6 +49,25 @@ pub fn tag(headers: &Headers, name: &HeaderName) -> Option<String> {
 /// False for a From or To that has no tag for certain: most requests outside dialogs are told apart without reading it.
 pub fn may_have_tag(value: &[u8]) -> bool {
     value.windows(3).any(|three| three.eq_ignore_ascii_case(b"tag"))
+}
+
+/// What every branch of RFC 3261 begins with (§8.1.1.7).
+pub const COOKIE: &str = "z9hG4bK";
+
+/// The branch of the top Via. Where it stands as we write it, as in most answers to us, Via is not decoded for it.
+pub fn branch(headers: &Headers) -> Option<Cow<'_, str>> {
+    if let Some(branch) = headers.get(&HeaderName::Via).and_then(|via| plain_branch(via.raw_value())) {
+        return Some(Cow::Borrowed(branch));
+    }
+    let via = headers.typed::<headers::Via>()?.ok()?;
+    String::from_utf8(via.branch()?.to_vec()).ok().map(Cow::Owned)
+}
+
+fn plain_branch(via: &[u8]) -> Option<&str> {
+    let hop = via.split(|byte| matches!(byte, b',' | b'"' | b'\r')).next()?;
+    let branch = hop.split(|byte| *byte == b';').find_map(|part| part.strip_prefix(b"branch="))?;
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    std::str::from_utf8(branch).ok().filter(|branch| branch.as_bytes().iter().all(is_plain))
 }
 
 /// The number of a CSeq.

@@ -3,6 +3,7 @@
 pub mod agent;
 mod answered;
 mod auth;
+mod client;
 pub mod dialog;
 pub mod flow;
 pub mod framing;

@@ -2,7 +2,7 @@
 //!
 //! `sipx-sip` names its timers and asks for durations; here they become [`Tick`]s in one ordered set, and a duration
 //! of zero (every absorbing timer on TCP) is over in the call that set it. Transactions are numbered, so that the rest
-//! of the agent has a small ordered name for each.
+//! of the agent has a small ordered name for each. Requests of ours other than INVITE are kept by [`super::client`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,8 +10,11 @@ use std::sync::Arc;
 use sipx_sip::transaction::{Dispatch, Output, Timer, Timers as Durations};
 use sipx_sip::{Reliability, TransactionKey, TransactionLayer, TuEvent};
 
+use bytes::Bytes;
+
+use super::client::Clients;
 use super::flow::Transport;
-use super::message::{Message, Request, Response};
+use super::message::{Message, Method, Request, Response};
 use crate::words::time::Tick;
 use crate::words::timers::Timers;
 
@@ -23,7 +26,7 @@ pub struct TransactionId(pub u64);
 #[derive(Debug)]
 pub enum Step {
     /// Put this on the wire.
-    Send(Message),
+    Send(Bytes),
     /// A request that is no retransmission.
     Request(Request),
     /// A response to a request of ours.
@@ -53,6 +56,7 @@ pub struct Transactions {
     ids: HashMap<Arc<TransactionKey>, TransactionId>,
     keys: HashMap<TransactionId, Arc<TransactionKey>>,
     timers: Timers<(TransactionId, u8)>,
+    clients: Clients,
     next: u64,
 }
 
@@ -63,6 +67,7 @@ impl Default for Transactions {
             ids: HashMap::new(),
             keys: HashMap::new(),
             timers: Timers::default(),
+            clients: Clients::default(),
             next: 1,
         }
     }
@@ -78,7 +83,8 @@ impl Transactions {
 
     /// When [`Transactions::ring`] is wanted.
     pub fn next_timeout(&self) -> Option<Tick> {
-        self.timers.next().map(|(at, _)| at)
+        let own = self.timers.next().map(|(at, _)| at);
+        own.into_iter().chain(self.clients.next_timeout()).min()
     }
 
     /// A message came in.
@@ -104,9 +110,29 @@ impl Transactions {
         Some((id, self.absorb(now, id, &key, outputs)))
     }
 
-    /// The request that began a server transaction.
-    pub fn request(&self, id: TransactionId) -> Option<&Request> {
-        self.layer.server_request(self.keys.get(&id)?.as_ref())
+    /// Begins the client transaction of a request other than INVITE that is being sent; `branch` is that of its Via,
+    /// without the cookie.
+    pub fn ask(
+        &mut self,
+        now: Tick,
+        transport: Transport,
+        branch: String,
+        method: Method,
+        request: Bytes,
+    ) -> TransactionId {
+        let id = self.number();
+        self.clients.begin(now, id, transport, branch, method, request);
+        id
+    }
+
+    /// Which request begun by [`Transactions::ask`] a response answers.
+    pub fn asked(&self, response: &Response) -> Option<TransactionId> {
+        self.clients.find(response)
+    }
+
+    /// A response came that [`Transactions::asked`] knows.
+    pub fn answered(&mut self, now: Tick, id: TransactionId, response: Response) -> Vec<Step> {
+        self.clients.answered(now, id, response)
     }
 
     /// The request that began a client transaction.
@@ -119,11 +145,6 @@ impl Transactions {
         self.ids.get(key).copied()
     }
 
-    /// The name that a request's retransmissions share.
-    pub fn key(&self, id: TransactionId) -> Option<&TransactionKey> {
-        self.keys.get(&id).map(Arc::as_ref)
-    }
-
     /// Answers through a server transaction, which then repeats the answer by itself.
     pub fn respond(&mut self, now: Tick, id: TransactionId, response: Response) -> Vec<Step> {
         let Some(key) = self.keys.get(&id).cloned() else { return Vec::new() };
@@ -131,16 +152,11 @@ impl Transactions {
         self.absorb(now, id, &key, outputs)
     }
 
-    /// Forgets a server transaction.
-    pub fn abandon(&mut self, id: TransactionId) {
-        if let Some(key) = self.keys.remove(&id) {
-            self.layer.abandon(&key);
-            self.forget(id, &key);
-        }
-    }
-
     /// What a transaction wanted to send could not be sent.
     pub fn failed(&mut self, now: Tick, id: TransactionId) -> Vec<Step> {
+        if let Some(steps) = self.clients.failed(id) {
+            return steps;
+        }
         let Some(key) = self.keys.get(&id).cloned() else { return Vec::new() };
         let outputs = self.layer.on_transport_error(&key);
         self.absorb(now, id, &key, outputs)
@@ -148,7 +164,7 @@ impl Transactions {
 
     /// Rings the next timer that is due. Call until it returns nothing.
     pub fn ring(&mut self, now: Tick) -> Option<(TransactionId, Vec<Step>)> {
-        let (id, timer) = self.timers.pop(now)?;
+        let Some((id, timer)) = self.timers.pop(now) else { return self.clients.ring(now) };
         let (Some(key), Some(timer)) = (self.keys.get(&id).cloned(), Timer::ALL.get(usize::from(timer)))
         else {
             return Some((id, Vec::new()));
@@ -178,7 +194,7 @@ impl Transactions {
         let mut outputs: std::collections::VecDeque<_> = outputs.into();
         while let Some(output) = outputs.pop_front() {
             match output {
-                Output::Send(message) => steps.push(Step::Send(*message)),
+                Output::Send(message) => steps.push(Step::Send(message.to_bytes())),
                 Output::SetTimer { timer, after } if after.is_zero() => {
                     outputs.extend(self.layer.on_timer(key, timer));
                 }

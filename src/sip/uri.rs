@@ -47,25 +47,50 @@ impl Aor {
     }
 }
 
+impl Aor {
+    /// The URI; the same as Display gives, without its detours.
+    pub fn text(&self) -> String {
+        let user = self.user.as_deref().unwrap_or_default();
+        let mut out = String::with_capacity(user.len() + self.host.len() + 8);
+        out.push_str("sip:");
+        if self.user.is_some() {
+            append(user, b"-_.!~*'()&=+$,;?/", &mut out);
+            out.push('@');
+        }
+        out.push_str(&self.host);
+        out
+    }
+}
+
+impl SipAddress {
+    /// The URI; the same as Display gives, without its detours.
+    pub fn text(&self) -> String {
+        let Some(gr) = &self.gr else { return self.aor.text() };
+        let mut out = self.aor.text();
+        out.push_str(";gr=");
+        append(gr, b"-_.!~*'()[]/:&+$", &mut out);
+        out
+    }
+}
+
 impl fmt::Display for Aor {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("sip:")?;
-        if let Some(user) = &self.user {
-            encode(user, b"-_.!~*'()&=+$,;?/", out)?;
-            out.write_str("@")?;
-        }
-        out.write_str(&self.host)
+        out.write_str(&self.text())
     }
 }
 
 impl fmt::Display for SipAddress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.aor.fmt(out)?;
-        if let Some(gr) = &self.gr {
-            out.write_str(";gr=")?;
-            encode(gr, b"-_.!~*'()[]/:&+$", out)?;
-        }
-        Ok(())
+        out.write_str(&self.text())
+    }
+}
+
+/// Appends a text with every byte percent-encoded that is neither alphanumeric nor in `plain`.
+fn append(text: &str, plain: &'static [u8], out: &mut String) {
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        out.push_str(text);
+    } else {
+        out.push_str(&Encoded(text, plain).to_string());
     }
 }
 
@@ -133,8 +158,13 @@ impl SipAddress {
         let Some(host) = uri.host() else {
             return SipAddress::of_mailbox(uri);
         };
-        // Display writes an IPv6 address in brackets and in its one shortest form.
-        let host = host.to_string().trim_end_matches('.').to_ascii_lowercase();
+        let host = match host {
+            Host::Name(name) => {
+                String::from_utf8_lossy(name.as_bytes()).trim_end_matches('.').to_ascii_lowercase()
+            }
+            // Display writes an IPv6 address in brackets and in its one shortest form.
+            Host::Ip(_) => host.to_string(),
+        };
         if host.is_empty() {
             return Err(UriProblem("the URI has no host".into()));
         }
@@ -165,6 +195,11 @@ impl SipAddress {
 
 /// Undoes percent-encoding; the result must be UTF-8.
 pub fn unescape(bytes: &[u8]) -> Result<String, UriProblem> {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && !bytes.contains(&b'%')
+    {
+        return Ok(text.to_owned());
+    }
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((&first, tail)) = rest.split_first() {

@@ -30,15 +30,11 @@ impl Store for MemoryStore {
         }))
     }
 
-    fn commit(&mut self, steps: &[Step]) -> Result<(), StoreError> {
-        for change in steps.iter().flatten() {
+    fn commit(&mut self, steps: &mut Vec<Step>) -> Result<(), StoreError> {
+        for change in steps.drain(..).flatten() {
             match change {
-                Change::Save(record) => {
-                    self.records.insert(record.key.to_string(), record.value.clone());
-                }
-                Change::Forget(key) => {
-                    self.records.remove(&key.to_string());
-                }
+                Change::Save(record) => drop(self.records.insert(record.key.text(), record.value)),
+                Change::Forget(key) => drop(self.records.remove(&key.text())),
             }
         }
         Ok(())
@@ -64,7 +60,7 @@ mod tests {
         let key = |id: &str| Key { kind: "page", partition: Partition(0x0a), id: id.into() };
         let mut store = MemoryStore::default();
         let save = |id: &str| Change::Save(Record { key: key(id), value: b"1".to_vec() });
-        store.commit(&[vec![save("a/b"), save("c")], vec![Change::Forget(key("c"))]]).unwrap();
+        store.commit(&mut vec![vec![save("a/b"), save("c")], vec![Change::Forget(key("c"))]]).unwrap();
         let all: Vec<_> = store.load().collect::<Result<_, _>>().unwrap();
         assert_eq!(
             all,

@@ -1,10 +1,11 @@
 //! What survives a restart: records that features save and forget, and the places that keep them.
 //!
-//! A [`Store`] is a place behind three verbs: load everything, commit a batch, open again after a failure. The shell's
+//! A [`Store`] is a place behind few verbs: load everything, commit a batch, open again after a failure, tidy up. The shell's
 //! writer thread is the only one that calls it once the process runs.
 
 use std::fmt;
 
+pub mod journal;
 pub mod memory;
 pub mod record;
 pub mod sled;
@@ -29,8 +30,14 @@ pub trait Store: Send {
     /// does not end the list.
     fn load(&self) -> Box<dyn Iterator<Item = Result<Restored, StoreError>> + '_>;
 
-    /// Makes the steps durable, in order. When this returns, they survive a crash of the machine.
-    fn commit(&mut self, steps: &[Step]) -> Result<(), StoreError>;
+    /// Makes the steps durable, in order, all of them or none, and takes them. When this returns, they survive a crash
+    /// of the machine. When it fails, they are still there.
+    fn commit(&mut self, steps: &mut Vec<Step>) -> Result<(), StoreError>;
+
+    /// Does a little of the work that no commit waits for. True when there is more of it to do at once.
+    fn tidy(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// Opens the place anew after a failed commit. A full disk leaves some stores unusable until then.
     fn reopen(&mut self) -> Result<(), StoreError>;

@@ -20,9 +20,24 @@ pub struct Key {
     pub id: String,
 }
 
+impl Key {
+    /// The text of the name; there is one for every change, so it is made without ceremony.
+    pub fn text(&self) -> String {
+        let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
+        let mut text = String::with_capacity(self.kind.len() + self.id.len() + 4);
+        text.push_str(self.kind);
+        text.push('/');
+        text.push(digit(self.partition.0 >> 4));
+        text.push(digit(self.partition.0 & 15));
+        text.push('/');
+        text.push_str(&self.id);
+        text
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}/{:02x}/{}", self.kind, self.partition.0, self.id)
+        out.write_str(&self.text())
     }
 }
 

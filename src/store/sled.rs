@@ -1,25 +1,31 @@
-//! The store on this machine: `sled` in a folder of its own.
+//! The store on this machine: `sled` in a folder of its own, behind a journal.
 //!
-//! What was measured and must stay so: `apply_batch` and then one `flush()` for everything that waits; never
-//! `flush_async`, which hangs with many tasks; at most a hundred records in a batch and a small cache, since larger
-//! ones hold gigabytes; and after a full disk every commit fails until the store is opened again.
+//! What was measured and must stay so: `apply_batch` of at most a hundred records and a small cache, since larger ones
+//! hold gigabytes; never `flush_async`, which hangs with many tasks; and after a full disk everything fails until it is
+//! opened again. sled's own `flush` hands its bytes to the disk and does not ask the disk to keep them
+//! (`sync_file_range`): so its files are synced by us before a journal is removed. `docs/decisions/journal.md`.
 
 use std::path::{Path, PathBuf};
+use std::task::Poll;
+use std::thread::JoinHandle;
 
-use super::record::Restored;
-use super::{Change, Room, Step, Store, StoreError};
+use super::StoreError;
+use super::journal::files::{Folder, sync_all};
+use super::journal::{Journaled, Pairs, Tree};
 
-/// The format that this version writes: names as in [`super::record::Key`], values as JSON.
-const FORMAT: u32 = 1;
+/// The format that this version writes: names as in [`super::record::Key`], values as JSON, and since 2 a journal in
+/// front of the tree. A store of an older format is brought to this one when it is opened.
+const FORMAT: u32 = 2;
 
-/// Where in the store its format stands.
+/// The first format with a journal.
+const WITH_JOURNAL: u32 = 2;
+
+/// Where in the store its format stands, and the number of the last journal that was moved.
 const FORMAT_NAME: &[u8] = b"format";
+const MOVED_NAME: &[u8] = b"moved";
 
 /// The tree of the records.
 const RECORDS: &str = "records";
-
-/// The most records in one batch.
-const BATCH: usize = 100;
 
 /// How often, and after which pause, a store in use is tried again before it is refused.
 const LOCK_TRIES: usize = 20;
@@ -29,31 +35,44 @@ const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 const CACHE: u64 = 8 * 1024 * 1024;
 
 /// A store in a folder.
-pub struct SledStore {
-    path: PathBuf,
-    /// Nothing only while a reopening has failed.
-    open: Option<Open>,
-}
-
-struct Open {
-    db: sled::Db,
-    records: sled::Tree,
-}
+pub type SledStore = Journaled<SledTree, Folder>;
 
 impl SledStore {
     /// Opens the store in `folder`, or makes an empty one.
     pub fn open(folder: &Path) -> Result<SledStore, StoreError> {
-        std::fs::create_dir_all(folder).map_err(|error| io(folder, &error))?;
+        let files = Folder::make(folder).map_err(|error| io(folder, &error))?;
+        Journaled::over(folder, SledTree::open(folder)?, files)
+    }
+}
+
+/// The tree behind the journal.
+pub struct SledTree {
+    path: PathBuf,
+    /// Nothing only while a reopening has failed.
+    open: Option<Open>,
+    /// Syncs the files, which may take long.
+    settling: Option<JoinHandle<Result<(), StoreError>>>,
+}
+
+#[derive(Clone)]
+struct Open {
+    db: sled::Db,
+    records: sled::Tree,
+    format: u32,
+}
+
+impl SledTree {
+    fn open(folder: &Path) -> Result<SledTree, StoreError> {
         let path = folder.join("sled");
         for _ in 0..LOCK_TRIES {
             match open(&path) {
                 // A store that was just closed, here or by a process that is ending, keeps its lock a moment longer.
                 Err(StoreError::Locked { .. }) => std::thread::sleep(LOCK_PAUSE),
-                opened => return Ok(SledStore { path, open: Some(opened?) }),
+                opened => return Ok(SledTree { path, open: Some(opened?), settling: None }),
             }
         }
         let open = open(&path)?;
-        Ok(SledStore { path, open: Some(open) })
+        Ok(SledTree { path, open: Some(open), settling: None })
     }
 
     fn parts(&self) -> Result<&Open, StoreError> {
@@ -62,70 +81,119 @@ impl SledStore {
             reason: "it could not be opened again".into(),
         })
     }
+
+    fn join(&mut self) -> Result<(), StoreError> {
+        let Some(thread) = self.settling.take() else { return Ok(()) };
+        thread.join().unwrap_or_else(|_| Err(unreadable(&self.path, "its library gave up")))
+    }
 }
 
-impl Store for SledStore {
-    fn load(&self) -> Box<dyn Iterator<Item = Result<Restored, StoreError>> + '_> {
+impl Drop for SledTree {
+    fn drop(&mut self) {
+        // What it did not finish is done again after the next start; but the lock must go with us.
+        let _ = self.join();
+    }
+}
+
+impl Tree for SledTree {
+    fn has_journal(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.format >= WITH_JOURNAL)
+    }
+
+    fn moved(&self) -> Result<u64, StoreError> {
+        let text = self.parts()?.db.get(MOVED_NAME).map_err(|error| explain(&self.path, error))?;
+        let Some(text) = text else { return Ok(0) };
+        let number = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
+        number.ok_or_else(|| unreadable(&self.path, "the number of its last journal is none"))
+    }
+
+    fn expect_journal(&mut self) -> Result<(), StoreError> {
+        note(&self.path, self.parts()?, FORMAT_NAME, FORMAT.into())?;
+        if let Some(open) = &mut self.open {
+            open.format = FORMAT;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for (name, value) in changes {
+            match value {
+                Some(value) => batch.insert(name.as_bytes(), value),
+                None => batch.remove(name.as_bytes()),
+            }
+        }
+        self.parts()?.records.apply_batch(batch).map_err(|error| explain(&self.path, error))
+    }
+
+    fn settle(&mut self, number: u64) -> Poll<Result<(), StoreError>> {
+        match &self.settling {
+            Some(thread) if thread.is_finished() => Poll::Ready(self.join()),
+            Some(_) => Poll::Pending,
+            None => {
+                let (path, open) = match self.parts() {
+                    Ok(open) => (self.path.clone(), open.clone()),
+                    Err(error) => return Poll::Ready(Err(error)),
+                };
+                let work = move || {
+                    sync(&path, &open)?;
+                    note(&path, &open, MOVED_NAME, number)
+                };
+                match std::thread::Builder::new().name("settler".into()).spawn(work) {
+                    Ok(thread) => self.settling = Some(thread),
+                    Err(error) => return Poll::Ready(Err(io(&self.path, &error))),
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn all(&self) -> Pairs<'_> {
         let open = match self.parts() {
             Ok(open) => open,
             Err(error) => return Box::new(std::iter::once(Err(error))),
         };
         Box::new(open.records.iter().map(|entry| {
             let (name, value) = entry.map_err(|error| explain(&self.path, error))?;
-            let name = String::from_utf8_lossy(&name).into_owned();
-            Restored::parse(&name, value.to_vec()).ok_or(StoreError::BadName(name))
+            Ok((name.to_vec(), value.to_vec()))
         }))
     }
 
-    fn commit(&mut self, steps: &[Step]) -> Result<(), StoreError> {
-        let open = self.parts()?;
-        let mut batch = sled::Batch::default();
-        let mut waiting = 0;
-        for step in steps {
-            // A step is never divided, unless it alone is longer than a batch may be.
-            if waiting > 0 && waiting + step.len() > BATCH {
-                apply(&self.path, open, std::mem::take(&mut batch))?;
-                waiting = 0;
-            }
-            for change in step {
-                match change {
-                    Change::Save(record) => {
-                        batch.insert(record.key.to_string().as_bytes(), record.value.as_slice())
-                    }
-                    Change::Forget(key) => batch.remove(key.to_string().as_bytes()),
-                }
-                waiting += 1;
-                if waiting == BATCH {
-                    apply(&self.path, open, std::mem::take(&mut batch))?;
-                    waiting = 0;
-                }
-            }
-        }
-        if waiting > 0 {
-            apply(&self.path, open, batch)?;
-        }
-        open.db.flush().map_err(|error| explain(&self.path, error))?;
-        Ok(())
-    }
-
     fn reopen(&mut self) -> Result<(), StoreError> {
+        // Whether that went well does not matter any more.
+        let _ = self.join();
         // The lock on the files goes with the last handle, so the old one goes first.
         self.open = None;
         self.open = Some(open(&self.path)?);
         Ok(())
     }
-
-    fn room(&self) -> Option<Room> {
-        let space = rustix::fs::statvfs(&self.path).ok()?;
-        Some(Room {
-            free: space.f_bavail.saturating_mul(space.f_frsize),
-            total: space.f_blocks.saturating_mul(space.f_frsize),
-        })
-    }
 }
 
-fn apply(path: &Path, open: &Open, batch: sled::Batch) -> Result<(), StoreError> {
-    open.records.apply_batch(batch).map_err(|error| explain(path, error))
+/// Notes a number, durably.
+fn note(path: &Path, open: &Open, name: &[u8], number: u64) -> Result<(), StoreError> {
+    open.db.insert(name, number.to_string().as_bytes()).map_err(|error| explain(path, error))?;
+    sync(path, open)
+}
+
+/// Makes durable what the tree holds: sled writes it to its files, and the disk is asked to keep them.
+fn sync(path: &Path, open: &Open) -> Result<(), StoreError> {
+    open.db.flush().map_err(|error| explain(path, error))?;
+    let sync_folder = |folder: &Path| {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                match sync_all(&entry.path()) {
+                    // sled removes snapshots that it has replaced.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    synced => synced?,
+                }
+            }
+        }
+        sync_all(folder)
+    };
+    let blobs = path.join("blobs");
+    let synced = if blobs.is_dir() { sync_folder(&blobs) } else { Ok(()) };
+    synced.and_then(|()| sync_folder(path)).map_err(|error| io(path, &error))
 }
 
 fn open(path: &Path) -> Result<Open, StoreError> {
@@ -138,24 +206,18 @@ fn open(path: &Path) -> Result<Open, StoreError> {
         Err(_) => return Err(unreadable(path, "its files are damaged")),
     };
     let records = db.open_tree(RECORDS).map_err(|error| explain(path, error))?;
-    match db.get(FORMAT_NAME).map_err(|error| explain(path, error))? {
-        Some(text) => {
-            let found = std::str::from_utf8(&text).ok().and_then(|text| text.parse::<u32>().ok());
-            match found {
-                Some(found) if found > FORMAT => {
-                    return Err(StoreError::Newer { path: path.display().to_string(), found, known: FORMAT });
-                }
-                Some(_) => {}
-                None => return Err(unreadable(path, "its format has no number")),
-            }
-        }
-        None if records.is_empty() => {
-            db.insert(FORMAT_NAME, FORMAT.to_string().as_bytes()).map_err(|error| explain(path, error))?;
-            db.flush().map_err(|error| explain(path, error))?;
-        }
+    let format = match db.get(FORMAT_NAME).map_err(|error| explain(path, error))? {
+        Some(text) => std::str::from_utf8(&text)
+            .ok()
+            .and_then(|text| text.parse::<u32>().ok())
+            .ok_or_else(|| unreadable(path, "its format has no number"))?,
+        None if records.is_empty() => 0,
         None => return Err(unreadable(path, "it has records and no format")),
+    };
+    if format > FORMAT {
+        return Err(StoreError::Newer { path: path.display().to_string(), found: format, known: FORMAT });
     }
-    Ok(Open { db, records })
+    Ok(Open { db, records, format })
 }
 
 fn explain(path: &Path, error: sled::Error) -> StoreError {
@@ -184,6 +246,7 @@ fn unreadable(path: &Path, reason: &str) -> StoreError {
 mod tests {
     use super::*;
     use crate::store::record::{Key, Record};
+    use crate::store::{Change, Step, Store};
     use crate::words::id::Partition;
 
     fn key(id: &str) -> Key {
@@ -202,7 +265,7 @@ mod tests {
     fn committed_steps_are_there_after_opening_again() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = SledStore::open(folder.path()).unwrap();
-        store.commit(&[vec![save("a"), save("b")], vec![Change::Forget(key("a"))]]).unwrap();
+        store.commit(&mut vec![vec![save("a"), save("b")], vec![Change::Forget(key("a"))]]).unwrap();
         drop(store);
         let mut store = SledStore::open(folder.path()).unwrap();
         assert_eq!(ids(&store), ["b"]);
@@ -215,20 +278,56 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut store = SledStore::open(folder.path()).unwrap();
         let long: Step = (0..250).map(|number| save(&format!("{number:03}"))).collect();
-        store.commit(&[vec![save("x")], long, vec![save("y")]]).unwrap();
+        store.commit(&mut vec![vec![save("x")], long, vec![save("y")]]).unwrap();
         assert_eq!(ids(&store).len(), 252);
+    }
+
+    #[test]
+    fn records_go_through_the_tree_and_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tree = SledTree::open(folder.path()).unwrap();
+        tree.expect_journal().unwrap();
+        let pair = |id: &str| (key(id).text(), Some(id.as_bytes().to_vec()));
+        tree.apply(vec![pair("a"), pair("b")]).unwrap();
+        tree.apply(vec![(key("a").text(), None), (key("z").text(), None)]).unwrap();
+        let settled = loop {
+            match tree.settle(3) {
+                Poll::Ready(settled) => break settled,
+                Poll::Pending => std::thread::yield_now(),
+            }
+        };
+        settled.unwrap();
+        for _ in 0..2 {
+            let all: Vec<_> = tree.all().map(Result::unwrap).collect();
+            assert_eq!((all, tree.moved()), (vec![(b"page/07/b".to_vec(), b"b".to_vec())], Ok(3)));
+            tree.reopen().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_store_of_format_1_is_opened_and_brought_to_format_2() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = sled::open(folder.path().join("sled")).unwrap();
+        db.insert(FORMAT_NAME, b"1").unwrap();
+        db.open_tree(RECORDS).unwrap().insert("page/07/old", "old").unwrap();
+        drop(db);
+        let mut store = SledStore::open(folder.path()).unwrap();
+        assert_eq!(ids(&store), ["old"]);
+        store.commit(&mut vec![vec![save("new"), Change::Forget(key("old"))]]).unwrap();
+        drop(store);
+        assert_eq!(ids(&SledStore::open(folder.path()).unwrap()), ["new"]);
+        let db = sled::open(folder.path().join("sled")).unwrap();
+        assert_eq!(db.get(FORMAT_NAME).unwrap().unwrap(), b"2", "an older Mostar refuses it");
     }
 
     #[test]
     fn a_newer_format_is_refused_in_words() {
         let folder = tempfile::tempdir().unwrap();
-        let store = SledStore::open(folder.path()).unwrap();
-        let open = store.open.as_ref().unwrap();
-        open.db.insert(FORMAT_NAME, b"2").unwrap();
-        open.db.flush().unwrap();
-        drop(store);
+        let db = sled::open(folder.path().join("sled")).unwrap();
+        db.insert(FORMAT_NAME, b"3").unwrap();
+        drop(db);
         let error = SledStore::open(folder.path()).err().unwrap();
-        assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }));
+        assert!(matches!(error, StoreError::Newer { found: 3, known: 2, .. }), "{error:?}");
         assert!(error.to_string().contains("newer Mostar"), "{error}");
     }
 

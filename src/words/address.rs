@@ -25,7 +25,8 @@ const ESCAPES: [(char, &str); 10] = [
 
 /// The JID in `domain` (U-labels) of a SIP address: user part to localpart, `gr` to resource.
 pub fn jid_of_sip(sip: &SipAddress, domain: &str) -> Result<Jid, Condition> {
-    let local = sip.aor.user.as_deref().map(|user| escape(&narrow(user))).transpose()?;
+    let user = sip.aor.user.as_deref().map(narrow);
+    let local = user.as_deref().map(escape).transpose()?;
     Jid::new(local.as_deref(), domain, sip.gr.as_deref())
         .map_err(|error| Condition::new(Kind::JidMalformed, error.0))
 }
@@ -34,10 +35,11 @@ pub fn jid_of_sip(sip: &SipAddress, domain: &str) -> Result<Jid, Condition> {
 pub fn sip_of_jid(jid: &Jid) -> Result<SipAddress, Condition> {
     let user = match jid.local() {
         None => None,
+        Some(local) if !local.contains('\\') => Some(local.to_owned()),
         Some(local) => {
             let user = unescape(local);
             // A localpart that nobody's escaping writes would come back as another person's.
-            if escape(&user)? != local {
+            if escape(&user)? != *local {
                 return Err(Condition::new(
                     Kind::JidMalformed,
                     format!(
@@ -67,7 +69,7 @@ pub fn sip_domain(domain: &str) -> Result<String, Condition> {
 /// wide backslash before `20` would become an escape that nobody wrote.
 fn narrow(user: &str) -> Cow<'_, str> {
     let wide = |c: char| matches!(c, '\u{3000}' | '\u{ff01}'..='\u{ff5e}');
-    if !user.contains(wide) {
+    if user.is_ascii() || !user.contains(wide) {
         return Cow::Borrowed(user);
     }
     let narrow = |c: char| match c {
@@ -78,14 +80,14 @@ fn narrow(user: &str) -> Cow<'_, str> {
     Cow::Owned(user.chars().map(narrow).collect())
 }
 
-fn escape(user: &str) -> Result<String, Condition> {
+fn escape(user: &str) -> Result<Cow<'_, str>, Condition> {
     // XEP-0106 §3.2: `\20` may be neither first nor last.
     if user.starts_with(' ') || user.ends_with(' ') {
         let text = "a space may not stand at an end of a localpart";
         return Err(Condition::new(Kind::JidMalformed, text));
     }
     if !user.bytes().any(needs_escape) {
-        return Ok(user.to_owned());
+        return Ok(Cow::Borrowed(user));
     }
     let mut out = String::with_capacity(user.len());
     for (at, c) in user.char_indices() {
@@ -102,7 +104,7 @@ fn escape(user: &str) -> Result<String, Condition> {
             None => {}
         }
     }
-    Ok(out)
+    Ok(Cow::Owned(out))
 }
 
 /// Whether a byte is one of [`ESCAPES`], all of which are ASCII.

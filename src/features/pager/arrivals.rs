@@ -37,7 +37,7 @@ impl Name {
     /// The name of a request.
     pub fn of(incoming: &Incoming) -> Name {
         let mut digest = Sha1::new();
-        let (from, to) = (incoming.from.aor.to_string(), incoming.target.aor.to_string());
+        let (from, to) = (incoming.from.aor.text(), incoming.target.aor.text());
         for part in [&from, &to, &incoming.from_tag, &incoming.call_id] {
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part.as_bytes());
@@ -53,7 +53,11 @@ impl Name {
 
     fn text(self) -> String {
         let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
-        self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+        let mut text = String::with_capacity(2 * self.0.len());
+        for byte in self.0 {
+            text.extend([digit(byte >> 4), digit(byte & 15)]);
+        }
+        text
     }
 
     fn parse(text: &str) -> Option<Name> {

@@ -142,7 +142,7 @@ impl Post {
         }
         Page {
             sender: sender.clone(),
-            from: format!("<{from}>"),
+            from: ["<", &from.text(), ">"].concat(),
             to: self.target.clone(),
             call_id: self.call_id.clone(),
             tag: self.tag.clone(),

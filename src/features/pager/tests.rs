@@ -171,7 +171,7 @@ impl World {
         request.set_body(Bytes::from(body.to_owned()));
         let incoming = Incoming {
             key: ServerKey(self.keys),
-            request,
+            request: request.into(),
             flow: flow(),
             peer: 0,
             from: SipAddress::parse(from).unwrap(),

@@ -114,7 +114,7 @@ impl World {
             call_id: format!("c{number}"),
             cseq: 1,
             max_forwards: 69,
-            request,
+            request: request.into(),
         };
         let (taken, ops) = self.call(|watcher, cx| watcher.request(cx, &incoming));
         assert!(taken);

@@ -227,10 +227,9 @@ impl Conn {
 
 /// Reads what is there, through a buffer that exists only for the call. Nothing at the end of the stream.
 fn take(from: &OwnedReadHalf, stream: &mut Stream) -> std::io::Result<Option<Vec<Result<Message, BadSip>>>> {
-    let mut buffer = [0; 16 * 1024];
-    let length = from.try_read(&mut buffer)?;
-    if length == 0 {
+    let mut buffer = Vec::with_capacity(16 * 1024);
+    if from.try_read_buf(&mut buffer)? == 0 {
         return Ok(None);
     }
-    Ok(Some(stream.push(&buffer[..length])))
+    Ok(Some(stream.push(&buffer)))
 }

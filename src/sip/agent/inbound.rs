@@ -1,12 +1,15 @@
 //! Requests that come in: admitted by address, matched with what is known, judged, answered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sipx_sip::headers::{Via, first_hop_end};
-use sipx_sip::{Header, StatusCode, TransactionKey};
+use sipx_sip::{Header, StatusCode};
 
 use super::head::{self, Head};
 use super::{Agent, AgentOut, Alarm, InRequest, print, salvage};
+use crate::sip::answered::RequestName;
 use crate::sip::flow::{BadSip, Flow, Target, Transport};
 use crate::sip::message::{self, HeaderName, Message, Method, Reply, Request, ServerKey};
 use crate::sip::transaction::{Received, Step, TransactionId};
@@ -35,6 +38,11 @@ pub struct Server {
     pub(super) answered: bool,
     /// It is an INVITE, and the answer was a 2xx: it may be repeated.
     accepted: bool,
+    request: Arc<Request>,
+    /// What its retransmissions are known by; an INVITE's are the library's.
+    name: Option<RequestName>,
+    /// The provisional answer that was given, for retransmissions.
+    provisional: Option<Bytes>,
 }
 
 /// How a request came.
@@ -76,23 +84,33 @@ impl Agent {
         };
         stamp(&mut request, &via, &flow);
         let arrival = Arrival { flow, via, candidates };
-        let is_repeatable = flow.transport == Transport::Udp && !is_ack && request.method != Method::Invite;
-        if is_repeatable
-            && let Some(bytes) =
-                TransactionKey::from_request(&request).and_then(|key| self.answered.get(&key))
+        let is_invite = request.method == Method::Invite;
+        let name = if is_ack || is_invite { None } else { RequestName::of(&arrival.via, &request) };
+        if let Some(name) = &name
+            && let Some(bytes) = self.said(name)
         {
-            return self.send(bytes, way_back(&flow, &arrival.via), None);
+            if let Some(bytes) = bytes {
+                self.send(bytes, way_back(&flow, &arrival.via), None);
+            }
+            return;
         }
         if self.servers.len() >= LIMIT && !is_ack {
             let mut refusal = refuse(503, "overload", "too many requests at once");
             refusal.reply = refusal.reply.with(HeaderName::RetryAfter, RETRY_AFTER.to_string());
             return self.refuse_stateless(now, mint, flow, &request, refusal);
         }
+        if name.is_some() {
+            let id = self.transactions.number();
+            return self.arrived(now, mint, &arrival, id, name, request);
+        }
+        if !is_ack && !is_invite {
+            return self.nameless(now, mint, &arrival, &request);
+        }
         match self.transactions.receive(now.tick, flow.transport, Message::Request(request)) {
             Received::Steps(id, steps) => {
                 for step in steps {
                     match step {
-                        Step::Request(request) => self.arrived(now, mint, &arrival, id, request),
+                        Step::Request(request) => self.arrived(now, mint, &arrival, id, None, request),
                         Step::Ack(ack) => self.ack_in(now, &arrival, ack),
                         other => self.run(now, mint, id, vec![other]),
                     }
@@ -100,22 +118,52 @@ impl Agent {
             }
             Received::Unmatched(message) => match *message {
                 Message::Request(request) if is_ack => self.ack_in(now, &arrival, request),
-                Message::Request(request) => {
-                    // Without a branch a transaction is known by From, To, Call-ID and CSeq, and one of them is broken.
-                    let refusal = self.judge(now, &arrival, &request).err();
-                    let refusal = refusal.unwrap_or_else(|| refuse(400, "malformed", "no transaction"));
-                    self.refuse_stateless(now, mint, flow, &request, refusal);
-                }
+                Message::Request(request) => self.nameless(now, mint, &arrival, &request),
                 Message::Response(_) => {}
             },
         }
     }
 
-    fn arrived(&mut self, now: Now, mint: &mut Mint, arrival: &Arrival, id: TransactionId, request: Request) {
-        let key = ServerKey(id.0);
+    /// What a request of this name has been told, if it is known: nothing while it awaits its first answer.
+    fn said(&self, name: &RequestName) -> Option<Option<Bytes>> {
+        match self.by_name.get(name) {
+            Some(key) => Some(self.servers.get(key).and_then(|server| server.provisional.clone())),
+            None => self.answered.get(name).map(Some),
+        }
+    }
+
+    /// Without a branch a transaction is known by From, To, Call-ID and CSeq, and one of them is broken.
+    fn nameless(&mut self, now: Now, mint: &mut Mint, arrival: &Arrival, request: &Request) {
+        let refusal = self.judge(now, arrival, request).err();
+        let refusal = refusal.unwrap_or_else(|| refuse(400, "malformed", "no transaction"));
+        self.refuse_stateless(now, mint, arrival.flow, request, refusal);
+    }
+
+    fn arrived(
+        &mut self,
+        now: Now,
+        mint: &mut Mint,
+        arrival: &Arrival,
+        id: TransactionId,
+        name: Option<RequestName>,
+        request: Request,
+    ) {
+        let (key, request) = (ServerKey(id.0), Arc::new(request));
         let flow = arrival.flow;
         let target = way_back(&flow, &arrival.via);
-        self.servers.insert(key, Server { target, tag: None, answered: false, accepted: false });
+        if let Some(name) = &name {
+            self.by_name.insert(name.clone(), key);
+        }
+        let server = Server {
+            target,
+            tag: None,
+            answered: false,
+            accepted: false,
+            request: request.clone(),
+            name,
+            provisional: None,
+        };
+        self.servers.insert(key, server);
         self.timers.set(Alarm::Unanswered(key), now.tick + PATIENCE);
         match self.judge(now, arrival, &request) {
             Ok(_) if self.merged.repeats(now.tick, &request) => {
@@ -137,7 +185,7 @@ impl Agent {
     fn ack_in(&mut self, now: Now, arrival: &Arrival, request: Request) {
         match self.judge(now, arrival, &request) {
             Ok((peer, head)) => {
-                let key = ServerKey(self.transactions.number().0);
+                let (key, request) = (ServerKey(self.transactions.number().0), Arc::new(request));
                 let flow = arrival.flow;
                 self.out.push_back(AgentOut::Ack(InRequest { key, request, head, flow, peer }));
             }
@@ -208,16 +256,13 @@ impl Agent {
         let id = TransactionId(key.0);
         let may = |server: &&mut Server| !server.answered || server.accepted && reply.status / 100 == 2;
         let Some(server) = self.servers.get_mut(&key).filter(may) else { return };
-        let (Some(request), Some(status)) = (self.transactions.request(id), StatusCode::new(reply.status))
-        else {
-            return;
-        };
+        let Some(status) = StatusCode::new(reply.status) else { return };
         if status.code() != 100 {
             let tag = reply.to_tag.clone().or(server.tag.take());
             server.tag = Some(tag.unwrap_or_else(|| mint.token(mint.home())));
         }
         let tag = server.tag.as_deref().filter(|_| status.code() != 100);
-        let target = server.target;
+        let (target, request) = (server.target, server.request.clone());
         let is_invite = request.method == Method::Invite;
         if status.is_final() {
             server.answered = true;
@@ -227,26 +272,27 @@ impl Agent {
         if !status.is_final() && is_invite {
             self.timers.set(Alarm::Unanswered(key), now.tick + RINGING);
         }
-        if status.is_final() && !is_invite {
-            let bytes = print::response_bytes(request, status, &reply, tag);
-            if target.transport == Transport::Udp
-                && let Some(known) = self.transactions.key(id).cloned()
-            {
-                self.answered.put(now.tick, known, bytes.clone());
-            }
-            self.transactions.abandon(id);
-            self.servers.remove(&key);
-            self.send(bytes, target, None);
-        } else {
-            let response = print::response(request, status, &reply, tag);
+        let Some(name) = server.name.clone() else {
+            let response = print::response(&request, status, &reply, tag);
             let steps = self.transactions.respond(now.tick, id, response);
-            self.run(now, mint, id, steps);
+            return self.run(now, mint, id, steps);
+        };
+        let bytes = print::response_bytes(&request, status, &reply, tag);
+        if status.is_final() {
+            self.servers.remove(&key);
+            self.by_name.remove(&name);
+            if target.transport == Transport::Udp {
+                self.answered.put(now.tick, name, bytes.clone());
+            }
+        } else {
+            server.provisional = Some(bytes.clone());
         }
+        self.send(bytes, target, None);
     }
 
     pub(super) fn unanswered(&mut self, now: Now, mint: &mut Mint, key: ServerKey) {
-        let request = self.transactions.request(TransactionId(key.0));
-        let method = request.map(|request| name_of(&request.method)).unwrap_or_default();
+        let server = self.servers.get(&key);
+        let method = server.map(|server| name_of(&server.request.method)).unwrap_or_default();
         self.log(Level::Error, "sip-unanswered", vec![("method", method)]);
         self.answer(now, mint, key, Reply::new(500).because("no answer was found in time"));
     }

@@ -10,7 +10,7 @@ use sipx_sip::{RequestBuilder, TransactionKey};
 
 use super::outbound::{Asker, Attempt, Call};
 use super::{Agent, AgentOut, Alarm, ServerKey, print};
-use crate::sip::flow::Target;
+use crate::sip::flow::{SendId, Target};
 use crate::sip::message::{
     self, Answer, Failure, HeaderName, Message, Method, OutRequest, Reply, Request, Response,
 };
@@ -59,14 +59,16 @@ impl Agent {
     fn send_cancel(&mut self, now: Now, id: u64) {
         let Some(at) = self.calls.get(&id).and_then(|call| call.transaction) else { return };
         let Some(target) = self.attempts.get(&at).map(|attempt| attempt.target) else { return };
-        let cancel = self.transactions.sent(at).and_then(cancel_for);
+        let cancel = self.transactions.sent(at).and_then(|invite| {
+            let branch = message::branch(&invite.headers)?.strip_prefix(message::COOKIE)?.to_owned();
+            Some((cancel_for(invite)?, branch))
+        });
         self.timers.set(Alarm::Cancelled(id), now.tick + PATIENCE);
-        let sent = cancel.and_then(|cancel| self.transactions.send(now.tick, target.transport, cancel));
-        if let Some((transaction, steps)) = sent {
-            let attempt = Attempt { call: NO_CALL, target, is_watch: false, accepted: None };
-            self.attempts.insert(transaction, attempt);
-            self.run(now, mint, transaction, steps);
-        }
+        let Some((cancel, branch)) = cancel else { return };
+        let bytes = print::bytes_of(&Message::Request(cancel));
+        let at = self.transactions.ask(now.tick, target.transport, branch, Method::Cancel, bytes.clone());
+        self.attempts.insert(at, Attempt { call: NO_CALL, target, is_watch: false, accepted: None });
+        self.send(bytes, target, Some(SendId(at.0)));
     }
 
     /// A cancelled INVITE got no final answer.
@@ -112,11 +114,11 @@ impl Agent {
         let credentials = accepted.map(|accepted| accepted.credentials.clone()).unwrap_or_default();
         let call = Call::new(Asker::User(user), request, peer, credentials);
         let hop = self.way(&call).ok().and_then(|mut hops| hops.pop_front());
-        let composed = hop.and_then(|hop| Some((self.compose(&call, &hop, &token).ok()?, hop)));
+        let composed = hop.and_then(|hop| Some((self.compose_bytes(&call, &hop, &token).ok()?, hop)));
         let Some((ack, hop)) = composed else { return self.count("sip_dropped_total", "ack") };
         let (_, local) = self.own.sent_by(hop.transport, &hop.address);
         let target = Target { transport: hop.transport, local, remote: hop.address, conn: None };
-        self.send(print::bytes_of(&Message::Request(ack)), target, None);
+        self.send(ack, target, None);
     }
 
     /// A CANCEL for an INVITE that we know: it is answered here, and the INVITE's owner is told. False for any other.

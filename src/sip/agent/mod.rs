@@ -23,15 +23,16 @@ mod own;
 mod print;
 mod salvage;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use self::hush::Hush;
 use self::inbound::Server;
 use self::merged::Merged;
 use self::outbound::{Attempt, Call};
 use self::own::Own;
-use super::answered::Answered;
+use super::answered::{Answered, RequestName};
 use super::flow::{BadSip, Flow, SendId, SipOut, Target};
 use super::locate::{Located, Query};
 use super::message::{Answer, Message, OutRequest, Reply, Request, Response, ServerKey};
@@ -56,6 +57,8 @@ pub struct Agent {
     merged: Merged,
     /// Requests to us: until they are answered, and an INVITE until its transaction is over.
     servers: BTreeMap<ServerKey, Server>,
+    /// Those of them that are no INVITE, by what their retransmissions are known by.
+    by_name: HashMap<RequestName, ServerKey>,
     /// Requests of ours that have no final answer yet.
     calls: BTreeMap<u64, Call>,
     /// Client transactions, until they are over: some time after the answer.
@@ -124,7 +127,7 @@ pub struct InRequest {
     /// For the answer.
     pub key: ServerKey,
     /// The message.
-    pub request: Request,
+    pub request: Arc<Request>,
     /// What every request must say, decoded.
     pub head: Head,
     /// The way it came.
@@ -144,6 +147,7 @@ impl Agent {
             answered: Answered::default(),
             merged: Merged::default(),
             servers: BTreeMap::new(),
+            by_name: HashMap::new(),
             calls: BTreeMap::new(),
             attempts: BTreeMap::new(),
             invites: BTreeMap::new(),
@@ -284,11 +288,11 @@ impl Agent {
     fn run(&mut self, now: Now, mint: &mut Mint, id: TransactionId, steps: Vec<Step>) {
         for step in steps {
             match step {
-                Step::Send(message) => {
+                Step::Send(bytes) => {
                     let server = self.servers.get(&ServerKey(id.0)).map(|server| (server.target, None));
                     let client = self.attempts.get(&id).map(|attempt| (attempt.target, Some(SendId(id.0))));
                     if let Some((target, id)) = server.or(client) {
-                        self.send(print::bytes_of(&message), target, id);
+                        self.send(bytes, target, id);
                     }
                 }
                 Step::Response(response) => self.response_to(now, mint, id, response),

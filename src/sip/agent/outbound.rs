@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use sipx_sip::validate_response;
 
 use super::invite::Accepted;
 use super::{Agent, AgentOut, Alarm, print};
 use crate::sip::auth;
-use crate::sip::flow::{ConnId, Target, Transport};
+use crate::sip::flow::{ConnId, SendId, Target, Transport};
 use crate::sip::locate::Hop;
 use crate::sip::message::{
     self, Answer, Failure, HeaderName, Message, Method, OutRequest, Request, Response,
@@ -250,11 +251,21 @@ impl Agent {
         (leads_there && (inlet.is_next || self.next_hop(request).is_none())).then_some(inlet.conn)
     }
 
-    pub(super) fn compose(&self, call: &Call, hop: &Hop, token: &str) -> Result<Request, String> {
-        let (sent_by, _) = self.own.sent_by(hop.transport, &hop.address);
-        let via = format!("SIP/2.0/{} {sent_by};branch=z9hG4bK{token};rport", hop.transport.via());
+    fn compose(&self, call: &Call, hop: &Hop, token: &str) -> Result<Request, String> {
+        let via = self.via(hop, token);
         let additions = print::Additions { via: &via, cseq: call.cseq, credentials: &call.credentials };
         print::request(&call.request, &additions)
+    }
+
+    pub(super) fn compose_bytes(&self, call: &Call, hop: &Hop, token: &str) -> Result<Bytes, String> {
+        let via = self.via(hop, token);
+        let additions = print::Additions { via: &via, cseq: call.cseq, credentials: &call.credentials };
+        print::request_bytes(&call.request, &additions)
+    }
+
+    fn via(&self, hop: &Hop, token: &str) -> String {
+        let (sent_by, _) = self.own.sent_by(hop.transport, &hop.address);
+        ["SIP/2.0/", hop.transport.via(), " ", sent_by, ";branch=", message::COOKIE, token, ";rport"].concat()
     }
 
     /// Tries the next hop of a call.
@@ -269,13 +280,23 @@ impl Agent {
         let (partition, is_watch) = (call.request.partition, call.is_watch());
         let token = mint.token(partition);
         let call = &self.calls[&id];
+        let (_, local) = self.own.sent_by(hop.transport, &hop.address);
+        let conn = self.preferred(&call.request, &hop);
+        let target = Target { transport: hop.transport, local, remote: hop.address, conn };
+        let method = call.request.method.clone();
+        if method != Method::Invite {
+            let bytes = match self.compose_bytes(call, &hop, &token) {
+                Ok(bytes) => bytes,
+                Err(why) => return self.finish(id, Answer::Failed(Failure::Transport(why))),
+            };
+            let at = self.transactions.ask(now.tick, hop.transport, token, method, bytes.clone());
+            self.attempts.insert(at, Attempt { call: id, target, is_watch, accepted: None });
+            return self.send(bytes, target, Some(SendId(at.0)));
+        }
         let request = match self.compose(call, &hop, &token) {
             Ok(request) => request,
             Err(why) => return self.finish(id, Answer::Failed(Failure::Transport(why))),
         };
-        let (_, local) = self.own.sent_by(hop.transport, &hop.address);
-        let conn = self.preferred(&call.request, &hop);
-        let target = Target { transport: hop.transport, local, remote: hop.address, conn };
         match self.transactions.send(now.tick, hop.transport, request) {
             Some((transaction, steps)) => {
                 self.attempts.insert(transaction, Attempt { call: id, target, is_watch, accepted: None });
@@ -315,13 +336,39 @@ impl Agent {
     }
 
     pub(super) fn response_in(&mut self, now: Now, mint: &mut Mint, response: Response) {
-        if !validate_response(&response).is_empty() {
+        let asked = self.transactions.asked(&response);
+        let is_plain = asked.is_some_and(|at| self.is_plain(at, &response));
+        if !is_plain && !validate_response(&response).is_empty() {
             return self.count("sip_dropped_total", "malformed");
+        }
+        if let Some(id) = asked {
+            let steps = self.transactions.answered(now.tick, id, response);
+            return self.run(now, mint, id, steps);
         }
         match self.transactions.receive(now.tick, Transport::Udp, Message::Response(response)) {
             Received::Steps(id, steps) => self.run(now, mint, id, steps),
             Received::Unmatched(_) => self.count("sip_dropped_total", "unmatched"),
         }
+    }
+
+    /// Whether a response repeats what its request said, letter by letter (RFC 3261 §8.2.6.2). Then it is well-formed,
+    /// and nothing need be decoded to know it.
+    fn is_plain(&self, at: TransactionId, response: &Response) -> bool {
+        let attempt = self.attempts.get(&at);
+        let Some(call) = attempt.and_then(|attempt| self.calls.get(&attempt.call)) else { return false };
+        let (request, headers) = (&call.request, &response.headers);
+        let is_token = |tag: &[u8]| {
+            !tag.is_empty() && tag.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte))
+        };
+        let to =
+            message::only(headers, &HeaderName::To).and_then(|to| to.strip_prefix(request.to.as_bytes()));
+        let cseq = message::only(headers, &HeaderName::CSeq);
+        let number = cseq.and_then(|cseq| cseq.split(|byte| *byte == b' ').next());
+        response.version.is_supported()
+            && message::only(headers, &HeaderName::From) == Some(request.from.as_bytes())
+            && message::only(headers, &HeaderName::CallId) == Some(request.call_id.as_bytes())
+            && number == Some(call.cseq.to_string().as_bytes())
+            && to.is_some_and(|to| to.is_empty() || to.strip_prefix(b";tag=").is_some_and(is_token))
     }
 
     /// A response to a request of ours.

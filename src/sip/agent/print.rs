@@ -65,6 +65,43 @@ pub fn request(out: &OutRequest, additions: &Additions<'_>) -> Result<Request, S
     build().map_err(|error| error.to_string())
 }
 
+/// The same as the bytes that leave.
+pub fn request_bytes(out: &OutRequest, additions: &Additions<'_>) -> Result<Bytes, String> {
+    let (target, routes) = routing(out);
+    if !is_plain(&target) {
+        Uri::parse(Bytes::copy_from_slice(target.as_bytes()))
+            .map_err(|error| format!("{}: {error}", out.uri))?;
+    }
+    let mut text = Vec::with_capacity(at_most(out, additions.via.len()));
+    let mut add = |parts: &[&[u8]]| parts.iter().for_each(|part| text.extend_from_slice(part));
+    let method = out.method.as_bytes();
+    add(&[method, b" ", target.as_bytes(), b" SIP/2.0\r\nVia: ", clean(additions.via).as_bytes()]);
+    add(&[b"\r\nMax-Forwards: ", out.max_forwards.to_string().as_bytes()]);
+    add(&[b"\r\nFrom: ", clean(&out.from).as_bytes()]);
+    add(&[b"\r\nTo: ", clean(&out.to).as_bytes()]);
+    add(&[b"\r\nCall-ID: ", clean(&out.call_id).as_bytes()]);
+    add(&[b"\r\nCSeq: ", additions.cseq.to_string().as_bytes(), b" ", method]);
+    for route in &routes {
+        add(&[b"\r\nRoute: ", clean(route).as_bytes()]);
+    }
+    for (name, value) in additions.credentials.iter().chain(&out.headers) {
+        add(&[b"\r\n", name.canonical(), b": ", clean(value).as_bytes()]);
+    }
+    add(&[b"\r\nUser-Agent: ", PRODUCT.as_bytes()]);
+    add(&[b"\r\nContent-Length: ", out.body.len().to_string().as_bytes(), b"\r\n\r\n", &out.body]);
+    Ok(text.into())
+}
+
+/// True for a URI as we write it ourselves, which need not be parsed to know that it is one.
+fn is_plain(uri: &str) -> bool {
+    let is_word = |text: &str| {
+        !text.is_empty()
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+    };
+    let address = uri.strip_prefix("sip:").and_then(|rest| rest.split_once('@'));
+    address.is_some_and(|(user, host)| is_word(user) && is_word(host))
+}
+
 /// More bytes than a request will have, without printing it; `name` is the longest name of ours in Via.
 pub fn at_most(out: &OutRequest, name: usize) -> usize {
     // Via without its name, Max-Forwards, CSeq, User-Agent, Content-Length and all that is between the values.
@@ -90,7 +127,9 @@ pub fn response(request: &Request, status: StatusCode, reply: &Reply, tag: Optio
 /// The same as the bytes that leave.
 pub fn response_bytes(request: &Request, status: StatusCode, reply: &Reply, tag: Option<&str>) -> Bytes {
     let mut out = Vec::with_capacity(ROOM);
-    out.extend_from_slice(format!("SIP/2.0 {status} {}\r\n", reason(status, reply)).as_bytes());
+    for part in ["SIP/2.0 ", &status.code().to_string(), " ", &reason(status, reply), "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
     each_field(request, status, reply, tag, |name, value| {
         let fits = !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
         if fits && (!matches!(name, HeaderName::Other(_)) || Header::build(name.clone(), "").is_ok()) {
@@ -164,6 +203,9 @@ fn each_field(
 
 /// Text without anything that ends a line or a string; a control character becomes a space.
 pub fn clean(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Cow::Borrowed(text.trim());
+    }
     let breaks = |c: char| c.is_control() && c != '\t';
     if !text.contains(breaks) {
         return Cow::Borrowed(text.trim());
@@ -270,6 +312,19 @@ mod tests {
         let (uri, routes) = routing(&out(&["<sip:p1;transport=tcp;method=BYE?X=1>", "<sip:p2;lr>"]));
         assert_eq!(uri, "sip:p1;transport=tcp");
         assert_eq!(routes, ["<sip:p2;lr>", "<sip:romeo@192.0.2.7>"]);
+    }
+
+    #[test]
+    fn both_ways_of_printing_a_request_give_the_same() {
+        let credentials = [(HeaderName::Authorization, "Digest a\r\nb".to_owned())];
+        let additions =
+            Additions { via: "SIP/2.0/TCP a;branch=z9hG4bKx", cseq: 6, credentials: &credentials };
+        for uri in ["sip:romeo@192.0.2.7", "sip:r%40x@b:5;gr=a?c=d", "sip:a b@c", "tel:+1", "sip:[::1]", "x"]
+        {
+            let out = OutRequest { uri: uri.into(), ..out(&["<sip:p1;lr>", "<sip:p2>"]) };
+            let message = request(&out, &additions).map(|request| bytes_of(&Message::Request(request)));
+            assert_eq!(request_bytes(&out, &additions), message, "{uri}");
+        }
     }
 
     #[test]

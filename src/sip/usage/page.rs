@@ -309,7 +309,7 @@ fn key(page: &Page) -> LaneKey {
 }
 
 fn request(page: &Page) -> OutRequest {
-    let uri = page.to.to_string();
+    let uri = page.to.text();
     OutRequest {
         method: Method::Message,
         from: [&page.from, ";tag=", &page.tag].concat(),

@@ -1,0 +1,498 @@
+//! A journal in front of a tree: what is committed is appended to one file and synced, and only what is still alive when
+//! the file has become long goes into the tree. Most records are messages, which live for less.
+//!
+//! **A commit** is one entry in the newest file, whole or not there, then one sync of that file; nothing else. What the
+//! files hold and the tree does not stands in memory too, as overlays of the tree: the newest file's, and that of an
+//! older one which is being moved.
+//!
+//! **Moving.** A file that is long enough is followed by a new one. [`Journaled::tidy`] then moves its overlay to the
+//! tree, a few records at a time, in the order of their names, without those that the newest file knows better. When
+//! nothing is left, the tree is made durable, it notes the number of the file, and the file goes. A crash anywhere in
+//! between changes nothing: what was moved is moved again, and a file whose number the tree has noted is only removed.
+//!
+//! **After a failure** nothing is guessed: the newest file is cut back to its last acknowledged entry and read again
+//! before it is used; after a failure of the tree the file that was being moved is moved from its beginning.
+//!
+//! It does not compress, and it does not keep old values: this is no history.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::task::Poll;
+
+use super::record::Restored;
+use super::{Change, Room, Step, Store, StoreError};
+use entry::{Content, Fault};
+use files::{Files, Handle};
+
+mod entry;
+pub mod files;
+#[cfg(test)]
+mod tests;
+
+/// A file of so many bytes, or of so many changes, is followed by a new one: its records stand in memory, and a start
+/// reads it. So many names are looked at in one piece of moving.
+const LIMITS: Limits = Limits { bytes: 32 * 1024 * 1024, changes: 200_000, piece: 64 };
+
+/// A journal that has become so many times as long takes no more commits: the tree has taken nothing for very long.
+const TOO_LONG: u64 = 8;
+
+/// A buffer for entries that has grown larger is given back.
+const BUFFER: usize = 1024 * 1024;
+
+/// How files are called: this, and their number in hexadecimal.
+const PREFIX: &str = "journal.";
+
+/// Where records go that stay.
+pub trait Tree: Send {
+    /// Whether it is known that there is a journal in front of it.
+    fn has_journal(&self) -> bool;
+
+    /// The number of the last file whose records are all here; 0 for none.
+    fn moved(&self) -> Result<u64, StoreError>;
+
+    /// Notes durably that there is a journal in front of it.
+    fn expect_journal(&mut self) -> Result<(), StoreError>;
+
+    /// Keeps records and drops those without a value. A hundred at most. They need not be durable yet.
+    fn apply(&mut self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<(), StoreError>;
+
+    /// Makes durable what was applied, and then that this file's records are all here. To be asked until it is ready.
+    fn settle(&mut self, number: u64) -> Poll<Result<(), StoreError>>;
+
+    /// All records, in the order of their names.
+    fn all(&self) -> Pairs<'_>;
+
+    /// Opens it anew after a failure. What was not settled may be gone.
+    fn reopen(&mut self) -> Result<(), StoreError>;
+}
+
+/// Names and values in the order of names.
+pub type Pairs<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> + 'a>;
+
+/// What was saved, or without a value what was forgotten, since the tree was asked.
+type Overlay = BTreeMap<String, Option<Vec<u8>>>;
+
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    bytes: u64,
+    changes: usize,
+    piece: usize,
+}
+
+/// A tree with a journal.
+pub struct Journaled<T, F: Files> {
+    path: PathBuf,
+    tree: T,
+    files: F,
+    newest: Newest<F::File>,
+    older: Option<Older>,
+    /// The entry that is being made, and the names in it.
+    entry: Vec<u8>,
+    names: Vec<String>,
+    /// Set while the newest file, or the tree, is being changed; stays set where that failed.
+    file_failed: bool,
+    tree_failed: bool,
+    limits: Limits,
+}
+
+/// The file that commits go to.
+struct Newest<H> {
+    number: u64,
+    /// The sequence number of its first entry.
+    first: u64,
+    file: H,
+    /// Where the last acknowledged entry ends.
+    end: u64,
+    /// The sequence number of the next one.
+    next: u64,
+    changes: usize,
+    overlay: Overlay,
+}
+
+/// Files whose records go to the tree: one, unless a start has found more.
+struct Older {
+    numbers: Vec<u64>,
+    overlay: Overlay,
+}
+
+impl<T: Tree, F: Files> Journaled<T, F> {
+    /// The store whose tree this is, and whose journal stands in this folder.
+    pub fn over(path: &Path, mut tree: T, files: F) -> Result<Journaled<T, F>, StoreError> {
+        let place = Place { path, files: &files };
+        let mut numbers = place.numbers()?;
+        let moved = tree.moved()?;
+        let gone = numbers.partition_point(|number| *number <= moved);
+        for number in numbers.drain(..gone) {
+            place.remove(number)?;
+        }
+        let newest = match place.newest(&mut numbers)? {
+            Some(newest) => newest,
+            None if tree.has_journal() => return Err(place.missing(moved + 1)),
+            None => place.create(moved + 1, 1)?,
+        };
+        let mut older = Older { numbers, overlay: Overlay::new() };
+        place.read(&mut older, moved + 1, (newest.number, newest.first))?;
+        if !tree.has_journal() {
+            tree.expect_journal()?;
+        }
+        Ok(Journaled {
+            path: path.to_owned(),
+            tree,
+            files,
+            newest,
+            older: Some(older).filter(|older| !older.numbers.is_empty()),
+            entry: Vec::new(),
+            names: Vec::new(),
+            file_failed: false,
+            tree_failed: false,
+            limits: LIMITS,
+        })
+    }
+
+    fn place(&self) -> Place<'_, F> {
+        Place { path: &self.path, files: &self.files }
+    }
+
+    /// Makes an entry of the steps and notes their names.
+    fn encode(&mut self, steps: &[Step]) -> Result<(), StoreError> {
+        entry::begin(&mut self.entry);
+        self.names.clear();
+        for change in steps.iter().flatten() {
+            let name = match change {
+                Change::Save(record) => {
+                    let name = record.key.text();
+                    entry::save(&mut self.entry, &name, &record.value);
+                    name
+                }
+                Change::Forget(key) => {
+                    let name = key.text();
+                    entry::forget(&mut self.entry, &name);
+                    name
+                }
+            };
+            self.names.push(name);
+        }
+        if entry::seal(&mut self.entry, self.newest.number, self.newest.next) {
+            Ok(())
+        } else {
+            Err(self.place().io(&io::Error::other("a commit is longer than four gigabytes")))
+        }
+    }
+
+    fn is_long(&self, times: u64) -> bool {
+        self.newest.end >= self.limits.bytes.saturating_mul(times)
+            || self.newest.changes as u64 >= (self.limits.changes as u64).saturating_mul(times)
+    }
+
+    /// Begins a new file. If that fails, commits go on into the one there is: one that was only half made is empty, and
+    /// an empty newest file is ignored at a start.
+    fn rotate(&mut self) -> Result<(), StoreError> {
+        let next = self.place().create(self.newest.number + 1, self.newest.next)?;
+        let full = std::mem::replace(&mut self.newest, next);
+        self.older = Some(Older { numbers: vec![full.number], overlay: full.overlay });
+        Ok(())
+    }
+
+    /// Moves a few records, or finishes. True when there is more to do at once.
+    fn move_some(&mut self) -> Result<bool, StoreError> {
+        let Some(older) = &mut self.older else { return Ok(false) };
+        let mut piece = Vec::new();
+        for _ in 0..self.limits.piece {
+            let Some((name, value)) = older.overlay.pop_first() else { break };
+            if !self.newest.overlay.contains_key(&name) {
+                piece.push((name, value));
+            }
+        }
+        self.tree_failed = true;
+        if !piece.is_empty() {
+            self.tree.apply(piece)?;
+        }
+        let (true, Some(last)) = (older.overlay.is_empty(), older.numbers.last()) else {
+            self.tree_failed = false;
+            return Ok(true);
+        };
+        let settled = self.tree.settle(*last);
+        self.tree_failed = matches!(settled, Poll::Ready(Err(_)));
+        match settled {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(result) => result?,
+        }
+        let numbers = older.numbers.clone();
+        for number in numbers {
+            self.place().remove(number)?;
+        }
+        self.older = None;
+        Ok(false)
+    }
+
+    /// Opens the tree anew, and what was on its way there is moved from the beginning.
+    fn reopen_tree(&mut self) -> Result<(), StoreError> {
+        self.tree.reopen()?;
+        let moved = self.tree.moved()?;
+        if let Some(mut older) = self.older.take() {
+            let first = older.numbers.first().copied().unwrap_or_default();
+            older.overlay.clear();
+            let read = if moved < first {
+                self.place().read(&mut older, first, (self.newest.number, self.newest.first))
+            } else {
+                // All of it is there; only the files are left to be removed.
+                Ok(())
+            };
+            self.older = Some(older);
+            read?;
+        }
+        self.tree_failed = false;
+        Ok(())
+    }
+
+    /// Cuts the newest file back to what was acknowledged, and sees that all of that is there.
+    fn repair_file(&mut self) -> Result<(), StoreError> {
+        let newest = &mut self.newest;
+        let cut = newest.file.cut(newest.end).and_then(|()| newest.file.sync());
+        let place = self.place();
+        cut.map_err(|error| place.io(&error))?;
+        let bytes = place.bytes(self.newest.number)?;
+        let content = entry::replay(&bytes, self.newest.number, false, |_, _| {})
+            .map_err(|fault| place.fault(self.newest.number, fault))?;
+        if content.next != self.newest.next || content.end != self.newest.end {
+            return Err(place.unreadable(self.newest.number, "entries that were synced are gone"));
+        }
+        self.file_failed = false;
+        Ok(())
+    }
+}
+
+impl<T: Tree, F: Files> Store for Journaled<T, F> {
+    fn load(&self) -> Box<dyn Iterator<Item = Result<Restored, StoreError>> + '_> {
+        let mut overlay: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
+        for part in self.older.iter().map(|older| &older.overlay).chain([&self.newest.overlay]) {
+            overlay.extend(part.iter().map(|(name, value)| (name.as_bytes(), value.as_deref())));
+        }
+        let mut above = overlay.into_iter().peekable();
+        let mut below = self.tree.all().peekable();
+        let merged = std::iter::from_fn(move || {
+            loop {
+                let tree_is_next = match (below.peek(), above.peek()) {
+                    (Some(Err(_)), _) | (Some(_), None) => true,
+                    (Some(Ok((name, _))), Some((covering, _))) => name.as_slice() < *covering,
+                    (None, _) => false,
+                };
+                if tree_is_next {
+                    return below.next();
+                }
+                let (name, value) = above.next()?;
+                if matches!(below.peek(), Some(Ok((covered, _))) if covered == name) {
+                    below.next();
+                }
+                if let Some(value) = value {
+                    return Some(Ok((name.to_vec(), value.to_vec())));
+                }
+            }
+        });
+        Box::new(merged.map(|pair| {
+            let (name, value) = pair?;
+            let name = String::from_utf8(name)
+                .map_err(|name| StoreError::BadName(String::from_utf8_lossy(name.as_bytes()).into_owned()))?;
+            Restored::parse(&name, value).ok_or(StoreError::BadName(name))
+        }))
+    }
+
+    fn commit(&mut self, steps: &mut Vec<Step>) -> Result<(), StoreError> {
+        if self.file_failed {
+            return Err(self.place().io(&io::Error::other("it was not opened again after a failure")));
+        }
+        if self.is_long(TOO_LONG) {
+            return Err(self.place().io(&io::Error::other("its journal is full and cannot be moved")));
+        }
+        self.encode(steps)?;
+        if self.names.is_empty() {
+            steps.clear();
+            return Ok(());
+        }
+        let newest = &mut self.newest;
+        self.file_failed = true;
+        if let Err(error) = newest.file.write(newest.end, &self.entry).and_then(|()| newest.file.sync()) {
+            return Err(self.place().io(&error));
+        }
+        self.file_failed = false;
+        newest.end += self.entry.len() as u64;
+        newest.next += 1;
+        newest.changes += self.names.len();
+        for (change, name) in steps.drain(..).flatten().zip(self.names.drain(..)) {
+            let value = match change {
+                Change::Save(record) => Some(record.value),
+                Change::Forget(_) => None,
+            };
+            newest.overlay.insert(name, value);
+        }
+        self.entry.shrink_to(BUFFER);
+        Ok(())
+    }
+
+    fn tidy(&mut self) -> Result<bool, StoreError> {
+        if self.file_failed {
+            return Ok(false);
+        }
+        if self.tree_failed {
+            self.reopen_tree()?;
+        }
+        if self.older.is_some() {
+            return self.move_some();
+        }
+        let is_long = self.is_long(1);
+        if is_long {
+            self.rotate()?;
+        }
+        Ok(is_long)
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        if self.file_failed {
+            self.repair_file()?;
+        }
+        if self.tree_failed {
+            self.reopen_tree()?;
+        }
+        Ok(())
+    }
+
+    fn room(&self) -> Option<Room> {
+        let space = rustix::fs::statvfs(&self.path).ok()?;
+        Some(Room {
+            free: space.f_bavail.saturating_mul(space.f_frsize),
+            total: space.f_blocks.saturating_mul(space.f_frsize),
+        })
+    }
+}
+
+/// The folder of a journal, and how its troubles are told.
+struct Place<'a, F> {
+    path: &'a Path,
+    files: &'a F,
+}
+
+impl<F: Files> Place<'_, F> {
+    /// The numbers of the files that are there, in order.
+    fn numbers(&self) -> Result<Vec<u64>, StoreError> {
+        let names = self.files.list().map_err(|error| self.io(&error))?;
+        let number = |name: &String| u64::from_str_radix(name.strip_prefix(PREFIX)?, 16).ok();
+        let mut numbers: Vec<u64> = names.iter().filter_map(number).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Takes the newest file that holds something from the numbers, ready for commits. Nothing if no file was ever
+    /// begun.
+    fn newest(&self, numbers: &mut Vec<u64>) -> Result<Option<Newest<F::File>>, StoreError> {
+        while let Some(number) = numbers.pop() {
+            let bytes = self.bytes(number)?;
+            let mut overlay = Overlay::new();
+            let content = entry::replay(&bytes, number, true, keep(&mut overlay));
+            let is_empty = match &content {
+                Ok(content) => content.changes == 0,
+                Err(fault) => *fault == Fault::Unfinished,
+            };
+            let is_last = numbers.is_empty();
+            if is_empty && (!is_last || content.is_err()) {
+                // It was begun, and nothing was ever promised in it.
+                self.remove(number)?;
+                continue;
+            }
+            let content = content.map_err(|fault| self.fault(number, fault))?;
+            let mut file = self.files.open(&name(number)).map_err(|error| self.io(&error))?;
+            if bytes.len() as u64 > content.end {
+                file.cut(content.end).and_then(|()| file.sync()).map_err(|error| self.io(&error))?;
+            }
+            let Content { first, next, end, changes } = content;
+            return Ok(Some(Newest { number, first, file, end, next, changes, overlay }));
+        }
+        Ok(None)
+    }
+
+    /// Reads older files, and sees that nothing is missing between the first of these numbers and the newest file,
+    /// whose number and first entry these are.
+    fn read(&self, older: &mut Older, first: u64, newest: (u64, u64)) -> Result<(), StoreError> {
+        let there = older.numbers.iter().copied().chain([newest.0]);
+        if let Some((missing, _)) = (first..).zip(there).find(|(number, there)| number != there) {
+            return Err(self.missing(missing));
+        }
+        let mut expected = None;
+        for number in older.numbers.iter().copied() {
+            let bytes = self.bytes(number)?;
+            let content = entry::replay(&bytes, number, false, keep(&mut older.overlay));
+            let content = content.map_err(|fault| self.fault(number, fault))?;
+            if expected.is_some_and(|expected| expected != content.first) {
+                return Err(self.cut_short(number - 1));
+            }
+            expected = Some(content.next);
+        }
+        match expected {
+            Some(expected) if expected != newest.1 => Err(self.cut_short(newest.0 - 1)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes an empty file, durably.
+    fn create(&self, number: u64, first: u64) -> Result<Newest<F::File>, StoreError> {
+        let header = entry::header(number, first);
+        let make = || {
+            let mut file = self.files.create(&name(number))?;
+            file.write(0, &header)?;
+            file.sync()?;
+            self.files.sync()?;
+            Ok(file)
+        };
+        let file = make().map_err(|error| self.io(&error))?;
+        let overlay = Overlay::new();
+        Ok(Newest { number, first, file, end: header.len() as u64, next: first, changes: 0, overlay })
+    }
+
+    /// Removes a file, durably. One that is gone already is fine.
+    fn remove(&self, number: u64) -> Result<(), StoreError> {
+        match self.files.remove(&name(number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.io(&error)),
+            _ => self.files.sync().map_err(|error| self.io(&error)),
+        }
+    }
+
+    fn bytes(&self, number: u64) -> Result<Vec<u8>, StoreError> {
+        self.files.read(&name(number)).map_err(|error| self.io(&error))
+    }
+
+    fn io(&self, error: &io::Error) -> StoreError {
+        StoreError::Io { path: self.path.display().to_string(), reason: error.to_string() }
+    }
+
+    fn missing(&self, number: u64) -> StoreError {
+        self.unreadable(number, "it is missing")
+    }
+
+    fn cut_short(&self, number: u64) -> StoreError {
+        self.unreadable(number, "its last entries are missing")
+    }
+
+    fn unreadable(&self, number: u64, reason: &str) -> StoreError {
+        let path = self.path.join(name(number)).display().to_string();
+        StoreError::Unreadable { path, reason: reason.to_owned() }
+    }
+
+    fn fault(&self, number: u64, fault: Fault) -> StoreError {
+        match fault {
+            Fault::Unfinished => self.unreadable(number, "it has no header"),
+            Fault::Damaged(words) => self.unreadable(number, &words),
+            Fault::Newer(found) => {
+                let path = self.path.join(name(number)).display().to_string();
+                StoreError::Newer { path, found, known: entry::FORMAT }
+            }
+        }
+    }
+}
+
+fn name(number: u64) -> String {
+    format!("{PREFIX}{number:016x}")
+}
+
+fn keep<'a>(overlay: &mut Overlay) -> impl FnMut(&'a str, Option<&'a [u8]>) {
+    |name, value| drop(overlay.insert(name.to_owned(), value.map(<[u8]>::to_vec)))
+}
