@@ -111,9 +111,8 @@ impl Feature for Composing {
     fn signal(&mut self, cx: &mut Cx<'_>, signal: &Signal) {
         match signal {
             Signal::Heard(heard) if heard.type_ == iscomposing::TYPE => {
-                if self.heard(cx, heard).is_err() {
-                    cx.count("typing_unreadable_total", &[]);
-                }
+                // In a session nobody waits for an answer.
+                let _ = self.heard(cx, heard);
             }
             Signal::Crossed { user, contact, to_xmpp: true } => {
                 // The message itself says that he is done.
@@ -234,7 +233,10 @@ impl Composing {
 
     /// A contact said what he does; the reason when that cannot be read.
     fn heard(&mut self, cx: &mut Cx<'_>, heard: &Heard) -> Result<(), String> {
-        let told = IsComposing::parse(&heard.body).map_err(|error| error.to_string())?;
+        let told = IsComposing::parse(&heard.body).map_err(|error| {
+            cx.count("notices_unreadable_total", &[("type", "typing")]);
+            error.to_string()
+        })?;
         let device = heard.sender.gr.as_deref().unwrap_or_default();
         cx.facts.devices.shows(cx.now.tick, &heard.sender.aor, device, Ability::Composing, true);
         let key = self.key(&heard.user, &heard.sender.aor);

@@ -121,9 +121,8 @@ impl Feature for Receipts {
     fn signal(&mut self, cx: &mut Cx<'_>, signal: &Signal) {
         match signal {
             Signal::Heard(heard) if heard.type_ == imdn::TYPE => {
-                if self.heard(cx, heard).is_err() {
-                    cx.count("reports_unreadable_total", &[]);
-                }
+                // In a session nobody waits for an answer.
+                let _ = self.heard(cx, heard);
             }
             Signal::Sent(sent) => self.sent.remember(sent),
             Signal::Asked(asked) => {
@@ -163,7 +162,10 @@ impl Feature for Receipts {
 impl Receipts {
     /// A contact reports on a message; the reason when that cannot be read.
     fn heard(&mut self, cx: &mut Cx<'_>, heard: &Heard) -> Result<(), String> {
-        let told = Imdn::parse(&heard.body).map_err(|error| error.to_string())?;
+        let told = Imdn::parse(&heard.body).map_err(|error| {
+            cx.count("notices_unreadable_total", &[("type", "report")]);
+            error.to_string()
+        })?;
         let (contact, device) = (&heard.sender.aor, heard.sender.gr.as_deref().unwrap_or_default());
         if told.status == Status::Untold {
             cx.facts.devices.lacks(cx.now.tick, contact, device, Ability::Imdn, UNTOLD);
