@@ -43,5 +43,6 @@ pub fn config() -> Config {
         mappings: Default::default(),
         stop_timeout: Duration::from_secs(60),
         messages: Messages::default(),
+        record: None,
     }
 }

@@ -7,6 +7,7 @@ pub mod config;
 pub mod foreign;
 pub mod node;
 pub mod pattern;
+pub mod recorded;
 pub mod script;
 pub mod vector;
 pub mod xml;
