@@ -6,6 +6,8 @@
 -- Global. Other components may share the port. On another machine: its address, and a firewall.
 component_ports = { 5347 }
 component_interfaces = { "127.0.0.1" }
+-- Else a message waits, up to 40 ms, for the receiving client's system to acknowledge the one before.
+network_settings = { nagle = false }
 
 -- At the end.
 Component "sip.example.org"

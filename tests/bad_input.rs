@@ -8,95 +8,18 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 
+#[path = "support/played.rs"]
+mod played;
 #[path = "support/running.rs"]
 mod running;
+
+use played::{Server, Stream};
 
 use mostar::xmpp::stream;
 use running::{PATIENCE, Running, answer, both, configuration, folder, header, message, port, request};
 
-/// The component port of an XMPP server.
-struct Server(TcpListener);
-
-impl Server {
-    fn new() -> Server {
-        Server(TcpListener::bind("127.0.0.1:0").unwrap())
-    }
-
-    fn address(&self) -> String {
-        self.0.local_addr().unwrap().to_string()
-    }
-
-    /// Takes a stream, up to its handshake.
-    fn accept(&self) -> Stream {
-        let (socket, _) = self.0.accept().unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut stream = Stream { socket, seen: String::new(), proof: String::new() };
-        stream.until("sip.example.org");
-        stream.until(">");
-        stream.say(
-            "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' \
-             xmlns:stream='http://etherx.jabber.org/streams' id='played' from='sip.example.org'>",
-        );
-        stream.proof = stream.until("</handshake>");
-        stream
-    }
-
-    /// Takes a stream whose handshake is right.
-    fn welcome(&self) -> Stream {
-        let mut stream = self.accept();
-        stream.say("<handshake/>");
-        stream
-    }
-}
-
-/// A component's stream, from the server's end.
-struct Stream {
-    socket: TcpStream,
-    seen: String,
-    /// What the gateway proves its secret with.
-    proof: String,
-}
-
 /// What a server says to a component whose secret is wrong.
 const NOT_AUTHORIZED: &str = "<stream:error><not-authorized xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>";
-
-impl Stream {
-    fn say(&mut self, text: &str) {
-        self.socket.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Reads until `end`; gives what was before it and `end` itself.
-    fn until(&mut self, end: &str) -> String {
-        let mut piece = [0; 4096];
-        loop {
-            if let Some(at) = self.seen.find(end) {
-                return self.seen.drain(..at + end.len()).collect();
-            }
-            let length = self.socket.read(&mut piece).unwrap();
-            assert_ne!(length, 0, "the gateway closed the stream before {end}");
-            self.seen.push_str(&String::from_utf8_lossy(&piece[..length]));
-        }
-    }
-
-    /// The next stanza that is no ping; pings are answered.
-    fn stanza(&mut self) -> String {
-        loop {
-            let tag = self.until(">");
-            let name =
-                tag.trim_start().trim_start_matches('<').split([' ', '>', '/']).next().unwrap().to_owned();
-            let rest = if tag.ends_with("/>") { String::new() } else { self.until(&format!("</{name}>")) };
-            if !rest.contains("urn:xmpp:ping") {
-                return tag + &rest;
-            }
-            let attr = |wanted: &str| {
-                let (_, value) = tag.split_once(&format!(" {wanted}="))?;
-                value[1..].split(['\'', '"']).next()
-            };
-            let (from, to, id) = (attr("from").unwrap(), attr("to").unwrap(), attr("id").unwrap());
-            self.say(&format!("<iq type='result' from='{to}' to='{from}' id='{id}'/>"));
-        }
-    }
-}
 
 /// What `/readyz` answers.
 fn readyz(address: &str) -> String {

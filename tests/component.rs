@@ -45,7 +45,7 @@ impl Prosody {
         let mut prosody = Prosody { folder, port, child: None };
         let root = prosody.folder.path().display().to_string();
         let config = format!(
-            "daemonize = false\npidfile = '{root}/pid'\ndata_path = '{root}'\nmodules_enabled = {{ 'disco' }}\n\
+            "run_as_root = true\ndaemonize = false\npidfile = '{root}/pid'\ndata_path = '{root}'\nmodules_enabled = {{ 'disco' }}\n\
              modules_disabled = {{ 's2s', 'c2s' }}\ninterfaces = {{ '127.0.0.1' }}\nc2s_ports = {{}}\n\
              c2s_direct_tls_ports = {{}}\ns2s_ports = {{}}\ns2s_direct_tls_ports = {{}}\nhttp_ports = {{}}\n\
              https_ports = {{}}\ncomponent_interfaces = {{ '127.0.0.1' }}\ncomponent_ports = {{ {port} }}\n\

@@ -42,16 +42,19 @@ fn is_fresh(name: &str, page: &str) {
 
 /// The XEPs that manifests name: number, the version that was read, how much of it is done, and what, where that is
 /// not all. XEP-0114 belongs to the link and to no feature.
-const XEPS: [(&str, &str, &str, &str); 10] = [
+const XEPS: [(&str, &str, &str, &str); 13] = [
     ("0030", "2.5.0", "complete", ""),
     ("0054", "1.3.0", "partial", "Nothing can be published."),
+    ("0085", "2.1", "complete", "Outside rooms."),
     ("0092", "1.1", "complete", ""),
     ("0106", "1.1.1", "complete", ""),
     ("0114", "1.6", "complete", "How the gateway is attached to an XMPP server"),
     ("0115", "1.6.0", "complete", ""),
     ("0172", "1.1", "partial", "Sent along when a SIP user asks to see the presence of an XMPP user."),
+    ("0184", "1.4.0", "complete", ""),
     ("0199", "2.0.1", "complete", ""),
     ("0203", "2.0", "complete", ""),
+    ("0333", "1.0.0", "complete", "Outside rooms."),
     ("0334", "1.0.0", "partial", "Lines that only inform are not to be stored."),
 ];
 

@@ -8,27 +8,13 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-
-fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
-    let mut entries: Vec<_> =
-        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            collect(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "vec") {
-            found.push(path);
-        }
-    }
-}
+use std::path::Path;
 
 #[test]
 fn every_conversation_goes_as_written() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
     let filter = std::env::var("VECTOR").unwrap_or_default();
-    let mut paths = Vec::new();
-    collect(&root, &mut paths);
+    let mut paths = support::script::vectors();
     paths.retain(|path| path.to_string_lossy().contains(&filter));
     assert!(!paths.is_empty(), "no vector matches VECTOR={filter}");
     let mut failures = Vec::new();

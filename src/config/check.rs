@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::options::{self, Kind};
 use super::outside::Outside;
 use super::pairs;
+use super::recorded;
 use super::report::{Mistake, Report};
 use super::section::{Section, text_of};
 use super::values::{self, Bad, Domain};
@@ -16,7 +17,7 @@ use super::yaml::{self, At, Node, Value};
 use crate::features::{self, sessions};
 use crate::words::table;
 
-use super::{Auth, Component, Config, Listen, Messages, Peer, Secret, Sip, Xmpp, XmppDomain, shape};
+use super::{Auth, Component, Config, Listen, Messages, Peer, Record, Secret, Sip, Xmpp, XmppDomain, shape};
 
 /// Something with its place in the file.
 #[derive(Clone, Debug)]
@@ -75,6 +76,7 @@ impl Checker<'_> {
         let sessions = self.sessions(&file, &mappings);
         let stop_timeout = self.value(&file, "stop_timeout", values::duration);
         let messages = self.messages(&file.section("messages"));
+        let record = root.get("record").is_some().then(|| self.record(&file.section("record"), root));
         pairs::domains(&components, &domains, &peers, &mut self.mistakes);
         pairs::peers(&listen, &peers, &mut self.mistakes);
         pairs::listeners(&listen, sip.get("advertise").is_some(), &mut self.mistakes);
@@ -88,6 +90,7 @@ impl Checker<'_> {
             sessions,
             stop_timeout: stop_timeout?,
             messages: messages?,
+            record: record.flatten(),
         })
     }
 
@@ -199,11 +202,11 @@ impl Checker<'_> {
     }
 
     fn messages(&mut self, section: &Section) -> Option<Messages> {
-        let max_message = self.number(section, "messages", "max_message");
+        let max_message = self.number(section, "max_message");
         let from_gruu = self.flag(section, "from_gruu");
         let late_errors = self.flag(section, "late_errors");
         let hold = self.value(section, "hold", values::duration);
-        let rate = self.number(section, "messages", "rate");
+        let rate = self.number(section, "rate");
         Some(Messages {
             max_message: usize::try_from(max_message?).ok()?,
             from_gruu,
@@ -213,13 +216,17 @@ impl Checker<'_> {
         })
     }
 
-    /// A number of a group, within the bounds of its option.
-    fn number(&mut self, section: &Section, group: &str, name: &str) -> Option<u64> {
-        let (low, high) = match options::find(&options::join(group, name)).map(|option| option.kind) {
-            Some(Kind::Number(low, high)) => (low, high),
-            _ => (0, u64::MAX),
-        };
-        self.value(section, name, |text| values::number(text, low, high))
+    fn record(&mut self, section: &Section, root: &Node) -> Option<Record> {
+        let folder = section.text("folder").and_then(|(text, at)| self.path(text, &at));
+        let bodies = self.flag(section, "bodies");
+        if let Some((_, at)) = section.text("bodies").filter(|_| bodies) {
+            self.mistakes.push(
+                Mistake::warning(at, "what people write will stand in the recordings")
+                    .help("leave this out unless the mistake cannot be seen otherwise"),
+            );
+        }
+        let limit = self.number(section, "limit");
+        Some(Record { folder: folder?, bodies, limit: limit?, config: recorded::print(root) })
     }
 
     fn http(&mut self, file: &Section) -> Option<Option<std::net::SocketAddr>> {
@@ -353,6 +360,15 @@ impl Checker<'_> {
         }
     }
 
+    /// A number; its limits come from the registry too.
+    fn number(&mut self, section: &Section, name: &str) -> Option<u64> {
+        let (low, high) = match options::find(&options::join(&section.path, name)).map(|option| option.kind) {
+            Some(Kind::Number(low, high)) => (low, high),
+            _ => (0, u64::MAX),
+        };
+        self.value(section, name, |text| values::number(text, low, high))
+    }
+
     /// Keeps what is good, notes what is bad.
     fn take<T>(&mut self, at: &At, read: Result<T, Bad>) -> Option<T> {
         match read {
@@ -431,6 +447,7 @@ store: state
                 let (group, name) = options::split(option.key);
                 let line = match group {
                     "" => format!("{SMALL}{name}: {value}\n"),
+                    "record" => format!("{SMALL}record: {{ folder: r, {name}: {value} }}\n"),
                     "messages" => format!("{SMALL}messages: {{ {name}: {value} }}\n"),
                     "xmpp.components[]" => {
                         SMALL.replace("domain: sip.", &format!("{name}: {value}, domain: sip."))

@@ -7,6 +7,7 @@ mod check;
 pub mod options;
 pub mod outside;
 mod pairs;
+mod recorded;
 pub mod report;
 mod section;
 mod shape;
@@ -69,6 +70,8 @@ pub struct Config {
     pub stop_timeout: Duration,
     /// How messages are treated.
     pub messages: Messages,
+    /// Where recordings go; nothing where none are made.
+    pub record: Option<Record>,
 }
 
 #[cfg(test)]
@@ -84,6 +87,7 @@ impl Config {
             sessions: Arc::new(crate::features::sessions::whole(None)),
             stop_timeout: Duration::from_secs(60),
             messages: Messages::default(),
+            record: None,
         }
     }
 }
@@ -244,6 +248,19 @@ impl Default for Messages {
     fn default() -> Self {
         Messages { max_message: 65536, from_gruu: false, late_errors: true, hold: Duration::ZERO, rate: 100 }
     }
+}
+
+/// The `record` section.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The folder of the files.
+    pub folder: PathBuf,
+    /// What people write is recorded too.
+    pub bodies: bool,
+    /// The longest file, in bytes.
+    pub limit: u64,
+    /// The configuration as a recording tells it.
+    pub config: String,
 }
 
 /// A secret: never printed, not even by a debug print.

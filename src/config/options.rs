@@ -223,6 +223,28 @@ pub const OPTIONS: &[Opt] = &[
         "How many messages a second one person may send for long; 20 seconds' worth at once. More are refused, and the \
          sender is told to wait. `0`: no limit.",
     ),
+    opt(
+        "record",
+        Group,
+        Absent("nothing is recorded"),
+        "What goes in and out is written to files that can be played as tests: for the report of a mistake. What people \
+         write, and secrets, are left out.",
+    ),
+    opt(
+        "record.folder",
+        Text("PATH"),
+        Required,
+        "The folder of the files: one for each core and start, which nobody else can read. It is made when it is not \
+         there.",
+    ),
+    opt("record.bodies", Flag, Default("false"), "What people write is recorded too."),
+    opt(
+        "record.limit",
+        Number(65_536, 1_073_741_824),
+        Default("16777216"),
+        "How long a file may become, in bytes. What comes then is left out, and counted as \
+         `mostar_record_left_out_total`.",
+    ),
 ];
 
 /// Keys that a later version will have, and what they will be.
@@ -283,8 +305,12 @@ pub fn page() -> String {
     );
     for option in OPTIONS {
         let default = match option.need {
-            Need::Required if option.key.contains("auth.") => "required in `auth`".to_owned(),
-            Need::Required => "required".to_owned(),
+            Need::Required => match find(split(option.key).0) {
+                Some(group) if matches!(group.need, Need::Absent(_)) => {
+                    format!("required in `{}`", split(group.key).1)
+                }
+                _ => "required".to_owned(),
+            },
             Need::Default(value) => format!("`{value}`"),
             Need::Absent(words) => words.to_owned(),
         };

@@ -20,6 +20,7 @@ pub mod link_end;
 pub mod log;
 pub mod meters;
 mod process;
+pub mod record;
 pub mod shard;
 pub mod sip;
 pub mod status;

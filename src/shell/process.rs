@@ -21,6 +21,7 @@ use super::inbox::Inboxes;
 use super::link::{self, Link};
 use super::log::Log;
 use super::meters::Meters;
+use super::record::{Recorder, Share};
 use super::shard::{self, Outside, Surroundings};
 use super::sip::{self, Endpoint};
 use super::status::Status;
@@ -245,6 +246,7 @@ impl Crew {
             let mut seed = Seed([0; 32]);
             getrandom::fill(&mut seed.0).map_err(|error| format!("no random numbers: {error}"))?;
             let gate = Arc::new(Gate::default());
+            let home = inboxes.home_of(number);
             let around = Surroundings {
                 number,
                 inbox,
@@ -255,10 +257,12 @@ impl Crew {
                 clock,
                 log: log.clone(),
                 meters: meters.clone(),
+                recorder: config
+                    .record
+                    .clone()
+                    .map(|settings| Recorder::new(settings, Share { number, home })),
             };
-            let gateway = Gateway::new(config.clone(), seed)
-                .at_home(inboxes.home_of(number))
-                .with_log_level(log.level());
+            let gateway = Gateway::new(config.clone(), seed).at_home(home).with_log_level(log.level());
             let gateway = if number == 0 { gateway } else { gateway.without_watch() };
             crew.gates.push(gate);
             crew.tasks.spawn(async move {

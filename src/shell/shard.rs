@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::clock::Clock;
 use super::log::Log;
 use super::meters::{Meters, ShardMeters};
+use super::record::Recorder;
 use super::writer::{Gate, Order};
 use crate::gateway::Gateway;
 use crate::gateway::io::{Input, LinkId, Output, StoreChange};
@@ -92,6 +93,8 @@ pub struct Surroundings<O> {
     pub log: Log,
     /// The process' figures.
     pub meters: Meters,
+    /// Writes down what goes in and out, where the admin wants it.
+    pub recorder: Option<Recorder>,
 }
 
 /// Runs a shard until its inbox is closed.
@@ -196,10 +199,17 @@ impl<C: Core, O: Outside> Shard<C, O> {
 
     /// One input, one drain, one step.
     fn drain(&mut self, input: Input) {
-        self.core.handle(self.around.clock.now(), input);
+        let now = self.around.clock.now();
+        if let Some(recorder) = &mut self.around.recorder {
+            recorder.input(now, &input, self.core.next_timeout().map(|(_, why)| why));
+        }
+        self.core.handle(now, input);
         let mut changes = Step::new();
         let mut outputs = Vec::new();
         while let Some(output) = self.core.poll() {
+            if let Some(recorder) = &mut self.around.recorder {
+                recorder.output(&output);
+            }
             match output {
                 Output::Save(record) => changes.push(Change::Save(record)),
                 Output::Forget(key) => changes.push(Change::Forget(key)),
@@ -207,6 +217,9 @@ impl<C: Core, O: Outside> Shard<C, O> {
                 Output::Note(note) => self.note(note),
                 output => outputs.push(output),
             }
+        }
+        if let Some(note) = self.around.recorder.as_mut().and_then(Recorder::end_of_step) {
+            self.note(note);
         }
         let saves = changes.iter().any(|change| matches!(change, Change::Save(_)));
         if saves {
@@ -399,8 +412,18 @@ mod tests {
             let (stopped, _) = mpsc::unbounded_channel();
             let clock = Clock::start();
             let outside = Arc::new(Window(window));
-            let around =
-                Surroundings { number: 0, inbox: inputs, gate, orders, outside, stopped, clock, log, meters };
+            let around = Surroundings {
+                number: 0,
+                inbox: inputs,
+                gate,
+                orders,
+                outside,
+                stopped,
+                clock,
+                log,
+                meters,
+                recorder: None,
+            };
             tokio::spawn(run(Puppet::default(), around));
             Stage { inbox, left, permits, reopened }
         }

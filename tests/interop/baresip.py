@@ -50,7 +50,8 @@ module cons.so
 module_app ctrl_tcp.so
 """)
         hop = f'outbound="sip:127.0.0.1:{self.way.next_hop}"'
-        registration = f"pubint=0;regint={0 if self.way.direct else 600}"
+        # It takes requests to its domain only with an account that registers; one of second choice never comes to that.
+        registration = f"pubint=0;regint=600;prio={int(self.way.direct)}"
         self.place.write(f"{name}/accounts", f"<{self.person.uri}>;auth_user={self.person.user};"
                                              f"auth_pass={self.person.password};{hop};{registration}\n")
         self.write_contacts()
@@ -85,7 +86,9 @@ module_app ctrl_tcp.so
 
     def publish(self, state):
         self.state = state
-        self.do("presence_offline" if state == CLOSED else "presence_online")
+        word = "offline" if state == CLOSED else "online"
+        # The command that it knew until 1.0, and the one since.
+        self.do(*([f"presence_{word}"] if VERSION.startswith("1.0.") else ["presence", word]))
 
     def serve_subscription(self, state):
         """It answers whoever asks."""

@@ -68,7 +68,8 @@ class Child:
             self.process = subprocess.Popen(
                 [str(part) for part in command], cwd=folder, start_new_session=True, stderr=log,
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=subprocess.PIPE if stdout else log,
-                env={**os.environ, **(environment or {})})
+                # Phones bring the sound server's library along, which else makes a folder in /tmp.
+                env={**os.environ, "XDG_RUNTIME_DIR": folder, **(environment or {})})
         _started.append(self)
 
     def alive(self):

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeSet;
 
+use mostar::shell::record::names;
 use mostar::words::id::Partition;
-use mostar::words::time::Tick;
 use mostar::xmpp::stanza::Element;
 
 use super::script::{Script, Step, is_comment};
@@ -52,7 +52,7 @@ impl Blessing {
     fn step(&mut self, step: &Step, later: &[Step]) -> Result<(), String> {
         let (at, words) = step.words()?;
         self.names.look(std::iter::once(step).chain(later));
-        self.world.advance(Tick(at * 1000))?;
+        self.world.advance(at)?;
         let Some(side) = Side::expected(&words)? else {
             self.insert_all();
             self.world.act(&words, &step.body())?;
@@ -348,7 +348,7 @@ impl Names {
             for name in pattern::names(&body) {
                 if seen.insert(name.to_owned()) && !comes_out {
                     let before = body.split(&format!("{{{name}}}")).next().unwrap_or_default();
-                    self.wanted.push((name.to_owned(), key(before)));
+                    self.wanted.push((name.to_owned(), names::key(before)));
                 }
             }
         }
@@ -356,46 +356,31 @@ impl Names {
 
     /// Writes names for bound values and for what we have minted; a hole that `old` has at such a place is used again.
     fn put(&mut self, new: &str, old: &str, bindings: &mut pattern::Bindings) -> String {
-        let mut out = String::new();
-        let mut rest = new;
-        while let Some(start) = rest.find(is_word) {
-            let length = rest[start..].find(|c| !is_word(c)).unwrap_or(rest.len() - start);
-            out.push_str(&rest[..start]);
-            let (word, after) = rest[start..].split_at(length);
-            let (prefix, word) = match word.strip_prefix(COOKIE) {
-                Some(token) => (COOKIE, token),
-                None => ("", word),
-            };
-            out.push_str(prefix);
+        names::words(new, |before, word| {
             let bound = bindings.iter().find(|(_, value)| value.len() >= LONG && *value == word);
             if let Some((name, _)) = bound {
-                out.push_str(&format!("{{{name}}}"));
-            } else if Partition::of_token(word).is_some() {
-                let key = key(&out);
-                let written =
-                    old.split_once(&format!("{key}{{")).and_then(|(_, rest)| rest.split('}').next());
-                let name = match written.filter(|name| *name == "_" || !bindings.contains_key(*name)) {
-                    Some(name) => name.to_owned(),
-                    None => {
-                        let is_it = |(name, before): &&(String, String)| {
-                            *before == key && !bindings.contains_key(name)
-                        };
-                        let wanted = self.wanted.iter().find(is_it).map(|(name, _)| name.clone());
-                        wanted.unwrap_or_else(|| self.fresh(hint(&key)))
-                    }
-                };
-                out.push_str(&format!("{{{name}}}"));
-                if name != "_" {
-                    bindings.insert(name, word.to_owned());
-                }
-            } else if is_foreign_hole(word, bindings) {
-                out.push_str("{_}");
-            } else {
-                out.push_str(word);
+                return Some(format!("{{{name}}}"));
             }
-            rest = after;
-        }
-        out + rest
+            if Partition::of_token(word).is_none() {
+                return is_foreign_hole(word, bindings).then(|| "{_}".to_owned());
+            }
+            let key = names::key(before);
+            let written = old.split_once(&format!("{key}{{")).and_then(|(_, rest)| rest.split('}').next());
+            let name = match written.filter(|name| *name == "_" || !bindings.contains_key(*name)) {
+                Some(name) => name.to_owned(),
+                None => {
+                    let is_it =
+                        |(name, before): &&(String, String)| *before == key && !bindings.contains_key(name);
+                    let wanted = self.wanted.iter().find(is_it).map(|(name, _)| name.clone());
+                    wanted.unwrap_or_else(|| self.fresh(names::hint(&key)))
+                }
+            };
+            let hole = format!("{{{name}}}");
+            if name != "_" {
+                bindings.insert(name, word.to_owned());
+            }
+            Some(hole)
+        })
     }
 
     fn fresh(&mut self, hint: &str) -> String {
@@ -407,36 +392,10 @@ impl Names {
     }
 }
 
-/// What every branch begins with (RFC 3261 §8.1.1.7).
-const COOKIE: &str = "z9hG4bK";
-
 /// Shorter values stand in too many places by chance.
 const LONG: usize = 6;
-
-fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '{' | '}' | '_' | '-')
-}
 
 /// Braces that came out and are none of ours: they cannot be written in a pattern.
 fn is_foreign_hole(word: &str, bindings: &pattern::Bindings) -> bool {
     pattern::names(word).iter().any(|name| *name != "_" && !bindings.contains_key(*name))
-}
-
-/// What stands before a value and says what it is: `tag=`, `Call-ID: `, ` id='`.
-fn key(before: &str) -> String {
-    let begin = before.rfind([';', '<', ',', '\n']).map_or(0, |at| at + 1);
-    let key = &before[begin..];
-    key.rfind(' ').filter(|_| key.contains('=')).map_or(key, |at| &key[at + 1..]).to_owned()
-}
-
-fn hint(key: &str) -> &'static str {
-    if key.starts_with("Call-ID") {
-        "call"
-    } else if key.starts_with("branch") {
-        "branch"
-    } else if key.starts_with("tag") {
-        "tag"
-    } else {
-        "id"
-    }
 }

@@ -45,5 +45,6 @@ pub fn config() -> Config {
         sessions: std::sync::Arc::new(mostar::features::sessions::whole(None)),
         stop_timeout: Duration::from_secs(60),
         messages: Messages::default(),
+        record: None,
     }
 }

@@ -8,6 +8,7 @@ pub mod foreign;
 pub mod msrp;
 pub mod node;
 pub mod pattern;
+pub mod recorded;
 pub mod script;
 pub mod vector;
 pub mod xml;

@@ -3,10 +3,10 @@
 //! A frame is written like a SIP message: first line, headers, blank line, body. Its end stands as a header, `End: $`
 //! where nothing else is written. A connection that is wanted comes out as `CONNECT` with where it goes.
 
-use bytes::{Bytes, BytesMut};
-use mostar::msrp::frame::Frame;
+use bytes::Bytes;
 use mostar::msrp::frame::decoder::Decoder;
 use mostar::msrp::{AttemptId, ConnId, Link, MsrpIn, MsrpOut};
+use mostar::shell::record::frames;
 
 use super::vector::header_of;
 
@@ -30,7 +30,7 @@ impl Msrp {
                 (vec![format!("CONNECT {hop}\r\n\r\n")], None)
             }
             MsrpOut::Send { conn, bytes } => {
-                let texts = texts(bytes);
+                let texts = frames::texts(bytes);
                 for text in &texts {
                     if text.lines().next().is_some_and(|line| !is_response(line)) {
                         self.last_request = Some(text.clone());
@@ -93,31 +93,6 @@ impl Msrp {
         let body = body.map_or(String::new(), |body| format!("\r\n{body}\r\n"));
         Ok(format!("{}\r\n{body}-------{tid}{end}\r\n", lines.join("\r\n")).into())
     }
-}
-
-/// The frames in what was sent, each as a text with its end among the headers.
-fn texts(bytes: &Bytes) -> Vec<String> {
-    let mut decoder = Decoder::new(1 << 20);
-    decoder.push(bytes);
-    let mut texts = Vec::new();
-    while let Some(frame) = decoder.next_frame() {
-        let frame = frame.expect("what we print can be read");
-        let (body, flag) = match &frame {
-            Frame::Request(request) => (request.body.clone(), request.flag.byte()),
-            Frame::Response(_) => (None, b'$'),
-        };
-        let mut printed = BytesMut::new();
-        match &frame {
-            Frame::Request(request) => request.write(&mut printed),
-            Frame::Response(response) => response.write(&mut printed),
-        }
-        let printed = String::from_utf8_lossy(&printed).into_owned();
-        let head = printed.split("\r\n\r\n").next().unwrap_or_default();
-        let head = head.split("\r\n-------").next().unwrap_or_default();
-        let body = body.map_or(String::new(), |body| String::from_utf8_lossy(&body).into_owned());
-        texts.push(format!("{head}\r\nEnd: {}\r\n\r\n{body}", char::from(flag)));
-    }
-    texts
 }
 
 fn is_response(line: &str) -> bool {

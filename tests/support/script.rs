@@ -1,7 +1,10 @@
 //! A vector's text in its parts: what stands before the first step, then the steps, each with its lines as written.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+use mostar::words::time::Tick;
 
 use super::pattern;
 
@@ -79,10 +82,10 @@ impl Script {
 }
 
 impl Step {
-    /// Its time in milliseconds and its words.
-    pub fn words(&self) -> Result<(u64, Vec<&str>), String> {
+    /// Its time and its words.
+    pub fn words(&self) -> Result<(Tick, Vec<&str>), String> {
         let mut words = self.what.split_whitespace();
-        let at = words.next().and_then(|at| at.parse().ok()).ok_or("@MILLISECONDS WHAT")?;
+        let at = words.next().and_then(tick).ok_or("@MILLISECONDS WHAT")?;
         Ok((at, words.collect()))
     }
 
@@ -93,7 +96,34 @@ impl Step {
     }
 }
 
+/// Milliseconds, with up to three digits behind a point.
+fn tick(text: &str) -> Option<Tick> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let part: u64 = format!("{part:0<3}").parse().ok().filter(|part| *part < 1000)?;
+    Some(Tick(whole.parse::<u64>().ok()?.checked_mul(1000)? + part))
+}
+
 /// What is said is indented, so this is a comment wherever it stands.
 pub fn is_comment(line: &str) -> bool {
     line.starts_with('#')
+}
+
+/// All vectors, in order.
+pub fn vectors() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors"), &mut found);
+    found
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+    let mut entries: Vec<_> =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            collect(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "vec") {
+            found.push(path);
+        }
+    }
 }

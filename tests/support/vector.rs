@@ -20,6 +20,7 @@ use mostar::xmpp::stanza::Stanza;
 pub use super::config::config;
 use super::msrp::Msrp;
 use super::pattern::{self, Bindings};
+use super::recorded::{self, Recorded};
 use super::script::{Script, Step};
 use super::xml;
 
@@ -72,6 +73,10 @@ pub fn run(text: &str) -> Result<(), String> {
 pub struct World {
     config: Arc<Config>,
     gateway: Gateway,
+    /// The calendar at tick zero.
+    beginning: Wall,
+    /// Every input is written down, alarms too, and nothing is filled in.
+    is_recorded: bool,
     /// Milliseconds since the beginning.
     now: Tick,
     store: BTreeMap<String, Vec<u8>>,
@@ -113,18 +118,34 @@ impl World {
     /// The world of a script, before its first step.
     pub fn of(script: &Script) -> Result<World, String> {
         let mut config = config();
+        let mut recorded = Recorded::default();
         for (number, setting) in script.settings() {
+            let at_line = |error| format!("line {number}: {error}");
+            if setting.starts_with('{') {
+                config = recorded::config(setting).map_err(at_line)?;
+                continue;
+            }
             let setting = setting.split_whitespace().next().unwrap_or_default();
-            configure(&mut config, setting).map_err(|error| format!("line {number}: {error}"))?;
+            if let Some(setting) = setting.strip_prefix("recorded.") {
+                recorded.set(setting).map_err(at_line)?;
+            } else {
+                configure(&mut config, setting).map_err(at_line)?;
+            }
         }
-        Ok(World::new(config))
+        Ok(World::begin(config, recorded))
     }
 
     /// A started gateway whose link is up.
     pub fn new(config: Config) -> World {
+        World::begin(config, Recorded::default())
+    }
+
+    fn begin(config: Config, recorded: Recorded) -> World {
         let config = Arc::new(config);
         let mut world = World {
-            gateway: Gateway::new(config.clone(), Seed([1; 32])),
+            gateway: recorded.gateway(&config),
+            beginning: recorded.wall.unwrap_or(BEGINNING),
+            is_recorded: recorded.wall.is_some(),
             config,
             now: Tick(0),
             store: BTreeMap::new(),
@@ -140,13 +161,15 @@ impl World {
             log: Vec::new(),
             lives: 1,
         };
-        world.handle(Input::RestoreDone);
-        world.handle(Input::Link(LinkId(0), LinkChange::Up));
+        if !world.is_recorded {
+            world.handle(Input::RestoreDone);
+            world.handle(Input::Link(LinkId(0), LinkChange::Up));
+        }
         world
     }
 
     fn clock(&self) -> Now {
-        Now { tick: self.now, wall: BEGINNING + Duration::from_micros(self.now.0) }
+        Now { tick: self.now, wall: self.beginning + Duration::from_micros(self.now.0) }
     }
 
     fn handle(&mut self, input: Input) {
@@ -176,7 +199,9 @@ impl World {
                     let came = self.came(stanza);
                     self.xmpp.push_back(came);
                 }
-                Output::Sip(out) if out.bytes.starts_with(b"OPTIONS ") => answers.push(out),
+                Output::Sip(out) if !self.is_recorded && out.bytes.starts_with(b"OPTIONS ") => {
+                    answers.push(out)
+                }
                 Output::Sip(out) => {
                     let came = self.came(out);
                     self.sip.push_back(came);
@@ -219,11 +244,14 @@ impl World {
 
     /// Bytes come in from the peer, or from somebody else.
     pub fn arrive(&mut self, transport: Transport, from: Option<SocketAddr>, bytes: Vec<u8>) {
+        let own = |listen: &&mostar::config::Listen| listen.transport == transport;
+        let any = "192.0.2.9:5060".parse().unwrap();
+        let remote = from.unwrap_or_else(|| "192.0.2.1:5060".parse().unwrap());
         let flow = Flow {
             transport,
-            local: "192.0.2.9:5060".parse().unwrap(),
-            remote: from.unwrap_or_else(|| "192.0.2.1:5060".parse().unwrap()),
-            conn: (transport == Transport::Tcp).then_some(ConnId(1)),
+            local: self.config.sip.listen.iter().find(own).map_or(any, |listen| listen.address),
+            remote,
+            conn: (transport == Transport::Tcp).then_some(ConnId(u64::from(remote.port()))),
         };
         let input = match framing::datagram(Bytes::from(bytes)) {
             Ok(message) => Input::Sip(flow, Box::new(message)),
@@ -234,6 +262,10 @@ impl World {
 
     /// Moves the clock to `until`, alarm by alarm.
     pub fn advance(&mut self, until: Tick) -> Result<(), String> {
+        if self.is_recorded {
+            self.now = self.now.max(until);
+            return Ok(());
+        }
         for _ in 0..100_000 {
             match self.gateway.next_timeout() {
                 Some((at, _)) if at <= until => {
@@ -318,7 +350,7 @@ impl World {
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
         let (at, words) = step.words()?;
-        self.advance(Tick(at * 1000))?;
+        self.advance(at)?;
         if let Some(side) = Side::expected(&words)? {
             self.expect(side, 0, &step.body())?;
             self.take(side);
@@ -383,9 +415,18 @@ impl World {
 
     /// Does what a step says.
     pub fn act(&mut self, words: &[&str], body: &str) -> Result<(), String> {
-        let link = LinkId(0);
+        let (words, link) = match words {
+            [words @ .., "link", link] => (words, LinkId(link.parse().map_err(|_| "link NUMBER")?)),
+            _ => (words, LinkId(0)),
+        };
         match words {
             [] | ["idle" | "tick"] => {}
+            ["begin"] => self.handle(Input::RestoreDone),
+            ["ring", _] => self.handle(Input::Timeout),
+            ["resolved", kind, name] => {
+                let (query, found) = recorded::resolved(kind, name, body).ok_or("resolved KIND NAME")?;
+                self.handle(Input::Resolved(query, found));
+            }
             ["xmpp", "in"] => {
                 let element = xml::parse(&pattern::fill(body, &self.bindings))?;
                 self.handle(match Stanza::from_element(element) {
@@ -412,7 +453,11 @@ impl World {
                 } else {
                     None
                 };
-                let complete = complete(&text, model.as_deref(), self.arrived);
+                let complete = if self.is_recorded {
+                    recorded::complete(&text)
+                } else {
+                    complete(&text, model.as_deref(), self.arrived)
+                };
                 self.last_arrived = Some(complete.clone());
                 self.arrive(transport, from, complete.into_bytes());
             }
@@ -430,6 +475,10 @@ impl World {
             ["store", "low"] => self.handle(Input::Store(StoreChange::Low)),
             ["store", "down"] => self.handle(Input::Store(StoreChange::Down)),
             ["stop"] => self.handle(Input::Stop),
+            ["send", "failed", id] => {
+                let id = SendId(id.parse().map_err(|_| "send failed NUMBER")?);
+                self.handle(Input::SendFailed(id, "connection refused".into()));
+            }
             ["send", "failed"] => {
                 let id = self.last_request.as_ref().and_then(|(out, _)| out.id).unwrap_or(SendId(0));
                 self.handle(Input::SendFailed(id, "connection refused".into()));
