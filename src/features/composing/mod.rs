@@ -183,8 +183,6 @@ impl Composing {
             gone: state == State::Gone,
         });
         let key = self.key(user, &contact.aor);
-        let understands =
-            cx.facts.devices.any_can(cx.now.tick, &contact.aor, Ability::Composing) == Some(true);
         let Some(pair) = self.pairs.get_mut(&key) else { return };
         pair.spoke(user.resource());
         let tell = match state {
@@ -193,8 +191,7 @@ impl Composing {
                 pair.wrote();
                 Tell::Nothing
             }
-            State::Composing if understands => pair.composes(),
-            State::Composing => Tell::Nothing,
+            State::Composing => pair.composes(),
             State::Idle | State::Gone => pair.stop(),
         };
         if spoken {
@@ -261,6 +258,9 @@ impl Composing {
             Tell::Active => true,
             Tell::Idle => false,
         };
+        if cx.facts.devices.any_can(cx.now.tick, &key.1, Ability::Composing) != Some(true) {
+            return;
+        }
         let alarm = Alarm::Refresh(key.clone());
         if active {
             self.timers.set(alarm, cx.now.tick + table::REPEAT);
