@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::extras::{self, Said};
+use crate::features::sessions::table::Table;
 use crate::words::condition::{Condition, Kind};
 use crate::words::time::Wall;
 use crate::xmpp::ns;
@@ -23,6 +25,8 @@ pub enum Outgoing {
 pub struct Text {
     /// The body.
     pub text: String,
+    /// It corrects the message with this id; so much would take its place.
+    pub corrects: Option<(String, String)>,
     /// The subject.
     pub subject: Option<String>,
     /// The language of the body.
@@ -36,7 +40,7 @@ pub struct Text {
 }
 
 /// Reads a message that is no error.
-pub fn outgoing(stanza: &Stanza) -> Outgoing {
+pub fn outgoing(stanza: &Stanza, sessions: &Table) -> Outgoing {
     let element = &stanza.element;
     if stanza.type_() == Some("groupchat") {
         return refused(Kind::ServiceUnavailable, "This address is a person, not a room.");
@@ -55,11 +59,19 @@ pub fn outgoing(stanza: &Stanza) -> Outgoing {
             .map(|child| (child.text(), child.lang().or(element.lang()).map(str::to_owned)))
             .filter(|(text, _)| !text.is_empty())
     };
-    let Some((text, lang)) = spoken("body") else {
-        return without_body(stanza);
+    let (body, lang) = match spoken("body") {
+        Some(spoken) => spoken,
+        None if extras::is_extra(stanza) => (String::new(), element.lang().map(str::to_owned)),
+        None => return without_body(stanza),
+    };
+    let (text, corrects) = match extras::read(stanza, &body, sessions) {
+        None => (body, None),
+        Some(Said::Text { text, corrects }) => (text, corrects),
+        Some(Said::Nothing) => return Outgoing::Nothing,
     };
     Outgoing::Text(Text {
         text,
+        corrects,
         subject: spoken("subject").map(|(subject, _)| subject),
         lang,
         thread: spoken("thread").map(|(thread, _)| thread),
@@ -161,6 +173,10 @@ mod tests {
     use crate::xmpp::jid::Jid;
     use crate::xmpp::stanza::StanzaKind;
 
+    fn outgoing_of(stanza: &Stanza) -> Outgoing {
+        outgoing(stanza, &crate::features::sessions::whole(None))
+    }
+
     fn message(children: Vec<Element>) -> Stanza {
         let from = Jid::parse("juliet@example.com/balcony").unwrap();
         let to = Jid::parse("romeo@example.net").unwrap();
@@ -176,7 +192,7 @@ mod tests {
         let mut spoken = body("Ahoj");
         spoken.set_lang("cs");
         let thread = Element::new("thread", ns::COMPONENT).with_text("t1");
-        let Outgoing::Text(text) = outgoing(&message(vec![thread, spoken, body("Hi")])) else {
+        let Outgoing::Text(text) = outgoing_of(&message(vec![thread, spoken, body("Hi")])) else {
             panic!("no text")
         };
         assert_eq!((text.text.as_str(), text.lang.as_deref()), ("Ahoj", Some("cs")));
@@ -187,16 +203,17 @@ mod tests {
     fn typing_and_receipts_are_silent_and_calls_are_not() {
         let composing = Element::new("composing", "http://jabber.org/protocol/chatstates");
         let hint = Element::new("no-store", ns::HINTS);
-        assert_eq!(outgoing(&message(vec![composing, hint.clone()])), Outgoing::Nothing);
-        assert_eq!(outgoing(&message(vec![])), Outgoing::Nothing);
+        assert_eq!(outgoing_of(&message(vec![composing, hint.clone()])), Outgoing::Nothing);
+        assert_eq!(outgoing_of(&message(vec![])), Outgoing::Nothing);
         let propose = Element::new("propose", "urn:xmpp:jingle-message:0");
-        assert!(matches!(outgoing(&message(vec![propose, hint])), Outgoing::Refused(_)));
+        assert!(matches!(outgoing_of(&message(vec![propose, hint])), Outgoing::Refused(_)));
     }
 
     #[test]
     fn encrypted_messages_are_refused_with_an_explanation() {
         let encrypted = Element::new("encrypted", "eu.siacs.conversations.axolotl");
-        let Outgoing::Refused(condition) = outgoing(&message(vec![encrypted, body("I sent you an OMEMO…")]))
+        let Outgoing::Refused(condition) =
+            outgoing_of(&message(vec![encrypted, body("I sent you an OMEMO…")]))
         else {
             panic!("not refused")
         };
@@ -206,7 +223,7 @@ mod tests {
     #[test]
     fn a_room_message_to_a_person_is_refused() {
         let stanza = message(vec![body("hi")]).with_type("groupchat");
-        assert!(matches!(outgoing(&stanza), Outgoing::Refused(_)));
+        assert!(matches!(outgoing_of(&stanza), Outgoing::Refused(_)));
     }
 
     #[test]

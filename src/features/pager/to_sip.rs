@@ -55,6 +55,13 @@ pub(super) struct Live {
     flying: bool,
 }
 
+impl Live {
+    /// It has not been sent.
+    pub(super) fn waits(&self) -> bool {
+        !self.flying
+    }
+}
+
 /// The sender's address and the contact's.
 pub(super) type LaneKey = Arc<(Aor, Aor)>;
 
@@ -93,11 +100,16 @@ pub struct ToSip {
 impl ToSip {
     /// A message that is no error, for a contact.
     pub fn stanza(&mut self, cx: &mut Cx<'_>, pairs: &mut Pairs, stanza: &Stanza) {
-        let text = match table::outgoing(stanza) {
+        let text = match table::outgoing(stanza, &cx.config.sessions) {
             Outgoing::Nothing => return,
             Outgoing::Refused(condition) => return turn_away(cx, stanza, &condition, "content"),
             Outgoing::Text(text) => text,
         };
+        if let Some((id, instead)) = &text.corrects
+            && self.correct(cx, stanza, id, instead)
+        {
+            return;
+        }
         match self.compose(cx, pairs, stanza, text) {
             Ok((mut post, lane)) => {
                 if let Err(condition) = self.choose(cx, &mut post, &lane) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::meter::{self, Way};
 use super::post::Post;
-use super::to_sip::{LaneKey, ToSip, refuses_content, sent};
+use super::to_sip::{LaneKey, Live, ToSip, refuses_content, sent};
 use crate::documents::{imdn, iscomposing};
 use crate::features::Cx;
 use crate::features::devices::Ability;
@@ -16,6 +16,7 @@ use crate::sip::usage::page::{Fault, Page};
 use crate::store::record::Record;
 use crate::words::condition::{Condition, Kind};
 use crate::words::note::Level;
+use crate::xmpp::stanza::Stanza;
 
 /// How long a MESSAGE without a long way may be, headers included (RFC 3428 §8), and what the headers need of it.
 const PAGE: usize = 1_300;
@@ -52,6 +53,30 @@ impl ToSip {
             }
         }
         Ok(())
+    }
+
+    /// A correction takes the place of the message that it is about, where that has not been sent: then nobody on the
+    /// other side ever sees the mistake. False when it has.
+    pub(super) fn correct(&mut self, cx: &mut Cx<'_>, stanza: &Stanza, id: &str, text: &str) -> bool {
+        let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else { return false };
+        let (Ok(sender), Ok(target)) = (cx.domains.user_sip(&from.bare()), cx.domains.contact_sip(to)) else {
+            return false;
+        };
+        let lane = (sender.aor, target.aor);
+        if !self.lanes.contains_key(&lane) || text.len() > cx.config.messages.max_message {
+            return false;
+        }
+        let waits = |live: &Live| {
+            *live.lane == lane && live.post.id.as_deref() == Some(id) && !live.post.session && live.waits()
+        };
+        let Some((number, live)) = self.posts.iter_mut().find(|(_, live)| waits(live)) else { return false };
+        let post = Post { text: text.to_owned(), ..live.post.clone() };
+        if !self.pages.replace(*number, post.page(cx, &lane.0, false)) {
+            return false;
+        }
+        live.post = post;
+        cx.save(Record::new(live.post.key(), &live.post));
+        true
     }
 
     /// Gives a message that is kept to the chat.

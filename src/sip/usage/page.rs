@@ -213,6 +213,20 @@ impl Pages {
         self.halted = true;
     }
 
+    /// Puts another page in the place of one that was never sent. False when there is no such page.
+    pub fn replace(&mut self, number: u64, page: Page) -> bool {
+        let Some(lane) = self.lanes.get_mut(&key(&page)) else { return false };
+        let first_was_sent = lane.busy || lane.attempts > 0;
+        let mut waiting = lane.queue.iter_mut().enumerate();
+        match waiting.find(|(_, (known, _))| *known == number) {
+            Some((place, (_, old))) if !old.tried && !(place == 0 && first_was_sent) => {
+                *old = page;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Whether anything waits or is out between the two.
     pub fn has(&self, sender: &Aor, to: &Aor) -> bool {
         self.lanes.contains_key(&(sender.clone(), to.clone()))
