@@ -109,6 +109,8 @@ class Agent:
         self.outgoing, self.incoming, self.dialogs, self.tasks = {}, {}, {}, set()
         self.received = None
         self.contact_parameters = ""
+        # Part of our Contact: one name, one device.
+        self.device = None
 
     async def start(self, host, port, hop, protocol="UDP"):
         """`hop`: where everything outside dialogs goes, host and port."""
@@ -136,7 +138,7 @@ class Agent:
 
     @property
     def contact(self):
-        user = hostless(self.uri)
+        user = hostless(self.uri) + (f"-{self.device}" if self.device else "")
         transport = ";transport=tcp" if self.protocol == "TCP" else ""
         return f"<sip:{user}@{self.transport.host}:{self.transport.port}{transport}>"
 
@@ -153,8 +155,8 @@ class Agent:
         `forked(response)`: further 2xx to an INVITE."""
         answer = await self._try(request, provisional, forked)
         if answer.status in (401, 407) and self.password is not None:
-            again = Message(request.method, request.uri, headers=[h for h in request.headers if h[0] not in ("Via", "Max-Forwards")],
-                            body=request.body)
+            kept = [header for header in request.headers if header[0] not in ("Via", "Max-Forwards")]
+            again = Message(request.method, request.uri, headers=kept, body=request.body)
             number = request.cseq[0] + 1
             again.put("CSeq", f"{number} {request.method}")
             if dialog is not None:
@@ -189,7 +191,8 @@ class Agent:
         """§8.1.2: along the route; to an address; where there is none, to our next hop."""
         routes = request.all("Route")
         inside = request.tag("To") is not None
-        host, port, transport = hostport(address(routes[0])) if routes else hostport(request.uri) if inside else (None, None, None)
+        named = address(routes[0]) if routes else request.uri if inside else ""
+        host, port, transport = hostport(named)
         if host is None or not re.fullmatch(r"[0-9.]+|[0-9a-fA-F:]+", host):
             host, port, transport = *self.hop, self.protocol
         via = re.match(r"SIP/2.0/(\S+)", request.get("Via") or "")

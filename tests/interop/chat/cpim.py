@@ -69,6 +69,15 @@ def wrap(text, sender, recipient, content_type="text/plain; charset=utf-8", imdn
     return Cpim(text if isinstance(text, bytes) else text.encode(), headers, mime)
 
 
+def wrap_loosely(text, sender, recipient, name="Romeo Montague"):
+    """As a recorded client does: a name without quotes, fractions of a second, bare line feeds in the MIME part, a charset
+    that does not exist and a Content-Transfer-Encoding of nothing."""
+    when = datetime.now(timezone.utc).isoformat()
+    head = f"From: {name} <{sender}>\r\nTo: <{recipient}>\r\nDateTime: {when}\r\n\r\n"
+    encoding = "" if text.isascii() else "Content-Transfer-Encoding: \n"
+    return (head + f'MIME-Version: 1.0\nContent-Type: text/plain; charset="utf8"\n{encoding}\n' + text).encode()
+
+
 def now():
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 

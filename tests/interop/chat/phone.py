@@ -58,6 +58,7 @@ class Phone:
         self.answers, self.manner, self.glare = Answers(), Manner(), False
         # What we notify unasked or asked: of "delivery" and "display".
         self.notify, self.pager_status, self.shows_msrp = (), 200, True
+        self.registered = False
 
     def tell(self, **event):
         self._tell(event)
@@ -70,6 +71,7 @@ class Phone:
         if self.endpoint.certificate:
             await self.endpoint.start(secure=True)
         await self.agent.start(self.endpoint.host, port, hop, protocol)
+        self.registered = register
         if register:
             status = await self.agent.register()
             self.tell(registered=status)
@@ -127,7 +129,8 @@ class Phone:
             return incoming.respond(200, headers)
         line = sdp.Media("message", self.endpoint.ports[False], "TCP/MSRP", ["*"], f"IN IP4 {self.endpoint.host}",
                          [("accept-types", " ".join(sdp.CHAT)), ("accept-wrapped-types", " ".join(sdp.WRAPPED))])
-        incoming.respond(200, headers + [("Content-Type", SDP_TYPE)], sdp.Sdp(sdp.origin(self.endpoint.host), [line]).encode())
+        document = sdp.Sdp(sdp.origin(self.endpoint.host), [line])
+        incoming.respond(200, headers + [("Content-Type", SDP_TYPE)], document.encode())
 
     def page(self, incoming):
         """MESSAGE (RFC 3428)."""
@@ -140,7 +143,8 @@ class Phone:
         body = request.body
         if (request.get("Content-Encoding") or "").lower() == "deflate":
             body = zlib.decompress(body)
-        self._content(body, request.get("Content-Type") or "text/plain", address(request.get("From")), request.call_id, "message")
+        content_type = request.get("Content-Type") or "text/plain"
+        self._content(body, content_type, address(request.get("From")), request.call_id, "message")
 
     def media(self, call, event):
         """What happens in a session of a call."""
@@ -245,17 +249,23 @@ class Phone:
         self.pager_status, self.notify, self.shows_msrp = status, tuple(notify), msrp
 
     async def do_say(self, call, text=None, size=None, type=TEXT_TYPE, wrap=None, imdn=None, imdn_id=None, success=False,
-                     failure="yes", count=1, name=None, **plan):
+                     failure="yes", count=1, name=None, loose=False, **plan):
         """A text in a session, or `count` of them (`{}` in it is the number), or one of `size` bytes. `wrap`: in CPIM or not
-        (None: as the peer's accept-types want it). `plan`: see `sending.Plan`. → status, ids"""
+        (None: as the peer's accept-types want it). `loose`: as a recorded client writes it, against the rules. `plan`: see
+        `sending.Plan`. → status, ids"""
         session = self._session(call)
         session_plan = {key: value for key, value in plan.items() if key in {each.name for each in fields(Plan)}}
         if len(session_plan) != len(plan):
             raise ValueError(f"no such plan: {plan}")
         text = text if size is None else filler(size)
+        if loose:
+            session_plan |= {"whole": True, "chars": True}
         started = []
         for number in range(count):
             body, content_type = self._body(session, text.replace("{}", str(number)), type, wrap, imdn, imdn_id)
+            if loose:
+                body = cpim.wrap_loosely(text.replace("{}", str(number)), self.uri, self.calls_of(session).peer)
+                content_type = CPIM_TYPE
             started.append(session.start(body, content_type, success=success, failure=failure, name=name,
                                          plan=Plan(**session_plan)))
         statuses = [await session.outcome(outgoing) for outgoing in started]
@@ -309,6 +319,14 @@ class Phone:
         answer = await self.agent.send(self.agent.request("OPTIONS", to))
         return {"status": answer.status, "allow": answer.get("Allow"), "accept": answer.get("Accept"),
                 "contact": answer.get("Contact"), "sdp": answer.body.decode()}
+
+    async def do_device(self, name):
+        """Another device of the same user from now on: another Contact, another User-Agent; the old one is gone."""
+        if self.registered:
+            await self.agent.register(0)
+        self.agent.device, self.agent.name = name, f"chat-phone/{name}"
+        if self.registered:
+            return {"status": await self.agent.register()}
 
     async def do_register(self, expires=600):
         """→ status"""

@@ -18,6 +18,7 @@ class Plan:
     end     False: "*" as the end of each range, although it is known
     total   False: "*" as the total of each chunk but the last
     abort   after so many bytes the flag # ends it
+    chars   ranges that count characters, not bytes (what recorded clients do, against the rules)
     bare    no Byte-Range where the RFC allows that: a message in one SEND
     pause   seconds between two chunks
     """
@@ -26,6 +27,7 @@ class Plan:
     end: bool = True
     total: bool = True
     abort: int | None = None
+    chars: bool = False
     bare: bool = False
     pause: float = 0
 
@@ -168,6 +170,9 @@ class Writer:
         last = limit == len(body)
         extent = Range(1 if not body else begin + 1, limit if end == "end" else None,
                        len(body) if plan.total or (last and end == "end") else None)
+        if plan.chars:
+            count = len(body.decode())
+            extent = Range(1, count if len(body) <= CHUNK else None, count)
         headers = outgoing.session.paths() + [("Message-ID", outgoing.name)]
         if not (plan.bare and begin == 0 and last):
             headers.append(("Byte-Range", str(extent)))

@@ -18,9 +18,17 @@ class Transport:
 
     async def start(self, host, port):
         loop = asyncio.get_running_loop()
-        self.udp, _protocol = await loop.create_datagram_endpoint(lambda: Datagrams(self), (host, port))
-        self.host, self.port = self.udp.get_extra_info("sockname")[:2]
-        self.server = await asyncio.start_server(self._accepted, self.host, self.port)
+        while True:
+            self.server = await asyncio.start_server(self._accepted, host, port)
+            self.host, self.port = self.server.sockets[0].getsockname()[:2]
+            try:
+                self.udp, _protocol = await loop.create_datagram_endpoint(lambda: Datagrams(self), (host, self.port))
+                return
+            except OSError:
+                # Free for TCP, taken for UDP.
+                self.server.close()
+                if port:
+                    raise
 
     async def stop(self):
         self.udp.close()

@@ -5,7 +5,8 @@ import unittest
 from chat import cpim, documents, sdp
 from chat.wire import Uri
 
-RECORDED = ('From: alice Lab <sip:alice@sip.lab>\r\nTo: <sip:bob@sip.lab>\r\nDateTime: 2026-11-20T10:29:46.817753+00:00\r\n\r\n'
+RECORDED = ('From: alice Lab <sip:alice@sip.lab>\r\nTo: <sip:bob@sip.lab>\r\n'
+            'DateTime: 2026-11-20T10:29:46.817753+00:00\r\n\r\n'
             'MIME-Version: 1.0\nContent-Type: text/plain; charset="utf8"\nContent-Transfer-Encoding: \n\nover MSRP é 😀').encode()
 
 
@@ -24,7 +25,8 @@ class Cpim(unittest.TestCase):
         self.assertEqual([complaint.text for complaint in read.complaints], ["a line ends in a bare LF"])
 
     def test_prefixes_are_local(self):
-        read = cpim.parse(f"From: <sip:a@b>\r\nNS: x <{cpim.IMDN}>\r\nx.Message-ID: 7\r\n\r\nContent-Type: text/plain\r\n\r\n".encode())
+        read = cpim.parse(f"From: <sip:a@b>\r\nNS: x <{cpim.IMDN}>\r\nx.Message-ID: 7\r\n\r\n"
+                          "Content-Type: text/plain\r\n\r\n".encode())
         self.assertEqual(read.get("Message-ID", cpim.IMDN), "7")
         self.assertEqual(read.complaints, [])
 

@@ -79,6 +79,12 @@ class Calls(unittest.IsolatedAsyncioTestCase):
         self.assertEqual((await self.bob.wait("message"))["message"], filler(200_000))
         self.no_complaints()
 
+    async def test_a_recorded_client_is_understood_and_judged(self):
+        await self.call()
+        self.assertEqual((await self.ann.do("say", call="a", text="héllo 😀", loose=True))["status"], 200)
+        self.assertEqual((await self.bob.wait("message"))["message"], "héllo 😀")
+        self.assertEqual({event["section"] for event in self.bob.all("complaint")}, {"RFC 4975 §7.1.1", "RFC 3862 §3.1"})
+
     async def test_receipts_on_request(self):
         await self.bob.do("pager", notify=["delivery", "display"])
         sent = await self.ann.do("message", to=BOB, text="seen?", imdn=["positive-delivery", "display"])
@@ -99,6 +105,11 @@ class Calls(unittest.IsolatedAsyncioTestCase):
         await self.bob.do("pager", status=480)
         self.assertEqual((await self.ann.do("message", to=BOB, text="x"))["status"], 480)
         self.no_complaints()
+
+    async def test_another_device_has_another_contact(self):
+        before = (await self.ann.do("options", to=BOB))["contact"]
+        await self.bob.do("device", name="two")
+        self.assertNotEqual((await self.ann.do("options", to=BOB))["contact"], before)
 
     async def test_options_show_what_we_can(self):
         found = await self.ann.do("options", to=BOB)
@@ -188,8 +199,8 @@ class Calls(unittest.IsolatedAsyncioTestCase):
 
     async def test_every_misbehaviour_is_survived(self):
         """By this endpoint, which stands for any."""
-        small = {"header_flood": {"size": 200_000}, "one_long_header": {"size": 200_000}, "slow_writer": {"size": 20, "pause": 0},
-                 "half_open": {"count": 20, "seconds": 0.2}, "never_finished": {"count": 5}, "guess_session": {"count": 20}}
+        small = {"header_flood": {"size": 200_000}, "one_long_header": {"size": 200_000},
+                 "slow_writer": {"size": 20, "pause": 0}, "half_open": {"count": 20, "seconds": 0.2}, "never_finished": {"count": 5}, "guess_session": {"count": 20}}
         self.bob.phone.endpoint.patience = self.ann.phone.endpoint.patience = 1
         await self.call()
         expected = {"wrong_session": [481], "second_connection": [506, 506], "unknown_method": [501],

@@ -1,0 +1,523 @@
+"""Chat sessions, played by any XMPP client with the chat phone (`tests/interop/run --sessions`).
+
+Not among the scenes that every run plays: the gateway has no sessions yet. Each scene begins with no call open and ends
+with a look at what the phone complains of: a rule that the gateway broke is a miss, whatever else went well.
+"""
+
+import functools
+import itertools
+import time
+
+import processes
+import scenes
+from chat.phone import filler
+from processes import Missed
+
+_numbers = itertools.count(1)
+RECEIPT = "<request xmlns='urn:xmpp:receipts'/>"
+MARKABLE = "<markable xmlns='urn:xmpp:chat-markers:0'/>"
+STATES = "http://jabber.org/protocol/chatstates"
+# The longest text that is played, and room for it in a stanza.
+LONG = 200_000
+
+
+def configuration():
+    """What the gateway needs beside its peers."""
+    return f"""
+msrp: {{ listen: [ "tcp://127.0.0.1:{processes.free_port()}" ] }}
+messages: {{ max_message: {LONG * 2} }}
+"""
+
+
+def session_scene(act):
+    """Starts anew, plays, and looks whether the gateway kept the rules."""
+    @functools.wraps(act)
+    def played(c):
+        since = fresh(c)
+        act(c)
+        if not c.gateway.child.alive():
+            raise Missed(f"the gateway ended; see {c.gateway.child.log}")
+        broken = c.phone.complaints(since)
+        if broken:
+            raise Missed("rules broken: " + "; ".join(dict.fromkeys(broken)))
+    return played
+
+
+def fresh(c):
+    """No call is open, and the phone answers as it should."""
+    for name, state in c.phone.do("state")["calls"].items():
+        if state not in ("ended", "cancelled"):
+            c.phone.do("bye", call=name)
+    for order in ("answer", "manner", "pager"):
+        c.phone.do(order)
+    return c.phone.mark()
+
+
+def says(text):
+    return f"{text} #{next(_numbers)}"
+
+
+def opened(c, **shape):
+    """A session that the SIP user opens; its name."""
+    call = c.phone.do("invite", to=c.juliet.uri, **shape)
+    if call["status"] != 200:
+        raise Missed(f"the INVITE was answered {call['status']}")
+    c.phone.wait_state("open", call["call"])
+    return call["call"]
+
+
+def known(c):
+    """The phone is a device that the gateway has not met, and shows at once that it takes sessions: by opening one."""
+    c.phone.do("device", name=str(next(_numbers)))
+    c.phone.do("bye", call=opened(c))
+
+
+def opened_by_xmpp(c, tries=4):
+    """A session that the gateway opens, at the latest when its OPTIONS has shown what the phone can; its name."""
+    since = c.phone.mark()
+    for number in range(tries):
+        text = says(f"Art thou there? {number}")
+        c.client.message(c.romeo.jid, text)
+        c.phone.wait_message(c.juliet.uri, text)
+        call = next(iter(c.phone.found(lambda event: event.get("state") == "open", since)), None)
+        if call is not None:
+            return call["call"]
+        time.sleep(1)
+    raise Missed(f"no session was opened for {tries} messages")
+
+
+def in_session(c, call, text, seconds=20):
+    """A text that has come to the phone in this call."""
+    return c.phone.wait("a text in the session", lambda event: event.get("message") == text and event.get("call") == call
+                        and event["via"] == "msrp", seconds)
+
+
+def arrives(c, text, since):
+    """A text has come to the XMPP client; it may have lost its last line end."""
+    c.client.wait("the text", lambda s: s.kind == "message" and s.body is not None and s.body.rstrip() == text.rstrip(),
+                  since=since)
+
+
+def there_and_back(c, call):
+    """The session works both ways."""
+    text, since = says("Neither, fair saint – ü 🌙"), c.client.mark()
+    said = c.phone.do("say", call=call, text=text)
+    if said["status"] != 200:
+        raise Missed(f"the SEND was answered {said['status']}")
+    c.client.wait_message(c.romeo.jid, text, since)
+    text = says("Art thou not Romeo? 🌹 <&> ü")
+    c.client.message(c.romeo.jid, text)
+    in_session(c, call, text)
+
+
+def exactly_once(c, texts, since, seconds=30):
+    """Every text has come to the phone, once, in this order, in a session or not."""
+    found = lambda: [event["message"] for event in c.phone.found(lambda event: event.get("message") in texts, since)]
+    processes.wait("all the texts", lambda: len(found()) >= len(texts), seconds)
+    if found() != texts:
+        raise Missed(f"the texts came as {found()}")
+
+
+# Opening and ending.
+
+@session_scene
+def from_sip(c):
+    """The SIP user opens a session: it is answered at once, texts go both ways, and the BYE is answered."""
+    call = opened(c)
+    there_and_back(c, call)
+    if c.phone.do("bye", call=call)["status"] != 200:
+        raise Missed("the BYE was not answered with 200")
+
+
+@session_scene
+def from_xmpp(c):
+    """The XMPP user writes to a phone that shows MSRP: a session opens, and texts go both ways in it."""
+    c.phone.do("device", name="new")
+    there_and_back(c, opened_by_xmpp(c))
+
+
+@session_scene
+def unknown_phone(c):
+    """A phone of which nothing is known gets its text as a MESSAGE at once, and no INVITE rings it."""
+    c.phone.do("device", name="old")
+    c.phone.do("pager", msrp=False)
+    since = c.phone.mark()
+    text = says("Hark")
+    c.client.message(c.romeo.jid, text)
+    c.phone.wait_message(c.juliet.uri, text, 5)
+    if c.phone.found(lambda event: event.get("state") == "offered", since):
+        raise Missed("an INVITE came to a phone that has shown no MSRP")
+
+
+@session_scene
+def ends(c):
+    """BYE comes to the XMPP user as gone, and her gone hangs up."""
+    call = opened(c)
+    there_and_back(c, call)
+    c.client.chat(c.romeo.jid, None, f"<active xmlns='{STATES}'/>")
+    since = c.client.mark()
+    c.phone.do("bye", call=call)
+    c.client.wait("gone", lambda s: s.kind == "message" and s.bare == c.romeo.jid and s.has("gone"), since=since)
+    call = opened(c)
+    there_and_back(c, call)
+    c.client.chat(c.romeo.jid, None, f"<gone xmlns='{STATES}'/>")
+    c.phone.wait_state("ended", call)
+
+
+@session_scene
+def unknown_user(c):
+    """A session with an XMPP user who does not exist is refused with 404."""
+    status = c.phone.do("invite", to=f"sip:nobody@{c.juliet.domain}")["status"]
+    if status != 404:
+        raise Missed(f"the INVITE was answered {status}")
+
+
+@session_scene
+def offers(c):
+    """Audio beside the chat, several message lines, no SDP, no a=setup, an active offerer: the chat is taken."""
+    for shape in ({"audio": "before"}, {"audio": "after", "lines": 2}, {"late": True}, {"setup": "none"}, {"setup": "active"}):
+        since = c.phone.mark()
+        call = opened(c, **shape)
+        lines = next(iter(c.phone.found(lambda event: "lines" in event, since)), None)
+        if lines and sum(port != 0 for port in lines["lines"]) != 1:
+            raise Missed(f"of {shape} were taken: {lines['lines']}")
+        there_and_back(c, call)
+        c.phone.do("bye", call=call)
+
+
+@session_scene
+def tls(c):
+    """An offer of msrps, with the fingerprint of a certificate that nobody signed: the chat is taken."""
+    there_and_back(c, opened(c, tls=True))
+
+
+@session_scene
+def changes(c):
+    """Refreshed by UPDATE and re-INVITE, held, resumed, moved to another path: the session goes on."""
+    call = opened(c)
+    for method, options in (("UPDATE", {"refresh": True}), ("INVITE", {"refresh": True}), ("INVITE", {"hold": True}),
+                            ("INVITE", {"hold": False}), ("INVITE", {"anew": True})):
+        status = c.phone.do("change", call=call, method=method, **options)["status"]
+        if status != 200:
+            raise Missed(f"{method} {options} was answered {status}")
+    there_and_back(c, call)
+
+
+@session_scene
+def forks(c):
+    """Two devices of the SIP user answer: one keeps the session, the other is hung up, and texts come once."""
+    known(c)
+    c.phone.do("answer", mode="fork")
+    since = c.phone.mark()
+    texts = [says("To whom?"), says("To one")]
+    for text in texts:
+        c.client.message(c.romeo.jid, text)
+    exactly_once(c, texts, since)
+    c.phone.wait_state("ended")
+
+
+# What a session carries.
+
+def long_text(size):
+    @session_scene
+    def played(c):
+        call = opened(c)
+        text = filler(size)
+        for plan in ({}, {"size": 2048}, {"whole": True}, {"total": False, "size": 2048}):
+            since = c.client.mark()
+            said = c.phone.do("say", call=call, text=text, **plan)
+            if said["status"] != 200:
+                raise Missed(f"sent as {plan or 'few chunks'}: answered {said['status']}")
+            arrives(c, text, since)
+        c.client.chat(c.romeo.jid, text)
+        in_session(c, call, text)
+    played.__doc__ = f"{size // 1000} kB go both ways: in few chunks, in small ones, in one, with an unknown total."
+    return played
+
+
+@session_scene
+def quick_lines(c):
+    """200 lines written at once come in order, both ways."""
+    call = opened(c)
+    since, begin = c.client.mark(), c.phone.mark()
+    word = says("line")
+    c.phone.do("say", call=call, text=word + " {}", count=200)
+    expected = [f"{word} {number}" for number in range(200)]
+    mine = lambda: [body for body in c.client.bodies(c.romeo.jid, since) if body.startswith(word)]
+    processes.wait("200 lines at the XMPP client", lambda: len(mine()) >= 200, 30)
+    if mine() != expected:
+        raise Missed("the lines to XMPP are not in order, or not once")
+    for text in expected:
+        c.client.message(c.romeo.jid, text)
+    exactly_once(c, expected, begin)
+
+
+@session_scene
+def two_at_once(c):
+    """A long text does not keep a short one waiting, and neither is mixed up."""
+    call = opened(c)
+    since, text, short = c.client.mark(), filler(LONG), says("short")
+    first = c.phone.tell("say", call=call, text=text)
+    second = c.phone.tell("say", call=call, text=short)
+    c.phone.end(first)
+    c.phone.end(second)
+    c.client.wait_message(c.romeo.jid, short, since)
+    arrives(c, text, since)
+
+
+@session_scene
+def typing(c):
+    """Typing shows on both sides, and ends."""
+    call = opened(c)
+    there_and_back(c, call)
+    c.client.chat(c.romeo.jid, says("I write"), f"<active xmlns='{STATES}'/>")
+    for state, shown in (("active", "composing"), ("idle", None)):
+        since = c.client.mark()
+        c.phone.do("typing", call=call, state=state, refresh=60 if state == "active" else None)
+        c.client.wait(f"the chat state for {state}", lambda s: s.kind == "message" and s.bare == c.romeo.jid and (
+            s.has("composing") if shown else s.has("active") or s.has("paused")), since=since)
+    for state, shown in (("composing", "active"), ("paused", "idle")):
+        begin = c.phone.mark()
+        c.client.chat(c.romeo.jid, None, f"<{state} xmlns='{STATES}'/>")
+        c.phone.wait(f"isComposing for {state}",
+                     lambda event: event.get("typing") == shown and event.get("call") == call, since=begin)
+
+
+@session_scene
+def receipts(c):
+    """A receipt that was asked for comes, both ways; none comes unasked."""
+    call = opened(c)
+    there_and_back(c, call)
+    begin = c.phone.mark()
+    said = c.phone.do("say", call=call, text=says("Hast thou it?"), success=True)
+    c.phone.wait("a success REPORT", lambda event: event.get("report") == said["ids"][0] and event["status"] == 200, 30, begin)
+    since = c.client.mark()
+    name = c.client.chat(c.romeo.jid, says("And thou?"), RECEIPT)
+    received = lambda name: lambda s: s.kind == "message" and s.bare == c.romeo.jid and s.has("received", "id", name)
+    c.client.wait("a receipt", received(name), since=since)
+    c.phone.do("manner", call=call, reports="never")
+    since = c.client.mark()
+    text = says("Nor this?")
+    name = c.client.chat(c.romeo.jid, text, RECEIPT)
+    in_session(c, call, text)
+    time.sleep(2)
+    if c.client.child.events.find(lambda event: "stanza" in event and received(name)(c.client.stanza(event)), since):
+        raise Missed("a receipt was invented")
+
+
+@session_scene
+def odd_reports(c):
+    """REPORTs in pieces, overlapping and out of order make one receipt, once all bytes are covered."""
+    call = opened(c)
+    for kind in ("each", "odd"):
+        c.phone.do("manner", call=call, reports=kind)
+        since = c.client.mark()
+        name = c.client.chat(c.romeo.jid, filler(9000), RECEIPT)
+        received = lambda s: s.kind == "message" and s.has("received", "id", name)
+        c.client.wait("a receipt", received, since=since)
+        time.sleep(0.5)
+        count = sum("stanza" in event and received(c.client.stanza(event)) for event in c.client.child.events.list[since:])
+        if count != 1:
+            raise Missed(f"{count} receipts for REPORTs in the manner {kind!r}")
+
+
+@session_scene
+def failed_reports(c):
+    """A failure REPORT after the 200 comes to the XMPP user as an error on her message."""
+    call = opened(c)
+    there_and_back(c, call)
+    c.phone.do("manner", call=call, reports=408)
+    since = c.client.mark()
+    name = c.client.chat(c.romeo.jid, says("Will it arrive?"), RECEIPT)
+    c.client.wait("an error", lambda s: s.kind == "message" and s.type == "error" and s.id == name, 40, since)
+
+
+@session_scene
+def markers(c):
+    """What the SIP user wants to know as displayed is marked so, and the other way round."""
+    call = opened(c, wrapped=["*"])
+    since, text = c.client.mark(), says("Read this")
+    c.phone.do("say", call=call, text=text, imdn=["positive-delivery", "display"], imdn_id="markers1")
+    stanza = c.client.wait_message(c.romeo.jid, text, since)
+    if not stanza.has("markable"):
+        raise Missed("the message is not markable")
+    begin = c.phone.mark()
+    c.client.chat(stanza.sender, None, f"<displayed xmlns='urn:xmpp:chat-markers:0' id='{stanza.id}'/>")
+    c.phone.wait("an IMDN: displayed",
+                 lambda event: event.get("of") == "markers1" and event["status"] == "displayed", since=begin)
+    begin, since = c.phone.mark(), c.client.mark()
+    text = says("And this")
+    name = c.client.chat(c.romeo.jid, text, MARKABLE)
+    seen = in_session(c, call, text)
+    c.phone.do("notify", call=call, of=seen["imdn_id"] or seen["id"], kind="display")
+    c.client.wait("a displayed marker", lambda s: s.kind == "message" and s.has("displayed", "id", name), since=since)
+
+
+@session_scene
+def as_recorded(c):
+    """Texts as the recorded client writes them – ranges in characters, bare line feeds, a strange charset – are understood."""
+    call = opened(c)
+    for text in (says("ASCII"), says("Nurse's “anon” ü 🌙"), "Zeile ü\n" * 4000):
+        since = c.client.mark()
+        said = c.phone.do("say", call=call, text=text, loose=True, success=True)
+        if said["status"] != 200:
+            raise Missed(f"answered {said['status']}")
+        arrives(c, text, since)
+
+
+# What goes wrong.
+
+def refused(**answer):
+    @session_scene
+    def played(c):
+        known(c)
+        c.phone.do("answer", **answer)
+        since = c.phone.mark()
+        texts = [says(f"Refused {number}") for number in range(3)]
+        for text in texts:
+            c.client.message(c.romeo.jid, text)
+        # The slowest is the phone that takes the call and then says nothing: 30 s for a SEND.
+        exactly_once(c, texts, since, 60)
+        if any(event["via"] != "message" for event in c.phone.found(lambda event: event.get("message") in texts, since)):
+            raise Missed("a text came in a session that was refused")
+        text = says("And after")
+        c.client.message(c.romeo.jid, text)
+        exactly_once(c, [text], since)
+        calls = c.phone.found(lambda event: event.get("state") == "offered", since)
+        if len(calls) != 1:
+            raise Missed(f"{len(calls)} INVITEs, not one")
+    played.__doc__ = f"A session that is refused ({answer}): the texts come as MESSAGEs, once, and no INVITE follows."
+    return played
+
+
+@session_scene
+def killed_connection(c):
+    """The MSRP connection dies: what was not confirmed comes by another way, once, and the SIP user opens another session."""
+    call = opened(c)
+    there_and_back(c, call)
+    c.phone.do("manner", call=call, answer="never", reports="never")
+    begin = c.phone.mark()
+    texts = [says(f"Lost? {number}") for number in range(3)]
+    for text in texts:
+        c.client.message(c.romeo.jid, text)
+        in_session(c, call, text)
+    since = c.phone.mark()
+    c.phone.do("drop", call=call)
+    c.phone.do("manner")
+    exactly_once(c, texts, since)
+    c.phone.wait_state("ended", call)
+    if c.phone.found(lambda event: "broken" in event, begin):
+        raise Missed("the phone itself broke")
+    there_and_back(c, opened(c))
+
+
+@session_scene
+def killed_in_the_middle(c):
+    """The SIP user's connection dies within a SEND: nothing of it is shown, and he opens another session."""
+    call, since = opened(c), c.client.mark()
+    c.phone.do("misbehave", what="killed_in_the_middle", call=call)
+    c.phone.wait_state("ended", call)
+    there_and_back(c, opened(c))
+    if any("kkkk" in body for body in c.client.bodies(c.romeo.jid, since)):
+        raise Missed("half a message was shown")
+
+
+def restarts(stop):
+    @session_scene
+    def played(c):
+        call = opened(c)
+        there_and_back(c, call)
+        if stop and not c.gateway.stop():
+            raise Missed("the gateway did not end by itself with status 0")
+        if not stop:
+            c.gateway.kill()
+        c.phone.wait("the end of the session", lambda event: event.get("call") == call and (
+            "lost" in event or event.get("state") == "ended"))
+        if stop and not c.phone.found(lambda event: event.get("call") == call and event.get("state") == "ended"):
+            raise Missed("the gateway went without a BYE")
+        c.gateway.start()
+        since, text = c.phone.mark(), says("After the night")
+        c.client.message(c.romeo.jid, text)
+        exactly_once(c, [text], since)
+        there_and_back(c, opened(c))
+    played.__doc__ = (f"The gateway {'stops: the session ends with a BYE' if stop else 'is killed in the middle of a session'}; "
+                      "when it is back, texts arrive and sessions open.")
+    return played
+
+
+@session_scene
+def bad_peers(c):
+    """Everything that a bad peer does to a session, while a good one goes on beside it."""
+    good = opened(c)
+    expected = {"wrong_session": {481}, "second_connection": {506}, "unknown_method": {501}, "ranges_in_characters": {200}}
+    for what in ("wrong_session", "guess_session", "second_connection", "unknown_method", "ranges_in_characters", "many_ids",
+                 "broken_requests", "broken_reports", "answers_to_nothing", "range_overflow", "never_finished", "not_msrp",
+                 "header_flood", "one_long_header", "slow_writer", "half_open", "end_line_in_body", "silent"):
+        bad = opened(c)
+        found = c.phone.do("misbehave", what=what, call=bad, seconds=60)
+        statuses = set(found.get("statuses", []))
+        if what in expected and statuses != expected[what]:
+            raise Missed(f"{what}: answered {found['statuses']}")
+        if found.get("taken"):
+            raise Missed(f"{what}: {found['taken']} guesses were right")
+        if not c.gateway.child.alive() or c.gateway.get("/readyz")[0] != 200:
+            raise Missed(f"{what}: the gateway is not ready any more")
+        if c.phone.do("state")["calls"][good] != "open":
+            raise Missed(f"{what}: the good session is {c.phone.do('state')['calls'][good]}")
+        c.phone.do("bye", call=bad)
+    there_and_back(c, good)
+
+
+@session_scene
+def forbidden_paths(c):
+    """An a=path that points where the gateway must not connect: refused, and nothing is sent there."""
+    for path in ("msrp://169.254.169.254:80/abcdefghijklmnop;tcp", f"msrp://127.0.0.1:{c.gateway.port}/abcdefghijklmnop;tcp",
+                 "msrp://0.0.0.0:2855/abcdefghijklmnop;tcp", "msrp://[::ffff:169.254.169.254]:80/abcdefghijklmnop;tcp"):
+        # The phone, as the passive answerer, waits for the gateway to connect.
+        known(c)
+        c.phone.do("answer", path=path)
+        since, text = c.phone.mark(), says("Thither?")
+        c.client.message(c.romeo.jid, text)
+        exactly_once(c, [text], since)
+        fresh(c)
+    if "169.254.169.254" not in c.gateway.log():
+        raise Missed("no word in the log of the address that was refused")
+
+
+ALL = [
+    # First, while the gateway knows nothing of the phone.
+    ("unknown phone", unknown_phone),
+    ("session XMPP → SIP", from_xmpp),
+    ("session SIP → XMPP", from_sip),
+    # What every phone does goes on beside sessions.
+    ("message XMPP → SIP", scenes.message_to_sip),
+    ("message SIP → XMPP", scenes.message_to_xmpp),
+    ("ends", ends),
+    ("unknown XMPP user", unknown_user),
+    ("offers", offers),
+    ("msrps", tls),
+    ("changes", changes),
+    ("forks", forks),
+    ("30 kB", long_text(30_000)),
+    ("200 kB", long_text(LONG)),
+    ("200 lines", quick_lines),
+    ("two at once", two_at_once),
+    ("typing", typing),
+    ("receipts", receipts),
+    ("odd REPORTs", odd_reports),
+    ("failure REPORTs", failed_reports),
+    ("markers", markers),
+    ("as recorded", as_recorded),
+    ("refused: 486", refused(mode="refuse", status=486)),
+    ("refused: 488", refused(mode="refuse", status=488)),
+    ("refused: 415", refused(mode="refuse", status=415)),
+    ("refused: port 0", refused(mode="port0")),
+    ("no answer", refused(mode="ring")),
+    ("no MSRP after 200", refused(mode="mute")),
+    ("killed connection", killed_connection),
+    ("killed within a SEND", killed_in_the_middle),
+    ("bad peers", bad_peers),
+    ("forbidden paths", forbidden_paths),
+    ("gateway stops", restarts(stop=True)),
+    ("gateway killed", restarts(stop=False)),
+]
