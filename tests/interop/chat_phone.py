@@ -69,7 +69,7 @@ class Phone:
 
     # What only this one does.
 
-    def tell(self, kind, **order):
+    def tell(self, kind, /, **order):
         """Without waiting for its end; its number."""
         number = next(_numbers)
         self.child.tell(do=kind, number=number, **order)
@@ -81,7 +81,7 @@ class Phone:
             raise Missed(found["error"])
         return found
 
-    def do(self, kind, seconds=40, **order):
+    def do(self, kind, /, seconds=40, **order):
         return self.end(self.tell(kind, **order), seconds)
 
     def wait(self, what, test, seconds=20, since=None):

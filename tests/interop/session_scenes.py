@@ -266,6 +266,33 @@ def two_at_once(c):
 
 
 @session_scene
+def without_responses(c):
+    """Texts with Failure-Report: no and partial arrive, and get no 200; one that is broken off does not arrive."""
+    call = opened(c)
+    for failure in ("no", "partial"):
+        since, text = c.client.mark(), says(f"Failure-Report: {failure}")
+        c.phone.do("say", call=call, text=text, failure=failure)
+        arrives(c, text, since)
+    since = c.client.mark()
+    c.phone.do("say", call=call, text="broken off " * 1000, size=2048, abort=4096)
+    there_and_back(c, call)
+    if any("broken off" in body for body in c.client.bodies(c.romeo.jid, since)):
+        raise Missed("a message was shown that ended with #")
+
+
+@session_scene
+def shared_connection(c):
+    """Two devices share an MSRP connection: each has its session, and texts go into the one that wrote last."""
+    first = opened(c)
+    c.phone.do("device", name=str(next(_numbers)))
+    second = opened(c)
+    for call in (first, second, first):
+        there_and_back(c, call)
+    c.phone.do("bye", call=second)
+    there_and_back(c, first)
+
+
+@session_scene
 def typing(c):
     """Typing shows on both sides, and ends."""
     call = opened(c)
@@ -303,6 +330,28 @@ def receipts(c):
     time.sleep(2)
     if c.client.child.events.find(lambda event: "stanza" in event and received(name)(c.client.stanza(event)), since):
         raise Missed("a receipt was invented")
+
+
+@session_scene
+def pager_receipts(c):
+    """Without a session: typing, a delivery that the SIP user asks for by IMDN, and one that the XMPP user asks for."""
+    c.phone.do("device", name=str(next(_numbers)))
+    c.phone.do("pager", msrp=False, notify=["delivery"])
+    since = c.client.mark()
+    c.phone.do("typing", to=c.juliet.uri, state="active", refresh=60)
+    c.client.wait("composing", lambda s: s.kind == "message" and s.bare == c.romeo.jid and s.has("composing"), since=since)
+    begin, text = c.phone.mark(), says("By courier")
+    sent = c.phone.do("message", to=c.juliet.uri, text=text, imdn=["positive-delivery"])
+    stanza = c.client.wait_message(c.romeo.jid, text, since)
+    # Some clients do it by themselves; two answers are still one notification.
+    c.client.chat(stanza.sender, None, f"<received xmlns='urn:xmpp:receipts' id='{stanza.id}'/>")
+    delivered = lambda event: event.get("of") == sent["imdn_id"] and event["status"] == "delivered"
+    c.phone.wait("an IMDN: delivered", delivered, since=begin)
+    since = c.client.mark()
+    name = c.client.chat(c.romeo.jid, says("And back"), RECEIPT)
+    c.client.wait("a receipt", lambda s: s.kind == "message" and s.has("received", "id", name), since=since)
+    if len(c.phone.found(delivered, begin)) != 1:
+        raise Missed("several notifications for one message")
 
 
 @session_scene
@@ -440,8 +489,8 @@ def restarts(stop):
         c.client.message(c.romeo.jid, text)
         exactly_once(c, [text], since)
         there_and_back(c, opened(c))
-    played.__doc__ = (f"The gateway {'stops: the session ends with a BYE' if stop else 'is killed in the middle of a session'}; "
-                      "when it is back, texts arrive and sessions open.")
+    how = "stops: the session ends with a BYE" if stop else "is killed in the middle of a session"
+    played.__doc__ = f"The gateway {how}; when it is back, texts arrive and sessions open."
     return played
 
 
@@ -449,11 +498,13 @@ def restarts(stop):
 def bad_peers(c):
     """Everything that a bad peer does to a session, while a good one goes on beside it."""
     good = opened(c)
+    # Another device: a newer session of the same one would replace the good one.
+    c.phone.do("device", name=str(next(_numbers)))
     expected = {"wrong_session": {481}, "second_connection": {506}, "unknown_method": {501}, "ranges_in_characters": {200}}
     for what in ("wrong_session", "guess_session", "second_connection", "unknown_method", "ranges_in_characters", "many_ids",
                  "broken_requests", "broken_reports", "answers_to_nothing", "range_overflow", "never_finished", "not_msrp",
                  "header_flood", "one_long_header", "slow_writer", "half_open", "end_line_in_body", "silent"):
-        bad = opened(c)
+        bad = opened(c, own=True)
         found = c.phone.do("misbehave", what=what, call=bad, seconds=60)
         statuses = set(found.get("statuses", []))
         if what in expected and statuses != expected[what]:
@@ -502,8 +553,11 @@ ALL = [
     ("200 kB", long_text(LONG)),
     ("200 lines", quick_lines),
     ("two at once", two_at_once),
+    ("no responses", without_responses),
+    ("shared connection", shared_connection),
     ("typing", typing),
     ("receipts", receipts),
+    ("receipts without a session", pager_receipts),
     ("odd REPORTs", odd_reports),
     ("failure REPORTs", failed_reports),
     ("markers", markers),

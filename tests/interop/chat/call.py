@@ -21,6 +21,7 @@ class Shape:
     lines     how many message lines an offer has
     audio     an audio line beside them: "before" or "after"
     path      an a=path that is not ours, to lead the peer astray
+    own       an MSRP connection that is not shared with other sessions
     late      the INVITE has no SDP: the peer offers, our ACK answers
     """
     setup: str | None = None
@@ -32,6 +33,7 @@ class Shape:
     lines: int = 1
     audio: str | None = None
     path: str | None = None
+    own: bool = False
     late: bool = False
 
 
@@ -253,6 +255,9 @@ class Call:
             return
         self.tell(moved=[str(uri) for uri in line.path])
         self.session.meet(line.path, line.accepts)
+        # A new path is a new connection (§5.4): the one that was there has served its time.
+        self.session.unbind()
+        self.agent.spawn(self._until_bound())
 
     def _acknowledged(self, request):
         if self.state == "offered" and not request.body:
@@ -281,10 +286,8 @@ class Call:
         request.headers += [("Contact", self.agent.contact), ("Allow", ALLOW)]
         if not (method == "UPDATE" and options.get("refresh")):
             if options.get("anew"):
-                await self.session.close()
-                self.sessions = []
+                old, self.session, self.sessions = self.sessions, None, []
                 self.local = self.local.newer([self._line("actpass")])
-                self.session = self.sessions[0]
             elif not options.get("refresh"):
                 line, *others = self.local.media
                 attributes = [(name, value) for name, value in line.attributes if name not in ("sendonly", "inactive", "setup")]
@@ -299,6 +302,8 @@ class Call:
             remote = self._read(answer, self.local) if answer.body else None
             if options.get("anew") and remote and remote.msrp():
                 await self._begin(remote.msrp()[0], remote.msrp()[0].setup != "active")
+                for session in old:
+                    await session.close()
             elif remote:
                 self._moved(remote)
         return answer.status
@@ -358,7 +363,7 @@ class Call:
             self.agent.spawn(self._until_bound())
             return
         try:
-            status = await self.session.connect(line.get("fingerprint"))
+            status = await self.session.connect(line.get("fingerprint"), self.shape.own)
         except OSError as error:
             self.tell(unreachable=str(line.path[0]), why=str(error))
             return

@@ -85,15 +85,19 @@ class Probe:
     def unanswered(self, _transaction):
         """Whoever asked waits no longer."""
 
+    async def result(self, connection, seconds):
+        """The status of the answer; None when there is none, 0 when the connection ends."""
+        until = time.monotonic() + seconds
+        while not self.future.done() and not connection.closing and time.monotonic() < until:
+            await asyncio.sleep(0.005)
+        return self.future.result() if self.future.done() else 0 if connection.closing else None
+
 
 async def exchange(session, frame, seconds=3):
-    """A frame in the session; the status of its answer, None when there is none, 0 when the connection ends."""
+    """A frame in the session; the status of its answer: see `Probe.result`."""
     probe, connection = Probe(), session.connection
     connection.writer.frame(frame, Transaction(probe, frame.method))
-    until = time.monotonic() + seconds
-    while not probe.future.done() and not connection.closing and time.monotonic() < until:
-        await asyncio.sleep(0.005)
-    return probe.future.result() if probe.future.done() else 0 if connection.closing else None
+    return await probe.result(connection, seconds)
 
 
 def of(session, body=b"boo", **options):
@@ -191,13 +195,16 @@ async def never_finished(session, _uri, count=200, size=2048):
 
 async def slow_writer(session, _uri, size=200, pause=0.02):
     """In the session: a good SEND, byte by byte."""
-    data = of(session, b"s" * size).encode()
+    frame, probe, connection = of(session, b"s" * size), Probe(), session.connection
+    connection.transactions[frame.tid] = Transaction(probe, "SEND")
+    data = frame.encode()
     for at in range(len(data)):
-        if session.connection is None:
+        if connection.closing:
             return {"statuses": [], "closed": True, "sent": at}
-        session.connection.writer.raw(data[at:at + 1])
+        connection.writer.raw(data[at:at + 1])
         await asyncio.sleep(pause)
-    return {"statuses": [], "closed": False, "sent": len(data)}
+    found = await probe.result(connection, 3)
+    return {"statuses": [found], "closed": connection.closing, "sent": len(data)}
 
 
 async def half_open(_session, uri, count=1000, seconds=5, say=0):

@@ -248,16 +248,16 @@ class Phone:
         """How MESSAGE and OPTIONS are answered; which notifications are sent for each text, asked or not."""
         self.pager_status, self.notify, self.shows_msrp = status, tuple(notify), msrp
 
-    async def do_say(self, call, text=None, size=None, type=TEXT_TYPE, wrap=None, imdn=None, imdn_id=None, success=False,
+    async def do_say(self, call, text=None, length=None, type=TEXT_TYPE, wrap=None, imdn=None, imdn_id=None, success=False,
                      failure="yes", count=1, name=None, loose=False, **plan):
-        """A text in a session, or `count` of them (`{}` in it is the number), or one of `size` bytes. `wrap`: in CPIM or not
+        """A text in a session, or `count` of them (`{}` in it is the number), or one of `length` bytes. `wrap`: in CPIM or not
         (None: as the peer's accept-types want it). `loose`: as a recorded client writes it, against the rules. `plan`: see
         `sending.Plan`. → status, ids"""
         session = self._session(call)
         session_plan = {key: value for key, value in plan.items() if key in {each.name for each in fields(Plan)}}
         if len(session_plan) != len(plan):
             raise ValueError(f"no such plan: {plan}")
-        text = text if size is None else filler(size)
+        text = text if length is None else filler(length)
         if loose:
             session_plan |= {"whole": True, "chars": True}
         started = []

@@ -84,15 +84,13 @@ class Session:
         self.remote, self.remote_accepts = list(remote), tuple(accepts)
         self.judge.remote = self.remote
 
-    async def connect(self, fingerprint=None, first=True):
-        """The active side: a connection to the first URI of the path, or one that is there already; then the bodiless
-        SEND. Whether it was answered with 200."""
+    async def connect(self, fingerprint=None, own=False):
+        """The active side: a connection to the first URI of the path, or one that is there already unless it is to have
+        its own; then the bodiless SEND. Whether it was answered with 200."""
         self.active = True
-        self.connection = await self.endpoint.connection_to(self.remote[0], fingerprint)
+        self.connection = await self.endpoint.connection_to(self.remote[0], fingerprint, own)
         self.connection.sessions.append(self)
         self.bound.set()
-        if not first:
-            return None
         return await self.send(None, None)
 
     async def send(self, body, content_type, wait=True, **options):
@@ -123,6 +121,13 @@ class Session:
         if self.closed or outgoing.status not in (None, 200):
             return True
         return outgoing.ended and outgoing.open == 0
+
+    def unbind(self):
+        """From its connection; the next one that names it has it."""
+        if self.connection is not None:
+            self.connection.sessions.remove(self)
+            self.connection, self.active = None, False
+        self.bound.clear()
 
     async def close(self):
         """No more of this session; the connection goes when nobody else uses it (§5.4)."""

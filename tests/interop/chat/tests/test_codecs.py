@@ -7,7 +7,8 @@ from chat.wire import Uri
 
 RECORDED = ('From: alice Lab <sip:alice@sip.lab>\r\nTo: <sip:bob@sip.lab>\r\n'
             'DateTime: 2026-11-20T10:29:46.817753+00:00\r\n\r\n'
-            'MIME-Version: 1.0\nContent-Type: text/plain; charset="utf8"\nContent-Transfer-Encoding: \n\nover MSRP é 😀').encode()
+            'MIME-Version: 1.0\nContent-Type: text/plain; charset="utf8"\nContent-Transfer-Encoding: \n\n'
+            'over MSRP é 😀').encode()
 
 
 class Cpim(unittest.TestCase):

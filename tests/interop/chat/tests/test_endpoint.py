@@ -154,6 +154,28 @@ class Pair(unittest.IsolatedAsyncioTestCase):
         await self.bob.wait("method")
         self.assertEqual((await self.ann.wait("complaint"))["section"], "RFC 4975 §7.2")
 
+    async def test_wrong_reports_and_answers_are_complained_of(self):
+        one, other = await self.sessions()
+        plain = await one.send(b"12345", TEXT, failure="no", wait=False)
+        other.report(plain.name, 1, 5, 5)
+        other.report(plain.name, 1, 5, 5, 408)
+        other.report("nobodysmessage", 1, 5, 5)
+        asked = await one.send(b"12345", TEXT, success=True, wait=False)
+        await self.ann.wait("report", 4)
+        other.report(asked.name, 1, 9, 9)
+        await self.ann.wait("report", 5)
+        sends = [tid for tid, each in one.connection.transactions.items() if each.message is asked]
+        reports = [tid for tid, each in other.connection.transactions.items() if each.method == "REPORT"]
+        one.connection.writer.frame(Frame(reports[0], None, 200, "OK", one.paths()))
+        other.connection.writer.frame(Frame(sends[0], None, 299, "Odd", other.paths()))
+        other.connection.writer.frame(Frame("abcdefghijkl", None, 200, "OK", other.paths()))
+        await self.ann.wait("complaint", 8)
+        await self.bob.wait("complaint")
+        told = " | ".join(event["complaint"] for event in self.ann.all("complaint") + self.bob.all("complaint"))
+        for text in ("nobody asked for", "in spite of Failure-Report: no", "which we did not send", "of a message of 5 bytes",
+                     "a REPORT was answered", "no code 299", "answered a second time", "an answer to nothing"):
+            self.assertIn(text, told)
+
     async def test_a_send_without_an_answer_is_complained_of(self):
         self.ann.endpoint.patience = 0.05
         one, other = await self.sessions()

@@ -75,7 +75,11 @@ class Calls(unittest.IsolatedAsyncioTestCase):
 
     async def test_a_long_text_as_real_clients_send_it(self):
         await self.call(accepts=["text/plain"], wrapped=[])
-        await self.ann.do("say", call="a", size=200_000, whole=True)
+        await self.ann.do("say", call="a", length=200_000, whole=True)
+        self.assertEqual(self.bob.all("pieces")[0]["pieces"], 1)
+        await self.ann.do("say", call="a", length=200_000, size=2048)
+        await self.bob.wait("message", count=2)
+        self.assertEqual(self.bob.all("pieces")[1]["pieces"], 98)
         self.assertEqual((await self.bob.wait("message"))["message"], filler(200_000))
         self.no_complaints()
 
@@ -178,6 +182,12 @@ class Calls(unittest.IsolatedAsyncioTestCase):
         await self.ann.wait("message")
         await self.bob.do("answer", glare=True)
         self.assertEqual((await self.ann.do("change", call="a"))["status"], 491)
+        await self.bob.do("answer")
+        self.assertEqual((await self.ann.do("change", call="a", anew=True))["status"], 200)
+        await self.bob.wait("moved")
+        await self.bob.wait("state", "open", 2)
+        await self.bob.do("say", call=other, text="and there")
+        await self.ann.wait("message", "and there")
         self.no_complaints()
 
     async def test_mute_is_never_heard(self):
@@ -200,7 +210,8 @@ class Calls(unittest.IsolatedAsyncioTestCase):
     async def test_every_misbehaviour_is_survived(self):
         """By this endpoint, which stands for any."""
         small = {"header_flood": {"size": 200_000}, "one_long_header": {"size": 200_000},
-                 "slow_writer": {"size": 20, "pause": 0}, "half_open": {"count": 20, "seconds": 0.2}, "never_finished": {"count": 5}, "guess_session": {"count": 20}}
+                 "slow_writer": {"size": 20, "pause": 0}, "half_open": {"count": 20, "seconds": 0.2},
+                 "never_finished": {"count": 5}, "guess_session": {"count": 20}}
         self.bob.phone.endpoint.patience = self.ann.phone.endpoint.patience = 1
         await self.call()
         expected = {"wrong_session": [481], "second_connection": [506, 506], "unknown_method": [501],
