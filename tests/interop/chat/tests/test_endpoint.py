@@ -26,7 +26,7 @@ class Side:
     def all(self, key):
         return [event for event in self.events if key in event]
 
-    async def wait(self, key, count=1, seconds=5):
+    async def wait(self, key, count=1, seconds=60):
         async with asyncio.timeout(seconds):
             while len(self.all(key)) < count:
                 await asyncio.sleep(0.002)
@@ -177,8 +177,8 @@ class Pair(unittest.IsolatedAsyncioTestCase):
             self.assertIn(text, told)
 
     async def test_a_send_without_an_answer_is_complained_of(self):
-        self.ann.endpoint.patience = 0.05
         one, other = await self.sessions()
+        self.ann.endpoint.patience = 0.05
         other.manner.answer = "never"
         self.assertEqual(await one.send(b"x", TEXT), 408)
         self.assertIn("no response", self.ann.all("complaint")[0]["complaint"])

@@ -17,7 +17,7 @@ class One:
         self.phone = Phone(uri, self.events.append)
 
     async def do(self, kind, **order):
-        await asyncio.wait_for(self.phone.obey({"do": kind, "number": len(self.events) + 1000000, **order}), 10)
+        await asyncio.wait_for(self.phone.obey({"do": kind, "number": len(self.events) + 1000000, **order}), 90)
         found = [event for event in self.events if "done" in event][-1]
         if "error" in found:
             raise AssertionError(found["error"])
@@ -26,7 +26,7 @@ class One:
     def all(self, key, value=...):
         return [event for event in self.events if key in event and value in (..., event[key])]
 
-    async def wait(self, key, value=..., count=1, seconds=5):
+    async def wait(self, key, value=..., count=1, seconds=60):
         try:
             async with asyncio.timeout(seconds):
                 while len(self.all(key, value)) < count:
@@ -212,8 +212,8 @@ class Calls(unittest.IsolatedAsyncioTestCase):
         small = {"header_flood": {"size": 200_000}, "one_long_header": {"size": 200_000},
                  "slow_writer": {"size": 20, "pause": 0}, "half_open": {"count": 20, "seconds": 0.2},
                  "never_finished": {"count": 5}, "guess_session": {"count": 20}}
-        self.bob.phone.endpoint.patience = self.ann.phone.endpoint.patience = 1
         await self.call()
+        self.bob.phone.endpoint.patience = self.ann.phone.endpoint.patience = 1
         expected = {"wrong_session": [481], "second_connection": [506, 506], "unknown_method": [501],
                     "ranges_in_characters": [200]}
         for what in ("wrong_session", "guess_session", "second_connection", "unknown_method", "ranges_in_characters",
