@@ -115,13 +115,13 @@ def _section(data, complaints):
         if line.endswith(b"\r"):
             line = line[:-1]
         elif not any("bare LF" in complaint.text for complaint in complaints):
-            complaints.append(must("RFC 3862 §3.1", "a line ends in a bare LF"))
+            complaints.append(must("RFC 3862 §2", "a line ends in a bare LF"))
         if not line:
             return lines, data[at:]
         try:
             lines.append(line.decode())
         except UnicodeDecodeError:
-            complaints.append(must("RFC 3862 §3.1", "a header is not UTF-8"))
+            complaints.append(must("RFC 3862 §2.2", "a header is not UTF-8"))
             lines.append(line.decode(errors="replace"))
 
 
@@ -145,14 +145,19 @@ def judge(message):
         if name.rpartition(".")[0] not in declared:
             told.append(must("RFC 3862 §3.4", f"{name}: its prefix is not declared by NS"))
     if message.content_type is None:
-        told.append(should("RFC 3862 §5", "the content has no Content-Type"))
+        told.append(must("RFC 3862 §2.4", "the content has no Content-Type"))
     wants = message.all("Disposition-Notification", IMDN)
     if wants and message.get("Message-ID", IMDN) is None:
         told.append(must("RFC 5438 §6.3", "notifications are asked for, but there is no imdn.Message-ID"))
     if wants and message.get("DateTime") is None:
         told.append(must("RFC 5438 §7.1.1.2", "notifications are asked for, but there is no DateTime"))
-    if wants and (message.content_type or "").lower().startswith("message/imdn+xml"):
-        told.append(must("RFC 5438 §7.2.1", "a notification asks for notifications"))
+    if (message.content_type or "").lower().startswith("message/imdn+xml"):
+        if wants:
+            told.append(must("RFC 5438 §7.2.1", "a notification asks for notifications"))
+        if message.get("Message-ID", IMDN) is None:
+            told.append(must("RFC 5438 §7.2.1", "a notification without imdn.Message-ID"))
+        if (message.disposition or "").lower() != "notification":
+            told.append(must("RFC 5438 §7.2.1", f"the Content-Disposition of a notification is {message.disposition}"))
     for value in wants:
         for entry in value.split(","):
             if entry.split(";")[0].strip() not in ("positive-delivery", "negative-delivery", "processing", "display"):

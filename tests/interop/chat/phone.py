@@ -24,7 +24,7 @@ from . import cpim, documents, misbehave, sdp
 from .agent import ALLOW, Agent
 from .call import SDP_TYPE, Call, Shape, fork
 from .endpoint import Endpoint
-from .message import address
+from .message import address, token
 from .rules import accepted
 from .sending import Plan
 from .session import Manner
@@ -297,9 +297,10 @@ class Phone:
         words = {"delivery": "delivered", "display": "displayed", "processing": "processed"}
         body = documents.imdn(of, kind, status or words[kind]).encode()
         if call is None:
-            return await self._page(to, body, documents.IMDN_TYPE, wrap, disposition="notification")
+            return await self._page(to, body, documents.IMDN_TYPE, wrap, imdn_id=token(), disposition="notification")
         session = self._session(call)
-        body, content_type = self._body(session, body, documents.IMDN_TYPE, True, disposition="notification")
+        body, content_type = self._body(session, body, documents.IMDN_TYPE, True, imdn_id=token(),
+                                        disposition="notification")
         return {"status": await session.send(body, content_type)}
 
     async def do_bye(self, call, reason=None):

@@ -40,6 +40,15 @@ class Cpim(unittest.TestCase):
                           b"Subject:x\r\n\r\nContent-Type: text/plain\r\n\r\n")
         self.assertEqual(len(read.complaints), 4)
 
+    def test_a_notification_has_an_id_and_its_disposition_and_asks_for_nothing(self):
+        body = documents.imdn("x").encode()
+        good = cpim.wrap(body, "sip:a@b", "sip:c@d", documents.IMDN_TYPE, name="n1", disposition="notification")
+        self.assertEqual(cpim.parse(good.encode()).complaints, [])
+        bad = cpim.wrap(body, "sip:a@b", "sip:c@d", documents.IMDN_TYPE)
+        self.assertEqual(len(cpim.parse(bad.encode()).complaints), 2)
+        bad = cpim.wrap(body, "sip:a@b", "sip:c@d", documents.IMDN_TYPE, imdn=["display"], disposition="notification")
+        self.assertEqual(len(cpim.parse(bad.encode()).complaints), 1)
+
     def test_no_cpim(self):
         for data in (b"", b"hello", b"\r\n\r\n", b"From: <sip:a@b>\r\n\r\nContent-Type: text/plain\r\n"):
             with self.assertRaises(ValueError):
