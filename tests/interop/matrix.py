@@ -11,6 +11,7 @@ import time
 import processes
 import scenes
 import session_scenes
+import session_steps
 import table
 from place import ROOT, Place
 from phone import Way
@@ -131,7 +132,7 @@ def play_group(options, folder, server_module, way_name, pairs):
             proxy = kamailio.Server(place, gateway_port)
             running.append(proxy)
             way, peer = Way(gateway_port, peer_port, proxy.port), f"sip:127.0.0.1:{proxy.port};transport=tcp"
-        more = session_scenes.configuration() if options.sessions else ""
+        more = session_steps.configuration() if options.sessions else ""
         gateway = mostar.Gateway(place, options.binary, gateway_port, peer, more)
         running.append(gateway)
         for number, pair in enumerate(pairs):

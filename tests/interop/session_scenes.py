@@ -4,118 +4,19 @@ Not among the scenes that every run plays: the gateway has no sessions yet. Each
 with a look at what the phone complains of: a rule that the gateway broke is a miss, whatever else went well.
 """
 
-import functools
-import itertools
 import time
 
 import processes
 import scenes
+import session_trouble
 from chat.phone import filler
 from processes import Missed
+from session_steps import (LONG, another_device, arrives, exactly_once, in_session, known, opened, opened_by_xmpp, says,
+                           session_scene, there_and_back)
 
-_numbers = itertools.count(1)
 RECEIPT = "<request xmlns='urn:xmpp:receipts'/>"
 MARKABLE = "<markable xmlns='urn:xmpp:chat-markers:0'/>"
 STATES = "http://jabber.org/protocol/chatstates"
-# The longest text that is played, and room for it in a stanza.
-LONG = 200_000
-
-
-def configuration():
-    """What the gateway needs beside its peers."""
-    return f"""
-msrp: {{ listen: [ "tcp://127.0.0.1:{processes.free_port()}" ] }}
-messages: {{ max_message: {LONG * 2} }}
-"""
-
-
-def session_scene(act):
-    """Starts anew, plays, and looks whether the gateway kept the rules."""
-    @functools.wraps(act)
-    def played(c):
-        since = fresh(c)
-        act(c)
-        if not c.gateway.child.alive():
-            raise Missed(f"the gateway ended; see {c.gateway.child.log}")
-        broken = c.phone.complaints(since)
-        if broken:
-            raise Missed("rules broken: " + "; ".join(dict.fromkeys(broken)))
-    return played
-
-
-def fresh(c):
-    """No call is open, and the phone answers as it should."""
-    for name, state in c.phone.do("state")["calls"].items():
-        if state not in ("ended", "cancelled"):
-            c.phone.do("bye", call=name)
-    for order in ("answer", "manner", "pager"):
-        c.phone.do(order)
-    return c.phone.mark()
-
-
-def says(text):
-    return f"{text} #{next(_numbers)}"
-
-
-def opened(c, **shape):
-    """A session that the SIP user opens; its name."""
-    call = c.phone.do("invite", to=c.juliet.uri, **shape)
-    if call["status"] != 200:
-        raise Missed(f"the INVITE was answered {call['status']}")
-    c.phone.wait_state("open", call["call"])
-    return call["call"]
-
-
-def known(c):
-    """The phone is a device that the gateway has not met, and shows at once that it takes sessions: by opening one."""
-    c.phone.do("device", name=str(next(_numbers)))
-    c.phone.do("bye", call=opened(c))
-
-
-def opened_by_xmpp(c, tries=4):
-    """A session that the gateway opens, at the latest when its OPTIONS has shown what the phone can; its name."""
-    since = c.phone.mark()
-    for number in range(tries):
-        text = says(f"Art thou there? {number}")
-        c.client.message(c.romeo.jid, text)
-        c.phone.wait_message(c.juliet.uri, text)
-        call = next(iter(c.phone.found(lambda event: event.get("state") == "open", since)), None)
-        if call is not None:
-            return call["call"]
-        time.sleep(1)
-    raise Missed(f"no session was opened for {tries} messages")
-
-
-def in_session(c, call, text, seconds=20):
-    """A text that has come to the phone in this call."""
-    return c.phone.wait("a text in the session", lambda event: event.get("message") == text and event.get("call") == call
-                        and event["via"] == "msrp", seconds)
-
-
-def arrives(c, text, since):
-    """A text has come to the XMPP client; it may have lost its last line end."""
-    c.client.wait("the text", lambda s: s.kind == "message" and s.body is not None and s.body.rstrip() == text.rstrip(),
-                  since=since)
-
-
-def there_and_back(c, call):
-    """The session works both ways."""
-    text, since = says("Neither, fair saint – ü 🌙"), c.client.mark()
-    said = c.phone.do("say", call=call, text=text)
-    if said["status"] != 200:
-        raise Missed(f"the SEND was answered {said['status']}")
-    c.client.wait_message(c.romeo.jid, text, since)
-    text = says("Art thou not Romeo? 🌹 <&> ü")
-    c.client.message(c.romeo.jid, text)
-    in_session(c, call, text)
-
-
-def exactly_once(c, texts, since, seconds=30):
-    """Every text has come to the phone, once, in this order, in a session or not."""
-    found = lambda: [event["message"] for event in c.phone.found(lambda event: event.get("message") in texts, since)]
-    processes.wait("all the texts", lambda: len(found()) >= len(texts), seconds)
-    if found() != texts:
-        raise Missed(f"the texts came as {found()}")
 
 
 # Opening and ending.
@@ -284,7 +185,7 @@ def without_responses(c):
 def shared_connection(c):
     """Two devices share an MSRP connection: each has its session, and texts go into the one that wrote last."""
     first = opened(c)
-    c.phone.do("device", name=str(next(_numbers)))
+    another_device(c)
     second = opened(c)
     for call in (first, second, first):
         there_and_back(c, call)
@@ -335,7 +236,7 @@ def receipts(c):
 @session_scene
 def pager_receipts(c):
     """Without a session: typing, a delivery that the SIP user asks for by IMDN, and one that the XMPP user asks for."""
-    c.phone.do("device", name=str(next(_numbers)))
+    another_device(c)
     c.phone.do("pager", msrp=False, notify=["delivery"])
     since = c.client.mark()
     c.phone.do("typing", to=c.juliet.uri, state="active", refresh=60)
@@ -414,127 +315,6 @@ def as_recorded(c):
         arrives(c, text, since)
 
 
-# What goes wrong.
-
-def refused(**answer):
-    @session_scene
-    def played(c):
-        known(c)
-        c.phone.do("answer", **answer)
-        since = c.phone.mark()
-        texts = [says(f"Refused {number}") for number in range(3)]
-        for text in texts:
-            c.client.message(c.romeo.jid, text)
-        # The slowest is the phone that takes the call and then says nothing: 30 s for a SEND.
-        exactly_once(c, texts, since, 60)
-        if any(event["via"] != "message" for event in c.phone.found(lambda event: event.get("message") in texts, since)):
-            raise Missed("a text came in a session that was refused")
-        text = says("And after")
-        c.client.message(c.romeo.jid, text)
-        exactly_once(c, [text], since)
-        calls = c.phone.found(lambda event: event.get("state") == "offered", since)
-        if len(calls) != 1:
-            raise Missed(f"{len(calls)} INVITEs, not one")
-    played.__doc__ = f"A session that is refused ({answer}): the texts come as MESSAGEs, once, and no INVITE follows."
-    return played
-
-
-@session_scene
-def killed_connection(c):
-    """The MSRP connection dies: what was not confirmed comes by another way, once, and the SIP user opens another session."""
-    call = opened(c)
-    there_and_back(c, call)
-    c.phone.do("manner", call=call, answer="never", reports="never")
-    begin = c.phone.mark()
-    texts = [says(f"Lost? {number}") for number in range(3)]
-    for text in texts:
-        c.client.message(c.romeo.jid, text)
-        in_session(c, call, text)
-    since = c.phone.mark()
-    c.phone.do("drop", call=call)
-    c.phone.do("manner")
-    exactly_once(c, texts, since)
-    c.phone.wait_state("ended", call)
-    if c.phone.found(lambda event: "broken" in event, begin):
-        raise Missed("the phone itself broke")
-    there_and_back(c, opened(c))
-
-
-@session_scene
-def killed_in_the_middle(c):
-    """The SIP user's connection dies within a SEND: nothing of it is shown, and he opens another session."""
-    call, since = opened(c), c.client.mark()
-    c.phone.do("misbehave", what="killed_in_the_middle", call=call)
-    c.phone.wait_state("ended", call)
-    there_and_back(c, opened(c))
-    if any("kkkk" in body for body in c.client.bodies(c.romeo.jid, since)):
-        raise Missed("half a message was shown")
-
-
-def restarts(stop):
-    @session_scene
-    def played(c):
-        call = opened(c)
-        there_and_back(c, call)
-        if stop and not c.gateway.stop():
-            raise Missed("the gateway did not end by itself with status 0")
-        if not stop:
-            c.gateway.kill()
-        c.phone.wait("the end of the session", lambda event: event.get("call") == call and (
-            "lost" in event or event.get("state") == "ended"))
-        if stop and not c.phone.found(lambda event: event.get("call") == call and event.get("state") == "ended"):
-            raise Missed("the gateway went without a BYE")
-        c.gateway.start()
-        since, text = c.phone.mark(), says("After the night")
-        c.client.message(c.romeo.jid, text)
-        exactly_once(c, [text], since)
-        there_and_back(c, opened(c))
-    how = "stops: the session ends with a BYE" if stop else "is killed in the middle of a session"
-    played.__doc__ = f"The gateway {how}; when it is back, texts arrive and sessions open."
-    return played
-
-
-@session_scene
-def bad_peers(c):
-    """Everything that a bad peer does to a session, while a good one goes on beside it."""
-    good = opened(c)
-    # Another device: a newer session of the same one would replace the good one.
-    c.phone.do("device", name=str(next(_numbers)))
-    expected = {"wrong_session": {481}, "second_connection": {506}, "unknown_method": {501}, "ranges_in_characters": {200}}
-    for what in ("wrong_session", "guess_session", "second_connection", "unknown_method", "ranges_in_characters", "many_ids",
-                 "broken_requests", "broken_reports", "answers_to_nothing", "range_overflow", "never_finished", "not_msrp",
-                 "header_flood", "one_long_header", "slow_writer", "half_open", "end_line_in_body", "silent"):
-        bad = opened(c, own=True)
-        found = c.phone.do("misbehave", what=what, call=bad, seconds=60)
-        statuses = set(found.get("statuses", []))
-        if what in expected and statuses != expected[what]:
-            raise Missed(f"{what}: answered {found['statuses']}")
-        if found.get("taken"):
-            raise Missed(f"{what}: {found['taken']} guesses were right")
-        if not c.gateway.child.alive() or c.gateway.get("/readyz")[0] != 200:
-            raise Missed(f"{what}: the gateway is not ready any more")
-        if c.phone.do("state")["calls"][good] != "open":
-            raise Missed(f"{what}: the good session is {c.phone.do('state')['calls'][good]}")
-        c.phone.do("bye", call=bad)
-    there_and_back(c, good)
-
-
-@session_scene
-def forbidden_paths(c):
-    """An a=path that points where the gateway must not connect: refused, and nothing is sent there."""
-    for path in ("msrp://169.254.169.254:80/abcdefghijklmnop;tcp", f"msrp://127.0.0.1:{c.gateway.port}/abcdefghijklmnop;tcp",
-                 "msrp://0.0.0.0:2855/abcdefghijklmnop;tcp", "msrp://[::ffff:169.254.169.254]:80/abcdefghijklmnop;tcp"):
-        # The phone, as the passive answerer, waits for the gateway to connect.
-        known(c)
-        c.phone.do("answer", path=path)
-        since, text = c.phone.mark(), says("Thither?")
-        c.client.message(c.romeo.jid, text)
-        exactly_once(c, [text], since)
-        fresh(c)
-    if "169.254.169.254" not in c.gateway.log():
-        raise Missed("no word in the log of the address that was refused")
-
-
 ALL = [
     # First, while the gateway knows nothing of the phone.
     ("unknown phone", unknown_phone),
@@ -562,16 +342,16 @@ ALL = [
     ("failure REPORTs", failed_reports),
     ("markers", markers),
     ("as recorded", as_recorded),
-    ("refused: 486", refused(mode="refuse", status=486)),
-    ("refused: 488", refused(mode="refuse", status=488)),
-    ("refused: 415", refused(mode="refuse", status=415)),
-    ("refused: port 0", refused(mode="port0")),
-    ("no answer", refused(mode="ring")),
-    ("no MSRP after 200", refused(mode="mute")),
-    ("killed connection", killed_connection),
-    ("killed within a SEND", killed_in_the_middle),
-    ("bad peers", bad_peers),
-    ("forbidden paths", forbidden_paths),
-    ("gateway stops", restarts(stop=True)),
-    ("gateway killed", restarts(stop=False)),
+    ("refused: 486", session_trouble.refused(mode="refuse", status=486)),
+    ("refused: 488", session_trouble.refused(mode="refuse", status=488)),
+    ("refused: 415", session_trouble.refused(mode="refuse", status=415)),
+    ("refused: port 0", session_trouble.refused(mode="port0")),
+    ("no answer", session_trouble.refused(mode="ring")),
+    ("no MSRP after 200", session_trouble.refused(mode="mute")),
+    ("killed connection", session_trouble.killed_connection),
+    ("killed within a SEND", session_trouble.killed_in_the_middle),
+    ("bad peers", session_trouble.bad_peers),
+    ("forbidden paths", session_trouble.forbidden_paths),
+    ("gateway stops", session_trouble.restarts(stop=True)),
+    ("gateway killed", session_trouble.restarts(stop=False)),
 ]
