@@ -48,7 +48,8 @@ pub fn tag(headers: &Headers, name: &HeaderName) -> Option<String> {
 
 /// False for a From or To that has no tag for certain: most requests outside dialogs are told apart without reading it.
 pub fn may_have_tag(value: &[u8]) -> bool {
-    value.windows(3).any(|three| three.eq_ignore_ascii_case(b"tag"))
+    memchr::memchr2_iter(b't', b'T', value)
+        .any(|at| value[at..].get(..3).is_some_and(|three| three.eq_ignore_ascii_case(b"tag")))
 }
 
 /// What every branch of RFC 3261 begins with (§8.1.1.7).
@@ -64,8 +65,11 @@ pub fn branch(headers: &Headers) -> Option<Cow<'_, str>> {
 }
 
 fn plain_branch(via: &[u8]) -> Option<&str> {
-    let hop = via.split(|byte| matches!(byte, b',' | b'"' | b'\r')).next()?;
-    let branch = hop.split(|byte| *byte == b';').find_map(|part| part.strip_prefix(b"branch="))?;
+    if memchr::memchr3(b',', b'"', b'\r', via).is_some() {
+        return None;
+    }
+    let rest = &via[memchr::memmem::find(via, b";branch=")? + ";branch=".len()..];
+    let branch = &rest[..memchr::memchr(b';', rest).unwrap_or(rest.len())];
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     std::str::from_utf8(branch).ok().filter(|branch| branch.as_bytes().iter().all(is_plain))
 }
@@ -224,3 +228,23 @@ impl Reply {
 /// A request of ours that awaits its answer to somebody: the agent's handle for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerKey(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_branch_is_found_wherever_it_stands() {
+        for via in [
+            "SIP/2.0/TCP a;branch=z9hG4bKx;rport",
+            "SIP/2.0/TCP a;rport;branch=z9hG4bKx",
+            "SIP / 2.0 / TCP a ; BRANCH = z9hG4bKx",
+            "SIP/2.0/TCP a;x=\";branch=no\";branch=z9hG4bKx",
+            "SIP/2.0/TCP a;branch=z9hG4bKx, SIP/2.0/TCP b;branch=no",
+        ] {
+            let mut headers = Headers::new();
+            headers.push(Header::build(HeaderName::Via, via).expect("a header"));
+            assert_eq!(branch(&headers).as_deref(), Some("z9hG4bKx"), "{via}");
+        }
+    }
+}

@@ -10,6 +10,8 @@ import time
 
 import processes
 import scenes
+import session_scenes
+import session_steps
 import table
 from place import ROOT, Place
 from phone import Way
@@ -17,6 +19,7 @@ from processes import Missed
 from xmpp import Client
 
 import baresip
+import chat_phone
 import ejabberd
 import kamailio
 import linphone
@@ -32,15 +35,16 @@ WAYS = ["direct", "Kamailio"]
 PHONES = [sipp, baresip, linphone, twinkle]
 CLIENTS = [slixmpp_client, strophe_client]
 QUICK = [("Prosody", "direct", "SIPp", "slixmpp"), ("Prosody", "Kamailio", "baresip", "libstrophe")]
+QUICK_SESSIONS = [("Prosody", "direct", "chat phone", "slixmpp"), ("ejabberd", "Kamailio", "chat phone", "libstrophe")]
 
 
 class Pair:
     """One line of the table."""
 
-    def __init__(self, server, way, phone, client):
-        self.server, self.way, self.phone, self.client = server, way, phone, client
+    def __init__(self, server, way, phone, client, played=scenes.ALL):
+        self.server, self.way, self.phone, self.client, self.scenes = server, way, phone, client, played
         # Scene's name → "ok", "–" (not played) or "missed"; what is never reached was missed.
-        self.results = {name: "missed" for name, _scene in scenes.ALL}
+        self.results = {name: "missed" for name, _scene in played}
 
     @property
     def names(self):
@@ -55,6 +59,7 @@ def main(description):
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--only", metavar="WORD")
+    parser.add_argument("--sessions", action="store_true")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--bless", action="store_true")
     parser.add_argument("--binary", default=os.environ.get("MOSTAR", os.path.join(ROOT, "target/debug/mostar")))
@@ -86,7 +91,7 @@ def main(description):
         if not options.keep and not missed and sys.exc_info()[0] is None:
             shutil.rmtree(folder)
     played = sum(result == "ok" for pair in pairs for result in pair.results.values())
-    if options.bless or (options.full and not options.only and not missed):
+    if not options.sessions and (options.bless or (options.full and not options.only and not missed)):
         table.write(os.path.join(ROOT, "docs/interop.md"), pairs)
     print(f"\n{played} scenes seen, {missed} missed, in {time.monotonic() - began:.0f} s")
     if missed:
@@ -98,6 +103,10 @@ def choose(options):
     every = [Pair(server, way, phone, client)
              for server in SERVERS for way in WAYS for phone in PHONES for client in CLIENTS]
     chosen = [pair for pair in every if options.full or options.only or pair.names in QUICK]
+    if options.sessions:
+        every = [Pair(server, way, chat_phone, client, session_scenes.ALL)
+                 for server in SERVERS for way in WAYS for client in CLIENTS]
+        chosen = [pair for pair in every if options.full or options.only or pair.names in QUICK_SESSIONS]
     if options.only:
         chosen = [pair for pair in chosen if options.only.lower() in str(pair).lower()]
     absent, present = set(), []
@@ -123,7 +132,8 @@ def play_group(options, folder, server_module, way_name, pairs):
             proxy = kamailio.Server(place, gateway_port)
             running.append(proxy)
             way, peer = Way(gateway_port, peer_port, proxy.port), f"sip:127.0.0.1:{proxy.port};transport=tcp"
-        gateway = mostar.Gateway(place, options.binary, gateway_port, peer)
+        more = session_steps.configuration() if options.sessions else ""
+        gateway = mostar.Gateway(place, options.binary, gateway_port, peer, more)
         running.append(gateway)
         for number, pair in enumerate(pairs):
             play(pair, place, way, place.xmpp_people[number], place.sip_people[number], server, gateway)
@@ -142,7 +152,7 @@ def play(pair, place, way, juliet, romeo, server, gateway):
     try:
         phone.start()
         client.online()
-        for name, scene in scenes.ALL:
+        for name, scene in pair.scenes:
             began = time.monotonic()
             try:
                 scene(couple)

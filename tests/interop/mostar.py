@@ -8,7 +8,8 @@ from place import SIP_DOMAIN, XMPP_DOMAIN
 
 
 class Gateway:
-    def __init__(self, place, binary, port, peer):
+    def __init__(self, place, binary, port, peer, more=""):
+        """`more`: further lines of the configuration."""
         self.place, self.binary, self.port = place, binary, port
         self.http = processes.free_port()
         place.write("secret", place.secret + "\n")
@@ -22,7 +23,7 @@ sip:
   peers: [ {{ uri: "{peer}", may_send_from: [ {SIP_DOMAIN} ] }} ]
 store: store
 http: 127.0.0.1:{self.http}
-""")
+{more}""")
         self.start()
 
     def start(self):

@@ -59,6 +59,8 @@ def main(jid, port, certificate):
             message.send()
         elif kind == "presence":
             client.send_presence(pshow=order["show"], pstatus=order["status"])
+        elif kind == "raw":
+            client.send_raw(order["stanza"])
         elif kind == "close":
             client.disconnect()
         else:

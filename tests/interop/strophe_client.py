@@ -116,6 +116,9 @@ def main(jid, port):
             send(stanza)
         elif kind == "presence":
             presence(show=order["show"], status=order["status"])
+        elif kind == "raw":
+            data = order["stanza"].encode()
+            xmpp.send_raw(connection, ctypes.c_char_p(data), ctypes.c_size_t(len(data)))
         elif kind == "close":
             presence(kind="unavailable")
             xmpp.disconnect(connection)

@@ -1,12 +1,14 @@
 """What the scenes ask of an XMPP client. The client itself is a process that speaks JSON lines (see `Talker`).
 
-Commands: {"do": "message"|"subscribe"|"subscribed"|"presence"|"close", "to", "body", "id", "show", "status"}.
+Commands: {"do": "message"|"subscribe"|"subscribed"|"presence"|"raw"|"close", "to", "body", "id", "show", "status",
+"stanza"}.
 Events: {"ready": full JID} once it is logged in and has sent presence; {"stanza": XML} for whatever arrives;
 {"closed": true}.
 """
 
 import itertools
 import xml.etree.ElementTree as ElementTree
+from xml.sax.saxutils import escape
 
 from processes import Missed, Talker
 
@@ -26,12 +28,16 @@ class Stanza:
         self.kind = local(root)
         self.type, self.id, self.sender = root.get("type"), root.get("id"), root.get("from") or ""
         self.bare = self.sender.split("/")[0]
-        children = {local(child): child for child in root}
+        self.children = children = {local(child): child for child in root}
         text_of = lambda name: (children[name].text or "") if name in children else None
         self.body, self.show, self.status = text_of("body"), text_of("show"), text_of("status")
         error = children.get("error")
         self.condition = next((local(child) for child in error if local(child) != "text"), None) if error is not None else None
         self.reason = next((child.text for child in error if local(child) == "text"), None) if error is not None else None
+
+    def has(self, name, attribute=None, value=None):
+        """Whether it has such a child, with an attribute of this value."""
+        return name in self.children and (attribute is None or self.children[name].get(attribute) == value)
 
     def __str__(self):
         return self.text
@@ -72,6 +78,13 @@ class Client:
         self.child.tell(do="message", to=to, body=body, id=name)
         return name
 
+    def chat(self, to, body=None, *children, name=None):
+        """A chat message with further children, as XML; its id."""
+        name = name or f"m{next(_numbers)}"
+        inner = (f"<body>{escape(body)}</body>" if body is not None else "") + "".join(children)
+        self.child.tell(do="raw", stanza=f"<message xmlns='jabber:client' type='chat' to='{to}' id='{name}'>{inner}</message>")
+        return name
+
     def add(self, contact):
         self.child.tell(do="subscribe", to=contact)
 
@@ -101,6 +114,11 @@ class Client:
         return self.wait(f"presence {kind or 'available'} {'' if show is ... else show or ''} of {sender}",
                          lambda s: s.kind == "presence" and s.bare == sender and s.type == kind
                          and (show is ... or s.show == show), seconds, since)
+
+    def bodies(self, sender, since=0):
+        """The texts of a sender, in the order in which they came."""
+        stanzas = [self.stanza(event) for event in self.child.events.list[since:] if "stanza" in event]
+        return [s.body for s in stanzas if s.kind == "message" and s.bare == sender and s.body and s.type != "error"]
 
     def refuse_presence(self, sender, kind, since):
         """Missed when such a presence has come."""

@@ -32,7 +32,9 @@ mod tests;
 
 /// A file of so many bytes, or of so many changes, is followed by a new one: its records stand in memory, and a start
 /// reads it. So many names are looked at in one piece of moving.
-const LIMITS: Limits = Limits { bytes: 32 * 1024 * 1024, changes: 200_000, piece: 64 };
+///
+/// Zeros are written so far ahead: a sync of bytes in the middle of a file costs half of one that makes it longer.
+const LIMITS: Limits = Limits { bytes: 32 * 1024 * 1024, changes: 200_000, piece: 64, ahead: 1024 * 1024 };
 
 /// A journal that has become so many times as long takes no more commits: the tree has taken nothing for very long.
 const TOO_LONG: u64 = 8;
@@ -78,6 +80,7 @@ struct Limits {
     bytes: u64,
     changes: usize,
     piece: usize,
+    ahead: usize,
 }
 
 /// A tree with a journal.
@@ -104,10 +107,32 @@ struct Newest<H> {
     file: H,
     /// Where the last acknowledged entry ends.
     end: u64,
+    /// Where the zeros behind it end.
+    room: u64,
     /// The sequence number of the next one.
     next: u64,
     changes: usize,
     overlay: Overlay,
+}
+
+impl<H: Handle> Newest<H> {
+    /// Writes an entry behind the last one, durably.
+    fn append(&mut self, entry: &[u8], ahead: usize) -> io::Result<()> {
+        let end = self.end + entry.len() as u64;
+        if end > self.room {
+            self.file.write(end, &vec![0; ahead])?;
+            self.room = end + ahead as u64;
+        }
+        self.file.write(self.end, entry)?;
+        self.file.sync()
+    }
+
+    /// Cuts off what is behind the last acknowledged entry, durably.
+    fn cut(&mut self) -> io::Result<()> {
+        self.file.cut(self.end)?;
+        self.room = self.end;
+        self.file.sync()
+    }
 }
 
 /// Files whose records go to the tree: one, unless a start has found more.
@@ -188,6 +213,11 @@ impl<T: Tree, F: Files> Journaled<T, F> {
     /// Begins a new file. If that fails, commits go on into the one there is: one that was only half made is empty, and
     /// an empty newest file is ignored at a start.
     fn rotate(&mut self) -> Result<(), StoreError> {
+        // What is not the newest file ends in an entry.
+        self.file_failed = true;
+        let cut = self.newest.cut();
+        cut.map_err(|error| self.place().io(&error))?;
+        self.file_failed = false;
         let next = self.place().create(self.newest.number + 1, self.newest.next)?;
         let full = std::mem::replace(&mut self.newest, next);
         self.older = Some(Older { numbers: vec![full.number], overlay: full.overlay });
@@ -248,8 +278,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
 
     /// Cuts the newest file back to what was acknowledged, and sees that all of that is there.
     fn repair_file(&mut self) -> Result<(), StoreError> {
-        let newest = &mut self.newest;
-        let cut = newest.file.cut(newest.end).and_then(|()| newest.file.sync());
+        let cut = self.newest.cut();
         let place = self.place();
         cut.map_err(|error| place.io(&error))?;
         let bytes = place.bytes(self.newest.number)?;
@@ -312,7 +341,7 @@ impl<T: Tree, F: Files> Store for Journaled<T, F> {
         }
         let newest = &mut self.newest;
         self.file_failed = true;
-        if let Err(error) = newest.file.write(newest.end, &self.entry).and_then(|()| newest.file.sync()) {
+        if let Err(error) = newest.append(&self.entry, self.limits.ahead) {
             return Err(self.place().io(&error));
         }
         self.file_failed = false;
@@ -405,7 +434,7 @@ impl<F: Files> Place<'_, F> {
                 file.cut(content.end).and_then(|()| file.sync()).map_err(|error| self.io(&error))?;
             }
             let Content { first, next, end, changes } = content;
-            return Ok(Some(Newest { number, first, file, end, next, changes, overlay }));
+            return Ok(Some(Newest { number, first, file, end, room: end, next, changes, overlay }));
         }
         Ok(None)
     }
@@ -444,8 +473,8 @@ impl<F: Files> Place<'_, F> {
             Ok(file)
         };
         let file = make().map_err(|error| self.io(&error))?;
-        let overlay = Overlay::new();
-        Ok(Newest { number, first, file, end: header.len() as u64, next: first, changes: 0, overlay })
+        let (end, overlay) = (header.len() as u64, Overlay::new());
+        Ok(Newest { number, first, file, end, room: end, next: first, changes: 0, overlay })
     }
 
     /// Removes a file, durably. One that is gone already is fine.

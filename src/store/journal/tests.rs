@@ -99,7 +99,7 @@ impl Shared {
 
     fn open(&self) -> Result<Journaled<Shared, Shared>, StoreError> {
         let mut store = Journaled::over(Path::new("/store"), self.clone(), self.clone())?;
-        store.limits = Limits { bytes: 900, changes: 30, piece: 3 };
+        store.limits = Limits { bytes: 900, changes: 30, piece: 3, ahead: 200 };
         Ok(store)
     }
 }
@@ -374,6 +374,8 @@ fn used() -> (Shared, Journaled<Shared, Shared>) {
 #[test]
 fn a_commit_is_one_write_and_then_one_sync_and_nothing_else() {
     let (shared, mut store) = used();
+    store.limits.ahead = 30_000;
+    store.commit(&mut vec![(0..50).map(|id| save(id, 7)).collect()]).unwrap();
     shared.disk().calls.clear();
     store.commit(&mut vec![(0..250).map(|id| save(id, 7)).collect(), vec![save(300, 7)]]).unwrap();
     let calls = shared.disk().calls.clone();
@@ -382,6 +384,18 @@ fn a_commit_is_one_write_and_then_one_sync_and_nothing_else() {
         ["write", "sync"]
     );
     assert_eq!(calls[0].split(' ').nth(1), calls[1].split(' ').nth(1));
+}
+
+#[test]
+fn after_a_failed_commit_nothing_is_taken_until_it_is_opened_again() {
+    let (shared, mut store) = used();
+    let mut waiting = vec![vec![save(1, 9)]];
+    (shared.disk().well, shared.disk().failing) = (1, 1);
+    store.commit(&mut waiting).unwrap_err();
+    store.commit(&mut waiting).unwrap_err();
+    store.reopen().unwrap();
+    store.commit(&mut waiting).unwrap();
+    assert_eq!(kept(&store)["test/01/1"], b"9");
 }
 
 #[test]
