@@ -41,6 +41,18 @@ fn folder() -> tempfile::TempDir {
         std::fs::write(&path, text).expect("a secret");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("a mode");
     }
+    let made =
+        || rcgen::generate_simple_self_signed(["gateway.example.org".to_owned()]).expect("a certificate");
+    let (ours, another) = (made(), made());
+    for (name, text) in [
+        ("certificate", ours.cert.pem()),
+        ("key", ours.signing_key.serialize_pem()),
+        ("wrong_key", another.signing_key.serialize_pem()),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+    }
     folder
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::options::{self, Kind};
-use super::outside::Outside;
+use super::outside::{Outside, Pem};
 use super::pairs;
 use super::recorded;
 use super::report::{Mistake, Report};
@@ -17,7 +17,11 @@ use super::yaml::{self, At, Node, Value};
 use crate::features::{self, sessions};
 use crate::words::table;
 
-use super::{Auth, Component, Config, Listen, Messages, Peer, Record, Secret, Sip, Xmpp, XmppDomain, shape};
+use super::{
+    Auth, Component, Config, Identity, Listen, Messages, Msrp, MsrpListen, Peer, Record, Secret, Sip, Xmpp,
+    XmppDomain, shape,
+};
+use crate::msrp::uri::Host;
 
 /// Something with its place in the file.
 #[derive(Clone, Debug)]
@@ -80,10 +84,12 @@ impl Checker<'_> {
         pairs::domains(&components, &domains, &peers, &mut self.mistakes);
         pairs::peers(&listen, &peers, &mut self.mistakes);
         pairs::listeners(&listen, sip.get("advertise").is_some(), &mut self.mistakes);
+        let msrp = self.msrp(&file.section("msrp"), &sip, &listen, http.flatten());
 
         Some(Config {
             xmpp: Xmpp { server: server?, components: values_of(components), domains: values_of(domains) },
             sip: Sip { listen: values_of(listen), advertise, peers: values_of(peers) },
+            msrp,
             store: store?,
             http: http?,
             mappings,
@@ -182,6 +188,81 @@ impl Checker<'_> {
             }
         }
         peers
+    }
+
+    fn msrp(
+        &mut self,
+        section: &Section,
+        sip: &Section,
+        sip_listen: &[Placed<Listen>],
+        http: Option<std::net::SocketAddr>,
+    ) -> Msrp {
+        let mut listen = Vec::new();
+        for (text, at) in section.texts("listen") {
+            if let Some(value) = self.take(&at, values::msrp_listen(text)) {
+                listen.push(Placed { at, value });
+            }
+        }
+        let is_given = section.get("listen").is_some();
+        if !is_given && let Some(other) = sip_listen.iter().find(|sip| !sip.value.address.ip().is_loopback())
+        {
+            let what = format!(
+                "chat sessions of other machines do not come in: {} is for this one",
+                section.default("listen")
+            );
+            self.mistakes.push(Mistake::warning(other.at.clone(), what).help(
+                "add msrp: { listen: [ \"tcp://ADDRESS:2855\" ] }, or listen: [] for no chat sessions",
+            ));
+        }
+        let identity = self.identity(section, &listen);
+        let advertised = section.get("advertise").or(sip.get("advertise")).is_some();
+        pairs::msrp_listeners(&listen, sip_listen, http, advertised, &mut self.mistakes);
+        let mut connect_to = Vec::new();
+        for (text, at) in section.texts("connect_to") {
+            connect_to.extend(self.take(&at, values::network(text)));
+        }
+        let own = section.text("advertise").and_then(|(text, at)| self.take(&at, values::advertise(text)));
+        let inherited = sip.text("advertise").and_then(|(text, _)| values::advertise(text).ok());
+        let listen: Vec<MsrpListen> = match is_given {
+            true => values_of(listen),
+            false => values::msrp_listen(section.default("listen")).into_iter().collect(),
+        };
+        let advertise = own.or(inherited).and_then(|host| Host::parse(&host));
+        Msrp { listen, advertise, identity, connect_to }
+    }
+
+    /// Who we are to TLS, where the file says so; `listen` may have one who must know.
+    fn identity(&mut self, section: &Section, listen: &[Placed<MsrpListen>]) -> Option<Arc<Identity>> {
+        let (certificate, key) = match (section.text("certificate"), section.text("key")) {
+            (Some(certificate), Some(key)) => (certificate, key),
+            (None, None) => {
+                let placed = listen.iter().find(|placed| placed.value.secure)?;
+                let bad = Bad {
+                    what: format!("{} has no certificate", placed.value),
+                    help: "add `certificate` and `key` to `msrp`, or listen on tcp://".into(),
+                };
+                return self.take(&placed.at, Err(bad));
+            }
+            (Some((_, at)), None) => {
+                let help = "add `key` to `msrp`: the file with the certificate's key".into();
+                return self.take(&at, Err(Bad { what: "this certificate has no key".into(), help }));
+            }
+            (None, Some((_, at))) => {
+                let help = "add `certificate` to `msrp`: the file with the key's certificate".into();
+                return self.take(&at, Err(Bad { what: "this key has no certificate".into(), help }));
+            }
+        };
+        let mut read = |(text, at): (&str, At), kind| {
+            let path = self.path(text, &at)?;
+            let read = self.outside.pem(&path, kind);
+            self.take(&at, read)
+        };
+        let chain = read(certificate.clone(), Pem::Certificate);
+        let secret = read(key.clone(), Pem::Key);
+        match Identity::read(&chain?, &secret?) {
+            Ok(identity) => Some(Arc::new(identity)),
+            Err((is_key, bad)) => self.take(if is_key { &key.1 } else { &certificate.1 }, Err(bad)),
+        }
     }
 
     fn auth(&mut self, section: &Section) -> Option<Auth> {
@@ -402,6 +483,9 @@ mod tests {
         fn variable(&self, name: &str) -> Result<Secret, Bad> {
             Ok(Secret::new(name))
         }
+        fn pem(&self, _path: &Path, _kind: Pem) -> Result<Vec<u8>, Bad> {
+            Ok(Vec::new())
+        }
     }
 
     const SMALL: &str = "
@@ -430,6 +514,8 @@ store: state
         assert_eq!(config.store, Path::new("/etc/mostar/state"));
         assert_eq!(config.http.map(|http| http.to_string()).as_deref(), Some("127.0.0.1:9091"));
         assert_eq!(config.stop_timeout.as_secs(), 60);
+        assert_eq!(config.msrp.listen, Msrp::default().listen);
+        assert!(config.msrp.advertise.is_none() && config.msrp.connect_to.is_empty());
         assert!(config.sip.peers[0].trust_dates && !config.sip.peers[0].long_messages);
         assert!(config.sip.peers[0].speaks_for("example.org"));
         let Messages { max_message, from_gruu, late_errors, hold, rate } = config.messages;
@@ -448,7 +534,7 @@ store: state
                 let line = match group {
                     "" => format!("{SMALL}{name}: {value}\n"),
                     "record" => format!("{SMALL}record: {{ folder: r, {name}: {value} }}\n"),
-                    "messages" => format!("{SMALL}messages: {{ {name}: {value} }}\n"),
+                    "messages" | "msrp" => format!("{SMALL}{group}: {{ {name}: {value} }}\n"),
                     "xmpp.components[]" => {
                         SMALL.replace("domain: sip.", &format!("{name}: {value}, domain: sip."))
                     }

@@ -4,6 +4,7 @@
 //! what to do. The keys are listed in [`options`], which also writes `docs/options.md`.
 
 mod check;
+mod msrp;
 pub mod options;
 pub mod outside;
 mod pairs;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::check::check;
+pub use self::msrp::{Identity, Msrp, MsrpListen};
 use self::outside::Outside as _;
 use self::report::Report;
 use crate::features::sessions::PeerMsrp;
@@ -58,6 +60,8 @@ pub struct Config {
     pub xmpp: Xmpp,
     /// Our SIP endpoint and its neighbours.
     pub sip: Sip,
+    /// Chat sessions.
+    pub msrp: Msrp,
     /// Where the store lives.
     pub store: PathBuf,
     /// Where `/healthz`, `/readyz` and `/metrics` are; nothing for `none`.
@@ -81,6 +85,7 @@ impl Config {
         Config {
             xmpp: Xmpp { server: String::new(), components: Vec::new(), domains: Vec::new() },
             sip: Sip { listen: Vec::new(), advertise: None, peers: Vec::new() },
+            msrp: Msrp::default(),
             store: PathBuf::new(),
             http: None,
             mappings: table::Own::new(),

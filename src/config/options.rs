@@ -163,6 +163,40 @@ pub const OPTIONS: &[Opt] = &[
         "Whether what is behind this peer speaks MSRP: `learn` opens a chat session only where a device has shown that \
          it does.",
     ),
+    opt("msrp", Group, Absent("every default below"), "Chat sessions (MSRP)."),
+    opt(
+        "msrp.listen",
+        Texts("tcp://ADDRESS:PORT or tls://ADDRESS:PORT"),
+        Default("tcp://127.0.0.1:2855"),
+        "Where Mostar takes the connections of chat sessions; `tls` is for `msrps`. `[]`: no chat sessions.",
+    ),
+    opt(
+        "msrp.advertise",
+        Text("HOST"),
+        Absent("`sip.advertise`, else the address of the listener"),
+        "The name or address that SIP clients reach these listeners by.",
+    ),
+    opt(
+        "msrp.certificate",
+        Text("PATH"),
+        Absent("none"),
+        "The certificate for TLS, in PEM; behind it those that vouch for it. Clients that are told its fingerprint take \
+         one that vouches for itself.",
+    ),
+    opt(
+        "msrp.key",
+        Text("PATH"),
+        Absent("none"),
+        "The key of the certificate, in PEM, readable by nobody else.",
+    ),
+    opt(
+        "msrp.connect_to",
+        Texts("ADDRESS or ADDRESS/BITS"),
+        Default("[]"),
+        "Further networks that Mostar connects to for chat sessions. Without a word it connects to public addresses, to \
+         those of peers and their `networks`, to private ones where a peer has a private one, and to this machine where \
+         a peer is on it.",
+    ),
     opt(
         "store",
         Text("PATH"),
@@ -248,7 +282,7 @@ pub const OPTIONS: &[Opt] = &[
 ];
 
 /// Keys that a later version will have, and what they will be.
-pub const LATER: &[(&str, &str)] = &[("msrp", "chat sessions (MSRP)"), ("rooms", "rooms")];
+pub const LATER: &[(&str, &str)] = &[("rooms", "rooms")];
 
 /// The option of this path.
 pub fn find(key: &str) -> Option<&'static Opt> {

@@ -11,10 +11,24 @@ use super::{Secret, Source};
 /// A secret is a line, not a book.
 const LIMIT: u64 = 4096;
 
+/// No file with certificates is longer.
+const PEM_LIMIT: u64 = 1 << 20;
+
+/// What a PEM file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pem {
+    /// Everybody may read it.
+    Certificate,
+    /// Only we may.
+    Key,
+}
+
 /// The world around a configuration.
 pub trait Outside {
     /// The secret in a file.
     fn file(&self, path: &Path) -> Result<Secret, Bad>;
+    /// The bytes of a file with certificates, or with a key.
+    fn pem(&self, path: &Path, kind: Pem) -> Result<Vec<u8>, Bad>;
     /// The secret in a variable of the environment.
     fn variable(&self, name: &str) -> Result<Secret, Bad>;
     /// The text of a table of the admin's own; nothing where there is no such file.
@@ -27,59 +41,39 @@ pub struct Machine;
 
 impl Outside for Machine {
     fn file(&self, path: &Path) -> Result<Secret, Bad> {
-        use std::os::unix::fs::MetadataExt as _;
-
         let shown = path.display();
-        let bad = |what: String, help: String| Err(Bad { what, help });
-        let opened = std::fs::metadata(path).and_then(|meta| match meta.is_file() {
-            true => std::fs::File::open(path).map(|file| Some((file, meta))),
-            // A pipe would make us wait for whoever writes.
-            false => Ok(None),
-        });
-        let (file, meta) = match opened {
-            Ok(Some(opened)) => opened,
-            Ok(None) => {
-                return bad(
-                    format!("{shown} is no plain file"),
-                    "name a file with the secret in one line".into(),
-                );
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return bad(
-                    format!("{shown} does not exist"),
-                    format!("make it: (umask 077; echo SECRET > {shown}), and give it to the user of mostar"),
-                );
-            }
-            Err(error) => {
-                return bad(
-                    format!("{shown} cannot be read: {error}"),
-                    format!("let the user of mostar read it: chown that user, chmod 600 {shown}"),
-                );
-            }
+        let wanted = Wanted {
+            form: "a file with the secret in one line",
+            make: format!("make it: (umask 077; echo SECRET > {shown}), and give it to the user of mostar"),
+            is_private: true,
         };
-        if meta.mode() & 0o004 != 0 {
-            return bad(
-                format!("everybody on this machine can read {shown}"),
-                format!("chmod 600 {shown}, and change the secret if others have logged in here"),
-            );
-        }
-        let mut bytes = Vec::new();
-        if let Err(error) = file.take(LIMIT + 1).read_to_end(&mut bytes) {
-            return bad(
-                format!("{shown} cannot be read: {error}"),
-                "look at the disk and at the permissions".into(),
-            );
-        }
+        let bytes = wanted.read(path, LIMIT)?;
         let whole = bytes.len() as u64 <= LIMIT;
         match String::from_utf8(bytes).ok().filter(|_| whole) {
             Some(text) => {
                 secret(&text, &shown.to_string()).map(|found| found.found_in(Source::File(path.to_owned())))
             }
-            None => bad(
-                format!("{shown} holds no line of text"),
-                format!("put the secret alone into it, in one line of at most {LIMIT} bytes of UTF-8"),
-            ),
+            None => Err(Bad {
+                what: format!("{shown} holds no line of text"),
+                help: format!("put the secret alone into it, in one line of at most {LIMIT} bytes of UTF-8"),
+            }),
         }
+    }
+
+    fn pem(&self, path: &Path, kind: Pem) -> Result<Vec<u8>, Bad> {
+        let wanted = match kind {
+            Pem::Certificate => Wanted {
+                form: "a file with certificates in PEM",
+                make: "put the certificate there, in PEM".into(),
+                is_private: false,
+            },
+            Pem::Key => Wanted {
+                form: "a file with a private key in PEM",
+                make: "put the key of the certificate there, in PEM".into(),
+                is_private: true,
+            },
+        };
+        wanted.read(path, PEM_LIMIT)
     }
 
     fn table(&self, path: &Path) -> Result<Option<String>, Bad> {
@@ -104,6 +98,57 @@ impl Outside for Machine {
             Err(std::env::VarError::NotUnicode(_)) => {
                 Err(Bad { what: format!("the variable {name} is not UTF-8"), help: "set it to text".into() })
             }
+        }
+    }
+}
+
+/// A file that is to be there.
+struct Wanted {
+    form: &'static str,
+    /// What to do where it is not there.
+    make: String,
+    /// Others may not read it.
+    is_private: bool,
+}
+
+impl Wanted {
+    /// Its bytes; one more than `limit` of a file that is longer.
+    fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, Bad> {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let shown = path.display();
+        let bad = |what: String, help: String| Err(Bad { what, help });
+        let opened = std::fs::metadata(path).and_then(|meta| match meta.is_file() {
+            true => std::fs::File::open(path).map(|file| Some((file, meta))),
+            // A pipe would make us wait for whoever writes.
+            false => Ok(None),
+        });
+        let (file, meta) = match opened {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return bad(format!("{shown} is no plain file"), format!("name {}", self.form)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return bad(format!("{shown} does not exist"), self.make.clone());
+            }
+            Err(error) => {
+                return bad(
+                    format!("{shown} cannot be read: {error}"),
+                    format!("let the user of mostar read it: chown that user, chmod 600 {shown}"),
+                );
+            }
+        };
+        if self.is_private && meta.mode() & 0o004 != 0 {
+            return bad(
+                format!("everybody on this machine can read {shown}"),
+                format!("chmod 600 {shown}, and change the secret if others have logged in here"),
+            );
+        }
+        let mut bytes = Vec::new();
+        match file.take(limit + 1).read_to_end(&mut bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) => bad(
+                format!("{shown} cannot be read: {error}"),
+                "look at the disk and at the permissions".into(),
+            ),
         }
     }
 }

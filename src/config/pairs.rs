@@ -1,13 +1,14 @@
 //! What must hold between the parts of a configuration: each name has one meaning, each neighbour one entry.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
 use super::check::Placed;
 use super::report::Mistake;
-use super::{Component, Listen, Peer, XmppDomain};
+use super::{Component, Listen, MsrpListen, Peer, XmppDomain};
+use crate::sip::flow::Transport;
 
 /// No two worlds answer for the same name, and what is listed can be reached.
 pub fn domains(
@@ -179,6 +180,46 @@ pub fn listeners(listen: &[Placed<Listen>], advertised: bool, mistakes: &mut Vec
                     format!("{} is every address: peers must be told one", value.address.ip()),
                 )
                 .help("add `advertise` to `sip`: the name or address that peers reach this machine by"),
+            );
+        }
+    }
+}
+
+/// Each listener of MSRP has a port of its own, and its connections come in.
+pub fn msrp_listeners(
+    listen: &[Placed<MsrpListen>],
+    sip: &[Placed<Listen>],
+    http: Option<SocketAddr>,
+    advertised: bool,
+    mistakes: &mut Vec<Mistake>,
+) {
+    for (index, Placed { at, value }) in listen.iter().enumerate() {
+        let address = value.address;
+        let taken = if listen[..index].iter().any(|other| other.value.address == address) {
+            Some("another listener of `msrp`")
+        } else if sip
+            .iter()
+            .any(|other| other.value.transport == Transport::Tcp && other.value.address == address)
+        {
+            Some("`sip.listen`")
+        } else if http == Some(address) {
+            Some("`http`")
+        } else {
+            None
+        };
+        if let Some(other) = taken {
+            mistakes.push(
+                Mistake::error(at.clone(), format!("{address} is taken by {other}"))
+                    .help("choose another port, as in 2855"),
+            );
+        }
+        if address.ip().is_unspecified() && !advertised {
+            mistakes.push(
+                Mistake::error(
+                    at.clone(),
+                    format!("{} is every address: paths of chat sessions must name one", address.ip()),
+                )
+                .help("add `advertise` to `msrp` or `sip`: the name or address that clients reach this machine by"),
             );
         }
     }

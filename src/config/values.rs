@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::Listen;
+use super::{Listen, MsrpListen};
 use crate::features::sessions::PeerMsrp;
 use crate::sip::flow::Transport;
 use crate::words::address;
@@ -213,6 +213,31 @@ pub fn listen(text: &str) -> Result<Listen, Bad> {
     }
 }
 
+/// `tcp://address:port` or `tls://address:port`, for MSRP.
+pub fn msrp_listen(text: &str) -> Result<MsrpListen, Bad> {
+    const HELP: &str = "write tcp://ADDRESS:PORT or tls://ADDRESS:PORT, as in tcp://127.0.0.1:2855";
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return bad(format!("`{text}` is no listener"), HELP);
+    };
+    let secure = match scheme.to_ascii_lowercase().as_str() {
+        "tcp" | "msrp" => false,
+        "tls" | "msrps" => true,
+        "ws" | "wss" => {
+            let name = scheme.to_ascii_uppercase();
+            return bad(format!("{name} for a listener comes in a later version"), "use tcp or tls for now");
+        }
+        _ => return bad(format!("`{scheme}` is no transport that MSRP has here"), "use tcp or tls"),
+    };
+    match rest.trim_end_matches('/').parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(MsrpListen { secure, address }),
+        Ok(_) => bad(format!("`{text}` has port 0"), "write the port that clients connect to, as in 2855"),
+        Err(_) => bad(
+            format!("`{rest}` is no address with a port"),
+            format!("{HELP}; names are not looked up here, IPv6 addresses stand in brackets"),
+        ),
+    }
+}
+
 /// What Via and Contact name: a host without a port; an IPv6 address gets its brackets.
 pub fn advertise(text: &str) -> Result<String, Bad> {
     const HELP: &str =
@@ -372,6 +397,22 @@ mod tests {
             assert!(listen(text).is_err(), "{text}");
         }
         assert!(listen("tls://1.2.3.4:5061").is_err_and(|bad| bad.what.contains("later version")));
+    }
+
+    #[test]
+    fn listeners_of_msrp_are_tcp_or_tls() {
+        let both = msrp_listen("TLS://[::1]:2855/").map(|listen| (listen.secure, listen.to_string()));
+        assert_eq!(both, Ok((true, "tls://[::1]:2855".into())));
+        for text in [
+            "",
+            "127.0.0.1:2855",
+            "udp://127.0.0.1:2855",
+            "tcp://host:1",
+            "tcp://1.2.3.4:0",
+            "ws://1.2.3.4:1",
+        ] {
+            assert!(msrp_listen(text).is_err(), "{text}");
+        }
     }
 
     #[test]

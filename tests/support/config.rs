@@ -39,6 +39,7 @@ pub fn config() -> Config {
                 msrp: Default::default(),
             }],
         },
+        msrp: Default::default(),
         store: "/nonexistent".into(),
         http: None,
         mappings: Default::default(),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use mostar::config::outside::Outside;
+use mostar::config::outside::{Outside, Pem};
 use mostar::config::values::Bad;
 use mostar::config::{Config, Secret};
 use mostar::gateway::Gateway;
@@ -61,6 +61,10 @@ impl Outside for Nowhere {
 
     fn table(&self, _path: &Path) -> Result<Option<String>, Bad> {
         Ok(None)
+    }
+
+    fn pem(&self, _: &std::path::Path, _: Pem) -> Result<Vec<u8>, Bad> {
+        Ok(Vec::new())
     }
 }
 
