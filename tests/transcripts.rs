@@ -182,6 +182,8 @@ fn recorded_clients_are_understood() {
     messages("linphone-message.txt", "carol", &mut out);
     messages("linphone-message-cpim-imdn.txt", "bob", &mut out);
     messages("linphone-message-cpim-imdn.txt", "carol", &mut out);
+    messages("linphone-file-http.txt", "bob", &mut out);
+    messages("linphone-file-http.txt", "carol", &mut out);
     messages("sdk-message.txt", "bob", &mut out);
     presence("linphone-presence.txt", "bob", "carol", &mut out);
     presence("sdk-presence-winfo.txt", "alice", "bob", &mut out);

@@ -3,6 +3,7 @@
 pub mod cpim;
 pub mod date;
 pub mod encoding;
+pub mod file_http;
 pub mod html;
 pub mod imdn;
 pub mod iscomposing;

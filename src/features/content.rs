@@ -2,12 +2,14 @@
 //!
 //! Understood: text in any charset, HTML as plain text, the best text of `multipart/alternative`, all texts of
 //! `multipart/mixed`, and what `message/cpim` wraps. The names inside a CPIM envelope are not believed: it is signed by
-//! nobody. Typing notifications and delivery reports, bare or wrapped, are not served yet and are refused like
-//! everything else that is not text: 415 with what is accepted.
+//! nobody. A file that was uploaded somewhere is shown as its address. Typing notifications and delivery reports, bare or
+//! wrapped, belong to other features ([`notice`]); one that is mixed with something else, and everything else that is not
+//! text, is refused: 415 with what is accepted.
 
 use std::borrow::Cow;
 
 use crate::documents::encoding::{self, ACCEPT_ENCODING, EncodingProblem};
+use crate::documents::file_http;
 use crate::documents::imdn::{self, Wanted};
 use crate::documents::mime::{self, Inside, MediaType, Part};
 use crate::documents::text::{self, TextProblem};
@@ -17,7 +19,8 @@ use crate::words::text::clean;
 use crate::words::time::Wall;
 
 /// What is accepted in a MESSAGE, for Accept.
-pub const ACCEPT: &str = "text/plain, text/html, multipart/alternative, multipart/mixed, message/cpim";
+pub const ACCEPT: &str = "text/plain, text/html, multipart/alternative, multipart/mixed, message/cpim, \
+                          application/im-iscomposing+xml, message/imdn+xml, application/vnd.gsma.rcs-ft-http+xml";
 
 /// The meaning of a MESSAGE's body and of the headers that describe it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -161,6 +164,10 @@ fn entity(type_: &str, body: &[u8]) -> Result<Found, Reply> {
 
 /// A body that is no multipart.
 fn leaf(media: &MediaType, body: &[u8]) -> Result<Found, Reply> {
+    if media.is(file_http::TYPE.0, file_http::TYPE.1) {
+        let text = file_http::as_text(body).map_err(|error| Reply::new(400).because(error.to_string()))?;
+        return Ok(Found { text, lang: None, rank: 2 });
+    }
     let rank = match (media.main.as_str(), media.sub.as_str()) {
         ("text", "plain") => 2,
         ("text", "html") => 1,

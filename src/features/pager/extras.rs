@@ -115,8 +115,8 @@ fn without_fallback(element: &Element, body: &str, what: &str) -> (String, Optio
 /// The words that are answered, shortened, without the marks of a quotation. The first of several lines often only says who
 /// wrote; the last one is what was written.
 fn quote(quoted: &str) -> Option<String> {
-    let lines = quoted.lines().map(|line| line.trim_start_matches(['>', ' ']).trim());
-    let last = lines.filter(|line| !line.is_empty()).last()?;
+    let mut lines = quoted.lines().map(|line| line.trim_start_matches(['>', ' ']).trim());
+    let last = lines.rfind(|line| !line.is_empty())?;
     let mut short: String = last.chars().take(QUOTE).collect();
     if last.chars().count() > QUOTE {
         short.push('…');

@@ -219,7 +219,7 @@ impl Pages {
         let first_was_sent = lane.busy || lane.attempts > 0;
         let mut waiting = lane.queue.iter_mut().enumerate();
         match waiting.find(|(_, (known, _))| *known == number) {
-            Some((place, (_, old))) if !old.tried && !(place == 0 && first_was_sent) => {
+            Some((place, (_, old))) if !(old.tried || place == 0 && first_was_sent) => {
                 *old = page;
                 true
             }
