@@ -46,6 +46,25 @@ enum Command {
         #[command(flatten)]
         file: File,
     },
+    /// Says how a message of an XMPP user to a SIP contact would go, and which row of the session heuristics decides it.
+    ///
+    /// Asks the running gateway, which knows what the contact has shown and which sessions are open; where none answers,
+    /// the tables alone decide. Nothing is sent.
+    ///
+    /// Exit status: 0 there is an answer, 1 the configuration or the message has mistakes, 2 a file cannot be read.
+    Explain {
+        #[command(flatten)]
+        file: File,
+        /// The XMPP user.
+        #[arg(long, value_name = "JID")]
+        from: String,
+        /// The SIP contact, as its JID.
+        #[arg(long, value_name = "JID")]
+        to: String,
+        /// A file with the `<message/>`; without one a short line of text is meant.
+        #[arg(long, value_name = "FILE")]
+        stanza: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +91,7 @@ enum LogLevel {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Check { file } => check(&file.config),
+        Command::Explain { file, from, to, stanza } => explain(&file.config, &from, &to, stanza.as_deref()),
         Command::Run { file, log, log_level } => run(&file.config, options(log, log_level)),
     }
 }
@@ -103,6 +123,47 @@ fn run(path: &Path, options: Options) -> ExitCode {
         }
         Err(words) => unreadable(&words),
     }
+}
+
+fn explain(path: &Path, from: &str, to: &str, stanza: Option<&Path>) -> ExitCode {
+    let config = match mostar::config::read(path) {
+        Ok((Some(config), _)) => config,
+        Ok((None, report)) => {
+            eprint!("{report}");
+            return ExitCode::FAILURE;
+        }
+        Err(words) => return unreadable(&words),
+    };
+    let text = match stanza.map(|path| std::fs::read_to_string(path).map_err(|error| (path, error))) {
+        None => None,
+        Some(Ok(text)) => Some(text),
+        Some(Err((path, error))) => {
+            return unreadable(&format!("{} cannot be read: {error}", path.display()));
+        }
+    };
+    let message = match shell::explain::message(from, to, text.as_deref()) {
+        Ok(message) => message,
+        Err(words) => {
+            eprintln!("mostar: {words}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let running = match config.http {
+        Some(address) => shell::explain::from_running(address, &message)
+            .map_err(|why| format!("no gateway answers at http://{address} ({why})")),
+        None => {
+            Err("the configuration has `http: none`, so that a running gateway cannot be asked".to_owned())
+        }
+    };
+    match running {
+        Ok(said) => print!("{said}"),
+        Err(why) => {
+            println!("{why}; this is what the tables alone say:");
+            mostar::words::table::replace(config.mappings.clone());
+            print!("{}", shell::explain::from_tables(config, message));
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn unreadable(words: &str) -> ExitCode {

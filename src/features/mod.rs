@@ -154,6 +154,11 @@ pub trait Feature {
     /// Another feature, or this one, said something.
     fn signal(&mut self, _cx: &mut Cx<'_>, _signal: &Signal) {}
 
+    /// How this stanza would be treated and why, in lines for an admin; nothing if it has no rule for it. Nothing is done.
+    fn explain(&self, _cx: &mut Cx<'_>, _stanza: &Stanza) -> Option<String> {
+        None
+    }
+
     /// The process stops: say goodbye. True when nothing remains to be waited for; asked again after each input.
     fn stop(&mut self, _cx: &mut Cx<'_>) -> bool {
         true

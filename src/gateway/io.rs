@@ -41,6 +41,8 @@ pub enum Input {
     RestoreDone,
     /// From another owner of this process.
     Forwarded(Forward),
+    /// An admin asks how this message would go; the answer is [`Output::Explained`] with the same number.
+    Explain(u64, Box<Stanza>),
     /// The process is asked to stop: say goodbye, then emit [`Output::Stopped`].
     Stop,
 }
@@ -89,6 +91,8 @@ pub enum Output {
     Now(Box<Output>),
     /// A line for the log, a figure for the metrics.
     Note(Note),
+    /// The answer to [`Input::Explain`], for people.
+    Explained(u64, String),
     /// The answer to [`Input::Stop`]: everything that must be said has been said.
     Stopped,
 }

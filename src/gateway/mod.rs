@@ -139,6 +139,14 @@ impl Gateway {
                 self.each(now, |feature, cx| feature.start(cx));
             }
             Input::Forwarded(forward) => match forward {},
+            Input::Explain(number, stanza) => {
+                let mut said = String::new();
+                self.each(now, |feature, cx| said.extend(feature.explain(cx, &stanza)));
+                if said.is_empty() {
+                    said.push_str("no feature has a rule for this\n");
+                }
+                self.out.push_back(Output::Explained(number, said));
+            }
             Input::Stop => self.stopping = true,
         }
         self.settle(now);

@@ -1,14 +1,15 @@
-//! `/healthz`, `/readyz` and `/metrics`, for the admin's own machines: no secrets, no writes, no TLS.
+//! `/healthz`, `/readyz`, `/metrics` and `/explain`, for the admin's own machines: no secrets, no writes, no TLS.
 
 use std::net::SocketAddr;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
+use super::explain::{self, Questions};
 use super::meters::Meters;
 use super::status::Status;
 
@@ -19,6 +20,8 @@ pub struct Pages {
     pub status: Status,
     /// What `/metrics` says.
     pub meters: Meters,
+    /// What `/explain` asks.
+    pub questions: Questions,
 }
 
 /// Binds the port, or says what to do.
@@ -38,6 +41,7 @@ pub async fn serve(listener: TcpListener, pages: Pages) {
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/explain", post(explained).layer(DefaultBodyLimit::max(explain::LIMIT)))
         .with_state(pages);
     // It only returns when the runtime ends; errors of connections are theirs.
     let _ = axum::serve(listener, router).await;
@@ -49,6 +53,17 @@ async fn readyz(State(pages): State<Pages>) -> impl IntoResponse {
         return (StatusCode::OK, "ready\n".to_owned());
     }
     (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
+}
+
+/// How a message would go; its stanza is the body.
+async fn explained(State(pages): State<Pages>, body: String) -> impl IntoResponse {
+    match explain::stanza(&body) {
+        Ok(stanza) => match pages.questions.ask(stanza).await {
+            Some(text) => (StatusCode::OK, text),
+            None => (StatusCode::SERVICE_UNAVAILABLE, "the gateway is too busy to answer\n".to_owned()),
+        },
+        Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")),
+    }
 }
 
 async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {

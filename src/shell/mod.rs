@@ -13,6 +13,7 @@ use crate::words::note::Level;
 pub mod clock;
 pub mod component;
 pub mod dns;
+pub mod explain;
 pub mod http;
 pub mod inbox;
 pub mod link;

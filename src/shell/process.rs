@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::clock::Clock;
 use super::component::{Settings, Timing};
 use super::dns::Dns;
+use super::explain::Questions;
 use super::http::{self, Pages};
 use super::inbox::Inboxes;
 use super::link::{self, Link};
@@ -93,12 +94,14 @@ async fn live(mut config: Config, shards: usize, log: &Log) -> Result<ExitCode, 
         Arc::new(Link::new(LinkId(number), &component.domain, &inboxes, &status, &meters))
     });
     let dns = Arc::new(Dns::new(&inboxes, log));
-    let world = Arc::new(World { endpoint, dns, links: links.collect() });
+    let questions = Questions::new(inboxes.clone());
+    let world = Arc::new(World { endpoint, dns, links: links.collect(), questions: questions.clone() });
     let (orders, ordered) = channel();
     let mut crew = Crew::start(&config, &world, &inboxes, receivers, &orders, log, &meters)?;
     drop(orders);
     if let Some(listener) = pages {
-        tokio::spawn(http::serve(listener, Pages { status: status.clone(), meters: meters.clone() }));
+        let pages = Pages { status: status.clone(), meters: meters.clone(), questions };
+        tokio::spawn(http::serve(listener, pages));
     }
 
     let (store, records) = restore(store, inboxes.clone(), log.clone()).await?;
@@ -182,6 +185,7 @@ struct World {
     endpoint: Endpoint,
     dns: Arc<Dns>,
     links: Vec<Arc<Link>>,
+    questions: Questions,
 }
 
 impl World {
@@ -219,6 +223,10 @@ impl Outside for World {
 
     fn resolve(&self, shard: usize, query: Query) {
         self.dns.ask(shard, query);
+    }
+
+    fn explained(&self, number: u64, text: String) {
+        self.questions.answered(number, text);
     }
 }
 

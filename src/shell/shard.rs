@@ -71,6 +71,8 @@ pub trait Outside: Send + Sync + 'static {
     fn close(&self, flow: Flow);
     /// Asks DNS for a shard.
     fn resolve(&self, shard: usize, query: Query);
+    /// Gives an admin the answer to a question.
+    fn explained(&self, number: u64, text: String);
 }
 
 /// What a shard is made of, besides its core.
@@ -266,6 +268,7 @@ impl<C: Core, O: Outside> Shard<C, O> {
             Output::Resolve(query) => self.around.outside.resolve(self.around.number, query),
             Output::Forward(forward) => match forward {},
             Output::Now(output) => self.let_out(*output),
+            Output::Explained(number, text) => self.around.outside.explained(number, text),
             Output::Note(note) => self.note(note),
             Output::Stopped => {
                 // Nobody listens only when the process ends anyway.
@@ -359,6 +362,7 @@ mod tests {
         }
         fn close(&self, _flow: Flow) {}
         fn resolve(&self, _shard: usize, _query: Query) {}
+        fn explained(&self, _number: u64, _text: String) {}
     }
 
     /// Commits when it is told to, with the result that it is told.

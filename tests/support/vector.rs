@@ -230,6 +230,7 @@ impl World {
                 | Output::Note(_)
                 | Output::Forward(_)
                 | Output::Now(_)
+                | Output::Explained(..)
                 | Output::Stopped => {}
             }
         }

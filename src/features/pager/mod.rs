@@ -191,6 +191,10 @@ impl Feature for Pager {
         self.tell(cx);
     }
 
+    fn explain(&self, cx: &mut Cx<'_>, stanza: &Stanza) -> Option<String> {
+        self.to_sip.explain(cx, stanza)
+    }
+
     fn stop(&mut self, cx: &mut Cx<'_>) -> bool {
         let goodbye = *self.goodbye.get_or_insert(Goodbye::Until(cx.now.tick + GOODBYE));
         let written = self.pairs.stop(cx);

@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use super::meter::{self, Way};
 use super::post::Post;
+use super::table::{self, Outgoing};
 use super::to_sip::{LaneKey, Live, ToSip, refuses_content, sent};
 use crate::documents::{imdn, iscomposing};
 use crate::features::Cx;
 use crate::features::devices::Ability;
 use crate::features::sessions::{self, Break, Line, PeerMsrp, Stage, goes_again};
 use crate::features::signal::{Carried, Carry, Signal, Whisper};
+use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Fault, Page};
 use crate::store::record::Record;
 use crate::words::condition::{Condition, Kind};
 use crate::words::note::Level;
+use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::Stanza;
 
 /// How long a MESSAGE without a long way may be, headers included (RFC 3428 §8), and what the headers need of it.
@@ -30,17 +33,7 @@ impl ToSip {
             post.session = true;
             return Ok(());
         }
-        let contact = &post.target.aor;
-        let peer = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
-        let long_way = peer.is_some_and(|peer| peer.long_messages);
-        let line = Line {
-            type_: post.type_.as_deref(),
-            session: cx.facts.session(&post.from.bare(), contact),
-            msrp: cx.facts.devices.msrp(cx.now.tick, contact).0,
-            peer: peer.map_or(PeerMsrp::No, |peer| peer.msrp),
-            long: !long_way && post.text.len() + HEADERS > PAGE,
-            agent: cx.facts.devices.agent(contact),
-        };
+        let line = line(cx, &post.from, &post.target.aor, post.type_.as_deref(), &post.text);
         match line.way(&cx.config.sessions) {
             sessions::Way::Refuse(condition) => return Err(condition),
             // Behind older ones that are not there yet.
@@ -53,6 +46,40 @@ impl ToSip {
             }
         }
         Ok(())
+    }
+
+    /// Which row decides how a message goes.
+    pub fn explain(&self, cx: &Cx<'_>, stanza: &Stanza) -> Option<String> {
+        let (from, to) = (stanza.from()?, stanza.to()?);
+        let (sender, target) = match (cx.domains.user_sip(&from.bare()), cx.domains.contact_sip(to)) {
+            (Ok(sender), Ok(target)) => (sender, target),
+            (Err(problem), _) | (_, Err(problem)) => {
+                let why = problem.text.unwrap_or_else(|| "an address is none of ours".to_owned());
+                return Some(format!("refused before any row is asked: {why}\n"));
+            }
+        };
+        let text = match table::outgoing(stanza, &cx.config.sessions) {
+            Outgoing::Text(text) => text.text,
+            Outgoing::Nothing => {
+                return Some("nothing is sent: it says nothing that SIP could show\n".to_owned());
+            }
+            Outgoing::Refused(condition) => {
+                return Some(format!("refused for its content: {}\n", condition.text.unwrap_or_default()));
+            }
+        };
+        let mut said = String::new();
+        match self.lanes.get(&(sender.aor, target.aor.clone())) {
+            Some(lane) if lane.carried > 0 => {
+                said.push_str("older messages are in a session: it follows them, unless a row refuses it\n");
+            }
+            Some(lane) if lane.count > 0 => {
+                said.push_str("older messages wait: it follows them, unless a row refuses it\n");
+            }
+            _ => {}
+        }
+        let line = line(cx, from, &target.aor, stanza.type_(), &text);
+        said.push_str(&cx.config.sessions.explain("line", &line.facts()));
+        Some(said)
     }
 
     /// A correction takes the place of the message that it is about, where that has not been sent: then nobody on the
@@ -217,6 +244,20 @@ impl ToSip {
             marker: false,
             session: false,
         })
+    }
+}
+
+/// What is known when a message goes to a contact.
+fn line<'a>(cx: &'a Cx<'_>, from: &Jid, contact: &Aor, type_: Option<&'a str>, text: &str) -> Line<'a> {
+    let peer = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
+    let long_way = peer.is_some_and(|peer| peer.long_messages);
+    Line {
+        type_,
+        session: cx.facts.session(&from.bare(), contact),
+        msrp: cx.facts.devices.msrp(cx.now.tick, contact).0,
+        peer: peer.map_or(PeerMsrp::No, |peer| peer.msrp),
+        long: !long_way && text.len() + HEADERS > PAGE,
+        agent: cx.facts.devices.agent(contact),
     }
 }
 

@@ -137,6 +137,8 @@ impl Recorder {
             Input::Restored(_) => self.restored += 1,
             Input::RestoreDone => self.step("begin", ""),
             Input::Forwarded(forward) => match *forward {},
+            // It changes nothing.
+            Input::Explain(..) => {}
             Input::Stop => self.step("stop", ""),
         }
     }
@@ -171,6 +173,7 @@ impl Recorder {
             | Output::Forget(_)
             | Output::Forward(_)
             | Output::Note(_)
+            | Output::Explained(..)
             | Output::Stopped => {}
         }
     }
