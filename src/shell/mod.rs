@@ -19,6 +19,7 @@ pub mod link;
 pub mod link_end;
 pub mod log;
 pub mod meters;
+pub mod msrp;
 mod process;
 pub mod shard;
 pub mod sip;
