@@ -96,7 +96,7 @@ async fn live(mut config: Config, shards: usize, log: &Log) -> Result<ExitCode, 
         Arc::new(Link::new(LinkId(number), &component.domain, &inboxes, &status, &meters))
     });
     let dns = Arc::new(Dns::new(&inboxes, log));
-    let limits = msrp::Limits::default();
+    let limits = msrp::Limits::for_messages(config.messages.max_message);
     let msrp = msrp::Endpoint::new(bound_msrp, &config, limits, &inboxes, &dns, log, &meters)?;
     let world = Arc::new(World { endpoint, msrp, dns, links: links.collect() });
     let (orders, ordered) = channel();

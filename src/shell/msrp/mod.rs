@@ -64,10 +64,11 @@ pub struct Limits {
     pub held: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// For messages of at most so many bytes.
+    pub fn for_messages(body: usize) -> Limits {
         Limits {
-            body: 65_536,
+            body,
             connect: Duration::from_secs(10),
             partial: Duration::from_secs(60),
             unused: Duration::from_secs(60),
@@ -124,7 +125,7 @@ impl Endpoint {
         let acceptor = tls.acceptor()?;
         let shared = Shared {
             table: Mutex::default(),
-            limits: Limits { body: config.messages.max_message, ..limits },
+            limits,
             tls,
             ways: Ways::new(config, dns.clone()),
             inboxes: inboxes.clone(),

@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits { unkept: 4, unkept_from_one: 2, in_all: 6, ..Limits::default() }
+        Limits { unkept: 4, unkept_from_one: 2, in_all: 6, ..Limits::for_messages(1000) }
     }
 
     fn from(table: &mut Table, remote: &str) -> Arc<Conn> {
