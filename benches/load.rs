@@ -205,7 +205,7 @@ impl World {
         let text = format!(
             "xmpp:\n  server: {}\n  components:\n    - {{ domain: sip.bench, secret: {{ file: {} }} }}\n  domains:\n    \
              - {{ domain: xmpp.bench }}\nsip:\n  listen: [ \"tcp://{spare}\" ]\n  peers:\n    - {{ uri: \
-             \"sip:{};transport=tcp\", may_send_from: [ sip.bench ] }}\nstore: {}\nhttp: none\n\
+             \"sip:{};transport=tcp\", may_send_from: [ sip.bench ] }}\nmsrp: {{ listen: [] }}\nstore: {}\nhttp: none\n\
              messages: {{ rate: 0 }}\n",
             server.local_addr().unwrap(),
             secret.display(),

@@ -34,6 +34,50 @@ fn a_taken_port_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_taken_port_for_chat_is_named_with_what_to_do() {
+    let folder = folder();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = chatting(folder.path(), other.local_addr().unwrap().port());
+    let output = start(folder.path(), &text).wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("choose another port in `msrp.listen`"), "{said}");
+}
+
+#[test]
+fn a_frame_for_nobody_is_answered_and_the_connection_closed_at_the_end() {
+    let folder = folder();
+    let port = running::port(1);
+    let mut running = Running::of(folder.path(), &chatting(folder.path(), port));
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // The second names a partition, so that a gateway must know that it is nobody's.
+    for session in ["unknown", "a7aaaaaaaaaaaaaaaa"] {
+        let send = format!(
+            "MSRP tid4 SEND\r\nTo-Path: msrp://127.0.0.1:{port}/{session};tcp\r\nFrom-Path: \
+             msrp://127.0.0.1:9/b;tcp\r\nMessage-ID: 1234\r\n-------tid4$\r\n"
+        );
+        stream.write_all(send.as_bytes()).unwrap();
+        let mut said = String::new();
+        while !said.ends_with("-------tid4$\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            said.push(byte[0].into());
+        }
+        assert!(said.starts_with("MSRP tid4 481 "), "{said}");
+    }
+    running.signal(rustix::process::Signal::TERM);
+    running.wait_for("event=stopped clean=true");
+    assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0);
+}
+
+/// A configuration with a listener for chat sessions.
+fn chatting(folder: &Path, port: u16) -> String {
+    let text = configuration(folder, &both(), "127.0.0.1:1", "sip:127.0.0.1:1", "none");
+    text.replace("msrp: { listen: [] }", &format!("msrp: {{ listen: \"tcp://127.0.0.1:{port}\" }}"))
+}
+
+#[test]
 fn a_damaged_store_is_refused_with_what_to_do() {
     let folder = folder();
     let store = folder.path().join("store/sled");

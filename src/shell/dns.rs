@@ -67,10 +67,15 @@ impl Dns {
         }
         let dns = self.clone();
         tokio::spawn(async move {
-            let found = tokio::time::timeout(PATIENCE, dns.answer(&query)).await.unwrap_or_default();
+            let found = dns.find(&query).await;
             dns.asked().remove(&(shard, query.clone()));
             dns.inboxes.put(shard, Input::Resolved(query, found)).await;
         });
+    }
+
+    /// The answer to a question; nothing where there is none in time.
+    pub async fn find(&self, query: &Query) -> Vec<Located> {
+        tokio::time::timeout(PATIENCE, self.answer(query)).await.unwrap_or_default()
     }
 
     fn asked(&self) -> std::sync::MutexGuard<'_, HashSet<(usize, Query)>> {

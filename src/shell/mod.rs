@@ -20,6 +20,7 @@ pub mod link;
 pub mod link_end;
 pub mod log;
 pub mod meters;
+pub mod msrp;
 mod process;
 pub mod record;
 pub mod shard;

@@ -22,6 +22,7 @@ use super::inbox::Inboxes;
 use super::link::{self, Link};
 use super::log::Log;
 use super::meters::Meters;
+use super::msrp;
 use super::record::{Recorder, Share};
 use super::shard::{self, Outside, Surroundings};
 use super::sip::{self, Endpoint};
@@ -30,6 +31,7 @@ use super::writer::{self, Gate, Order};
 use crate::config::Config;
 use crate::gateway::io::{Input, LinkId};
 use crate::gateway::{Domains, Gateway};
+use crate::msrp::{MsrpIn, MsrpOut};
 use crate::sip::flow::{Flow, SendId, SipOut};
 use crate::sip::locate::Query;
 use crate::store::sled::SledStore;
@@ -78,6 +80,8 @@ async fn live(mut config: Config, shards: usize, log: &Log) -> Result<ExitCode, 
     let mut signals = Signals::new()?;
     let bound = sip::bind(&config.sip.listen)?;
     config.sip.listen.clone_from(&bound.listen);
+    let bound_msrp = msrp::bind(&config.msrp.listen)?;
+    config.msrp.listen.clone_from(&bound_msrp.listen);
     let pages = match config.http {
         Some(address) => Some(http::bind(address).await?),
         None => None,
@@ -94,8 +98,10 @@ async fn live(mut config: Config, shards: usize, log: &Log) -> Result<ExitCode, 
         Arc::new(Link::new(LinkId(number), &component.domain, &inboxes, &status, &meters))
     });
     let dns = Arc::new(Dns::new(&inboxes, log));
+    let limits = msrp::Limits::for_messages(config.messages.max_message);
+    let msrp = msrp::Endpoint::new(bound_msrp, &config, limits, &inboxes, &dns, log, &meters)?;
     let questions = Questions::new(inboxes.clone());
-    let world = Arc::new(World { endpoint, dns, links: links.collect(), questions: questions.clone() });
+    let world = Arc::new(World { endpoint, msrp, dns, links: links.collect(), questions: questions.clone() });
     let (orders, ordered) = channel();
     let mut crew = Crew::start(&config, &world, &inboxes, receivers, &orders, log, &meters)?;
     drop(orders);
@@ -109,12 +115,16 @@ async fn live(mut config: Config, shards: usize, log: &Log) -> Result<ExitCode, 
     inboxes.put_all(|| Input::RestoreDone).await;
     status.ready(writer::PART);
     world.endpoint.listen();
+    world.msrp.listen();
     let (notes, noted) = mpsc::channel(NOTES);
     tokio::spawn(link::tell(noted, status.clone(), log.clone(), meters.clone()));
     let streams = world.open_links(&config, &notes);
     for listener in &config.sip.listen {
         let fields = [("listener", format!("{}://{}", listener.transport, listener.address))];
         log.line(Level::Info, "sip-listening", &fields);
+    }
+    for listener in &config.msrp.listen {
+        log.line(Level::Info, "msrp-listening", &[("listener", listener.to_string())]);
     }
     log.line(
         Level::Info,
@@ -176,13 +186,15 @@ async fn stop(
     let closed = async { while streams.join_next().await.is_some() {} };
     let longest = PROMPT.saturating_sub(began.elapsed()).max(LAST_BYTES);
     // What is not out by then, its receiver does not take.
-    let _ = tokio::join!(tokio::time::timeout(longest, closed), world.endpoint.drain(longest));
+    let closed = tokio::time::timeout(longest, closed);
+    let _ = tokio::join!(closed, world.endpoint.drain(longest), world.msrp.drain(longest));
     clean
 }
 
 /// Everything that shards reach.
 struct World {
     endpoint: Endpoint,
+    msrp: msrp::Endpoint,
     dns: Arc<Dns>,
     links: Vec<Arc<Link>>,
     questions: Questions,
@@ -215,6 +227,10 @@ impl Outside for World {
 
     fn sip(&self, shard: usize, out: SipOut) -> Result<(), (SendId, String)> {
         self.endpoint.send(shard, out)
+    }
+
+    fn msrp(&self, shard: usize, out: MsrpOut) -> Option<MsrpIn> {
+        self.msrp.send(shard, out)
     }
 
     fn close(&self, flow: Flow) {

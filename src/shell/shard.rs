@@ -20,6 +20,7 @@ use super::record::Recorder;
 use super::writer::{Gate, Order};
 use crate::gateway::Gateway;
 use crate::gateway::io::{Input, LinkId, Output, StoreChange};
+use crate::msrp::{MsrpIn, MsrpOut};
 use crate::sip::flow::{Flow, SendId, SipOut};
 use crate::sip::locate::Query;
 use crate::store::{Change, Step};
@@ -67,6 +68,8 @@ pub trait Outside: Send + Sync + 'static {
     fn stanza(&self, link: LinkId, stanza: Stanza);
     /// Sends a SIP message, or queues it on its connection; or says at once why it cannot.
     fn sip(&self, shard: usize, out: SipOut) -> Result<(), (SendId, String)>;
+    /// Does what is to be done with MSRP connections; gives what there is to tell at once.
+    fn msrp(&self, shard: usize, out: MsrpOut) -> Option<MsrpIn>;
     /// Closes a connection after what is queued on it has gone.
     fn close(&self, flow: Flow);
     /// Asks DNS for a shard.
@@ -262,8 +265,10 @@ impl<C: Core, O: Outside> Shard<C, O> {
                     self.again.push_back(Input::SendFailed(id, reason));
                 }
             }
-            // TODO-WIRE
-            Output::Msrp(_) => {}
+            Output::Msrp(out) => {
+                let told = self.around.outside.msrp(self.around.number, out);
+                self.again.extend(told.map(Input::Msrp));
+            }
             Output::Close(flow) => self.around.outside.close(flow),
             Output::Resolve(query) => self.around.outside.resolve(self.around.number, query),
             Output::Forward(forward) => match forward {},
@@ -359,6 +364,9 @@ mod tests {
         fn sip(&self, _shard: usize, out: SipOut) -> Result<(), (SendId, String)> {
             self.0.send(String::from_utf8_lossy(&out.bytes).into_owned()).unwrap();
             Ok(())
+        }
+        fn msrp(&self, _shard: usize, _out: MsrpOut) -> Option<MsrpIn> {
+            None
         }
         fn close(&self, _flow: Flow) {}
         fn resolve(&self, _shard: usize, _query: Query) {}

@@ -12,6 +12,7 @@ class Gateway:
         """`more`: further lines of the configuration."""
         self.place, self.binary, self.port = place, binary, port
         self.http = processes.free_port()
+        self.msrp = processes.free_port()
         place.write("secret", place.secret + "\n")
         self.config = place.write("mostar.yaml", f"""
 xmpp:
@@ -21,6 +22,7 @@ xmpp:
 sip:
   listen: [ "udp://127.0.0.1:{port}", "tcp://127.0.0.1:{port}" ]
   peers: [ {{ uri: "{peer}", may_send_from: [ {SIP_DOMAIN} ] }} ]
+msrp: {{ listen: [ "tcp://127.0.0.1:{self.msrp}" ] }}
 store: store
 http: 127.0.0.1:{self.http}
 {more}""")

@@ -32,7 +32,7 @@ pub fn configuration(folder: &Path, listen: &str, server: &str, peer: &str, http
         "xmpp:\n  server: {server}\n  components:\n    - domain: sip.example.org\n      sip_domain: example.org\n      \
          secret: {{ env: MOSTAR_TEST_SECRET }}\n  domains:\n    - {{ domain: example.org, sip_alias: \
          xmpp.example.org }}\nsip:\n  listen: [ {listen} ]\n  peers:\n    - uri: \"{peer}\"\n      \
-         may_send_from: [ example.org ]\nstore: {folder}/store\nhttp: {http}\n"
+         may_send_from: [ example.org ]\nmsrp: {{ listen: [] }}\nstore: {folder}/store\nhttp: {http}\n"
     )
 }
 

@@ -93,7 +93,8 @@ pub fn bind(listeners: &[Listen]) -> Result<Bound, String> {
     Ok(bound)
 }
 
-fn socket(listener: &Listen) -> std::io::Result<Socket> {
+/// A bound socket, which listens where it can.
+pub(super) fn socket(listener: &Listen) -> std::io::Result<Socket> {
     let domain = Domain::for_address(listener.address);
     let (kind, protocol) = match listener.transport {
         Transport::Udp => (Type::DGRAM, Protocol::UDP),
@@ -121,24 +122,29 @@ fn socket(listener: &Listen) -> std::io::Result<Socket> {
 }
 
 fn explain(listener: &Listen, error: &std::io::Error) -> String {
-    let port = listener.address.port();
     let flag = if listener.transport == Transport::Udp { "u" } else { "t" };
-    let advice = match error.kind() {
+    let advice = advice(error, listener.address.port(), flag, "sip.listen");
+    format!("cannot listen on {}://{}: {error}: {advice}", listener.transport, listener.address)
+}
+
+/// What to do where a listener cannot be bound: `flag` is the transport's for `ss`, `key` the option's.
+pub(super) fn advice(error: &std::io::Error, port: u16, flag: &str, key: &str) -> String {
+    match error.kind() {
         std::io::ErrorKind::AddrInUse => format!(
             "another program has that port: `ss -l{flag}np sport = :{port}` shows which; stop it, or choose another \
-             port in `sip.listen`"
+             port in `{key}`"
         ),
         std::io::ErrorKind::AddrNotAvailable => {
-            "this machine has no such address: `ip address` shows those it has; correct `sip.listen`".to_owned()
+            format!("this machine has no such address: `ip address` shows those it has; correct `{key}`")
         }
         std::io::ErrorKind::PermissionDenied => {
-            "this user may not use that port: ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one in \
-             `sip.listen`"
-                .to_owned()
+            format!(
+                "this user may not use that port: ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one \
+                 in `{key}`"
+            )
         }
-        _ => "correct `sip.listen`".to_owned(),
-    };
-    format!("cannot listen on {}://{}: {error}: {advice}", listener.transport, listener.address)
+        _ => format!("correct `{key}`"),
+    }
 }
 
 /// The running SIP side.
