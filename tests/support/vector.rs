@@ -41,6 +41,7 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
         "peer.any_domain" => peer.any_domain = flag()?,
         "peer.long_messages" => peer.long_messages = flag()?,
         "peer.trust_dates" => peer.trust_dates = flag()?,
+        "peer.msrp" => peer.msrp = mostar::config::values::msrp(value).map_err(|bad| bad.what)?,
         "peer.transport" => {
             peer.transport = match value {
                 "udp" => Some(Transport::Udp),

@@ -280,7 +280,8 @@ impl Chat {
 
     /// A user came or went; what is online is known already.
     pub(super) fn presence(&mut self, cx: &mut Cx<'_>, stanza: &Stanza) {
-        let Some(from) = stanza.from().filter(|_| matches!(stanza.type_(), None | Some("unavailable"))) else {
+        let Some(from) = stanza.from().filter(|_| matches!(stanza.type_(), None | Some("unavailable")))
+        else {
             return;
         };
         let user = from.bare();

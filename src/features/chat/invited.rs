@@ -214,10 +214,12 @@ impl Chat {
         if !matches!(stanza.type_(), Some("result" | "error")) {
             return false;
         }
-        let Some(covered) = stanza.id().and_then(|id| self.barrier.pong(cx.now.tick, id)) else { return false };
-        let nowhere = stanza.stanza_error().filter(|error| {
-            matches!(error.kind, Kind::RemoteServerNotFound | Kind::RemoteServerTimeout)
-        });
+        let Some(covered) = stanza.id().and_then(|id| self.barrier.pong(cx.now.tick, id)) else {
+            return false;
+        };
+        let nowhere = stanza
+            .stanza_error()
+            .filter(|error| matches!(error.kind, Kind::RemoteServerNotFound | Kind::RemoteServerTimeout));
         for id in covered {
             self.timers.stop(&Alarm::Ask(id));
             match &nowhere {
@@ -267,7 +269,9 @@ impl Chat {
     pub(super) fn confirmed(&mut self, cx: &mut Cx<'_>, id: TalkId, answer: Option<&Body>) {
         let Some(talk) = self.talks.get(&id) else { return };
         if talk.stage != Stage::Calling {
-            return if answer.is_some() { self.refreshed(cx, id, answer) };
+            return if answer.is_some() {
+                self.refreshed(cx, id, answer)
+            };
         }
         if self.settle_terms(cx, id, answer, Setup::ActPass) {
             self.flow(cx, id);

@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 
-use super::talk::{Composing, Line, Stage, Style, Talk, TalkId};
 use super::Chat;
+use super::talk::{Composing, Line, Stage, Style, Talk, TalkId};
 use crate::documents::{cpim, date, iscomposing};
 use crate::features::devices::Ability;
 use crate::features::sessions::Break;
@@ -38,7 +38,8 @@ impl Chat {
                 Unsendable::TooLarge => {
                     let most = cx.msrp.session(session).and_then(|session| session.terms()?.max_size);
                     let most = most.unwrap_or_default();
-                    let text = format!("This message has {length} bytes; the other side takes at most {most}.");
+                    let text =
+                        format!("This message has {length} bytes; the other side takes at most {most}.");
                     Carried::Refused(Condition::new(Kind::PolicyViolation, text))
                 }
                 Unsendable::Full => {
@@ -52,7 +53,9 @@ impl Chat {
                     }
                     return;
                 }
-                Unsendable::Malformed | Unsendable::Twice => Carried::Broken { how: Break::Lost, sent: false },
+                Unsendable::Malformed | Unsendable::Twice => {
+                    Carried::Broken { how: Break::Lost, sent: false }
+                }
             };
             if let Some(talk) = self.talks.get_mut(&id) {
                 talk.lines.remove(place);
@@ -79,7 +82,9 @@ impl Chat {
     /// A client of the other side's has a line.
     pub(super) fn delivered(&mut self, cx: &mut Cx<'_>, id: TalkId, message_id: &str) {
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        let Some(mut line) = talk.place(message_id).and_then(|place| talk.lines.remove(place)) else { return };
+        let Some(mut line) = talk.place(message_id).and_then(|place| talk.lines.remove(place)) else {
+            return;
+        };
         deliver(cx, &mut line);
         if let Some(id) = line.carry.id.clone().filter(|_| line.carry.receipt) {
             let (user, to) = (line.carry.user.clone(), line.carry.contact.clone());

@@ -52,7 +52,16 @@ use crate::xmpp::stanza::{Stanza, StanzaKind};
 
 static MANIFEST: Manifest = Manifest {
     name: "chat",
-    follows: &["RFC 7573", "RFC 4975", "RFC 6135", "RFC 3261 §13", "RFC 3264", "RFC 3311", "RFC 4028", "RFC 3862"],
+    follows: &[
+        "RFC 7573",
+        "RFC 4975",
+        "RFC 6135",
+        "RFC 3261 §13",
+        "RFC 3264",
+        "RFC 3311",
+        "RFC 4028",
+        "RFC 3862",
+    ],
     summary: "Chats as MSRP sessions, opened and closed by either side",
     methods: &["INVITE", "ACK", "BYE", "CANCEL", "UPDATE"],
     events: &[],
@@ -351,7 +360,9 @@ impl Chat {
     fn told(&mut self, cx: &mut Cx<'_>, id: TalkId, event: session::Event) {
         match event {
             session::Event::Ringing(_) | session::Event::Withdrawn | session::Event::Declined(_) => {}
-            session::Event::Accepted { response, answer } => self.accepted(cx, id, &response, answer.as_ref()),
+            session::Event::Accepted { response, answer } => {
+                self.accepted(cx, id, &response, answer.as_ref())
+            }
             session::Event::Confirmed { answer } => self.confirmed(cx, id, answer.as_ref()),
             session::Event::Offered(offer) => self.offered(cx, id, offer.as_ref()),
             session::Event::Answered(answer) => self.refreshed(cx, id, answer.as_ref()),
