@@ -4,9 +4,9 @@ use crate::documents::mime::{self, Inside};
 use crate::features::Cx;
 use crate::msrp::path::Path;
 use crate::msrp::session::{Role, Terms};
-use crate::msrp::uri::{Host, Uri};
+use crate::msrp::uri::Uri;
 use crate::sip::message::{self, HeaderName, Headers};
-use crate::sip::sdp::message::{Direction, MessageLine, Setup};
+use crate::sip::sdp::message::{Direction, Fingerprint, MessageLine, Setup};
 use crate::sip::sdp::ours::OurLine;
 use crate::sip::sdp::{self, Description};
 use crate::sip::uri::{Aor, SipAddress};
@@ -22,31 +22,50 @@ const ACCEPT: &str = "message/cpim text/plain text/html multipart/alternative mu
 const WRAPPED: &str = "text/plain text/html multipart/alternative multipart/mixed \
                        application/im-iscomposing+xml message/imdn+xml";
 
-/// The port that is offered where none is configured.
-const PORT: u16 = 2855;
+/// The port of a line that nobody can connect to.
+const NOWHERE: u16 = 9;
 
-/// A URI of ours for a new session of this user; nothing where nobody could reach us.
-pub fn own_uri(cx: &mut Cx<'_>, user: &Jid) -> Option<Uri> {
-    let sip = &cx.config.sip;
-    let host = match &sip.advertise {
-        Some(host) => Host::parse(host)?,
-        None => Host::Ip(sip.listen.first()?.address.ip()),
-    };
-    Some(Uri::mint(cx.mint, Partition::of(user.bare_str()), false, &host, PORT))
+/// Which kinds of MSRP we can be reached by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// Without TLS.
+    pub plain: bool,
+    /// With TLS.
+    pub secure: bool,
+}
+
+impl Ways {
+    /// As configured.
+    pub fn of(cx: &Cx<'_>) -> Ways {
+        let has = |secure| cx.config.msrp.path_host(secure, None).is_some();
+        Ways { plain: has(false), secure: has(true) }
+    }
+
+    /// Whether a line is for one of them.
+    fn fit(self, line: &MessageLine) -> bool {
+        if line.secure { self.secure } else { self.plain }
+    }
+}
+
+/// A URI of ours for a new session of this user, if there is a listener of that kind; `near`: an address of theirs.
+pub fn own_uri(cx: &mut Cx<'_>, user: &Jid, secure: bool, near: Option<&str>) -> Option<Uri> {
+    let near = near.and_then(|near| near.trim_matches(['[', ']']).parse().ok());
+    let (host, port) = cx.config.msrp.path_host(secure, near)?;
+    Some(Uri::mint(cx.mint, Partition::of(user.bare_str()), secure, &host, port))
 }
 
 /// Our line of a description.
 pub fn our_line(cx: &Cx<'_>, own: &Uri, setup: Setup, direction: Direction) -> OurLine {
     OurLine {
         host: own.host().to_string().trim_matches(['[', ']']).to_owned(),
-        port: own.port().unwrap_or(PORT),
+        port: own.port().unwrap_or(NOWHERE),
         secure: own.is_secure(),
         path: own.as_str().to_owned(),
         accept_types: ACCEPT.to_owned(),
         accept_wrapped_types: Some(WRAPPED.to_owned()),
         max_size: Some(cx.config.messages.max_message as u64),
         setup,
-        fingerprint: None,
+        fingerprint: cx.config.msrp.fingerprint().filter(|_| own.is_secure()).and_then(Fingerprint::read),
         cema: false,
         direction,
     }
@@ -69,9 +88,9 @@ pub fn read(body: &Body) -> Result<Description, String> {
 }
 
 /// The first line for a chat whose path can be used.
-pub fn chat_line(description: &Description, secure: bool) -> Option<(usize, MessageLine, Path)> {
+pub fn chat_line(description: &Description, ways: Ways) -> Option<(usize, MessageLine, Path)> {
     description.messages().into_iter().find_map(|(place, line)| {
-        let path = path_of(&line).filter(|_| line.is_chat() && (secure || !line.secure))?;
+        let path = path_of(&line).filter(|_| line.is_chat() && ways.fit(&line))?;
         Some((place, line, path))
     })
 }
@@ -137,6 +156,8 @@ pub fn code_of(reply: &message::Reply) -> u16 {
 mod tests {
     use super::*;
 
+    const PLAIN: Ways = Ways { plain: true, secure: false };
+
     #[test]
     fn a_session_takes_what_a_message_takes() {
         let known: Vec<&str> = ACCEPT.split_ascii_whitespace().collect();
@@ -156,7 +177,7 @@ mod tests {
             .into(),
         };
         let description = read(&body).expect("a description");
-        assert_eq!(chat_line(&description, false).map(|(place, ..)| place), Some(0));
+        assert_eq!(chat_line(&description, PLAIN).map(|(place, ..)| place), Some(0));
         assert!(read(&Body { kind: "multipart/mixed;boundary=c".into(), ..body }).is_err());
     }
 
@@ -165,7 +186,10 @@ mod tests {
         let sdp = "v=0\r\no=- 1 1 IN IP4 a\r\ns=-\r\nt=0 0\r\nm=message 5 TCP/MSRP *\r\na=path:http://a\r\n\
             m=message 5 TCP/TLS/MSRP *\r\na=path:msrps://a:5/s;tcp\r\nm=message 5 TCP/MSRP *\r\na=path:msrp://a:5/x;tcp\r\n";
         let description = Description::parse(sdp.as_bytes()).expect("a description");
-        assert_eq!(chat_line(&description, false).map(|(place, ..)| place), Some(2));
-        assert_eq!(chat_line(&description, true).map(|(place, ..)| place), Some(1));
+        assert_eq!(chat_line(&description, PLAIN).map(|(place, ..)| place), Some(2));
+        assert_eq!(
+            chat_line(&description, Ways { plain: false, secure: true }).map(|(place, ..)| place),
+            Some(1)
+        );
     }
 }

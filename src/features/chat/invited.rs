@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::describe::{self, Device};
+use super::describe::{self, Device, Ways};
 use super::talk::{Stage, Talk, TalkId};
 use super::{Alarm, Chat};
 use crate::features::sessions::{self, Invited};
@@ -68,6 +68,9 @@ impl Chat {
         if !self.has_room(&incoming.from.aor) {
             return refuse(486, "Too many sessions", "no-room");
         }
+        if Ways::of(cx) == Ways::default() {
+            return refuse(488, "There are no chat sessions here", "media");
+        }
         let headers = &incoming.request.headers;
         let tag = cx.token_for(&user);
         let own = cx.domains.user_sip(&user).map_err(|problem| (errors::reply_of(&problem), "address"))?;
@@ -124,8 +127,12 @@ impl Chat {
         let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.stage == Stage::Asked) else { return };
         let offer = talk.offer.take();
         let user = talk.user.clone();
-        let Some(own) = describe::own_uri(cx, &user) else {
-            return self.turn_away(cx, id, Reply::new(488).because("No MSRP here"));
+        let ways = Ways::of(cx);
+        let found = offer.as_ref().and_then(|offer| describe::chat_line(&describe::read(offer).ok()?, ways));
+        let secure = found.as_ref().map_or(!ways.plain, |(_, line, _)| line.secure);
+        let near = found.as_ref().and_then(|(_, line, _)| line.address.as_deref());
+        let Some(own) = describe::own_uri(cx, &user, secure, near) else {
+            return self.turn_away(cx, id, Reply::new(488).because("No chat sessions here"));
         };
         let session = cx.msrp.offer(cx.mint, own.clone());
         self.msrp.insert(session, id);
@@ -155,7 +162,7 @@ impl Chat {
     /// Our answer to the first offer with a chat line: MSRP begins.
     fn accept(&mut self, cx: &mut Cx<'_>, id: TalkId, offer: &Body) -> Option<Bytes> {
         let description = describe::read(offer).ok()?;
-        let (place, line, path) = describe::chat_line(&description, false)?;
+        let (place, line, path) = describe::chat_line(&description, Ways::of(cx))?;
         let talk = self.talks.get_mut(&id)?;
         let (session, own) = talk.msrp.zip(talk.own.clone())?;
         let setup = Setup::answer_to(line.setup);
@@ -326,7 +333,7 @@ impl Chat {
         };
         let setup = Setup::answer_to(line.setup);
         let moved = line.path.join(" ") != talk.path;
-        let own = if moved { self.move_to(cx, id).ok_or_else(gone)? } else { own };
+        let own = if moved { self.move_to(cx, id, &line).ok_or_else(gone)? } else { own };
         let talk = self.talks.get_mut(&id).ok_or_else(gone)?;
         talk.adopt(&line);
         let ours = describe::our_line(cx, &own, setup, line.direction.answer());
@@ -339,9 +346,9 @@ impl Chat {
     }
 
     /// Their end has another path: a new MSRP session takes the place of the old one, and its lines.
-    fn move_to(&mut self, cx: &mut Cx<'_>, id: TalkId) -> Option<Uri> {
+    fn move_to(&mut self, cx: &mut Cx<'_>, id: TalkId, line: &MessageLine) -> Option<Uri> {
         let user = self.talks.get(&id)?.user.clone();
-        let own = describe::own_uri(cx, &user)?;
+        let own = describe::own_uri(cx, &user, line.secure, line.address.as_deref())?;
         let session = cx.msrp.offer(cx.mint, own.clone());
         self.msrp.insert(session, id);
         let talk = self.talks.get_mut(&id)?;
@@ -379,7 +386,7 @@ fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Option<MessageLine>, bool),
         Err(words) => return Err((Reply::new(400).because(words), "malformed")),
     };
     let calls = !description.others().is_empty();
-    if let Some((_, line, _)) = describe::chat_line(&description, false) {
+    if let Some((_, line, _)) = describe::chat_line(&description, Ways::of(cx)) {
         return Ok((Some(line), calls));
     }
     let lines: Vec<MessageLine> = description.messages().into_iter().map(|(_, line)| line).collect();
@@ -387,8 +394,14 @@ fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Option<MessageLine>, bool),
     if lines.iter().any(|line| line.file && line.port != 0) {
         return refuse(304, "Files cannot be sent here yet, chats can");
     }
-    if lines.iter().any(|line| line.is_chat() && line.secure) {
-        return refuse(302, "MSRP over TLS is not possible here");
+    if lines.iter().any(|line| line.is_chat() && describe::path_of(line).is_some()) {
+        let secure = lines.iter().any(|line| line.is_chat() && line.secure);
+        let words = if secure {
+            "MSRP over TLS is not possible here"
+        } else {
+            "MSRP without TLS is not possible here"
+        };
+        return refuse(302, words);
     }
     if lines.iter().any(|line| line.port != 0) {
         return refuse(399, "The MSRP line has no path that can be used");

@@ -61,7 +61,10 @@ impl Chat {
             cx.count("msrp_sessions_total", &[("opened", "us"), ("result", "no-room")]);
             return no_session(cx);
         };
-        let Some(uri) = describe::own_uri(cx, &user) else { return no_session(cx) };
+        let secure = !describe::Ways::of(cx).plain;
+        let near = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
+        let near = near.map(|peer| peer.host.clone());
+        let Some(uri) = describe::own_uri(cx, &user, secure, near.as_deref()) else { return no_session(cx) };
         let meant = match &carry.to.gr {
             Some(gr) => gr.clone(),
             None => cx.facts.devices.msrp(cx.now.tick, &contact).1.unwrap_or_default().to_owned(),
