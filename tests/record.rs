@@ -58,6 +58,9 @@ fn conversation(folder: &Path, record: &str) -> Vec<String> {
     ));
     let head = answer(&mut sip);
     assert!(head.starts_with("MESSAGE "), "{head}");
+    let asked = answer(&mut sip);
+    assert!(asked.starts_with("OPTIONS sip:romeo@"), "{asked}");
+    say(reply(&asked, "200 OK", ""));
     say(reply(
         &head,
         "401 No",

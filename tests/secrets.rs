@@ -135,6 +135,9 @@ fn no_body_and_no_secret_is_in_the_log_and_both_legs_have_one_id() {
     let head = requests.until("\r\n\r\n");
     assert!(head.starts_with("MESSAGE "), "{head}");
     requests.until(BODY_OUT);
+    let asked = requests.until("\r\n\r\n");
+    assert!(asked.starts_with("OPTIONS sip:romeo@"), "{asked}");
+    sip.write_all(answer(&asked, "200 OK", "").as_bytes()).unwrap();
     let challenge = "WWW-Authenticate: Digest realm=\"test\", nonce=\"abc\", algorithm=MD5, qop=\"auth\"\r\n";
     sip.write_all(answer(&head, "401 Unauthorized", challenge).as_bytes()).unwrap();
     let head = requests.until("\r\n\r\n");

@@ -51,20 +51,34 @@ pub struct Asks {
 /// Reads a MESSAGE, or says how to refuse it.
 pub fn read(request: &Request) -> Result<Content, Reply> {
     let header = |name: &HeaderName| message::text(&request.headers, name).filter(|value| !value.is_empty());
-    let body = header(&HeaderName::ContentEncoding)
-        .map_or(Ok(request.body().as_ref().into()), |names| encoding::decode(&names, request.body()))
-        .map_err(refuse_encoding)?;
-    let mut content = Content {
+    let content = Content {
         subject: header(&HeaderName::Subject).and_then(|subject| one_line(&subject)),
         lang: header(&HeaderName::ContentLanguage).and_then(|langs| first_lang(&langs)),
         date: header(&HeaderName::Date).and_then(|date| date::read_sip(&date)),
         ..Content::default()
     };
-    let type_ = header(&HeaderName::ContentType);
+    let (type_, encoding) = (header(&HeaderName::ContentType), header(&HeaderName::ContentEncoding));
+    read_into(content, type_.as_deref(), encoding.as_deref(), request.body())
+}
+
+/// Reads a body of a session by its Content-Type and its Content-Encoding, or says how a MESSAGE with it would be refused.
+pub fn read_body(type_: Option<&str>, encoding: Option<&str>, body: &[u8]) -> Result<Content, Reply> {
+    read_into(Content::default(), type_, encoding, body)
+}
+
+fn read_into(
+    mut content: Content,
+    type_: Option<&str>,
+    encoding: Option<&str>,
+    body: &[u8],
+) -> Result<Content, Reply> {
+    let body = encoding
+        .map_or(Ok(Cow::Borrowed(body)), |names| encoding::decode(names, body))
+        .map_err(refuse_encoding)?;
     if body.is_empty() && type_.is_none() {
         return Ok(content);
     }
-    let type_ = type_.unwrap_or_else(|| "text/plain".into());
+    let type_ = type_.unwrap_or("text/plain");
     if type_ == "text/plain"
         && let Ok(text) = std::str::from_utf8(&body)
         && text.is_ascii()
@@ -74,10 +88,10 @@ pub fn read(request: &Request) -> Result<Content, Reply> {
         content.text = clean(text).into_owned();
         return Ok(content);
     }
-    let found = if MediaType::parse(&type_).is_some_and(|media| media.is("message", "cpim")) {
+    let found = if MediaType::parse(type_).is_some_and(|media| media.is("message", "cpim")) {
         unwrap(&body, &mut content)?
     } else {
-        entity(&type_, &body)?
+        entity(type_, &body)?
     };
     content.text = clean(&found.text).into_owned();
     content.lang = found.lang.or(content.lang);
@@ -88,15 +102,26 @@ pub fn read(request: &Request) -> Result<Content, Reply> {
 /// notification, a report. Nothing if it is something else, or cannot be read.
 pub fn notice<'a>(request: &'a Request, type_: &str) -> Option<Cow<'a, [u8]>> {
     let header = |name: &HeaderName| message::text(&request.headers, name).filter(|value| !value.is_empty());
-    let outer = MediaType::parse(&header(&HeaderName::ContentType)?)?;
+    let encoding = header(&HeaderName::ContentEncoding);
+    notice_in(&header(&HeaderName::ContentType)?, encoding.as_deref(), request.body(), type_)
+}
+
+/// The same for a body of a session.
+pub fn notice_in<'a>(
+    outer: &str,
+    encoding: Option<&str>,
+    body: &'a [u8],
+    type_: &str,
+) -> Option<Cow<'a, [u8]>> {
+    let outer = MediaType::parse(outer)?;
     let (main, sub) = type_.split_once('/')?;
     let is_envelope = outer.is("message", "cpim");
     if !is_envelope && !outer.is(main, sub) {
         return None;
     }
-    let body = match header(&HeaderName::ContentEncoding) {
-        Some(names) => encoding::decode(&names, request.body()).ok()?,
-        None => Cow::Borrowed(request.body().as_ref()),
+    let body = match encoding {
+        Some(names) => encoding::decode(names, body).ok()?,
+        None => Cow::Borrowed(body),
     };
     if !is_envelope {
         return Some(body);

@@ -3,8 +3,8 @@
 //! A feature is a machine that is handed stanzas, requests, answers and alarms, and that pushes [`Op`]s. It never sees
 //! another feature: what features know together is [`facts::Facts`], and what one tells the others is a [`Signal`].
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, LazyLock};
 
 use crate::config::Config;
 use crate::gateway::domains::Domains;
@@ -22,6 +22,7 @@ use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::Stanza;
 
 pub mod availability;
+pub mod chat;
 pub mod composing;
 pub mod contact;
 pub mod content;
@@ -313,6 +314,8 @@ pub fn registry() -> Vec<Box<dyn Feature + Send>> {
         // Before those that take a whole message: it looks at what goes along with one.
         Box::<composing::Composing>::default(),
         Box::<receipts::Receipts>::default(),
+        // Before the watcher, which takes presence, and the pager, which waits for its answer.
+        Box::<chat::Chat>::default(),
         Box::<watcher::Watcher>::default(),
         Box::<pager::Pager>::default(),
         Box::new(disco::Disco),
@@ -321,4 +324,15 @@ pub fn registry() -> Vec<Box<dyn Feature + Send>> {
         Box::new(vcard::VCard),
         Box::new(version::Version),
     ]
+}
+
+/// The SIP methods that all manifests list, each once, in alphabetical order: the value of Allow.
+pub static ALLOW: LazyLock<String> = LazyLock::new(|| listed(|manifest| manifest.methods));
+
+/// The event packages, likewise: the value of Allow-Events.
+pub static EVENTS: LazyLock<String> = LazyLock::new(|| listed(|manifest| manifest.events));
+
+fn listed(of: fn(&'static Manifest) -> &'static [&'static str]) -> String {
+    let all: BTreeSet<_> = registry().iter().flat_map(|feature| of(feature.manifest())).copied().collect();
+    all.into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use mostar::config::{Component, Config, Listen, Messages, Peer, Secret, Sip, Xmpp, XmppDomain};
+use mostar::config::{Component, Config, Listen, Messages, Msrp, Peer, Secret, Sip, Xmpp, XmppDomain};
+use mostar::msrp::uri::Host;
 use mostar::sip::flow::Transport;
 
 /// The configuration of every vector, before its `config` lines, and of the benches that play no process.
@@ -39,7 +40,7 @@ pub fn config() -> Config {
                 msrp: Default::default(),
             }],
         },
-        msrp: Default::default(),
+        msrp: Msrp { advertise: Host::parse("gateway.example.org"), ..Msrp::default() },
         store: "/nonexistent".into(),
         http: None,
         mappings: Default::default(),

@@ -41,6 +41,7 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
         "peer.any_domain" => peer.any_domain = flag()?,
         "peer.long_messages" => peer.long_messages = flag()?,
         "peer.trust_dates" => peer.trust_dates = flag()?,
+        "peer.msrp" => peer.msrp = mostar::config::values::msrp(value).map_err(|bad| bad.what)?,
         "peer.transport" => {
             peer.transport = match value {
                 "udp" => Some(Transport::Udp),
@@ -77,6 +78,8 @@ pub struct World {
     beginning: Wall,
     /// Every input is written down, alarms too, and nothing is filled in.
     is_recorded: bool,
+    /// The script says what comes of OPTIONS to a person.
+    shows_questions: bool,
     /// Milliseconds since the beginning.
     now: Tick,
     store: BTreeMap<String, Vec<u8>>,
@@ -132,7 +135,9 @@ impl World {
                 configure(&mut config, setting).map_err(at_line)?;
             }
         }
-        Ok(World::begin(config, recorded))
+        let mut world = World::begin(config, recorded);
+        world.shows_questions = script.steps.iter().any(|step| step.body().starts_with("OPTIONS sip:"));
+        Ok(world)
     }
 
     /// A started gateway whose link is up.
@@ -146,6 +151,7 @@ impl World {
             gateway: recorded.gateway(&config),
             beginning: recorded.wall.unwrap_or(BEGINNING),
             is_recorded: recorded.wall.is_some(),
+            shows_questions: false,
             config,
             now: Tick(0),
             store: BTreeMap::new(),
@@ -199,9 +205,7 @@ impl World {
                     let came = self.came(stanza);
                     self.xmpp.push_back(came);
                 }
-                Output::Sip(out) if !self.is_recorded && out.bytes.starts_with(b"OPTIONS ") => {
-                    answers.push(out)
-                }
+                Output::Sip(out) if self.answers_itself(&out) => answers.push(out),
                 Output::Sip(out) => {
                     let came = self.came(out);
                     self.sip.push_back(came);
@@ -241,6 +245,14 @@ impl World {
             let answer = complete("SIP/2.0 200 OK\n", Some(&String::from_utf8_lossy(&options.bytes)), 0);
             self.arrive(Transport::Tcp, None, answer.into_bytes());
         }
+    }
+
+    /// OPTIONS, unless the script says what comes of one that asks a person's devices.
+    fn answers_itself(&self, out: &SipOut) -> bool {
+        let is_question = |line: &str| line.starts_with("OPTIONS ") && line.contains('@');
+        let first = out.bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let first = String::from_utf8_lossy(first);
+        !self.is_recorded && first.starts_with("OPTIONS ") && !(self.shows_questions && is_question(&first))
     }
 
     /// Bytes come in from the peer, or from somebody else.

@@ -3,10 +3,7 @@
 //! Whatever address is asked, the answer is the same: it names the gateway's abilities, not a user, so that nobody
 //! learns from it who exists. One inside a dialog is left alone: it is judged by its dialog.
 
-use std::collections::BTreeSet;
-use std::sync::LazyLock;
-
-use super::{Cx, Feature, Incoming, Manifest, content};
+use super::{ALLOW, Cx, EVENTS, Feature, Incoming, Manifest, content};
 use crate::documents::encoding::ACCEPT_ENCODING;
 use crate::sip::message::{HeaderName, Method, Reply};
 
@@ -19,16 +16,6 @@ static MANIFEST: Manifest = Manifest {
     disco: &[],
     records: &[],
 };
-
-/// What all manifests list, each once, in alphabetical order.
-static ALLOW: LazyLock<String> = LazyLock::new(|| listed(|manifest| manifest.methods));
-static EVENTS: LazyLock<String> = LazyLock::new(|| listed(|manifest| manifest.events));
-
-fn listed(of: fn(&'static Manifest) -> &'static [&'static str]) -> String {
-    let all: BTreeSet<_> =
-        super::registry().iter().flat_map(|feature| of(feature.manifest())).copied().collect();
-    all.into_iter().collect::<Vec<_>>().join(", ")
-}
 
 /// See the module.
 #[derive(Debug, Default)]

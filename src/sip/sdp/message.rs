@@ -104,7 +104,8 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
-    fn read(text: &str) -> Option<Fingerprint> {
+    /// Reads one as it stands in a description: `sha-256 4A:AD:…`.
+    pub fn read(text: &str) -> Option<Fingerprint> {
         let (function, value) = text.trim().split_once(' ')?;
         let octet = |pair: &str| (pair.len() == 2).then(|| u8::from_str_radix(pair, 16).ok()).flatten();
         let value: Option<Vec<u8>> = value.trim().split(':').map(octet).collect();

@@ -1,0 +1,355 @@
+//! What comes from SIP in a session: texts, typing, notifications; and what their senders are told of them.
+//!
+//! A SEND is answered in the step in which the pager takes the message: so 200 leaves once it is on disk. What becomes of
+//! it later is told by REPORT: a failure as soon as it is known; success when a client of the user's says so, or, where
+//! none of hers has ever said such a thing, when her server has it, and then only to somebody who may see her presence
+//! (XEP-0184 §8). Proof or nothing.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use sha1::{Digest, Sha1};
+
+use super::talk::{Stage, Style, TalkId};
+use super::{Chat, describe};
+use crate::documents::{imdn, iscomposing};
+use crate::features::devices::Ability;
+use crate::features::signal::{Arrived, Heard};
+use crate::features::{Cx, Signal, content};
+use crate::msrp::connections::SessionId;
+use crate::msrp::message::{InMessage, Receipt};
+use crate::msrp::session::Ticket;
+use crate::sip::uri::SipAddress;
+use crate::words::condition::{Condition, Kind};
+use crate::xmpp::jid::Jid;
+
+/// How many messages are remembered that a client may still confirm; the oldest go first.
+const UNCONFIRMED: usize = 10_000;
+/// How many users are remembered whose clients confirm; the first by address go first.
+const CONFIRMING: usize = 50_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    /// With the pager, by the number that we gave it.
+    with_pager: BTreeMap<u64, Arrival>,
+    /// Whose success REPORT is wanted and not sent, by the id of the stanza.
+    unconfirmed: BTreeMap<String, Unconfirmed>,
+    order: VecDeque<String>,
+    /// Users whose clients have confirmed something.
+    confirming: BTreeSet<Jid>,
+}
+
+#[derive(Debug)]
+struct Arrival {
+    talk: TalkId,
+    session: SessionId,
+    ticket: Ticket,
+    receipt: Receipt,
+    /// The id of the stanza.
+    id: String,
+    user: Jid,
+    sender: SipAddress,
+    /// The pager has it.
+    taken: bool,
+}
+
+#[derive(Debug)]
+struct Unconfirmed {
+    session: SessionId,
+    receipt: Receipt,
+    user: Jid,
+}
+
+impl Arrivals {
+    /// How many messages have no fate.
+    pub fn load(&self) -> usize {
+        self.with_pager.len()
+    }
+
+    fn remember(&mut self, arrival: &Arrival) {
+        if self.order.len() >= UNCONFIRMED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.unconfirmed.remove(&oldest);
+        }
+        self.order.push_back(arrival.id.clone());
+        let (session, receipt, user) = (arrival.session, arrival.receipt.clone(), arrival.user.clone());
+        self.unconfirmed.insert(arrival.id.clone(), Unconfirmed { session, receipt, user });
+    }
+
+    fn forget(&mut self, id: &str) -> Option<Unconfirmed> {
+        let found = self.unconfirmed.remove(id)?;
+        // Mostly it is the first, or near it.
+        if let Some(place) = self.order.iter().position(|known| known == id) {
+            self.order.remove(place);
+        }
+        Some(found)
+    }
+
+    fn confirms(&mut self, user: Jid) {
+        if self.confirming.len() >= CONFIRMING && !self.confirming.contains(&user) {
+            self.confirming.pop_first();
+        }
+        self.confirming.insert(user);
+    }
+}
+
+impl Chat {
+    /// A whole message came.
+    pub(super) fn came(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: TalkId,
+        session: SessionId,
+        ticket: Ticket,
+        message: &InMessage,
+    ) {
+        let code = match self.read(cx, id, session, ticket, message) {
+            Ok(()) => return,
+            Err(code) => code,
+        };
+        if code != 200 {
+            cx.count("msrp_messages_refused_total", &[("reason", reason_of(code))]);
+        }
+        cx.msrp.answer(cx.now.tick, cx.mint, session, ticket, code);
+    }
+
+    /// Hands a message to whom it belongs. The code of its answer when that is nobody, or answers nothing.
+    fn read(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: TalkId,
+        session: SessionId,
+        ticket: Ticket,
+        message: &InMessage,
+    ) -> Result<(), u16> {
+        let talk = self.talks.get_mut(&id).ok_or(481_u16)?;
+        let type_ = message.content_type.as_deref();
+        let encoding = describe::header(&message.headers, "Content-Encoding");
+        if type_.is_some_and(is_envelope) && talk.taste.cpim {
+            if talk.style == Style::Plain {
+                cx.facts.devices.shows(cx.now.tick, &talk.contact, &talk.device, Ability::Cpim, true);
+            }
+            talk.style = Style::Wrapped;
+        }
+        for known in [iscomposing::TYPE, imdn::TYPE] {
+            let found = type_.and_then(|type_| content::notice_in(type_, encoding, &message.body, known));
+            let Some(body) = found else { continue };
+            cx.signal(Signal::Heard(Arc::new(Heard {
+                user: talk.user.clone(),
+                contact: talk.jid.clone(),
+                sender: talk.sender.clone(),
+                type_: known.to_owned(),
+                body: body.into_owned().into(),
+            })));
+            return Err(200);
+        }
+        let read = content::read_body(type_, encoding, &message.body);
+        let content = read.map_err(|reply| describe::code_of(&reply))?;
+        if content.text.is_empty() && content.subject.is_none() {
+            // Some keep a connection alive with such things.
+            return Err(200);
+        }
+        (talk.heard, talk.last) = (Some(cx.now.tick), cx.now.tick);
+        talk.lines_in = talk.lines_in.saturating_add(1);
+        talk.arriving += 1;
+        let (user, sender) = (talk.user.clone(), talk.sender.clone());
+        let arrived = Arrived {
+            ticket: 0,
+            name: name_of(talk.call.call_id(), talk.call.tag(), &message.receipt.message_id),
+            user: talk.named.clone().unwrap_or_else(|| user.clone()),
+            contact: talk.jid.clone(),
+            sender: sender.clone(),
+            call_id: talk.call.call_id().to_owned(),
+            id: cx.token_for(&user),
+            content,
+            receipt: message.receipt.success_report,
+        };
+        let number = self.number();
+        let receipt = message.receipt.clone();
+        let stanza = arrived.id.clone();
+        let arrival = Arrival { talk: id, session, ticket, receipt, id: stanza, user, sender, taken: false };
+        self.arrivals.with_pager.insert(number, arrival);
+        self.arm_quiet(cx, id);
+        cx.signal(Signal::Arrived(Arc::new(Arrived { ticket: number, ..arrived })));
+        Ok(())
+    }
+
+    /// The pager has taken a message, or not: its SEND is answered.
+    pub(super) fn taken(&mut self, cx: &mut Cx<'_>, ticket: u64, refused: Option<&Condition>) {
+        let Some(arrival) = self.arrivals.with_pager.get_mut(&ticket) else { return };
+        let (session, msrp_ticket) = (arrival.session, arrival.ticket);
+        let code = match refused {
+            None => {
+                arrival.taken = true;
+                200
+            }
+            Some(condition) => refusal_of(condition),
+        };
+        if refused.is_some() {
+            cx.count("msrp_messages_refused_total", &[("reason", reason_of(code))]);
+            self.arrived(cx, ticket);
+        } else if let Some(arrival) = self.arrivals.with_pager.remove(&ticket) {
+            if arrival.receipt.success_report {
+                self.arrivals.remember(&arrival);
+            }
+            self.arrivals.with_pager.insert(ticket, arrival);
+        }
+        cx.msrp.answer(cx.now.tick, cx.mint, session, msrp_ticket, code);
+    }
+
+    /// A message has met its fate.
+    pub(super) fn met(&mut self, cx: &mut Cx<'_>, ticket: u64, failure: Option<&Condition>) {
+        let Some(arrival) = self.arrived(cx, ticket) else { return };
+        match failure {
+            Some(failure) => {
+                self.arrivals.forget(&arrival.id);
+                let code = code_of(failure);
+                let is_open = cx.msrp.session(arrival.session).is_some_and(|session| session.is_open());
+                if is_open && arrival.receipt.wants(code) {
+                    cx.msrp.report(cx.now.tick, cx.mint, arrival.session, &arrival.receipt, code);
+                } else {
+                    let (user, sender) = (arrival.user, arrival.sender);
+                    cx.signal(Signal::Unreported { user, sender, failure: failure.clone() });
+                }
+            }
+            None => {
+                let confirms = self.arrivals.confirming.contains(&arrival.user);
+                if !confirms
+                    && cx.facts.shares(&arrival.user, &arrival.sender.aor)
+                    && let Some(known) = self.arrivals.forget(&arrival.id)
+                {
+                    cx.msrp.report(cx.now.tick, cx.mint, known.session, &known.receipt, 200);
+                }
+            }
+        }
+        self.part_if_done(cx, arrival.talk);
+    }
+
+    /// A client of the user's has a message.
+    pub(super) fn received(&mut self, cx: &mut Cx<'_>, user: &Jid, id: &str) {
+        let user = user.bare();
+        self.arrivals.confirms(user.clone());
+        if self.arrivals.unconfirmed.get(id).is_none_or(|known| known.user != user) {
+            return;
+        }
+        if let Some(known) = self.arrivals.forget(id) {
+            cx.msrp.report(cx.now.tick, cx.mint, known.session, &known.receipt, 200);
+        }
+    }
+
+    /// A message is not with the pager any more.
+    fn arrived(&mut self, _cx: &mut Cx<'_>, ticket: u64) -> Option<Arrival> {
+        let arrival = self.arrivals.with_pager.remove(&ticket)?;
+        if let Some(talk) = self.talks.get_mut(&arrival.talk) {
+            talk.arriving = talk.arriving.saturating_sub(1);
+        }
+        Some(arrival)
+    }
+
+    /// A session that ends and owes nothing more to messages of theirs finishes.
+    fn part_if_done(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get(&id) else { return };
+        if talk.stage == Stage::Parting
+            && talk.arriving == 0
+            && talk.call.is_up()
+            && let Some(session) = talk.msrp
+        {
+            cx.msrp.finish(cx.now.tick, cx.mint, session);
+        }
+    }
+}
+
+fn is_envelope(type_: &str) -> bool {
+    type_.split(';').next().is_some_and(|type_| type_.trim().eq_ignore_ascii_case("message/cpim"))
+}
+
+/// The name of a message for ever: its session, and its own within it.
+fn name_of(call_id: &str, tag: &str, message_id: &str) -> [u8; 20] {
+    let mut digest = Sha1::new();
+    for part in [call_id, tag, message_id] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    digest.finalize().into()
+}
+
+/// What is answered to a message that is not taken.
+fn refusal_of(condition: &Condition) -> u16 {
+    match condition.kind {
+        Kind::PolicyViolation => 413,
+        // The sender shall stop sending for now (RFC 4975 §10.5).
+        Kind::ResourceConstraint => 413,
+        Kind::BadRequest | Kind::JidMalformed => 400,
+        Kind::NotAcceptable => 415,
+        _ => 403,
+    }
+}
+
+/// What is reported of a message that did not arrive.
+fn code_of(condition: &Condition) -> u16 {
+    match condition.kind {
+        Kind::BadRequest | Kind::JidMalformed => 400,
+        Kind::Forbidden
+        | Kind::NotAllowed
+        | Kind::NotAuthorized
+        | Kind::RegistrationRequired
+        | Kind::SubscriptionRequired => 403,
+        Kind::RemoteServerTimeout => 408,
+        Kind::PolicyViolation | Kind::ResourceConstraint => 413,
+        Kind::NotAcceptable => 415,
+        Kind::FeatureNotImplemented => 501,
+        _ => 404,
+    }
+}
+
+fn reason_of(code: u16) -> &'static str {
+    match code {
+        400 => "malformed",
+        413 => "too-long",
+        415 => "type",
+        481 => "no-session",
+        _ => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_one_name_in_one_session() {
+        assert_eq!(name_of("c", "t", "m"), name_of("c", "t", "m"));
+        assert_ne!(name_of("c", "t", "m"), name_of("ct", "", "m"));
+        assert_ne!(name_of("c", "t", "m"), name_of("c", "u", "m"));
+    }
+
+    #[test]
+    fn what_waits_for_a_client_is_bounded() {
+        let mut arrivals = Arrivals::default();
+        let user = Jid::parse("juliet@example.com").expect("a JID");
+        let aor = crate::sip::uri::Aor { user: None, host: "example.net".into() };
+        let receipt = Receipt {
+            message_id: "m".into(),
+            length: 1,
+            success_report: true,
+            failure_report: crate::msrp::frame::FailureReport::Yes,
+        };
+        for number in 0..=UNCONFIRMED {
+            arrivals.remember(&Arrival {
+                talk: 1,
+                session: SessionId(1),
+                ticket: Ticket(1),
+                receipt: receipt.clone(),
+                id: number.to_string(),
+                user: user.clone(),
+                sender: aor.address(),
+                taken: true,
+            });
+        }
+        assert_eq!((arrivals.unconfirmed.len(), arrivals.order.len()), (UNCONFIRMED, UNCONFIRMED));
+        assert!(arrivals.forget("0").is_none() && arrivals.forget("1").is_some());
+        assert_eq!((arrivals.unconfirmed.len(), arrivals.order.len()), (UNCONFIRMED - 1, UNCONFIRMED - 1));
+    }
+}

@@ -1,0 +1,127 @@
+//! What a contact can do, asked by OPTIONS in the background (RFC 3261 §11): it rings nobody. One question per contact and
+//! hour, whoever writes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Chat, describe, token_of};
+use crate::documents::{imdn, iscomposing};
+use crate::features::Cx;
+use crate::features::devices::Ability;
+use crate::sip::message::Answer;
+use crate::sip::uri::{Aor, SipAddress};
+use crate::sip::usage::capabilities::{Capabilities, Findings, Question};
+use crate::words::id::Partition;
+use crate::words::time::Tick;
+use crate::xmpp::jid::Jid;
+
+/// A contact is asked again after so long at the earliest.
+const AGAIN: Duration = Duration::from_secs(3600);
+/// How many contacts are remembered; the first by address go first.
+const ASKED: usize = 50_000;
+/// How many questions are open at once.
+const OPEN: usize = 1_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Questions {
+    open: BTreeMap<u64, Aor>,
+    asked: BTreeMap<Aor, Tick>,
+}
+
+impl Questions {
+    /// How many are open.
+    pub fn load(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether a contact may be asked now; if so, it is.
+    fn may_ask(&mut self, now: Tick, contact: &Aor) -> bool {
+        let is_recent = self.asked.get(contact).is_some_and(|at| *at + AGAIN > now);
+        if is_recent || self.open.len() >= OPEN {
+            return false;
+        }
+        if self.asked.len() >= ASKED && !self.asked.contains_key(contact) {
+            self.asked.pop_first();
+        }
+        self.asked.insert(contact.clone(), now);
+        true
+    }
+}
+
+impl Chat {
+    /// Asks a contact what it can do.
+    pub(super) fn ask(&mut self, cx: &mut Cx<'_>, user: &Jid, contact: &SipAddress) {
+        let Ok(own) = cx.domains.user_sip(&user.bare()) else { return };
+        if self.goodbye.is_some() || !self.questions.may_ask(cx.now.tick, &contact.aor) {
+            return;
+        }
+        let mut target = cx.facts.reachable(contact);
+        target.aor = cx.facts.spelled(&contact.aor);
+        let question = Question {
+            from: format!("<{}>", own.aor),
+            uri: target.to_string(),
+            contact: cx.config.sip.contact(&own.aor, &contact.aor.host),
+            domain: contact.aor.host.clone(),
+            partition: Partition::of(user.bare_str()),
+        };
+        let request = question.request(cx.mint);
+        let number = self.number();
+        self.questions.open.insert(number, contact.aor.clone());
+        cx.request(token_of(number, 0), request);
+    }
+
+    /// An answer to a question. False when it is none of ours.
+    pub(super) fn answered(&mut self, cx: &mut Cx<'_>, number: u64, answer: &Answer) -> bool {
+        let Some(contact) = self.questions.open.get(&number) else { return false };
+        let Some(findings) = Findings::of(answer) else { return true };
+        let contact = contact.clone();
+        self.questions.open.remove(&number);
+        if let Findings::Answered(_, found) = findings {
+            learn(cx, &contact, &found, answer);
+        }
+        true
+    }
+}
+
+/// What an answer shows. With one Contact it is that device's, else nobody's in particular.
+fn learn(cx: &mut Cx<'_>, contact: &Aor, found: &Capabilities, answer: &Answer) {
+    let device = match (answer, found.contacts.len()) {
+        (Answer::Final { response, .. }, 1) => describe::Device::of(cx, &response.headers, contact, None),
+        _ => describe::Device::default(),
+    };
+    if device.gr.is_some() {
+        cx.facts.show(&SipAddress { aor: contact.clone(), gr: device.gr.clone() });
+    }
+    let now = cx.now.tick;
+    cx.facts.devices.heard(contact, &device.name, found.user_agent.as_deref());
+    if let Some(can) = found.says_msrp() {
+        cx.facts.devices.shows(now, contact, &device.name, Ability::Msrp, can);
+    }
+    let known = [
+        ("message/cpim", Ability::Cpim),
+        (imdn::TYPE, Ability::Imdn),
+        (iscomposing::TYPE, Ability::Composing),
+    ];
+    for (type_, ability) in known {
+        let types = found.accept.iter().flatten();
+        let mut names = types.map(|type_| type_.split(';').next().unwrap_or_default().trim());
+        if names.any(|name| name.eq_ignore_ascii_case(type_)) {
+            cx.facts.devices.shows(now, contact, &device.name, ability, true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contact_is_asked_once_in_an_hour() {
+        let mut questions = Questions::default();
+        let romeo = Aor { user: Some("romeo".into()), host: "example.net".into() };
+        assert!(questions.may_ask(Tick(0), &romeo));
+        assert!(!questions.may_ask(Tick(3_599_000_000), &romeo));
+        assert!(questions.may_ask(Tick(3_600_000_000), &romeo));
+    }
+}

@@ -1,0 +1,195 @@
+//! What stands between the chat and session descriptions: our line, their line, whose device a Contact is.
+
+use crate::documents::mime::{self, Inside};
+use crate::features::Cx;
+use crate::msrp::path::Path;
+use crate::msrp::session::{Role, Terms};
+use crate::msrp::uri::Uri;
+use crate::sip::message::{self, HeaderName, Headers};
+use crate::sip::sdp::message::{Direction, Fingerprint, MessageLine, Setup};
+use crate::sip::sdp::ours::OurLine;
+use crate::sip::sdp::{self, Description};
+use crate::sip::uri::{Aor, SipAddress};
+use crate::sip::usage::session::Body;
+use crate::words::id::Partition;
+use crate::xmpp::jid::Jid;
+
+/// What is taken in a session, as it is.
+const ACCEPT: &str = "message/cpim text/plain text/html multipart/alternative multipart/mixed \
+                      application/im-iscomposing+xml message/imdn+xml";
+
+/// What is taken inside CPIM. Pictures are not, though `*` is what RFC 7573 writes.
+const WRAPPED: &str = "text/plain text/html multipart/alternative multipart/mixed \
+                       application/im-iscomposing+xml message/imdn+xml";
+
+/// The port of a line that nobody can connect to.
+const NOWHERE: u16 = 9;
+
+/// Which kinds of MSRP we can be reached by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// Without TLS.
+    pub plain: bool,
+    /// With TLS.
+    pub secure: bool,
+}
+
+impl Ways {
+    /// As configured.
+    pub fn of(cx: &Cx<'_>) -> Ways {
+        let has = |secure| cx.config.msrp.path_host(secure, None).is_some();
+        Ways { plain: has(false), secure: has(true) }
+    }
+
+    /// Whether a line is for one of them.
+    fn fit(self, line: &MessageLine) -> bool {
+        if line.secure { self.secure } else { self.plain }
+    }
+}
+
+/// A URI of ours for a new session of this user, if there is a listener of that kind; `near`: an address of theirs.
+pub fn own_uri(cx: &mut Cx<'_>, user: &Jid, secure: bool, near: Option<&str>) -> Option<Uri> {
+    let near = near.and_then(|near| near.trim_matches(['[', ']']).parse().ok());
+    let (host, port) = cx.config.msrp.path_host(secure, near)?;
+    Some(Uri::mint(cx.mint, Partition::of(user.bare_str()), secure, &host, port))
+}
+
+/// Our line of a description.
+pub fn our_line(cx: &Cx<'_>, own: &Uri, setup: Setup, direction: Direction) -> OurLine {
+    OurLine {
+        host: own.host().to_string().trim_matches(['[', ']']).to_owned(),
+        port: own.port().unwrap_or(NOWHERE),
+        secure: own.is_secure(),
+        path: own.as_str().to_owned(),
+        accept_types: ACCEPT.to_owned(),
+        accept_wrapped_types: Some(WRAPPED.to_owned()),
+        max_size: Some(cx.config.messages.max_message as u64),
+        setup,
+        fingerprint: cx.config.msrp.fingerprint().filter(|_| own.is_secure()).and_then(Fingerprint::read),
+        cema: false,
+        direction,
+    }
+}
+
+/// The description in a body, also where it is a part of a multipart body; what is wrong with it otherwise.
+pub fn read(body: &Body) -> Result<Description, String> {
+    let is_plain = !body.kind.trim_start().to_ascii_lowercase().starts_with("multipart/");
+    if is_plain {
+        return Description::parse(&body.bytes).map_err(|bad| bad.to_string());
+    }
+    let parts = mime::parts(&body.kind, &body.bytes).ok_or("The body is not the multipart that it says")?;
+    let (main, sub) = sdp::TYPE.split_once('/').unwrap_or_default();
+    let found = parts.iter().find_map(|part| match &part.inside {
+        Inside::Bytes(bytes) if part.media.is(main, sub) => Some(bytes),
+        _ => None,
+    });
+    let bytes = found.ok_or("There is no session description in the body")?;
+    Description::parse(bytes).map_err(|bad| bad.to_string())
+}
+
+/// The first line for a chat whose path can be used.
+pub fn chat_line(description: &Description, ways: Ways) -> Option<(usize, MessageLine, Path)> {
+    description.messages().into_iter().find_map(|(place, line)| {
+        let path = path_of(&line).filter(|_| line.is_chat() && ways.fit(&line))?;
+        Some((place, line, path))
+    })
+}
+
+/// The path of a line.
+pub fn path_of(line: &MessageLine) -> Option<Path> {
+    Path::parse(&line.path.join(" ")).ok()
+}
+
+/// What the two descriptions have settled.
+pub fn terms(line: &MessageLine, path: Path, active: bool) -> Terms {
+    Terms {
+        path,
+        role: if active { Role::Active } else { Role::Passive },
+        fingerprint: line.fingerprints.first().map(ToString::to_string),
+        max_size: line.max_size,
+    }
+}
+
+/// A device, by what its Contact says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// As the facts name it.
+    pub name: String,
+    /// Its `gr`, where the Contact is a GRUU of the contact's own.
+    pub gr: Option<String>,
+}
+
+impl Device {
+    /// Of a message's Contact; `gr` as From has it where Contact has none.
+    pub fn of(cx: &Cx<'_>, headers: &Headers, contact: &Aor, from: Option<&str>) -> Device {
+        let uri = message::address(headers, &HeaderName::Contact)
+            .map(|address| String::from_utf8_lossy(&address.uri.to_bytes()).into_owned());
+        let own = uri.as_deref().and_then(|uri| SipAddress::parse(uri).ok()).filter(|address| {
+            address.aor == *contact || cx.domains.known_as(&address.aor).as_ref() == Some(contact)
+        });
+        let gr = own.and_then(|address| address.gr).or_else(|| from.map(str::to_owned));
+        let name = gr.clone().or(uri).unwrap_or_default();
+        Device { name, gr }
+    }
+}
+
+/// What a device calls itself: a client's User-Agent, a server's Server.
+pub fn agent(headers: &Headers) -> Option<String> {
+    message::text(headers, &HeaderName::UserAgent).or_else(|| message::text(headers, &HeaderName::Server))
+}
+
+/// The value of an MSRP header of MIME.
+pub fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let found = headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+}
+
+/// What a MESSAGE with such a body would be answered, as the code of an MSRP response.
+pub fn code_of(reply: &message::Reply) -> u16 {
+    match reply.status {
+        code @ (413 | 415) => code,
+        _ => 400,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Ways = Ways { plain: true, secure: false };
+
+    #[test]
+    fn a_session_takes_what_a_message_takes() {
+        let known: Vec<&str> = ACCEPT.split_ascii_whitespace().collect();
+        for type_ in crate::features::content::ACCEPT.split(", ") {
+            assert!(known.contains(&type_), "{type_}");
+        }
+    }
+
+    #[test]
+    fn the_description_is_found_among_other_parts() {
+        let sdp = "v=0\r\no=- 1 1 IN IP4 a\r\ns=-\r\nt=0 0\r\nm=message 5 TCP/MSRP *\r\na=path:msrp://a:5/x;tcp\r\n";
+        let body = Body {
+            kind: "multipart/mixed;boundary=b".into(),
+            bytes: format!(
+                "--b\r\nContent-Type: text/plain\r\n\r\nhi\r\n--b\r\nContent-Type: application/sdp\r\n\r\n{sdp}\r\n--b--\r\n"
+            )
+            .into(),
+        };
+        let description = read(&body).expect("a description");
+        assert_eq!(chat_line(&description, PLAIN).map(|(place, ..)| place), Some(0));
+        assert!(read(&Body { kind: "multipart/mixed;boundary=c".into(), ..body }).is_err());
+    }
+
+    #[test]
+    fn a_line_with_a_broken_path_or_for_tls_is_passed_over() {
+        let sdp = "v=0\r\no=- 1 1 IN IP4 a\r\ns=-\r\nt=0 0\r\nm=message 5 TCP/MSRP *\r\na=path:http://a\r\n\
+            m=message 5 TCP/TLS/MSRP *\r\na=path:msrps://a:5/s;tcp\r\nm=message 5 TCP/MSRP *\r\na=path:msrp://a:5/x;tcp\r\n";
+        let description = Description::parse(sdp.as_bytes()).expect("a description");
+        assert_eq!(chat_line(&description, PLAIN).map(|(place, ..)| place), Some(2));
+        assert_eq!(
+            chat_line(&description, Ways { plain: false, secure: true }).map(|(place, ..)| place),
+            Some(1)
+        );
+    }
+}

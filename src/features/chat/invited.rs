@@ -1,0 +1,415 @@
+//! Sessions that they open (RFC 7573 §5), and what either side changes in one: re-INVITE, UPDATE, hold (RFC 3264 §8).
+//!
+//! The gateway answers for the user: at once when she is there, else once her server has shown that it is, as for a
+//! MESSAGE. One chat line is taken; everything else in the offer is refused at its place.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::describe::{self, Device, Ways};
+use super::talk::{Stage, Talk, TalkId};
+use super::{Alarm, Chat};
+use crate::features::sessions::{self, Invited};
+use crate::features::{Cx, Incoming, Op, errors};
+use crate::gateway::LinkId;
+use crate::msrp::uri::Uri;
+use crate::sip::message::{self, HeaderName, Reply};
+use crate::sip::sdp::message::{Direction, MessageLine, Setup};
+use crate::sip::sdp::ours::Ours;
+use crate::sip::uri::SipAddress;
+use crate::sip::usage::session::{Body, Session};
+use crate::words::condition::{Kind, Scope};
+use crate::words::id::Partition;
+use crate::words::note::Level;
+use crate::xmpp::barrier;
+use crate::xmpp::jid::Jid;
+use crate::xmpp::stanza::Stanza;
+
+/// How long the user's server may take to show that it is there.
+const SERVER: Duration = Duration::from_secs(10);
+
+/// What a sender is told that we cannot serve now, in seconds.
+const RETRY_AFTER: &str = "30";
+
+/// The numbers of descriptions: what fits into 53 bits is read by everybody.
+const VERSIONS: u64 = 1 << 53;
+
+impl Chat {
+    /// An INVITE that begins a session.
+    pub(super) fn invited(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) {
+        if let Err((reply, why)) = self.consider(cx, incoming) {
+            cx.count("msrp_sessions_total", &[("opened", "them"), ("result", why)]);
+            let fields = vec![
+                ("corr", incoming.call_id.clone()),
+                ("from", incoming.from.to_string()),
+                ("to", incoming.target.to_string()),
+                ("status", reply.status.to_string()),
+                ("why", reply.reason.clone().unwrap_or_default()),
+            ];
+            cx.log(Level::Info, "session-refused", fields);
+            cx.ops.push_back(Op::ReplyNow(incoming.key, reply));
+        }
+    }
+
+    fn consider(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) -> Result<(), (Reply, &'static str)> {
+        let refuse = |status, words: &str, why| Err((Reply::new(status).because(words), why));
+        let Some((named, jid)) = incoming.jids.clone() else {
+            return refuse(404, "Not found", "address");
+        };
+        let user = named.bare();
+        if user.local().is_none() || incoming.from.aor.user.is_none() {
+            return refuse(404, "The address names no person", "address");
+        }
+        if !cx.accepting || self.goodbye.is_some() {
+            let reply = Reply::new(503).because("Not taking sessions now");
+            return Err((reply.with(HeaderName::RetryAfter, RETRY_AFTER), "not-now"));
+        }
+        if !self.has_room(&incoming.from.aor) {
+            return refuse(486, "Too many sessions", "no-room");
+        }
+        if Ways::of(cx) == Ways::default() {
+            return refuse(488, "There are no chat sessions here", "media");
+        }
+        let headers = &incoming.request.headers;
+        let tag = cx.token_for(&user);
+        let own = cx.domains.user_sip(&user).map_err(|problem| (errors::reply_of(&problem), "address"))?;
+        let contact = cx.config.sip.contact(&own.aor, &incoming.from.aor.host);
+        let (key, partition) = (incoming.key, Partition::of(user.bare_str()));
+        let allow = crate::features::ALLOW.as_str();
+        let (call, offer) =
+            Session::invited(cx.now, key, &incoming.request, &tag, partition, &contact, allow)
+                .map_err(|reply| (reply, "malformed"))?;
+        let (line, calls) = match &offer {
+            None => (None, false),
+            Some(body) => offered_chat(cx, body)?,
+        };
+        // Their device is known by what it shows; an agent that is new has shown nothing yet.
+        let device = Device::of(cx, headers, &incoming.from.aor, incoming.from.gr.as_deref());
+        let agent = describe::agent(headers);
+        cx.facts.devices.heard(&incoming.from.aor, &device.name, agent.as_deref());
+        let sender = SipAddress { aor: incoming.from.aor.clone(), gr: device.gr.clone() };
+        cx.facts.show(&sender);
+        let jid = cx.domains.contact_jid(&sender).unwrap_or(jid);
+        let described = Ours::new(cx.mint.below(VERSIONS));
+        let mut talk = Talk::new(cx.now.tick, user, sender, jid, call, described);
+        talk.named = Some(named).filter(|named| !named.is_bare());
+        talk.set_device(device);
+        if let Some(line) = line {
+            talk.adopt(&line);
+        }
+        talk.offer = offer;
+        let state = self.user_state(cx, &talk.user);
+        let verdict = match sessions::invited(&cx.config.sessions, state, calls) {
+            // Nobody could tell her server, whatever the table says.
+            Invited::Answer | Invited::Ask if !cx.link_is_up(&talk.jid) => {
+                Invited::Refuse(480, Some("The XMPP server cannot be reached".to_owned()))
+            }
+            verdict => verdict,
+        };
+        if let Invited::Refuse(status, words) = verdict {
+            let reply = Reply::new(status);
+            return Err((words.map_or(reply.clone(), |words| reply.because(words)), "table"));
+        }
+        let id = self.number();
+        self.asked.insert(key, id);
+        self.add(cx, id, talk);
+        self.run(cx, id);
+        match verdict {
+            Invited::Answer => self.welcome(cx, id),
+            _ => self.ask_server(cx, id),
+        }
+        Ok(())
+    }
+
+    /// Answers an INVITE with 200.
+    fn welcome(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.stage == Stage::Asked) else { return };
+        let offer = talk.offer.take();
+        let user = talk.user.clone();
+        let ways = Ways::of(cx);
+        let found = offer.as_ref().and_then(|offer| describe::chat_line(&describe::read(offer).ok()?, ways));
+        let secure = found.as_ref().map_or(!ways.plain, |(_, line, _)| line.secure);
+        let near = found.as_ref().and_then(|(_, line, _)| line.address.as_deref());
+        let Some(own) = describe::own_uri(cx, &user, secure, near) else {
+            return self.turn_away(cx, id, Reply::new(488).because("No chat sessions here"));
+        };
+        let session = cx.msrp.offer(cx.mint, own.clone());
+        self.msrp.insert(session, id);
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        talk.msrp = Some(session);
+        talk.own = Some(own.clone());
+        let body = match &offer {
+            Some(offer) => match self.accept(cx, id, offer) {
+                Some(body) => body,
+                None => return self.turn_away(cx, id, Reply::new(488)),
+            },
+            None => {
+                talk.stage = Stage::Calling;
+                let line = describe::our_line(cx, &own, Setup::ActPass, Direction::SendRecv);
+                talk.described.offer(&line)
+            }
+        };
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        talk.call.agree(cx.now, Body::sdp(body));
+        self.keep(cx, id);
+        self.run(cx, id);
+        self.publish(cx, id);
+        self.replace_older(cx, id);
+        self.arm_quiet(cx, id);
+    }
+
+    /// Our answer to the first offer with a chat line: MSRP begins.
+    fn accept(&mut self, cx: &mut Cx<'_>, id: TalkId, offer: &Body) -> Option<Bytes> {
+        let description = describe::read(offer).ok()?;
+        let (place, line, path) = describe::chat_line(&description, Ways::of(cx))?;
+        let talk = self.talks.get_mut(&id)?;
+        let (session, own) = talk.msrp.zip(talk.own.clone())?;
+        let setup = Setup::answer_to(line.setup);
+        let ours = describe::our_line(cx, &own, setup, line.direction.answer());
+        let body = talk.described.answer(&description, Some(place), &ours);
+        talk.adopt(&line);
+        talk.stage = Stage::Agreed;
+        let terms = describe::terms(&line, path, setup == Setup::Active);
+        cx.msrp.start(cx.now.tick, cx.mint, session, terms);
+        self.learn(cx, id);
+        Some(body)
+    }
+
+    /// An INVITE that waited for the user's server is refused.
+    fn turn_away(&mut self, cx: &mut Cx<'_>, id: TalkId, reply: Reply) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        let mut fields = talk.fields();
+        fields.extend([
+            ("status", reply.status.to_string()),
+            ("why", reply.reason.clone().unwrap_or_default()),
+        ]);
+        cx.count("msrp_sessions_total", &[("opened", "them"), ("result", "refused")]);
+        cx.log(Level::Info, "session-refused", fields);
+        talk.call.decline(cx.now, reply);
+        self.run(cx, id);
+    }
+
+    /// Asks whether the user's server is there: its answer, whatever it says, shows that it is.
+    fn ask_server(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(lane) = self.talks.get(&id).and_then(|talk| lane_of(cx, talk)) else { return };
+        self.timers.set(Alarm::Ask(id), cx.now.tick + SERVER);
+        if self.barrier.sent(cx.now.tick, &lane, id) {
+            self.ping_lane(cx, &lane);
+        }
+    }
+
+    /// Sends the pings that are due.
+    pub(super) fn ping(&mut self, cx: &mut Cx<'_>) {
+        while let Some(lane) = self.barrier.due(cx.now.tick) {
+            self.ping_lane(cx, &lane);
+        }
+    }
+
+    fn ping_lane(&mut self, cx: &mut Cx<'_>, lane: &(LinkId, String)) {
+        let from = cx.config.xmpp.components.get(lane.0.0).map(|own| Jid::new(None, &own.domain, None));
+        let latest = self.barrier.latest(lane).and_then(|id| self.talks.get(id));
+        let partition = latest.map_or(cx.mint.home(), |talk| Partition::of(talk.user.bare_str()));
+        let (Some(Ok(from)), Ok(to)) = (from, Jid::new(None, &lane.1, None)) else { return };
+        let id = cx.mint.token(partition);
+        cx.stanza(barrier::ping(&from, &to, &id));
+        self.barrier.pinged(cx.now.tick, lane, id);
+    }
+
+    /// An answer to a ping. False when it is none of ours.
+    pub(super) fn pong(&mut self, cx: &mut Cx<'_>, stanza: &Stanza) -> bool {
+        if !matches!(stanza.type_(), Some("result" | "error")) {
+            return false;
+        }
+        let Some(covered) = stanza.id().and_then(|id| self.barrier.pong(cx.now.tick, id)) else {
+            return false;
+        };
+        let nowhere = stanza
+            .stanza_error()
+            .filter(|error| matches!(error.kind, Kind::RemoteServerNotFound | Kind::RemoteServerTimeout));
+        for id in covered {
+            self.timers.stop(&Alarm::Ask(id));
+            match &nowhere {
+                Some(error) => {
+                    let condition = errors::condition_of_error(error, Scope::Bare, cx.domains);
+                    self.turn_away(cx, id, errors::reply_of(&condition));
+                }
+                None => self.welcome(cx, id),
+            }
+        }
+        self.ping(cx);
+        true
+    }
+
+    /// The user's server has not answered.
+    pub(super) fn asked_in_vain(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        if self.talks.get(&id).is_some_and(|talk| talk.stage == Stage::Asked) {
+            let reply = Reply::new(480).because("The XMPP server does not answer");
+            self.turn_away(cx, id, reply.with(HeaderName::RetryAfter, RETRY_AFTER));
+        }
+    }
+
+    /// Nobody waits for the user's server any more on behalf of this session.
+    pub(super) fn stop_asking(&mut self, cx: &Cx<'_>, id: TalkId) {
+        if let Some(lane) = self.talks.get(&id).and_then(|talk| lane_of(cx, talk)) {
+            self.barrier.uncover(&lane, |covered| *covered == id);
+        }
+    }
+
+    /// A request inside a dialog. False when that is none of ours.
+    pub(super) fn inside(&mut self, cx: &mut Cx<'_>, tag: &str, incoming: &Incoming) -> bool {
+        let Some(id) = self.tags.get(tag).copied() else { return false };
+        let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.call.holds(&incoming.request.headers))
+        else {
+            return false;
+        };
+        self.asked.insert(incoming.key, id);
+        let is_ours = talk.call.request(cx.now, cx.mint, incoming.key, &incoming.request);
+        if !is_ours {
+            self.asked.remove(&incoming.key);
+        }
+        self.run(cx, id);
+        is_ours
+    }
+
+    /// The ACK for our 2xx came; with their answer, if the offer was ours.
+    pub(super) fn confirmed(&mut self, cx: &mut Cx<'_>, id: TalkId, answer: Option<&Body>) {
+        let Some(talk) = self.talks.get(&id) else { return };
+        if talk.stage != Stage::Calling {
+            return if answer.is_some() {
+                self.refreshed(cx, id, answer)
+            };
+        }
+        if self.settle_terms(cx, id, answer, Setup::ActPass) {
+            self.flow(cx, id);
+            self.arm_quiet(cx, id);
+        } else {
+            self.no_use(cx, id, sessions::Cause::PortZero);
+        }
+    }
+
+    /// They want the session changed: put on hold, moved to another path, or only refreshed.
+    pub(super) fn offered(&mut self, cx: &mut Cx<'_>, id: TalkId, offer: Option<&Body>) {
+        match self.reconsider(cx, id, offer) {
+            Ok((body, ends)) => {
+                let Some(talk) = self.talks.get_mut(&id) else { return };
+                talk.call.agree(cx.now, Body::sdp(body));
+                self.keep(cx, id);
+                if ends {
+                    self.part(cx, id, "they closed the chat line");
+                }
+                self.flow(cx, id);
+            }
+            Err(reply) => {
+                if let Some(talk) = self.talks.get_mut(&id) {
+                    talk.call.decline(cx.now, reply);
+                }
+            }
+        }
+    }
+
+    /// Our answer to a further offer, or our offer where theirs is missing; and whether the chat ends with it.
+    fn reconsider(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: TalkId,
+        offer: Option<&Body>,
+    ) -> Result<(Bytes, bool), Reply> {
+        let gone = || Reply::new(488).because("The session is ending");
+        let talk = self.talks.get_mut(&id).ok_or_else(gone)?;
+        let own = talk.own.clone().filter(|_| talk.stage != Stage::Over).ok_or_else(gone)?;
+        let Some(offer) = offer else {
+            let line = describe::our_line(cx, &own, Setup::ActPass, Direction::SendRecv);
+            return Ok((talk.described.offer(&line), false));
+        };
+        let description = describe::read(offer).map_err(|words| Reply::new(488).because(words))?;
+        let found = talk.described.place().and_then(|place| {
+            let line = description.message(place).filter(MessageLine::is_chat)?;
+            Some((place, describe::path_of(&line)?, line))
+        });
+        let Some((place, path, line)) = found else {
+            let line = describe::our_line(cx, &own, Setup::ActPass, Direction::SendRecv);
+            return Ok((talk.described.answer(&description, None, &line), true));
+        };
+        let setup = Setup::answer_to(line.setup);
+        let moved = line.path.join(" ") != talk.path;
+        let own = if moved { self.move_to(cx, id, &line).ok_or_else(gone)? } else { own };
+        let talk = self.talks.get_mut(&id).ok_or_else(gone)?;
+        talk.adopt(&line);
+        let ours = describe::our_line(cx, &own, setup, line.direction.answer());
+        let body = talk.described.answer(&description, Some(place), &ours);
+        if let Some(session) = talk.msrp.filter(|_| moved) {
+            let terms = describe::terms(&line, path, setup == Setup::Active);
+            cx.msrp.start(cx.now.tick, cx.mint, session, terms);
+        }
+        Ok((body, false))
+    }
+
+    /// Their end has another path: a new MSRP session takes the place of the old one, and its lines.
+    fn move_to(&mut self, cx: &mut Cx<'_>, id: TalkId, line: &MessageLine) -> Option<Uri> {
+        let user = self.talks.get(&id)?.user.clone();
+        let own = describe::own_uri(cx, &user, line.secure, line.address.as_deref())?;
+        let session = cx.msrp.offer(cx.mint, own.clone());
+        self.msrp.insert(session, id);
+        let talk = self.talks.get_mut(&id)?;
+        talk.own = Some(own.clone());
+        if let Some(old) = talk.msrp.replace(session) {
+            cx.msrp.close(cx.now.tick, cx.mint, old);
+        }
+        Some(own)
+    }
+
+    /// They answered an offer of ours in a session that stands: they may have put us on hold, or let us go on.
+    pub(super) fn refreshed(&mut self, cx: &mut Cx<'_>, id: TalkId, answer: Option<&Body>) {
+        let Some(description) = answer.and_then(|body| describe::read(body).ok()) else { return };
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        let line = talk.described.place().and_then(|place| description.message(place));
+        match line.filter(MessageLine::is_chat) {
+            Some(line) if line.path.join(" ") == talk.path => {
+                talk.adopt(&line);
+                self.flow(cx, id);
+            }
+            _ => self.part(cx, id, "they closed the chat line"),
+        }
+    }
+}
+
+/// The first line for a chat in an offer, and whether there is more in it than chats; else why it is refused.
+fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Option<MessageLine>, bool), (Reply, &'static str)> {
+    let refuse = |code: u16, words: &str| {
+        let host = cx.config.sip.advertise.as_deref().unwrap_or("localhost");
+        let warning = format!("{code} {host} \"{words}\"");
+        Err((Reply::new(488).because(words).with(message::other("Warning"), warning), "media"))
+    };
+    let description = match describe::read(body) {
+        Ok(description) => description,
+        Err(words) => return Err((Reply::new(400).because(words), "malformed")),
+    };
+    let calls = !description.others().is_empty();
+    if let Some((_, line, _)) = describe::chat_line(&description, Ways::of(cx)) {
+        return Ok((Some(line), calls));
+    }
+    let lines: Vec<MessageLine> = description.messages().into_iter().map(|(_, line)| line).collect();
+    // RFC 3261 §20.43: 304 media type, 302 transport protocol, 399 miscellaneous.
+    if lines.iter().any(|line| line.file && line.port != 0) {
+        return refuse(304, "Files cannot be sent here yet, chats can");
+    }
+    if lines.iter().any(|line| line.is_chat() && describe::path_of(line).is_some()) {
+        let secure = lines.iter().any(|line| line.is_chat() && line.secure);
+        let words = if secure {
+            "MSRP over TLS is not possible here"
+        } else {
+            "MSRP without TLS is not possible here"
+        };
+        return refuse(302, words);
+    }
+    if lines.iter().any(|line| line.port != 0) {
+        return refuse(399, "The MSRP line has no path that can be used");
+    }
+    refuse(304, "Only chats by MSRP are possible here")
+}
+
+/// Where the user's server is asked.
+fn lane_of(cx: &Cx<'_>, talk: &Talk) -> Option<(LinkId, String)> {
+    Some((cx.domains.link_of(talk.jid.domain())?, talk.user.domain().to_owned()))
+}

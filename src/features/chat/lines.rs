@@ -1,0 +1,286 @@
+//! What goes to SIP in a session: lines, what becomes of each (`specs` call it RFC 7573 §5 and RFC 4975 §7.1), and typing.
+//!
+//! A line is delivered once the next hop has it (Failure-Report `yes`, answered 200), and proven by a success REPORT. A
+//! failure that is reported after that is told to the sender as an error.
+
+use bytes::Bytes;
+
+use super::Chat;
+use super::talk::{Composing, Line, Stage, Style, Talk, TalkId};
+use crate::documents::{cpim, date, iscomposing};
+use crate::features::devices::Ability;
+use crate::features::sessions::Break;
+use crate::features::signal::{Carried, Carry, Whisper};
+use crate::features::{Cx, Signal, errors};
+use crate::msrp::frame::FailureReport;
+use crate::msrp::message::OutMessage;
+use crate::msrp::session::{By, Unsendable};
+use crate::words::condition::{Condition, Kind};
+use crate::words::time::Wall;
+use crate::xmpp::stanza::{Stanza, StanzaKind};
+
+/// How many lines of a session wait for nothing but a report.
+const UNREPORTED: usize = 200;
+
+impl Chat {
+    /// Gives MSRP the lines that may go, in their order.
+    pub(super) fn flow(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        loop {
+            let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.may_send()) else { return };
+            let Some(place) = talk.lines.iter().position(|line| !line.sent && !line.told) else { return };
+            let Some((session, line)) = talk.msrp.zip(talk.lines.get_mut(place)) else { return };
+            line.sent = true;
+            let carry = line.carry.clone();
+            let message = talk.message(cx, &carry);
+            let length = message.body.len();
+            let Err((why, _)) = cx.msrp.send(cx.now.tick, cx.mint, session, message) else { continue };
+            let fate = match why {
+                Unsendable::TooLarge => {
+                    let most = cx.msrp.session(session).and_then(|session| session.terms()?.max_size);
+                    let most = most.unwrap_or_default();
+                    let text =
+                        format!("This message has {length} bytes; the other side takes at most {most}.");
+                    Carried::Refused(Condition::new(Kind::PolicyViolation, text))
+                }
+                Unsendable::Full => {
+                    let text = "Too many messages wait for this contact; please try again later.";
+                    Carried::Refused(Condition::new(Kind::ResourceConstraint, text))
+                }
+                // The session ends, and its end gives back what waits.
+                Unsendable::Ending => {
+                    if let Some(line) = self.talks.get_mut(&id).and_then(|talk| talk.lines.get_mut(place)) {
+                        line.sent = false;
+                    }
+                    return;
+                }
+                Unsendable::Malformed | Unsendable::Twice => {
+                    Carried::Broken { how: Break::Lost, sent: false }
+                }
+            };
+            if let Some(talk) = self.talks.get_mut(&id) {
+                talk.lines.remove(place);
+            }
+            cx.signal(Signal::Carried { number: carry.number, fate });
+        }
+    }
+
+    /// The next hop has a line.
+    pub(super) fn sent(&mut self, cx: &mut Cx<'_>, id: TalkId, message_id: &str) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        let Some(place) = talk.place(message_id) else { return };
+        let Some(line) = talk.lines.get_mut(place) else { return };
+        deliver(cx, line);
+        if !line.carry.receipt {
+            talk.lines.remove(place);
+        } else if talk.lines.iter().filter(|line| line.told).count() > UNREPORTED
+            && let Some(oldest) = talk.lines.iter().position(|line| line.told)
+        {
+            talk.lines.remove(oldest);
+        }
+    }
+
+    /// A client of the other side's has a line.
+    pub(super) fn delivered(&mut self, cx: &mut Cx<'_>, id: TalkId, message_id: &str) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        let Some(mut line) = talk.place(message_id).and_then(|place| talk.lines.remove(place)) else {
+            return;
+        };
+        deliver(cx, &mut line);
+        if let Some(id) = line.carry.id.clone().filter(|_| line.carry.receipt) {
+            let (user, to) = (line.carry.user.clone(), line.carry.contact.clone());
+            cx.signal(Signal::Proved { user, to, id });
+        }
+    }
+
+    /// A line did not arrive.
+    pub(super) fn failed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: TalkId,
+        message_id: &str,
+        code: u16,
+        comment: &str,
+        by: By,
+    ) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        let Some(place) = talk.place(message_id) else { return };
+        let Some(line) = talk.lines.get_mut(place) else { return };
+        if by == By::Silence {
+            // Whoever does not answer in 30 seconds is not there (RFC 4975 §7.1.1): so for all that follows.
+            return self.close(cx, id, Break::NoAnswer);
+        }
+        if code == 415 && !line.told && !line.turned {
+            (line.turned, line.sent) = (true, false);
+            self.turn(cx, id);
+            return self.flow(cx, id);
+        }
+        let Some(line) = talk.lines.remove(place) else { return };
+        let condition = condition_of(code, comment);
+        if !line.told {
+            let fate = Carried::Refused(condition);
+            return cx.signal(Signal::Carried { number: line.carry.number, fate });
+        }
+        if let Some(error) = errors::stanza_error(&stanza_of(&line.carry), &condition) {
+            cx.count("messages_failed_late_total", &[("direction", "xmpp_to_sip")]);
+            cx.stanza(error);
+        }
+    }
+
+    /// The other side refused the style in which a text went: from now on it is the other one.
+    fn turn(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        talk.style = match talk.style {
+            Style::Plain => Style::Wrapped,
+            Style::Wrapped => Style::Plain,
+        };
+        let can = talk.style == Style::Wrapped;
+        cx.facts.devices.shows(cx.now.tick, &talk.contact, &talk.device, Ability::Cpim, can);
+    }
+
+    /// Typing goes in the session that a line would go in, if it is there and takes such things.
+    pub(super) fn whisper(&mut self, cx: &mut Cx<'_>, whisper: &Whisper) {
+        if whisper.type_ != iscomposing::TYPE {
+            return;
+        }
+        let all = self.of_pair(&whisper.user.bare(), &whisper.to.aor);
+        let talks = all.iter().filter_map(|id| self.talks.get(id));
+        let open = talks.filter(|talk| talk.stage == Stage::Open && talk.may_send());
+        let Some(talk) = open.max_by_key(|talk| talk.heard) else { return };
+        let Some((how, session)) = talk.taste.composing.zip(talk.msrp) else { return };
+        let is_wrapped = how == Composing::Wrapped || talk.style == Style::Wrapped && talk.taste.cpim;
+        let (content_type, body) = match is_wrapped {
+            true => {
+                let part = [("Content-Type", whisper.type_)];
+                let bytes = talk.envelope(cx, cx.now.wall, None, &part, whisper.body.as_bytes());
+                ("message/cpim", bytes)
+            }
+            false => (whisper.type_, Bytes::copy_from_slice(whisper.body.as_bytes())),
+        };
+        let message = OutMessage {
+            message_id: cx.token_for(&talk.user),
+            content_type: content_type.to_owned(),
+            headers: Vec::new(),
+            body,
+            success_report: false,
+            failure_report: FailureReport::No,
+        };
+        // What does not go now would be old later.
+        let _ = cx.msrp.send(cx.now.tick, cx.mint, session, message);
+    }
+
+    /// All lines that are not settled go back, in their order.
+    pub(super) fn hand_back(&mut self, cx: &mut Cx<'_>, id: TalkId, fate: impl Fn(&Line) -> Carried) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        for line in std::mem::take(&mut talk.lines) {
+            if !line.told {
+                cx.signal(Signal::Carried { number: line.carry.number, fate: fate(&line) });
+            }
+        }
+    }
+}
+
+impl Talk {
+    /// A line as MSRP carries it.
+    fn message(&self, cx: &Cx<'_>, carry: &Carry) -> OutMessage {
+        let type_ = if carry.text.is_ascii() { "text/plain" } else { "text/plain;charset=UTF-8" };
+        let lang = carry.lang.as_deref().filter(|lang| is_language(lang));
+        // A subject has no other place; whoever takes envelopes gets it.
+        let is_wrapped = self.style == Style::Wrapped || carry.subject.is_some() && self.taste.cpim;
+        let mut headers = Vec::new();
+        let (content_type, body) = if is_wrapped {
+            let mut part = vec![("Content-Type", type_)];
+            part.extend(lang.map(|lang| ("Content-Language", lang)));
+            let subject = carry.subject.as_deref();
+            ("message/cpim", self.envelope(cx, carry.written, subject, &part, carry.text.as_bytes()))
+        } else {
+            headers.extend(lang.map(|lang| ("Content-Language".to_owned(), lang.to_owned())));
+            (type_, Bytes::copy_from_slice(carry.text.as_bytes()))
+        };
+        OutMessage {
+            message_id: carry.message_id.clone(),
+            content_type: content_type.to_owned(),
+            headers,
+            body,
+            success_report: carry.receipt,
+            failure_report: FailureReport::Yes,
+        }
+    }
+
+    /// A CPIM message from the user to the contact.
+    fn envelope(
+        &self,
+        cx: &Cx<'_>,
+        written: Wall,
+        subject: Option<&str>,
+        part: &[(&str, &str)],
+        body: &[u8],
+    ) -> Bytes {
+        let from = cx.domains.user_sip(&self.user).map(|own| format!("<{}>", own.aor)).unwrap_or_default();
+        let (to, date) = (format!("<{}>", self.contact), date::write_rfc3339(written));
+        let mut headers = vec![("From", from.as_str()), ("To", to.as_str()), ("DateTime", date.as_str())];
+        headers.extend(subject.map(|subject| ("Subject", subject)));
+        cpim::write(&headers, part, body).into()
+    }
+}
+
+/// The pager hears once that a line is delivered.
+fn deliver(cx: &mut Cx<'_>, line: &mut Line) {
+    if !std::mem::replace(&mut line.told, true) {
+        cx.signal(Signal::Carried { number: line.carry.number, fate: Carried::Delivered });
+    }
+}
+
+/// What a code of RFC 4975 §10 means for the sender.
+fn condition_of(code: u16, comment: &str) -> Condition {
+    let (kind, text) = match code {
+        400 => (Kind::BadRequest, "The other side could not read this message."),
+        403 => (Kind::Forbidden, "The other side does not allow this message."),
+        404 => (Kind::ItemNotFound, "The other side found nobody for this message."),
+        408 => (Kind::RemoteServerTimeout, "The other side could not deliver this message in time."),
+        413 => (Kind::PolicyViolation, "This message is too long for the other side."),
+        415 => (Kind::NotAcceptable, "The other side does not read this kind of message."),
+        501 => (Kind::FeatureNotImplemented, "The other side cannot take messages."),
+        506 => (Kind::Conflict, "The other side uses this session elsewhere."),
+        _ => (Kind::UndefinedCondition, "The other side refused this message."),
+    };
+    let comment: String = comment.chars().filter(|c| !c.is_control()).take(100).collect();
+    Condition::new(kind, format!("{text} ({})", format!("MSRP {code} {comment}").trim_end()))
+}
+
+/// What the user sent, as far as an error repeats it.
+fn stanza_of(carry: &Carry) -> Stanza {
+    let stanza = Stanza::new(StanzaKind::Message, &carry.user, &carry.contact).with_type("chat");
+    match &carry.id {
+        Some(id) => stanza.with_id(id),
+        None => stanza,
+    }
+}
+
+fn is_language(tag: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    !tag.is_empty() && tag.len() <= 35 && tag.bytes().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_has_its_condition() {
+        for (code, kind) in [
+            (400, Kind::BadRequest),
+            (403, Kind::Forbidden),
+            (404, Kind::ItemNotFound),
+            (408, Kind::RemoteServerTimeout),
+            (413, Kind::PolicyViolation),
+            (415, Kind::NotAcceptable),
+            (501, Kind::FeatureNotImplemented),
+            (506, Kind::Conflict),
+            (423, Kind::UndefinedCondition),
+        ] {
+            assert_eq!(condition_of(code, "no").kind, kind);
+        }
+        let said = condition_of(413, "too\r\nlong").text;
+        assert_eq!(said.as_deref(), Some("This message is too long for the other side. (MSRP 413 toolong)"));
+    }
+}

@@ -1,0 +1,372 @@
+//! Chat sessions: RFC 7573 between the chats of XMPP, which nobody opens, and MSRP sessions (RFC 4975), which are
+//! negotiated by SIP (RFC 3261, RFC 3264).
+//!
+//! A session belongs to a user (bare), a contact and the contact's device. The pager keeps the messages and asks the table
+//! which way each goes; what is to be carried comes here and leaves in the session that the contact wrote in last, in one
+//! that opens, or in a new one. What does not arrive goes back to the pager in its order. What comes in a session is the
+//! pager's to take, and is answered when it is safe. When a session is refused, when it hangs up and after how long are
+//! rows of the table too.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `talk.rs` | one session, a value |
+//! | `describe.rs` | SDP: our line, theirs |
+//! | `open.rs` | sessions that we open |
+//! | `invited.rs` | sessions that they open, and what either side changes in one |
+//! | `lines.rs` | what goes to SIP |
+//! | `arrivals.rs` | what comes from SIP |
+//! | `ending.rs` | ends: BYE, `<gone/>`, silence, lost connections, stops and starts |
+//! | `asking.rs` | OPTIONS in the background |
+//!
+//! Not done: files, rooms, several connections of one session, relays of our own in the path.
+
+mod arrivals;
+mod asking;
+mod describe;
+mod ending;
+mod invited;
+mod lines;
+mod open;
+mod talk;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use self::arrivals::Arrivals;
+use self::asking::Questions;
+use self::ending::Goodbye;
+use self::talk::{Stage, Talk, TalkId};
+use super::{Cx, Feature, Incoming, Manifest, Op, Signal, sessions};
+use crate::gateway::LinkId;
+use crate::msrp::connections::SessionId;
+use crate::msrp::session::Event;
+use crate::sip::message::{Answer, Method, Response, ServerKey};
+use crate::sip::uri::Aor;
+use crate::sip::usage::session::{self, Act, Exchange};
+use crate::store::record::Restored;
+use crate::words::note::Level;
+use crate::words::time::Tick;
+use crate::words::timers::Timers;
+use crate::xmpp::barrier::Barrier;
+use crate::xmpp::jid::Jid;
+use crate::xmpp::stanza::{Stanza, StanzaKind};
+
+static MANIFEST: Manifest = Manifest {
+    name: "chat",
+    follows: &[
+        "RFC 7573",
+        "RFC 4975",
+        "RFC 6135",
+        "RFC 3261 §13",
+        "RFC 3264",
+        "RFC 3311",
+        "RFC 4028",
+        "RFC 3862",
+    ],
+    summary: "Chats as MSRP sessions, opened and closed by either side",
+    methods: &["INVITE", "ACK", "BYE", "CANCEL", "UPDATE"],
+    events: &[],
+    disco: &[],
+    records: &[ending::RECORD],
+};
+
+/// How many sessions one gateway holds, and how many with one contact.
+const SESSIONS: usize = 20_000;
+const PER_CONTACT: usize = 16;
+
+/// How many bits of a token name the exchange within a session.
+const EXCHANGE_BITS: u32 = 16;
+
+/// Why an alarm is armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Alarm {
+    /// The SIP machine of a session wants it.
+    Call(TalkId),
+    /// Their INVITE waits for the XMPP server; now it has waited long enough.
+    Ask(TalkId),
+    /// Nobody has written for long.
+    Quiet(TalkId),
+    /// What is outstanding in a session that ends has had its time.
+    Part(TalkId),
+    /// More sessions of before the start are to be ended.
+    Resume,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Chat {
+    talks: BTreeMap<TalkId, Box<Talk>>,
+    /// By our tag.
+    tags: HashMap<Box<str>, TalkId>,
+    /// By the MSRP session.
+    msrp: HashMap<SessionId, TalkId>,
+    /// INVITEs and UPDATEs of theirs that are not answered.
+    asked: BTreeMap<ServerKey, TalkId>,
+    /// The sessions of a user with a contact that are not over, in the order of their beginning.
+    pairs: BTreeMap<(Jid, Aor), Vec<TalkId>>,
+    /// How many sessions each contact has that are not over.
+    contacts: BTreeMap<Aor, usize>,
+    /// INVITEs that wait for the XMPP server of the user.
+    barrier: Barrier<(LinkId, String), TalkId>,
+    arrivals: Arrivals,
+    questions: Questions,
+    /// Users who told us that they went offline.
+    offline: BTreeSet<Jid>,
+    timers: Timers<Alarm>,
+    /// Sessions of before the start that have not been ended yet.
+    restored: VecDeque<TalkId>,
+    goodbye: Option<Goodbye>,
+    /// How many requests in sessions have no final answer.
+    in_flight: usize,
+    next: u64,
+}
+
+fn token_of(id: TalkId, exchange: Exchange) -> u64 {
+    id << EXCHANGE_BITS | u64::from(exchange)
+}
+
+fn of_token(token: u64) -> (TalkId, Exchange) {
+    (token >> EXCHANGE_BITS, (token & ((1 << EXCHANGE_BITS) - 1)) as Exchange)
+}
+
+impl Feature for Chat {
+    fn manifest(&self) -> &'static Manifest {
+        &MANIFEST
+    }
+
+    fn stanza(&mut self, cx: &mut Cx<'_>, _link: LinkId, stanza: &Stanza) -> bool {
+        match stanza.kind {
+            StanzaKind::Presence => {
+                self.presence(cx, stanza);
+                false
+            }
+            StanzaKind::Iq => self.pong(cx, stanza),
+            StanzaKind::Message => false,
+        }
+    }
+
+    fn request(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) -> bool {
+        match (&incoming.request.method, &incoming.to_tag) {
+            (Method::Invite, None) => self.invited(cx, incoming),
+            (Method::Invite | Method::Bye | Method::Update | Method::Options, Some(tag)) => {
+                return self.inside(cx, tag, incoming);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn ack(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) -> bool {
+        let Some(id) = incoming.to_tag.as_deref().and_then(|tag| self.tags.get(tag)).copied() else {
+            return false;
+        };
+        let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.call.holds(&incoming.request.headers))
+        else {
+            return false;
+        };
+        talk.call.acked(cx.now, &incoming.request);
+        self.run(cx, id);
+        true
+    }
+
+    fn cancelled(&mut self, cx: &mut Cx<'_>, key: ServerKey) -> bool {
+        let Some(id) = self.asked.get(&key).copied() else { return false };
+        let Some(talk) = self.talks.get_mut(&id) else { return false };
+        let is_ours = talk.call.cancelled(cx.now, key);
+        self.run(cx, id);
+        is_ours
+    }
+
+    fn answer(&mut self, cx: &mut Cx<'_>, token: u64, answer: &Answer) {
+        let (id, exchange) = of_token(token);
+        if self.answered(cx, id, answer) {
+            return;
+        }
+        if matches!(answer, Answer::Final { .. } | Answer::Failed(_)) {
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        talk.call.answer(cx.now, cx.mint, exchange, answer);
+        self.run(cx, id);
+    }
+
+    fn further(&mut self, cx: &mut Cx<'_>, token: u64, cseq: u32, response: &Response) {
+        let (id, exchange) = of_token(token);
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        talk.call.further(exchange, cseq, response);
+        self.run(cx, id);
+    }
+
+    fn msrp(&mut self, cx: &mut Cx<'_>, session: SessionId, event: &Event) -> bool {
+        let Some(id) = self.msrp.get(&session).copied() else { return false };
+        match event {
+            Event::Opened => self.opened(cx, id, session),
+            Event::Incoming { ticket, message } => self.came(cx, id, session, *ticket, message),
+            Event::Sent { message_id } => self.sent(cx, id, message_id),
+            Event::Delivered { message_id } => self.delivered(cx, id, message_id),
+            Event::Failed { message_id, code, comment, by } => {
+                self.failed(cx, id, message_id, *code, comment, *by);
+            }
+            Event::Ended { why, unconfirmed } => self.ended(cx, id, session, why, unconfirmed),
+            Event::Admitted { .. } => {}
+        }
+        true
+    }
+
+    fn next_timeout(&self) -> Option<(Tick, &'static str)> {
+        let goodbye = self.goodbye.and_then(Goodbye::until).map(|at| (at, "chat-stop"));
+        let ping = self.barrier.next_timeout().map(|at| (at, "chat-ping"));
+        let timer = self.timers.next().map(|(at, alarm)| {
+            let why = match alarm {
+                Alarm::Call(_) => "chat-call",
+                Alarm::Ask(_) => "chat-ask",
+                Alarm::Quiet(_) => "chat-quiet",
+                Alarm::Part(_) => "chat-part",
+                Alarm::Resume => "chat-resume",
+            };
+            (at, why)
+        });
+        [goodbye, ping, timer].into_iter().flatten().min()
+    }
+
+    fn timeout(&mut self, cx: &mut Cx<'_>) {
+        while let Some(alarm) = self.timers.pop(cx.now.tick) {
+            match alarm {
+                Alarm::Call(id) => {
+                    if let Some(talk) = self.talks.get_mut(&id) {
+                        talk.call.timeout(cx.now);
+                        self.run(cx, id);
+                    }
+                }
+                Alarm::Ask(id) => self.asked_in_vain(cx, id),
+                Alarm::Quiet(id) => self.quiet(cx, id),
+                Alarm::Part(id) => self.part_now(cx, id),
+                Alarm::Resume => self.resume(cx),
+            }
+        }
+        self.ping(cx);
+        self.goodbye_timeout(cx);
+    }
+
+    fn link_down(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        self.offline.clear();
+        for id in self.barrier.close(|lane| lane.0 == link) {
+            self.asked_in_vain(cx, id);
+        }
+    }
+
+    fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
+        if let Err(error) = self.restore(cx, record) {
+            let fields = vec![("record", record.id.clone()), ("reason", error)];
+            cx.log(Level::Error, "record-unreadable", fields);
+        }
+    }
+
+    fn start(&mut self, cx: &mut Cx<'_>) {
+        self.resume(cx);
+    }
+
+    fn signal(&mut self, cx: &mut Cx<'_>, signal: &Signal) {
+        match signal {
+            Signal::Carry(carry) => self.carry(cx, carry),
+            Signal::Taken { ticket, refused } => self.taken(cx, *ticket, refused.as_ref()),
+            Signal::Met { ticket, failure } => self.met(cx, *ticket, failure.as_ref()),
+            Signal::Received { id, user, .. } => self.received(cx, user, id),
+            Signal::Whisper(whisper) => self.whisper(cx, whisper),
+            Signal::Attention { user, contact, gone: true } => self.gone(cx, user, contact),
+            Signal::Unknown { user, contact } => self.ask(cx, user, contact),
+            _ => {}
+        }
+    }
+
+    fn stop(&mut self, cx: &mut Cx<'_>) -> bool {
+        self.say_goodbye(cx)
+    }
+
+    fn load(&self) -> usize {
+        let questions = self.questions.load();
+        self.talks.len() + self.timers.len() + self.barrier.len() + self.arrivals.load() + questions
+    }
+}
+
+impl Chat {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Remembers a session that begins.
+    fn add(&mut self, cx: &mut Cx<'_>, id: TalkId, talk: Talk) {
+        self.tags.insert(talk.call.tag().into(), id);
+        self.pairs.entry((talk.user.clone(), talk.contact.clone())).or_default().push(id);
+        *self.contacts.entry(talk.contact.clone()).or_default() += 1;
+        self.talks.insert(id, Box::new(talk));
+        self.publish(cx, id);
+    }
+
+    /// Whether there is room for one more session with this contact.
+    fn has_room(&self, contact: &Aor) -> bool {
+        self.talks.len() < SESSIONS && self.contacts.get(contact).is_none_or(|count| *count < PER_CONTACT)
+    }
+
+    /// The sessions of a user with a contact that are not over.
+    fn of_pair(&self, user: &Jid, contact: &Aor) -> Vec<TalkId> {
+        self.pairs.get(&(user.clone(), contact.clone())).cloned().unwrap_or_default()
+    }
+
+    /// Tells the others how far the sessions of this one's pair are.
+    fn publish(&self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get(&id) else { return };
+        let (user, contact) = (&talk.user, &talk.contact);
+        let mut stage = sessions::Stage::None;
+        for other in self.of_pair(user, contact).iter().filter_map(|id| self.talks.get(id)) {
+            match other.stage {
+                Stage::Open => stage = sessions::Stage::Open,
+                Stage::Calling | Stage::Agreed if stage == sessions::Stage::None => {
+                    stage = sessions::Stage::Opening;
+                }
+                _ => {}
+            }
+        }
+        cx.facts.set_session(user, contact, stage);
+    }
+
+    /// Does what the SIP machine of a session wants, and buries a session that is over.
+    fn run(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        while let Some(act) = self.talks.get_mut(&id).and_then(|talk| talk.call.poll()) {
+            match act {
+                Act::Send(exchange, request) => {
+                    self.in_flight += 1;
+                    cx.ops.push_back(Op::Request(token_of(id, exchange), request));
+                }
+                Act::Ack(exchange, request) => cx.ops.push_back(Op::Ack(token_of(id, exchange), request)),
+                Act::Cancel(exchange) => cx.ops.push_back(Op::Cancel(token_of(id, exchange))),
+                Act::Reply(key, reply) => {
+                    self.asked.remove(&key);
+                    cx.reply(key, reply);
+                }
+                Act::Tell(event) => self.told(cx, id, event),
+            }
+        }
+        let Some(talk) = self.talks.get(&id) else { return };
+        match talk.call.next_timeout() {
+            Some(at) => self.timers.set(Alarm::Call(id), at),
+            None => {
+                self.timers.stop(&Alarm::Call(id));
+            }
+        }
+        self.bury(cx, id);
+    }
+
+    fn told(&mut self, cx: &mut Cx<'_>, id: TalkId, event: session::Event) {
+        match event {
+            session::Event::Ringing(_) | session::Event::Withdrawn | session::Event::Declined(_) => {}
+            session::Event::Accepted { response, answer } => {
+                self.accepted(cx, id, &response, answer.as_ref())
+            }
+            session::Event::Confirmed { answer } => self.confirmed(cx, id, answer.as_ref()),
+            session::Event::Offered(offer) => self.offered(cx, id, offer.as_ref()),
+            session::Event::Answered(answer) => self.refreshed(cx, id, answer.as_ref()),
+            session::Event::Over(end) => self.call_over(cx, id, &end),
+        }
+    }
+}

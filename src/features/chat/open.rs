@@ -1,0 +1,300 @@
+//! Sessions that we open (RFC 7573 §4): the INVITE, what is answered to it, and when the session is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::describe::{self, Device};
+use super::talk::{Line, Stage, Style, Talk, TalkId};
+use super::{Alarm, Chat};
+use crate::features::devices::Ability;
+use crate::features::sessions::{self, Break, Cause};
+use crate::features::signal::{Carried, Carry};
+use crate::features::{Cx, Signal};
+use crate::msrp::connections::SessionId;
+use crate::sip::message::{Failure, HeaderName, Response};
+use crate::sip::sdp::message::{Direction, Setup};
+use crate::sip::sdp::ours::Ours;
+use crate::sip::uri::SipAddress;
+use crate::sip::usage::session::{self, Body, Call, End, Session};
+use crate::words::id::Partition;
+use crate::words::note::Level;
+
+/// How long somebody may take to accept: a person waits for her line to leave.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// RFC 3261 §8.1.1.6.
+const HOPS: u8 = 70;
+/// The numbers of descriptions: what fits into 53 bits is read by everybody.
+const VERSIONS: u64 = 1 << 53;
+
+impl Chat {
+    /// A line of the user's goes to the contact: in the session where older ones still are, in the one that the contact
+    /// wrote in last, in one that opens, or in a new one.
+    pub(super) fn carry(&mut self, cx: &mut Cx<'_>, carry: &Arc<Carry>) {
+        let all = self.of_pair(&carry.user.bare(), &carry.to.aor);
+        let known = |id: &&TalkId, is: fn(&Talk) -> bool| self.talks.get(id).is_some_and(|talk| is(talk));
+        let unsettled = all.iter().rev().find(|id| known(id, Talk::is_unsettled));
+        let open = all.iter().filter(|id| known(id, |talk| talk.stage == Stage::Open));
+        let open = open.max_by_key(|id| self.talks.get(id).map(|talk| (talk.heard, talk.opened)));
+        let opening = all.iter().rev().find(|id| known(id, Talk::takes_lines));
+        let found = unsettled.or(open).or(opening).copied();
+        let line = Line { carry: carry.clone(), sent: false, told: false, turned: false };
+        let Some(id) = found else { return self.open(cx, line) };
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        talk.wrote(cx.now.tick, carry.user.resource());
+        talk.lines.push_back(line);
+        self.flow(cx, id);
+        self.arm_quiet(cx, id);
+    }
+
+    /// Opens a session for a line.
+    fn open(&mut self, cx: &mut Cx<'_>, line: Line) {
+        let carry = line.carry.clone();
+        let (user, contact) = (carry.user.bare(), carry.to.aor.clone());
+        let no_session = |cx: &mut Cx<'_>| {
+            let fate = Carried::NoSession(Cause::Unreachable);
+            cx.signal(Signal::Carried { number: carry.number, fate });
+        };
+        let own = cx.domains.user_sip(&user);
+        let jid = cx.domains.contact_jid(&contact.address());
+        let is_possible = cx.accepting && self.goodbye.is_none() && self.has_room(&contact);
+        let (Ok(own), Ok(jid), true) = (own, jid, is_possible) else {
+            cx.count("msrp_sessions_total", &[("opened", "us"), ("result", "no-room")]);
+            return no_session(cx);
+        };
+        let secure = !describe::Ways::of(cx).plain;
+        let near = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
+        let near = near.map(|peer| peer.host.clone());
+        let Some(uri) = describe::own_uri(cx, &user, secure, near.as_deref()) else { return no_session(cx) };
+        let meant = match &carry.to.gr {
+            Some(gr) => gr.clone(),
+            None => cx.facts.devices.msrp(cx.now.tick, &contact).1.unwrap_or_default().to_owned(),
+        };
+        let device = SipAddress { aor: contact.clone(), gr: Some(meant.clone()).filter(|gr| !gr.is_empty()) };
+        let mut target = cx.facts.reachable(&device);
+        target.aor = cx.facts.spelled(&contact);
+        let mut described = Ours::new(cx.mint.below(VERSIONS));
+        let our_line = describe::our_line(cx, &uri, Setup::ActPass, Direction::SendRecv);
+        let subject = carry.subject.as_deref().map(one_line).filter(|subject| !subject.is_empty());
+        let call = Session::invite(
+            cx.now,
+            cx.mint,
+            Call {
+                from: format!("<{}>", own.aor),
+                to: format!("<{}>", target.aor),
+                uri: target.to_string(),
+                call_id: Some(carry.call_id.clone()),
+                contact: cx.config.sip.contact(&own.aor, &contact.host),
+                allow: crate::features::ALLOW.clone(),
+                offer: Body::sdp(described.offer(&our_line)),
+                headers: subject.map(|subject| (HeaderName::Subject, subject)).into_iter().collect(),
+                max_forwards: HOPS,
+                patience: PATIENCE,
+                partition: Partition::of(user.bare_str()),
+                domain: contact.host.clone(),
+            },
+        );
+        let session = cx.msrp.offer(cx.mint, uri.clone());
+        let id = self.number();
+        let mut talk = Talk::new(cx.now.tick, user, contact.address(), jid, call, described);
+        talk.meant = meant;
+        talk.ours = true;
+        talk.own = Some(uri);
+        talk.msrp = Some(session);
+        talk.stage = Stage::Calling;
+        talk.lines.push_back(line);
+        talk.wrote(cx.now.tick, carry.user.resource());
+        self.msrp.insert(session, id);
+        self.add(cx, id, talk);
+        self.run(cx, id);
+    }
+
+    /// Our INVITE was accepted: the answer says where the other side is in MSRP.
+    pub(super) fn accepted(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: TalkId,
+        response: &Response,
+        answer: Option<&Body>,
+    ) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        let device = Device::of(cx, &response.headers, &talk.contact, None);
+        let agent = describe::agent(&response.headers);
+        cx.facts.devices.heard(&talk.contact, &device.name, agent.as_deref());
+        talk.set_device(device);
+        cx.facts.show(&talk.sender);
+        if let Ok(jid) = cx.domains.contact_jid(&talk.sender) {
+            talk.jid = jid;
+        }
+        self.keep(cx, id);
+        if !self.settle_terms(cx, id, answer, Setup::ActPass) {
+            return self.no_use(cx, id, Cause::PortZero);
+        }
+        self.replace_older(cx, id);
+        self.flow(cx, id);
+        self.arm_quiet(cx, id);
+    }
+
+    /// The answer to an offer of ours is there. False when the session is of no use: no line, or one that is refused.
+    pub(super) fn settle_terms(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: TalkId,
+        answer: Option<&Body>,
+        offered: Setup,
+    ) -> bool {
+        let Some(talk) = self.talks.get_mut(&id) else { return false };
+        let Some(description) = answer.and_then(|body| describe::read(body).ok()) else { return false };
+        let line = talk.described.place().and_then(|place| description.message(place));
+        let Some(line) = line.filter(|line| line.is_chat()) else { return false };
+        let Some((path, session)) = describe::path_of(&line).zip(talk.msrp) else { return false };
+        talk.adopt(&line);
+        talk.stage = Stage::Agreed;
+        let terms = describe::terms(&line, path, offered.connects_after(line.setup));
+        cx.msrp.start(cx.now.tick, cx.mint, session, terms);
+        self.learn(cx, id);
+        self.publish(cx, id);
+        true
+    }
+
+    /// What the device has shown by its description.
+    pub(super) fn learn(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        let (now, contact, device) = (cx.now.tick, &talk.contact, talk.device.as_str());
+        cx.facts.devices.shows(now, contact, device, Ability::Msrp, true);
+        if talk.taste.composing.is_some() {
+            cx.facts.devices.shows(now, contact, device, Ability::Composing, true);
+        }
+        let used = cx.facts.devices.can(now, contact, device, Ability::Cpim) == Some(true);
+        if talk.taste.cpim && used {
+            talk.style = Style::Wrapped;
+        }
+    }
+
+    /// The MSRP connection is there.
+    pub(super) fn opened(&mut self, cx: &mut Cx<'_>, id: TalkId, session: SessionId) {
+        let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.msrp == Some(session)) else { return };
+        if talk.opened {
+            return;
+        }
+        talk.opened = true;
+        if talk.stage == Stage::Agreed {
+            talk.stage = Stage::Open;
+        }
+        let opened = if talk.ours { "us" } else { "them" };
+        let fields = talk.fields();
+        cx.count("msrp_sessions_total", &[("opened", opened), ("result", "opened")]);
+        cx.gauge("msrp_sessions", &[], 1);
+        cx.log(Level::Info, "session-opened", fields);
+        self.publish(cx, id);
+        self.flow(cx, id);
+    }
+
+    /// A session that we opened came to nothing by its answer, or by its lack of a connection: SIP says goodbye.
+    pub(super) fn no_use(&mut self, cx: &mut Cx<'_>, id: TalkId, cause: Cause) {
+        self.fail(cx, id, cause);
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        let (status, text) = match cause {
+            Cause::PortZero => (488, "no line for a chat"),
+            _ => (480, "no MSRP connection"),
+        };
+        talk.call.hang_up(Some(session::Cause { status, text: text.to_owned() }));
+        self.run(cx, id);
+    }
+
+    /// A session came to nothing: what waited goes back, and the device is left alone for a while.
+    fn fail(&mut self, cx: &mut Cx<'_>, id: TalkId, cause: Cause) {
+        let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.stage != Stage::Over) else { return };
+        let time = sessions::failed(&cx.config.sessions, cause);
+        let mut devices = vec![talk.meant.clone(), talk.device.clone()];
+        devices.dedup();
+        // The device that was meant may be one among others that the address reaches: an empty name is the contact's.
+        if devices.len() == 2 && talk.device.is_empty() {
+            devices.pop();
+        }
+        for device in &devices {
+            cx.facts.devices.lacks(cx.now.tick, &talk.contact, device, Ability::Msrp, time);
+        }
+        if matches!(cause, Cause::Refused(404 | 410)) && !talk.meant.is_empty() {
+            let gone = SipAddress { aor: talk.contact.clone(), gr: Some(talk.meant.clone()) };
+            cx.facts.unshow(&gone);
+        }
+        let (result, status) = match cause {
+            Cause::Refused(status) => ("refused", status),
+            Cause::PortZero => ("port-zero", 200),
+            Cause::Silent => ("silent", 408),
+            Cause::Unreachable => ("unreachable", 503),
+            Cause::NoConnection => ("no-connection", 200),
+        };
+        let opened = if talk.ours { "us" } else { "them" };
+        let mut fields = talk.fields();
+        fields.push(("why", format!("{result} ({status})")));
+        cx.count("msrp_sessions_total", &[("opened", opened), ("result", result)]);
+        cx.log(Level::Info, "session-failed", fields);
+        self.hand_back(cx, id, |_| Carried::NoSession(cause));
+        self.leave(cx, id);
+    }
+
+    /// SIP says that a session is over.
+    pub(super) fn call_over(&mut self, cx: &mut Cx<'_>, id: TalkId, end: &End) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        match (talk.stage, end) {
+            (Stage::Calling, End::Refused(response)) => {
+                self.fail(cx, id, Cause::Refused(response.status.code()));
+            }
+            (Stage::Calling, End::Unreachable(Failure::Timeout) | End::NoAnswer) => {
+                self.fail(cx, id, Cause::Silent);
+            }
+            (Stage::Calling, End::Unreachable(_)) => self.fail(cx, id, Cause::Unreachable),
+            (Stage::Over, _) => {}
+            // We ended it: whoever did has said what becomes of the rest.
+            (Stage::Parting, End::Ours) => {}
+            (Stage::Asked, _) => self.leave(cx, id),
+            (_, End::Theirs(_)) => self.hung_up(cx, id),
+            (_, End::Ours) => self.close(cx, id, Break::Ended),
+            (_, _) => self.close(cx, id, Break::Lost),
+        }
+    }
+
+    /// Their device has a session with the user already: this one takes its place.
+    pub(super) fn replace_older(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get(&id).filter(|talk| !talk.device.is_empty()) else { return };
+        let device = talk.device.clone();
+        for other in self.of_pair(&talk.user.clone(), &talk.contact.clone()) {
+            let is_older = other != id
+                && self.talks.get(&other).is_some_and(|other| {
+                    other.device == device && matches!(other.stage, Stage::Agreed | Stage::Open)
+                });
+            if is_older {
+                self.part(cx, other, "a newer session of the same device");
+            }
+        }
+    }
+
+    /// Sets the alarm for when nobody has written for too long.
+    pub(super) fn arm_quiet(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get(&id) else { return };
+        let time = sessions::quiet(&cx.config.sessions, talk.ours, self.user_state(cx, &talk.user));
+        match time.filter(|_| matches!(talk.stage, Stage::Agreed | Stage::Open)) {
+            Some(time) => self.timers.set(Alarm::Quiet(id), (talk.last + time).max(cx.now.tick)),
+            None => {
+                self.timers.stop(&Alarm::Quiet(id));
+            }
+        }
+    }
+}
+
+impl Talk {
+    /// What a log line says of it. The Call-ID is on both legs.
+    pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("corr", self.call.call_id().to_owned()),
+            ("user", self.user.to_string()),
+            ("contact", self.sender.to_string()),
+            ("opened", if self.ours { "us" } else { "them" }.to_owned()),
+        ]
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split(|c: char| c.is_control()).collect::<Vec<_>>().join(" ").trim().to_owned()
+}

@@ -1,0 +1,288 @@
+//! One session as the chat sees it: whose it is, how far it has come, what the other side takes, and the lines that are
+//! not settled. A plain value: what follows from it is said elsewhere.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::describe;
+use crate::documents::iscomposing;
+use crate::features::sessions::Break;
+use crate::features::signal::Carry;
+use crate::msrp::connections::SessionId;
+use crate::msrp::uri::Uri;
+use crate::sip::sdp::message::MessageLine;
+use crate::sip::sdp::ours::Ours;
+use crate::sip::uri::{Aor, SipAddress};
+use crate::sip::usage::session::{Body, Session};
+use crate::words::time::Tick;
+use crate::xmpp::jid::Jid;
+
+/// Another device that wrote so lately still talks (XEP-0085 knows only one).
+const LATELY: Duration = Duration::from_secs(600);
+/// How many devices of the user are told apart.
+const WRITERS: usize = 8;
+
+/// Names a session in memory.
+pub type TalkId = u64;
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Our offer is out, by INVITE or by a 200, and not answered.
+    Calling,
+    /// Their INVITE waits for our word.
+    Asked,
+    /// Both have agreed; the MSRP connection is not there yet.
+    Agreed,
+    /// It is there.
+    Open,
+    /// It takes no more lines; what is outstanding may still come.
+    Parting,
+    /// Only loose ends of SIP are left.
+    Over,
+}
+
+/// How a text is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// As it is.
+    Plain,
+    /// In a CPIM envelope.
+    Wrapped,
+}
+
+/// A line of the user's that is not settled.
+#[derive(Debug)]
+pub struct Line {
+    /// What and for whom.
+    pub carry: Arc<Carry>,
+    /// It was given to MSRP.
+    pub sent: bool,
+    /// The pager knows its fate; only a report is awaited.
+    pub told: bool,
+    /// It was refused in the one style, and sent in the other.
+    pub turned: bool,
+}
+
+/// What the other side said that it takes.
+#[derive(Debug, Default)]
+pub struct Taste {
+    /// Texts as they are.
+    pub plain: bool,
+    /// CPIM with a text in it.
+    pub cpim: bool,
+    /// Typing notifications, and how.
+    pub composing: Option<Composing>,
+}
+
+/// How typing notifications are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Composing {
+    /// As they are.
+    Bare,
+    /// In CPIM alone.
+    Wrapped,
+}
+
+impl Taste {
+    /// Reads it from the line of a description.
+    pub fn of(line: &MessageLine) -> Taste {
+        let cpim = line.accepts("message/cpim");
+        let composing = if line.accepts(iscomposing::TYPE) {
+            Some(Composing::Bare)
+        } else if cpim && line.accepts_wrapped(iscomposing::TYPE) {
+            Some(Composing::Wrapped)
+        } else {
+            None
+        };
+        Taste { plain: line.accepts("text/plain"), cpim, composing }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Talk {
+    /// The user, bare.
+    pub user: Jid,
+    /// The user as the other side addressed her, where it named a device.
+    pub named: Option<Jid>,
+    /// The contact.
+    pub contact: Aor,
+    /// The contact's address, with the device where that has a GRUU.
+    pub sender: SipAddress,
+    /// The same as a JID.
+    pub jid: Jid,
+    /// The device, as it is known in the facts: its `gr`, else its Contact; empty before it has shown one.
+    pub device: String,
+    /// The device that we meant when we called.
+    pub meant: String,
+    /// We opened it.
+    pub ours: bool,
+    /// SIP.
+    pub call: Session,
+    /// Their offer, while it is not answered.
+    pub offer: Option<Body>,
+    /// What we have described.
+    pub described: Ours,
+    /// Our end in MSRP, once there is one.
+    pub own: Option<Uri>,
+    /// What stands in the path of the other side.
+    pub path: String,
+    /// MSRP, while there is one.
+    pub msrp: Option<SessionId>,
+    /// How far it is.
+    pub stage: Stage,
+    /// It was open once.
+    pub opened: bool,
+    /// What they take.
+    pub taste: Taste,
+    /// How texts go.
+    pub style: Style,
+    /// They have put us on hold: nothing may be sent.
+    pub held: bool,
+    /// Lines of the user's, the oldest first.
+    pub lines: VecDeque<Line>,
+    /// Which devices of hers wrote, and when.
+    writers: Vec<(String, Tick)>,
+    /// When they wrote last.
+    pub heard: Option<Tick>,
+    /// How many lines they wrote.
+    pub lines_in: u32,
+    /// When anybody wrote last.
+    pub last: Tick,
+    /// Messages of theirs whose fate is not known yet.
+    pub arriving: usize,
+    /// How it ends for lines that are not settled, once that is known.
+    pub how: Option<Break>,
+    /// Why it ends, in words.
+    pub why: String,
+    /// It is on disk.
+    pub saved: bool,
+}
+
+impl Talk {
+    /// A session that begins.
+    pub fn new(now: Tick, user: Jid, sender: SipAddress, jid: Jid, call: Session, described: Ours) -> Talk {
+        Talk {
+            user,
+            named: None,
+            contact: sender.aor.clone(),
+            sender,
+            jid,
+            device: String::new(),
+            meant: String::new(),
+            ours: false,
+            call,
+            offer: None,
+            described,
+            own: None,
+            path: String::new(),
+            msrp: None,
+            stage: Stage::Asked,
+            opened: false,
+            taste: Taste::default(),
+            style: Style::Plain,
+            held: false,
+            lines: VecDeque::new(),
+            writers: Vec::new(),
+            heard: None,
+            lines_in: 0,
+            last: now,
+            arriving: 0,
+            how: None,
+            why: String::new(),
+            saved: false,
+        }
+    }
+
+    /// Whether lines may be given to it.
+    pub fn takes_lines(&self) -> bool {
+        matches!(self.stage, Stage::Calling | Stage::Agreed | Stage::Open)
+    }
+
+    /// Whether lines of its go out at once.
+    pub fn may_send(&self) -> bool {
+        matches!(self.stage, Stage::Agreed | Stage::Open) && self.msrp.is_some() && !self.held
+    }
+
+    /// Whether a line in it has no fate yet.
+    pub fn is_unsettled(&self) -> bool {
+        self.lines.iter().any(|line| !line.told)
+    }
+
+    /// Whether anything was written.
+    pub fn has_lines(&self) -> bool {
+        self.lines_in > 0 || !self.writers.is_empty()
+    }
+
+    /// A device of the user's wrote.
+    pub fn wrote(&mut self, now: Tick, resource: Option<&str>) {
+        self.last = now;
+        let resource = resource.unwrap_or_default();
+        self.writers.retain(|(known, _)| known != resource);
+        if self.writers.len() >= WRITERS {
+            self.writers.remove(0);
+        }
+        self.writers.push((resource.to_owned(), now));
+    }
+
+    /// Whether another device of hers wrote lately.
+    pub fn others_wrote(&self, now: Tick, resource: Option<&str>) -> bool {
+        let resource = resource.unwrap_or_default();
+        self.writers.iter().any(|(known, at)| known != resource && *at + LATELY > now)
+    }
+
+    /// The device of hers that wrote last.
+    pub fn last_writer(&self) -> Option<&str> {
+        self.writers.last().map(|(resource, _)| resource.as_str()).filter(|resource| !resource.is_empty())
+    }
+
+    /// The place of the line with this name that was given to MSRP.
+    pub fn place(&self, message_id: &str) -> Option<usize> {
+        self.lines.iter().position(|line| line.sent && line.carry.message_id == message_id)
+    }
+
+    /// What the other side's line says is taken over.
+    pub fn adopt(&mut self, line: &MessageLine) {
+        self.taste = Taste::of(line);
+        self.held = !line.direction.lets_us_send();
+        self.path = line.path.join(" ");
+        if !self.taste.plain && self.taste.cpim {
+            self.style = Style::Wrapped;
+        }
+    }
+
+    /// What an address of the contact's, with this device, is called here: a GRUU, or only the contact.
+    pub fn set_device(&mut self, device: describe::Device) {
+        self.sender = SipAddress { aor: self.contact.clone(), gr: device.gr };
+        self.device = device.name;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::sdp::Description;
+
+    fn taste(types: &str) -> Taste {
+        let text = format!(
+            "v=0\r\no=- 1 1 IN IP4 a\r\ns=-\r\nt=0 0\r\nm=message 9 TCP/MSRP *\r\na=path:msrp://a:9/x;tcp\r\n{types}"
+        );
+        let read = Description::parse(text.as_bytes()).expect("a description");
+        Taste::of(&read.message(0).expect("a line"))
+    }
+
+    #[test]
+    fn what_they_take_is_read_with_its_wildcards() {
+        let sdk = taste(
+            "a=accept-types:message/cpim text/* application/im-iscomposing+xml\r\n\
+             a=accept-wrapped-types:text/* application/im-iscomposing+xml\r\n",
+        );
+        assert!(sdk.plain && sdk.cpim && sdk.composing == Some(Composing::Bare));
+        let focus = taste("a=accept-types:message/cpim\r\na=accept-wrapped-types:*\r\n");
+        assert!(!focus.plain && focus.cpim && focus.composing == Some(Composing::Wrapped));
+        let phone = taste("a=accept-types:text/plain\r\n");
+        assert!(phone.plain && !phone.cpim && phone.composing.is_none());
+    }
+}
