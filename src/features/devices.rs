@@ -38,6 +38,8 @@ pub enum Ability {
 struct Belief {
     can: bool,
     until: Tick,
+    /// Its place among all that was ever shown here.
+    order: u64,
 }
 
 /// One device.
@@ -55,6 +57,8 @@ pub struct Devices {
     known: BTreeMap<Aor, VecDeque<Device>>,
     /// Contacts in the order in which they were first heard of, for forgetting.
     order: VecDeque<Aor>,
+    /// How much was shown.
+    shown: u64,
 }
 
 impl Devices {
@@ -77,12 +81,18 @@ impl Devices {
 
     /// A device showed that it can, or cannot, do something; believed for a day.
     pub fn shows(&mut self, now: Tick, contact: &Aor, device: &str, ability: Ability, can: bool) {
-        self.believe(contact, device, ability, Belief { can, until: now + BELIEVED });
+        self.believe(contact, device, ability, can, now + BELIEVED);
     }
 
     /// A device cannot do something, and is not asked again for so long.
     pub fn lacks(&mut self, now: Tick, contact: &Aor, device: &str, ability: Ability, time: Duration) {
-        self.believe(contact, device, ability, Belief { can: false, until: now + time });
+        if device.is_empty()
+            && let Some(whole) = self.entry(contact, device)
+        {
+            // Nobody knows which program it was: the next name that is heard is no change.
+            whole.agent = None;
+        }
+        self.believe(contact, device, ability, false, now + time);
     }
 
     /// What this device has shown of an ability; nothing is known otherwise.
@@ -98,13 +108,20 @@ impl Devices {
     }
 
     /// What is known of sessions with the contact, and the device that showed it: a sign before a refusal, the latest
-    /// first. The empty name means the contact as a whole.
+    /// first. The empty name means the contact as a whole: what refused us there may be any of its devices, so it goes
+    /// before older signs.
     pub fn msrp(&self, now: Tick, contact: &Aor) -> (Msrp, Option<&str>) {
         let Some(devices) = self.known.get(contact) else { return (Msrp::Unknown, None) };
-        let believed = |device: &&Device| {
-            device.beliefs.get(&Ability::Msrp).filter(|belief| belief.until > now).map(|belief| belief.can)
+        let belief =
+            |device: &Device| device.beliefs.get(&Ability::Msrp).copied().filter(|belief| belief.until > now);
+        let whole = devices.iter().find(|device| device.name.is_empty()).and_then(belief);
+        let since = whole.filter(|belief| !belief.can).map_or(0, |belief| belief.order);
+        let found = |can: bool| {
+            let fits = |device: &&Device| {
+                belief(device).is_some_and(|belief| belief.can == can && belief.order >= since)
+            };
+            devices.iter().rev().find(fits)
         };
-        let found = |can: bool| devices.iter().rev().find(|device| believed(device) == Some(can));
         match (found(true), found(false)) {
             (Some(device), _) => (Msrp::Shown, Some(&device.name)),
             (None, Some(device)) => (Msrp::Refused, Some(&device.name)),
@@ -121,9 +138,11 @@ impl Devices {
         self.known.get(contact)?.iter().find(|known| *known.name == *device)
     }
 
-    fn believe(&mut self, contact: &Aor, device: &str, ability: Ability, belief: Belief) {
+    fn believe(&mut self, contact: &Aor, device: &str, ability: Ability, can: bool, until: Tick) {
+        self.shown += 1;
+        let order = self.shown;
         if let Some(known) = self.entry(contact, device) {
-            known.beliefs.insert(ability, belief);
+            known.beliefs.insert(ability, Belief { can, until, order });
         }
     }
 
@@ -190,6 +209,17 @@ mod tests {
         assert_eq!(devices.can(at(3), &romeo(0), "phone", Ability::Msrp), Some(false));
         assert_eq!(devices.can(at(120), &romeo(0), "phone", Ability::Msrp), None);
         assert_eq!(devices.any_can(at(3), &romeo(0), Ability::Cpim), Some(false));
+    }
+
+    #[test]
+    fn who_refuses_in_the_name_of_all_is_believed_until_somebody_shows_otherwise() {
+        let mut devices = Devices::default();
+        devices.shows(at(0), &romeo(0), "desk", Ability::Msrp, true);
+        devices.lacks(at(1), &romeo(0), "", Ability::Msrp, Duration::from_secs(600));
+        assert_eq!(devices.msrp(at(2), &romeo(0)), (Msrp::Refused, Some("")));
+        assert_eq!(devices.msrp(at(601), &romeo(0)), (Msrp::Shown, Some("desk")), "the refusal is forgotten");
+        devices.shows(at(3), &romeo(0), "phone", Ability::Msrp, true);
+        assert_eq!(devices.msrp(at(4), &romeo(0)), (Msrp::Shown, Some("phone")));
     }
 
     #[test]

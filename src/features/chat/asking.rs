@@ -1,5 +1,5 @@
 //! What a contact can do, asked by OPTIONS in the background (RFC 3261 §11): it rings nobody. One question per contact and
-//! hour, whoever writes.
+//! hour, whoever writes, unless the contact calls itself something else meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,8 @@ const OPEN: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct Questions {
     open: BTreeMap<u64, Aor>,
-    asked: BTreeMap<Aor, Tick>,
+    /// When each contact was asked last, and what it called itself then.
+    asked: BTreeMap<Aor, (Tick, Option<String>)>,
 }
 
 impl Questions {
@@ -36,15 +37,16 @@ impl Questions {
     }
 
     /// Whether a contact may be asked now; if so, it is.
-    fn may_ask(&mut self, now: Tick, contact: &Aor) -> bool {
-        let is_recent = self.asked.get(contact).is_some_and(|at| *at + AGAIN > now);
+    fn may_ask(&mut self, now: Tick, contact: &Aor, agent: Option<&str>) -> bool {
+        let asked = self.asked.get(contact);
+        let is_recent = asked.is_some_and(|(at, known)| *at + AGAIN > now && known.as_deref() == agent);
         if is_recent || self.open.len() >= OPEN {
             return false;
         }
         if self.asked.len() >= ASKED && !self.asked.contains_key(contact) {
             self.asked.pop_first();
         }
-        self.asked.insert(contact.clone(), now);
+        self.asked.insert(contact.clone(), (now, agent.map(str::to_owned)));
         true
     }
 }
@@ -53,7 +55,8 @@ impl Chat {
     /// Asks a contact what it can do.
     pub(super) fn ask(&mut self, cx: &mut Cx<'_>, user: &Jid, contact: &SipAddress) {
         let Ok(own) = cx.domains.user_sip(&user.bare()) else { return };
-        if self.goodbye.is_some() || !self.questions.may_ask(cx.now.tick, &contact.aor) {
+        let agent = cx.facts.devices.agent(&contact.aor);
+        if self.goodbye.is_some() || !self.questions.may_ask(cx.now.tick, &contact.aor, agent) {
             return;
         }
         let mut target = cx.facts.reachable(contact);
@@ -120,8 +123,9 @@ mod tests {
     fn a_contact_is_asked_once_in_an_hour() {
         let mut questions = Questions::default();
         let romeo = Aor { user: Some("romeo".into()), host: "example.net".into() };
-        assert!(questions.may_ask(Tick(0), &romeo));
-        assert!(!questions.may_ask(Tick(3_599_000_000), &romeo));
-        assert!(questions.may_ask(Tick(3_600_000_000), &romeo));
+        assert!(questions.may_ask(Tick(0), &romeo, None));
+        assert!(!questions.may_ask(Tick(3_599_000_000), &romeo, None));
+        assert!(questions.may_ask(Tick(3_600_000_000), &romeo, None));
+        assert!(questions.may_ask(Tick(3_600_000_001), &romeo, Some("another program")));
     }
 }

@@ -113,8 +113,9 @@ impl ToXmpp {
             sender: arrived.sender.clone(),
             call_id: &arrived.call_id,
             written: arrived.content.date,
-            receipt: arrived.receipt,
-            marker: false,
+            receipt: arrived.receipt
+                || arrived.content.asks.as_ref().is_some_and(|asks| asks.wanted.delivery),
+            marker: arrived.content.asks.as_ref().is_some_and(|asks| asks.wanted.display),
             content: arrived.content.clone(),
             id: Some(arrived.id.clone()),
             expires: None,

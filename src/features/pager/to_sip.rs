@@ -396,9 +396,13 @@ impl ToSip {
                 }
                 Event::Waits(number) => self.flies(cx, number, false),
                 Event::NoDevice(device) => cx.facts.unshow(&device),
-                Event::Arrived(number) => {
+                Event::Arrived(number, agent) => {
                     self.whispers.remove(&number);
                     let Some(live) = self.settle(cx, number, "delivered") else { continue };
+                    if agent.is_some() {
+                        let device = live.post.target.gr.as_deref().unwrap_or_default();
+                        cx.facts.devices.heard(&live.post.target.aor, device, agent.as_deref());
+                    }
                     cx.forget(live.post.key());
                     if live.post.receipt && answer_is_receipt(&cx.config.sessions) {
                         prove(cx, &live.post);
