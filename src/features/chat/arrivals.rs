@@ -5,7 +5,7 @@
 //! none of hers has ever said such a thing, when her server has it, and then only to somebody who may see her presence
 //! (XEP-0184 §8). Proof or nothing.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use sha1::{Digest, Sha1};
@@ -19,7 +19,7 @@ use crate::features::{Cx, Signal, content};
 use crate::msrp::connections::SessionId;
 use crate::msrp::message::{InMessage, Receipt};
 use crate::msrp::session::Ticket;
-use crate::sip::uri::SipAddress;
+use crate::sip::uri::{Aor, SipAddress};
 use crate::words::condition::{Condition, Kind};
 use crate::xmpp::jid::Jid;
 
@@ -33,6 +33,8 @@ const CONFIRMING: usize = 50_000;
 pub struct Arrivals {
     /// With the pager, by the number that we gave it.
     with_pager: BTreeMap<u64, Arrival>,
+    /// The same by name.
+    names: HashMap<[u8; 20], u64>,
     /// Whose success REPORT is wanted and not sent, by the id of the stanza.
     unconfirmed: BTreeMap<String, Unconfirmed>,
     order: VecDeque<String>,
@@ -42,6 +44,7 @@ pub struct Arrivals {
 
 #[derive(Debug)]
 struct Arrival {
+    name: [u8; 20],
     talk: TalkId,
     session: SessionId,
     ticket: Ticket,
@@ -50,8 +53,6 @@ struct Arrival {
     id: String,
     user: Jid,
     sender: SipAddress,
-    /// The pager has it.
-    taken: bool,
 }
 
 #[derive(Debug)]
@@ -61,21 +62,27 @@ struct Unconfirmed {
     user: Jid,
 }
 
+impl Unconfirmed {
+    fn of(arrival: &Arrival) -> Unconfirmed {
+        let (session, receipt, user) = (arrival.session, arrival.receipt.clone(), arrival.user.clone());
+        Unconfirmed { session, receipt, user }
+    }
+}
+
 impl Arrivals {
     /// How many messages have no fate.
     pub fn load(&self) -> usize {
         self.with_pager.len()
     }
 
-    fn remember(&mut self, arrival: &Arrival) {
+    fn remember(&mut self, id: String, unconfirmed: Unconfirmed) {
         if self.order.len() >= UNCONFIRMED
             && let Some(oldest) = self.order.pop_front()
         {
             self.unconfirmed.remove(&oldest);
         }
-        self.order.push_back(arrival.id.clone());
-        let (session, receipt, user) = (arrival.session, arrival.receipt.clone(), arrival.user.clone());
-        self.unconfirmed.insert(arrival.id.clone(), Unconfirmed { session, receipt, user });
+        self.order.push_back(id.clone());
+        self.unconfirmed.insert(id, unconfirmed);
     }
 
     fn forget(&mut self, id: &str) -> Option<Unconfirmed> {
@@ -157,19 +164,25 @@ impl Chat {
         let (user, sender) = (talk.user.clone(), talk.sender.clone());
         let arrived = Arrived {
             ticket: 0,
-            name: name_of(talk.call.call_id(), talk.call.tag(), &message.receipt.message_id),
+            name: name_of(&user, &talk.contact, &message.receipt.message_id, &message.body),
             user: talk.named.clone().unwrap_or_else(|| user.clone()),
             contact: talk.jid.clone(),
             sender: sender.clone(),
             call_id: talk.call.call_id().to_owned(),
             id: cx.token_for(&user),
+            receipt: message.receipt.success_report
+                || content.asks.as_ref().is_some_and(|asks| asks.wanted.delivery),
             content,
-            receipt: message.receipt.success_report,
         };
         let number = self.number();
         let receipt = message.receipt.clone();
         let stanza = arrived.id.clone();
-        let arrival = Arrival { talk: id, session, ticket, receipt, id: stanza, user, sender, taken: false };
+        let name = arrived.name;
+        let arrival = Arrival { name, talk: id, session, ticket, receipt, id: stanza, user, sender };
+        if let Some(older) = self.arrivals.names.insert(name, number) {
+            // The pager answers for both by the later one.
+            self.arrived(older);
+        }
         self.arrivals.with_pager.insert(number, arrival);
         self.arm_quiet(cx, id);
         cx.signal(Signal::Arrived(Arc::new(Arrived { ticket: number, ..arrived })));
@@ -178,30 +191,29 @@ impl Chat {
 
     /// The pager has taken a message, or not: its SEND is answered.
     pub(super) fn taken(&mut self, cx: &mut Cx<'_>, ticket: u64, refused: Option<&Condition>) {
-        let Some(arrival) = self.arrivals.with_pager.get_mut(&ticket) else { return };
+        let Some(arrival) = self.arrivals.with_pager.get(&ticket) else { return };
         let (session, msrp_ticket) = (arrival.session, arrival.ticket);
         let code = match refused {
             None => {
-                arrival.taken = true;
+                if arrival.receipt.success_report {
+                    let (id, unconfirmed) = (arrival.id.clone(), Unconfirmed::of(arrival));
+                    self.arrivals.remember(id, unconfirmed);
+                }
                 200
             }
-            Some(condition) => refusal_of(condition),
-        };
-        if refused.is_some() {
-            cx.count("msrp_messages_refused_total", &[("reason", reason_of(code))]);
-            self.arrived(cx, ticket);
-        } else if let Some(arrival) = self.arrivals.with_pager.remove(&ticket) {
-            if arrival.receipt.success_report {
-                self.arrivals.remember(&arrival);
+            Some(condition) => {
+                let code = refusal_of(condition);
+                cx.count("msrp_messages_refused_total", &[("reason", reason_of(code))]);
+                self.arrived(ticket);
+                code
             }
-            self.arrivals.with_pager.insert(ticket, arrival);
-        }
+        };
         cx.msrp.answer(cx.now.tick, cx.mint, session, msrp_ticket, code);
     }
 
     /// A message has met its fate.
     pub(super) fn met(&mut self, cx: &mut Cx<'_>, ticket: u64, failure: Option<&Condition>) {
-        let Some(arrival) = self.arrived(cx, ticket) else { return };
+        let Some(arrival) = self.arrived(ticket) else { return };
         match failure {
             Some(failure) => {
                 self.arrivals.forget(&arrival.id);
@@ -240,8 +252,11 @@ impl Chat {
     }
 
     /// A message is not with the pager any more.
-    fn arrived(&mut self, _cx: &mut Cx<'_>, ticket: u64) -> Option<Arrival> {
+    fn arrived(&mut self, ticket: u64) -> Option<Arrival> {
         let arrival = self.arrivals.with_pager.remove(&ticket)?;
+        if self.arrivals.names.get(&arrival.name) == Some(&ticket) {
+            self.arrivals.names.remove(&arrival.name);
+        }
         if let Some(talk) = self.talks.get_mut(&arrival.talk) {
             talk.arriving = talk.arriving.saturating_sub(1);
         }
@@ -265,12 +280,13 @@ fn is_envelope(type_: &str) -> bool {
     type_.split(';').next().is_some_and(|type_| type_.trim().eq_ignore_ascii_case("message/cpim"))
 }
 
-/// The name of a message for ever: its session, and its own within it.
-fn name_of(call_id: &str, tag: &str, message_id: &str) -> [u8; 20] {
+/// The name of a message for ever: what its sender gave it, which is the same when it comes again in another session
+/// (RFC 4975 §5.4), with its content, since there are clients that count.
+fn name_of(user: &Jid, contact: &Aor, message_id: &str, body: &[u8]) -> [u8; 20] {
     let mut digest = Sha1::new();
-    for part in [call_id, tag, message_id] {
+    for part in [user.as_str().as_bytes(), contact.to_string().as_bytes(), message_id.as_bytes(), body] {
         digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part.as_bytes());
+        digest.update(part);
     }
     digest.finalize().into()
 }
@@ -319,17 +335,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_has_one_name_in_one_session() {
-        assert_eq!(name_of("c", "t", "m"), name_of("c", "t", "m"));
-        assert_ne!(name_of("c", "t", "m"), name_of("ct", "", "m"));
-        assert_ne!(name_of("c", "t", "m"), name_of("c", "u", "m"));
+    fn a_message_has_one_name_in_all_sessions() {
+        let user = Jid::parse("juliet@example.com").expect("a JID");
+        let contact = Aor { user: Some("romeo".into()), host: "example.net".into() };
+        let name = |message_id: &str, body: &[u8]| name_of(&user, &contact, message_id, body);
+        assert_eq!(name("1", b"Hi"), name("1", b"Hi"));
+        assert_ne!(name("1", b"Hi"), name("2", b"Hi"));
+        assert_ne!(name("1", b"Hi"), name("1", b"Ho"));
+        assert_ne!(name("1", b"1Hi"), name("11", b"Hi"));
     }
 
     #[test]
     fn what_waits_for_a_client_is_bounded() {
         let mut arrivals = Arrivals::default();
         let user = Jid::parse("juliet@example.com").expect("a JID");
-        let aor = crate::sip::uri::Aor { user: None, host: "example.net".into() };
         let receipt = Receipt {
             message_id: "m".into(),
             length: 1,
@@ -337,16 +356,8 @@ mod tests {
             failure_report: crate::msrp::frame::FailureReport::Yes,
         };
         for number in 0..=UNCONFIRMED {
-            arrivals.remember(&Arrival {
-                talk: 1,
-                session: SessionId(1),
-                ticket: Ticket(1),
-                receipt: receipt.clone(),
-                id: number.to_string(),
-                user: user.clone(),
-                sender: aor.address(),
-                taken: true,
-            });
+            let (session, receipt, user) = (SessionId(1), receipt.clone(), user.clone());
+            arrivals.remember(number.to_string(), Unconfirmed { session, receipt, user });
         }
         assert_eq!((arrivals.unconfirmed.len(), arrivals.order.len()), (UNCONFIRMED, UNCONFIRMED));
         assert!(arrivals.forget("0").is_none() && arrivals.forget("1").is_some());

@@ -1,4 +1,4 @@
-//! How sessions end (RFC 7573 §5.3, XEP-0085 §5): BYE, `<gone/>`, silence, lost connections, stops and starts.
+//! How sessions end (RFC 7573 §6, XEP-0085 §5): BYE, `<gone/>`, silence, lost connections, stops and starts.
 //!
 //! Our own end is gentle: no new lines, then the MSRP session finishes what is outstanding, then BYE. Theirs is at hand
 //! when BYE comes: what is still on its way has a moment. Whatever happens, lines that are not settled go back in order.
@@ -112,7 +112,7 @@ impl Chat {
             // It tells what is known of each line; then comes `ended`.
             Some(session) => cx.msrp.close(cx.now.tick, cx.mint, session),
             None => {
-                self.hand_back(cx, id, |line| Carried::Broken { how, sent: line.sent });
+                self.hand_back(cx, id, |line| Carried::Broken { how, sent: line.sent.is_some() });
                 self.say_bye(cx, id);
             }
         }
@@ -131,8 +131,8 @@ impl Chat {
         let Some(talk) = self.talks.get_mut(&id) else { return };
         if talk.msrp != Some(session) {
             // Another one has taken its place: what is not settled goes on there.
-            for line in talk.lines.iter_mut().filter(|line| !line.told) {
-                line.sent = false;
+            for line in talk.lines.iter_mut().filter(|line| !line.told && line.sent == Some(session)) {
+                line.sent = None;
             }
             return self.flow(cx, id);
         }
@@ -155,7 +155,7 @@ impl Chat {
             .map(|one| one.message.message_id.as_str())
             .collect();
         self.hand_back(cx, id, |line| {
-            let silent = how == Break::NoAnswer && line.sent;
+            let silent = how == Break::NoAnswer && line.sent.is_some();
             Carried::Broken { how, sent: silent || sent.contains(line.carry.message_id.as_str()) }
         });
         self.say_bye(cx, id);

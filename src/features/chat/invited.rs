@@ -290,15 +290,20 @@ impl Chat {
 
     /// They want the session changed: put on hold, moved to another path, or only refreshed.
     pub(super) fn offered(&mut self, cx: &mut Cx<'_>, id: TalkId, offer: Option<&Body>) {
+        let before = self.talks.get(&id).and_then(|talk| talk.msrp);
         match self.reconsider(cx, id, offer) {
             Ok((body, ends)) => {
                 let Some(talk) = self.talks.get_mut(&id) else { return };
+                let moved = talk.msrp != before;
                 talk.call.agree(cx.now, Body::sdp(body));
                 self.keep(cx, id);
                 if ends {
                     self.part(cx, id, "they closed the chat line");
                 }
-                self.flow(cx, id);
+                if !moved {
+                    self.flow(cx, id);
+                }
+                // Else when the old MSRP session has said what is left of it: nothing overtakes.
             }
             Err(reply) => {
                 if let Some(talk) = self.talks.get_mut(&id) {

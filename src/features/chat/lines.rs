@@ -1,4 +1,4 @@
-//! What goes to SIP in a session: lines, what becomes of each (`specs` call it RFC 7573 §5 and RFC 4975 §7.1), and typing.
+//! What goes to SIP in a session: lines, what becomes of each (RFC 7573 §4 and §7, RFC 4975 §7.1), and typing (§6).
 //!
 //! A line is delivered once the next hop has it (Failure-Report `yes`, answered 200), and proven by a success REPORT. A
 //! failure that is reported after that is told to the sender as an error.
@@ -27,9 +27,11 @@ impl Chat {
     pub(super) fn flow(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         loop {
             let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.may_send()) else { return };
-            let Some(place) = talk.lines.iter().position(|line| !line.sent && !line.told) else { return };
+            let Some(place) = talk.lines.iter().position(|line| line.sent.is_none() && !line.told) else {
+                return;
+            };
             let Some((session, line)) = talk.msrp.zip(talk.lines.get_mut(place)) else { return };
-            line.sent = true;
+            line.sent = Some(session);
             let carry = line.carry.clone();
             let message = talk.message(cx, &carry);
             let length = message.body.len();
@@ -49,7 +51,7 @@ impl Chat {
                 // The session ends, and its end gives back what waits.
                 Unsendable::Ending => {
                     if let Some(line) = self.talks.get_mut(&id).and_then(|talk| talk.lines.get_mut(place)) {
-                        line.sent = false;
+                        line.sent = None;
                     }
                     return;
                 }
@@ -110,7 +112,7 @@ impl Chat {
             return self.close(cx, id, Break::NoAnswer);
         }
         if code == 415 && !line.told && !line.turned {
-            (line.turned, line.sent) = (true, false);
+            (line.turned, line.sent) = (true, None);
             self.turn(cx, id);
             return self.flow(cx, id);
         }

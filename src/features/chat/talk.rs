@@ -57,8 +57,8 @@ pub enum Style {
 pub struct Line {
     /// What and for whom.
     pub carry: Arc<Carry>,
-    /// It was given to MSRP.
-    pub sent: bool,
+    /// The MSRP session that it was given to.
+    pub sent: Option<SessionId>,
     /// The pager knows its fate; only a report is awaited.
     pub told: bool,
     /// It was refused in the one style, and sent in the other.
@@ -240,7 +240,7 @@ impl Talk {
 
     /// The place of the line with this name that was given to MSRP.
     pub fn place(&self, message_id: &str) -> Option<usize> {
-        self.lines.iter().position(|line| line.sent && line.carry.message_id == message_id)
+        self.lines.iter().position(|line| line.sent.is_some() && line.carry.message_id == message_id)
     }
 
     /// What the other side's line says is taken over.

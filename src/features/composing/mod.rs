@@ -28,7 +28,7 @@ use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
 
 static MANIFEST: Manifest = Manifest {
     name: "composing",
-    follows: &["RFC 7573 §7", "RFC 3994 §3", "XEP-0085"],
+    follows: &["RFC 7573 §6", "RFC 3994 §3", "XEP-0085"],
     summary: "Each side sees that the other is writing",
     methods: &["MESSAGE"],
     events: &[],

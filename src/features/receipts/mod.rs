@@ -31,7 +31,7 @@ use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
 
 static MANIFEST: Manifest = Manifest {
     name: "receipts",
-    follows: &["RFC 7573 §6", "RFC 5438 §7", "XEP-0184", "XEP-0333"],
+    follows: &["RFC 7573 §7", "RFC 5438 §7", "XEP-0184", "XEP-0333"],
     summary: "Who asks whether a message arrived or was read is told when somebody has proof",
     methods: &["MESSAGE"],
     events: &[],
