@@ -196,7 +196,14 @@ impl Shared {
         None
     }
 
-    async fn begin(&self, shard: usize, attempt: AttemptId, hop: &Hop, remote: SocketAddr, stream: Opened) {
+    async fn begin(
+        self: &Arc<Self>,
+        shard: usize,
+        attempt: AttemptId,
+        hop: &Hop,
+        remote: SocketAddr,
+        stream: Opened,
+    ) {
         let conn = {
             let mut table = self.table();
             table.end_attempt();
@@ -204,14 +211,16 @@ impl Shared {
         };
         self.opened[1].increment(1);
         self.inboxes.put(shard, Input::Msrp(MsrpIn::Connected { attempt, link: conn.link })).await;
+        let shared = self.clone();
+        // Tasks of their own: opening takes more memory than a connection needs for the rest of its life.
         match stream {
             Opened::Tcp(stream) => {
                 let (reader, writer) = stream.into_split();
-                self.serve(&conn, reader, writer).await;
+                tokio::spawn(async move { shared.serve(&conn, reader, writer).await });
             }
             Opened::Tls(stream) => {
                 let (reader, writer) = tokio::io::split(*stream);
-                self.serve(&conn, reader, writer).await;
+                tokio::spawn(async move { shared.serve(&conn, reader, writer).await });
             }
         }
     }

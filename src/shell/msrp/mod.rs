@@ -81,6 +81,12 @@ impl Limits {
             held: 256 * 1024 * 1024,
         }
     }
+
+    /// The same where the process may open so many files: strangers must not take those that others need.
+    pub fn within(self, files: u64) -> Limits {
+        let files = usize::try_from(files).unwrap_or(usize::MAX);
+        Limits { unkept: self.unkept.min(files / 4), in_all: self.in_all.min(files / 2), ..self }
+    }
 }
 
 /// The running MSRP side.
