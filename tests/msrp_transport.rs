@@ -184,7 +184,7 @@ async fn a_stream_in_one_byte_pieces_reaches_the_shard_that_it_names_and_is_answ
 #[tokio::test]
 async fn ipv6_is_spoken_too() {
     let six: SocketAddr = "[::1]:0".parse().unwrap();
-    if std::net::TcpListener::bind(six).is_err() {
+    if TcpListener::bind(six).await.is_err() {
         return; // A machine without IPv6.
     }
     let mut stage = Stage::with(limits(), |config| {

@@ -181,7 +181,7 @@ pub const OPTIONS: &[Opt] = &[
         Text("PATH"),
         Absent("none"),
         "The certificate for TLS, in PEM; behind it those that vouch for it. Clients that are told its fingerprint take \
-         one that vouches for itself.",
+         one that vouches for itself. Read at the start.",
     ),
     opt(
         "msrp.key",

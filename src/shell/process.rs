@@ -61,7 +61,7 @@ const NOTES: usize = 1024;
 
 /// Builds the runtime and lives in it.
 pub fn run(config: Config, log: &Log) -> Result<ExitCode, String> {
-    raise_file_limit(log);
+    let files = raise_file_limit(log);
     let cores = std::thread::available_parallelism().map_or(1, usize::from).min(SHARDS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores)
@@ -70,12 +70,12 @@ pub fn run(config: Config, log: &Log) -> Result<ExitCode, String> {
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start threads: {error}"))?;
-    let code = runtime.block_on(live(config, cores, log));
+    let code = runtime.block_on(live(config, cores, files, log));
     runtime.shutdown_timeout(Duration::from_millis(200));
     code
 }
 
-async fn live(mut config: Config, shards: usize, log: &Log) -> Result<ExitCode, String> {
+async fn live(mut config: Config, shards: usize, files: u64, log: &Log) -> Result<ExitCode, String> {
     let began = Instant::now();
     let mut signals = Signals::new()?;
     let bound = sip::bind(&config.sip.listen)?;
@@ -98,7 +98,7 @@ async fn live(mut config: Config, shards: usize, log: &Log) -> Result<ExitCode, 
         Arc::new(Link::new(LinkId(number), &component.domain, &inboxes, &status, &meters))
     });
     let dns = Arc::new(Dns::new(&inboxes, log));
-    let limits = msrp::Limits::for_messages(config.messages.max_message);
+    let limits = msrp::Limits::for_messages(config.messages.max_message).within(files);
     let msrp = msrp::Endpoint::new(bound_msrp, &config, limits, &inboxes, &dns, log, &meters)?;
     let questions = Questions::new(inboxes.clone());
     let world = Arc::new(World { endpoint, msrp, dns, links: links.collect(), questions: questions.clone() });
@@ -372,15 +372,19 @@ impl Signals {
     }
 }
 
-/// Every connection is a file; the usual soft limit of 1,024 is for programs that use `select`.
-fn raise_file_limit(log: &Log) {
+/// Every connection is a file; the usual soft limit of 1,024 is for programs that use `select`. Gives what it is now.
+fn raise_file_limit(log: &Log) -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
-        return;
+        return limit.current.unwrap_or(u64::MAX);
     }
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
-    {
-        log.line(Level::Warn, "file-limit", &[("reason", error.to_string())]);
+    let most = limit.maximum;
+    match setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+        Ok(()) => most.unwrap_or(u64::MAX),
+        Err(error) => {
+            log.line(Level::Warn, "file-limit", &[("reason", error.to_string())]);
+            limit.current.unwrap_or(u64::MAX)
+        }
     }
 }

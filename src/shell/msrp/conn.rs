@@ -291,13 +291,17 @@ impl Conn {
             let patience = begun.map(|begun| begun + limits.partial);
             let deadline = patience.into_iter().chain((!is_kept).then_some(unused)).min();
             let read = match deadline {
-                Some(deadline) => match tokio::time::timeout_at(deadline, fill(from, &mut decoder)).await {
-                    Ok(length) => length,
-                    Err(_) if patience.is_some_and(|patience| patience <= Instant::now()) => break End::Slow,
-                    Err(_) if self.is_kept.load(Ordering::Relaxed) => continue,
-                    Err(_) => break End::Unused,
-                },
-                None => fill(from, &mut decoder).await,
+                Some(deadline) => {
+                    match tokio::time::timeout_at(deadline, take(from, |bytes| decoder.push(bytes))).await {
+                        Ok(length) => length,
+                        Err(_) if patience.is_some_and(|patience| patience <= Instant::now()) => {
+                            break End::Slow;
+                        }
+                        Err(_) if self.is_kept.load(Ordering::Relaxed) => continue,
+                        Err(_) => break End::Unused,
+                    }
+                }
+                None => take(from, |bytes| decoder.push(bytes)).await,
             };
             let length = match read {
                 Ok(0) => break End::Closed,
@@ -337,13 +341,13 @@ impl Conn {
     }
 }
 
-/// Reads what is there into the decoder. Zero at the end of the stream.
-async fn fill<R: AsyncRead + Unpin>(from: &mut R, decoder: &mut Decoder) -> std::io::Result<usize> {
+/// Reads what is there, through a buffer that exists only for the call. Zero at the end of the stream.
+async fn take<R: AsyncRead + Unpin>(from: &mut R, mut taken: impl FnMut(&[u8])) -> std::io::Result<usize> {
     std::future::poll_fn(|cx| {
         let mut buffer = [const { MaybeUninit::uninit() }; READ];
         let mut buffer = ReadBuf::uninit(&mut buffer);
         ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer))?;
-        decoder.push(buffer.filled());
+        taken(buffer.filled());
         Ok(buffer.filled().len()).into()
     })
     .await
@@ -351,10 +355,7 @@ async fn fill<R: AsyncRead + Unpin>(from: &mut R, decoder: &mut Decoder) -> std:
 
 /// Reads and forgets until the other end has closed, so that the last bytes to it are not lost in a reset.
 pub async fn linger<R: AsyncRead + Unpin>(from: &mut R, grace: Duration) {
-    let rest = async {
-        let mut buffer = [0; 512];
-        while matches!(tokio::io::AsyncReadExt::read(from, &mut buffer).await, Ok(length) if length > 0) {}
-    };
+    let rest = async { while matches!(take(from, |_| ()).await, Ok(length) if length > 0) {} };
     // Whoever does not close is left behind.
     let _ = tokio::time::timeout(grace, rest).await;
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::client::TlsStream;
 
 use super::egress::{Around, Policy, Refusal};
@@ -26,6 +27,10 @@ const PORT: u16 = 2855;
 /// How many addresses of a name are tried.
 const TRIES: usize = 4;
 
+/// How many names are looked up at a time. The resolver has more turns than that: names of strangers must not hold up
+/// those of SIP peers.
+const LOOK_UPS: usize = 16;
+
 /// How often a forbidden address is told, at most: strangers cause it.
 const SELDOM: Duration = Duration::from_secs(60);
 
@@ -33,6 +38,7 @@ const SELDOM: Duration = Duration::from_secs(60);
 pub struct Ways {
     policy: Policy,
     dns: Arc<Dns>,
+    turns: Semaphore,
     /// The peers' addresses, and names with whether their services are looked up too.
     addresses: Vec<IpAddr>,
     names: Vec<(String, bool)>,
@@ -70,6 +76,7 @@ impl Ways {
         let mut ways = Ways {
             policy: Policy::new(config),
             dns,
+            turns: Semaphore::new(LOOK_UPS),
             addresses: Vec::new(),
             names: Vec::new(),
             advertised: Vec::new(),
@@ -94,7 +101,7 @@ impl Ways {
             Host::Name(name) => self.look_up(name).await,
         };
         if found.is_empty() || port == 0 {
-            return Err(failed("dns", format!("{hop} has no address")));
+            return Err(failed("dns", format!("{hop} has no address with a port")));
         }
         let mut aliases = Vec::new();
         if self.policy.has_port(port) {
@@ -144,6 +151,8 @@ impl Ways {
     }
 
     async fn look_up(&self, name: &str) -> Vec<IpAddr> {
+        // The semaphore is never closed.
+        let _turn = self.turns.acquire().await;
         let found = self.dns.find(&Query::Address(name.to_owned())).await;
         let address = |record| match record {
             Located::Address(address) => Some(address),
@@ -196,7 +205,14 @@ impl Shared {
         None
     }
 
-    async fn begin(&self, shard: usize, attempt: AttemptId, hop: &Hop, remote: SocketAddr, stream: Opened) {
+    async fn begin(
+        self: &Arc<Self>,
+        shard: usize,
+        attempt: AttemptId,
+        hop: &Hop,
+        remote: SocketAddr,
+        stream: Opened,
+    ) {
         let conn = {
             let mut table = self.table();
             table.end_attempt();
@@ -204,14 +220,16 @@ impl Shared {
         };
         self.opened[1].increment(1);
         self.inboxes.put(shard, Input::Msrp(MsrpIn::Connected { attempt, link: conn.link })).await;
+        let shared = self.clone();
+        // Tasks of their own: opening takes more memory than a connection needs for the rest of its life.
         match stream {
             Opened::Tcp(stream) => {
                 let (reader, writer) = stream.into_split();
-                self.serve(&conn, reader, writer).await;
+                tokio::spawn(async move { shared.serve(&conn, reader, writer).await });
             }
             Opened::Tls(stream) => {
                 let (reader, writer) = tokio::io::split(*stream);
-                self.serve(&conn, reader, writer).await;
+                tokio::spawn(async move { shared.serve(&conn, reader, writer).await });
             }
         }
     }

@@ -76,7 +76,12 @@ async fn accept_on(shared: Arc<Shared>, listener: MsrpListen, socket: TcpListene
                 match admitted {
                     Some(conn) => {
                         shared.opened[0].increment(1);
-                        tokio::spawn(welcome(shared.clone(), conn, stream, tls.clone()));
+                        let shared = shared.clone();
+                        // Two tasks, since one that could be either would have the size of the larger.
+                        match tls.clone() {
+                            Some(tls) => tokio::spawn(welcome_to_tls(shared, conn, stream, tls)),
+                            None => tokio::spawn(welcome(shared, conn, stream)),
+                        };
                     }
                     None => {
                         shared
@@ -95,12 +100,14 @@ async fn accept_on(shared: Arc<Shared>, listener: MsrpListen, socket: TcpListene
     }
 }
 
-async fn welcome(shared: Arc<Shared>, conn: Arc<Conn>, stream: TcpStream, tls: Option<TlsAcceptor>) {
+async fn welcome(shared: Arc<Shared>, conn: Arc<Conn>, stream: TcpStream) {
     prepare(&stream);
-    let Some(tls) = tls else {
-        let (reader, writer) = stream.into_split();
-        return shared.serve(&conn, reader, writer).await;
-    };
+    let (reader, writer) = stream.into_split();
+    shared.serve(&conn, reader, writer).await;
+}
+
+async fn welcome_to_tls(shared: Arc<Shared>, conn: Arc<Conn>, stream: TcpStream, tls: TlsAcceptor) {
+    prepare(&stream);
     let agreed = tokio::select! {
         agreed = tokio::time::timeout(shared.limits.connect, tls.accept(stream)) => agreed,
         end = conn.cut_off() => return shared.end(&conn, end).await,

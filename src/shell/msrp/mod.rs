@@ -37,6 +37,9 @@ pub use self::listener::{Bound, bind};
 use self::table::Table;
 use self::tls::Tls;
 
+/// How long the other ends have to close when we stop.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
+
 /// What one connection and all of them may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -80,6 +83,12 @@ impl Limits {
             connecting: 1024,
             held: 256 * 1024 * 1024,
         }
+    }
+
+    /// The same where the process may open so many files: strangers must not take those that others need.
+    pub fn within(self, files: u64) -> Limits {
+        let files = usize::try_from(files).unwrap_or(usize::MAX);
+        Limits { unkept: self.unkept.min(files / 4), in_all: self.in_all.min(files / 2), ..self }
     }
 }
 
@@ -184,15 +193,18 @@ impl Endpoint {
         for accepting in self.accepting.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             accepting.abort();
         }
-        let deadline = tokio::time::Instant::now() + longest;
-        while self.is_busy() && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let some_are = |busy: fn(&Conn) -> bool| self.shared.table().all().any(|conn| busy(conn));
+        wait_while(longest, || some_are(Conn::is_busy)).await;
         self.shared.table().all().for_each(|conn| conn.close());
+        // Most close too when they see it, and then nothing is lost on the way.
+        wait_while(longest.min(LAST_MOMENT), || some_are(|_| true)).await;
     }
+}
 
-    fn is_busy(&self) -> bool {
-        self.shared.table().all().any(|conn| conn.is_busy())
+async fn wait_while(longest: Duration, holds: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + longest;
+    while holds() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
