@@ -205,11 +205,16 @@ impl Chat {
     fn fail(&mut self, cx: &mut Cx<'_>, id: TalkId, cause: Cause) {
         let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.stage != Stage::Over) else { return };
         let time = sessions::failed(&cx.config.sessions, cause);
-        let mut devices = vec![talk.meant.clone(), talk.device.clone()];
-        devices.dedup();
-        // The device that was meant may be one among others that the address reaches: an empty name is the contact's.
-        if devices.len() == 2 && talk.device.is_empty() {
-            devices.pop();
+        let meant = SipAddress {
+            aor: talk.contact.clone(),
+            gr: Some(talk.meant.clone()).filter(|gr| !gr.is_empty()),
+        };
+        let mut devices = std::collections::BTreeSet::from([talk.meant.clone()]);
+        if !talk.device.is_empty() {
+            devices.insert(talk.device.clone());
+        } else if cx.facts.reachable(&meant).gr.is_none() {
+            // The call went to the person: whichever device refused it, it speaks for all, whose name is the empty one.
+            devices.insert(String::new());
         }
         for device in &devices {
             cx.facts.devices.lacks(cx.now.tick, &talk.contact, device, Ability::Msrp, time);
