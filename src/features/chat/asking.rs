@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{Chat, describe, token_of};
 use crate::documents::{imdn, iscomposing};
-use crate::features::Cx;
 use crate::features::devices::Ability;
-use crate::sip::message::Answer;
+use crate::features::{Cx, Incoming};
+use crate::sip::message::{Answer, HeaderName};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::capabilities::{Capabilities, Findings, Question};
 use crate::words::id::Partition;
@@ -85,6 +87,21 @@ impl Chat {
         }
         true
     }
+}
+
+/// What a request outside dialogs says of the device that sent it: with a sign in its Contact, that it has MSRP.
+pub(super) fn overhear(cx: &mut Cx<'_>, incoming: &Incoming) {
+    let headers = &incoming.request.headers;
+    if headers.count(&HeaderName::Contact) == 0 {
+        return;
+    }
+    let found = Capabilities::read(headers, &Bytes::new());
+    let Some(can) = found.says_msrp() else { return };
+    let contact = &incoming.from.aor;
+    let device = describe::Device::of(cx, headers, contact, incoming.from.gr.as_deref());
+    cx.facts.show(&SipAddress { aor: contact.clone(), gr: device.gr.clone() });
+    cx.facts.devices.heard(contact, &device.name, found.user_agent.as_deref());
+    cx.facts.devices.shows(cx.now.tick, contact, &device.name, Ability::Msrp, can);
 }
 
 /// What an answer shows. With one Contact it is that device's, else nobody's in particular.

@@ -32,6 +32,9 @@ const SERVER: Duration = Duration::from_secs(10);
 /// What a sender is told that we cannot serve now, in seconds.
 const RETRY_AFTER: &str = "30";
 
+/// What is served in the dialog of a session.
+const WITHIN: &str = "INVITE, ACK, BYE, CANCEL, UPDATE, OPTIONS";
+
 /// The numbers of descriptions: what fits into 53 bits is read by everybody.
 const VERSIONS: u64 = 1 << 53;
 
@@ -264,12 +267,13 @@ impl Chat {
             return false;
         };
         self.asked.insert(incoming.key, id);
-        let is_ours = talk.call.request(cx.now, cx.mint, incoming.key, &incoming.request);
-        if !is_ours {
+        if !talk.call.request(cx.now, cx.mint, incoming.key, &incoming.request) {
+            // The dialog is there: 481 would end it (RFC 5057 §5.1).
             self.asked.remove(&incoming.key);
+            cx.reply(incoming.key, Reply::new(405).with(HeaderName::Allow, WITHIN));
         }
         self.run(cx, id);
-        is_ours
+        true
     }
 
     /// The ACK for our 2xx came; with their answer, if the offer was ours.

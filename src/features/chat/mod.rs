@@ -146,13 +146,17 @@ impl Feature for Chat {
 
     fn request(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) -> bool {
         match (&incoming.request.method, &incoming.to_tag) {
-            (Method::Invite, None) => self.invited(cx, incoming),
-            (Method::Invite | Method::Bye | Method::Update | Method::Options, Some(tag)) => {
-                return self.inside(cx, tag, incoming);
+            (_, Some(tag)) => self.inside(cx, tag, incoming),
+            (Method::Invite, None) => {
+                self.invited(cx, incoming);
+                true
             }
-            _ => return false,
+            (Method::Subscribe, None) => {
+                asking::overhear(cx, incoming);
+                false
+            }
+            _ => false,
         }
-        true
     }
 
     fn ack(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) -> bool {

@@ -232,7 +232,8 @@ impl Chat {
         };
         let opened = if talk.ours { "us" } else { "them" };
         let mut fields = talk.fields();
-        fields.push(("why", format!("{result} ({status})")));
+        let why = if talk.why.is_empty() { format!("{result} ({status})") } else { talk.why.clone() };
+        fields.extend([("result", result.to_owned()), ("why", why)]);
         cx.count("msrp_sessions_total", &[("opened", opened), ("result", result)]);
         cx.log(Level::Info, "session-failed", fields);
         self.hand_back(cx, id, |_| Carried::NoSession(cause));

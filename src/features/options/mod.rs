@@ -32,7 +32,7 @@ impl Feature for Options {
         }
         let reply = Reply::new(200)
             .with(HeaderName::Allow, ALLOW.as_str())
-            .with(HeaderName::Accept, format!("{}, application/pidf+xml", content::ACCEPT))
+            .with(HeaderName::Accept, format!("{}, application/pidf+xml, application/sdp", content::ACCEPT))
             .with(HeaderName::AcceptEncoding, ACCEPT_ENCODING)
             .with(HeaderName::Supported, "");
         cx.reply(
