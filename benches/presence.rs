@@ -1,6 +1,9 @@
 //! What contacts and watchers cost: memory for each subscription, the time to take all offline, the time to start with
 //! all their records. The gateway alone, without sockets, on one core; the store is the real one.
 //!
+//! A start is measured with all records in the tree, and again with a journal that is nearly full in front of it. A
+//! process shares them among its cores; here one has them all.
+//!
 //! `cargo bench --bench presence` takes 100,000 of each direction, `SUBSCRIPTIONS=n` so many. A user has 20 contacts, a
 //! contact one device.
 
