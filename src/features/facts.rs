@@ -160,7 +160,10 @@ impl Facts {
     /// The user (bare) lets the contact see her presence, or does so no longer.
     pub fn set_shares(&mut self, user: &Jid, contact: &Aor, shares: bool) {
         if shares {
-            self.shares.entry(user.clone()).or_default().insert(contact.clone());
+            match self.shares.get_mut(user) {
+                Some(contacts) => contacts.insert(contact.clone()),
+                None => self.shares.entry(user.clone()).or_default().insert(contact.clone()),
+            };
         } else if let Some(contacts) = self.shares.get_mut(user) {
             contacts.remove(contact);
             if contacts.is_empty() {

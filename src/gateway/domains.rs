@@ -4,7 +4,7 @@
 //! SIP address under the domain's `sip_alias`. A domain that is not listed maps to nothing.
 
 use super::io::LinkId;
-use crate::config::Config;
+use crate::config::{Component, Config};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::words::address;
 use crate::words::condition::{Condition, Kind};
@@ -13,7 +13,7 @@ use crate::xmpp::jid::Jid;
 /// The pairs of domains of one configuration.
 #[derive(Clone, Debug)]
 pub struct Domains {
-    components: Vec<crate::config::Component>,
+    components: Vec<Component>,
     users: Vec<crate::config::XmppDomain>,
 }
 
@@ -94,17 +94,30 @@ impl Domains {
     /// The address under which a contact is known here: SIP tells upper case from lower, a JID does not. Nothing where
     /// it has no JID.
     pub fn known_as(&self, aor: &Aor) -> Option<Aor> {
-        let is_plain =
-            |user: &str| user.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        if aor.user.as_deref().is_some_and(|user| (1..=64).contains(&user.len()) && is_plain(user))
-            && self.components.iter().any(|component| component.sip_domain == aor.host)
-            && !self.users.iter().any(|user| user.sip_alias == aor.host)
-        {
-            // As most are: nothing that a JID would change.
+        if self.plain(aor).is_some() {
             return Some(aor.clone());
         }
         let jid = self.contact_jid(&aor.address()).ok()?;
         Some(self.contact_sip(&jid).ok()?.aor)
+    }
+
+    /// The component link that speaks for a contact. Nothing where it has no JID.
+    pub fn link_of_contact(&self, aor: &Aor) -> Option<LinkId> {
+        if let Some(component) = self.plain(aor) {
+            return self.link_of(&component.domain);
+        }
+        self.link_of(self.contact_jid(&aor.address()).ok()?.domain())
+    }
+
+    /// The component of a contact that is called as most are: its JID has its user part as it stands.
+    fn plain(&self, aor: &Aor) -> Option<&Component> {
+        let is_plain =
+            |user: &str| user.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        let component = self.components.iter().find(|component| component.sip_domain == aor.host);
+        component.filter(|_| {
+            aor.user.as_deref().is_some_and(|user| (1..=64).contains(&user.len()) && is_plain(user))
+                && !self.users.iter().any(|user| user.sip_alias == aor.host)
+        })
     }
 
     /// The SIP address of an XMPP user.
@@ -135,7 +148,7 @@ impl Domains {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Component, Secret, XmppDomain};
+    use crate::config::{Secret, XmppDomain};
     use proptest::prelude::*;
 
     fn domains(any_domain: bool) -> Domains {
@@ -249,9 +262,12 @@ mod tests {
         ) {
             let domains = domains(any_domain);
             let user = pieces.concat();
-            if let Ok(found) = domains.contact_jid(&SipAddress {
-                aor: Aor { user: Some(user.clone()), host: host.into() }, gr: None,
-            }) {
+            let aor = Aor { user: Some(user.clone()), host: host.into() };
+            let found = domains.contact_jid(&aor.address()).ok();
+            prop_assert_eq!(
+                domains.link_of_contact(&aor), found.as_ref().and_then(|jid| domains.link_of(jid.domain()))
+            );
+            if let Some(found) = found {
                 let back = domains.contact_sip(&found).map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
                 prop_assert_eq!(&back.aor.host, host);
                 prop_assert_eq!(domains.contact_jid(&back).ok(), Some(found));

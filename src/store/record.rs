@@ -56,11 +56,6 @@ impl Record {
     pub fn new<T: Serialize>(key: Key, value: &T) -> Record {
         Record { key, value: serde_json::to_vec(value).unwrap_or_default() }
     }
-
-    /// Reads the value back.
-    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.value)
-    }
 }
 
 /// A record as a store gives it back, before a feature has claimed its kind.
@@ -79,12 +74,51 @@ pub struct Restored {
 impl Restored {
     /// A record from the text of its [`Key`] and its value. Nothing if the text is no key.
     pub fn parse(name: &str, value: Vec<u8>) -> Option<Restored> {
-        let mut parts = name.splitn(3, '/');
-        let (kind, partition, id) = (parts.next()?, parts.next()?, parts.next()?);
+        let (kind, rest) = split(name)?;
+        let (partition, id) = split(rest)?;
         if kind.is_empty() || partition.len() != 2 {
             return None;
         }
         let partition = Partition(u8::from_str_radix(partition, 16).ok()?);
         Some(Restored { kind: kind.to_owned(), partition, id: id.to_owned(), value })
+    }
+
+    /// Reads the value back. It is checked to be UTF-8 as a whole, which costs less than each of its texts alone.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
+        let text = std::str::from_utf8(&self.value).map_err(serde::de::Error::custom)?;
+        serde_json::from_str(text)
+    }
+}
+
+/// What stands before and behind the first slash, which is never far: a search for long texts would cost more.
+fn split(name: &str) -> Option<(&str, &str)> {
+    let at = name.bytes().position(|byte| byte == b'/')?;
+    Some((&name[..at], &name[at + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_key_is_read_back_whatever_the_id() {
+        for id in ["a", "", "a/b", "jülich@example.com"] {
+            let key = Key { kind: "page", partition: Partition(0x0a), id: id.into() };
+            let restored = Restored::parse(&key.text(), Vec::new()).unwrap();
+            assert_eq!(
+                (restored.kind.as_str(), restored.partition, restored.id.as_str()),
+                (key.kind, key.partition, id)
+            );
+        }
+        for bad in ["", "page", "page/0a", "/0a/x", "page/a/x", "page/0g/x", "page/0ab/x"] {
+            assert_eq!(Restored::parse(bad, Vec::new()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_no_text_is_refused() {
+        let read = |value: &[u8]| Restored::parse("page/0a/x", value.to_vec()).unwrap().read::<String>().ok();
+        assert_eq!(read("\"ü\"".as_bytes()), Some("ü".to_owned()));
+        assert_eq!(read(b"\"\xff\""), None);
     }
 }

@@ -15,7 +15,8 @@ use std::net::Ipv6Addr;
 use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use precis_profiles::precis_core::{Error as Precis, UnexpectedError};
 use precis_profiles::{OpaqueString, UsernameCaseMapped};
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why a string is no JID: which part, and which character or rule. Reads as a reason for the sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +31,7 @@ impl fmt::Display for JidError {
 impl std::error::Error for JidError {}
 
 /// A prepared JID. Two JIDs are equal when their prepared forms are.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Jid {
     /// The whole address; the parts are slices of it.
     text: Box<str>,
@@ -134,16 +134,36 @@ impl fmt::Display for Jid {
     }
 }
 
-impl From<Jid> for String {
-    fn from(jid: Jid) -> String {
-        jid.text.into()
+impl Serialize for Jid {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&self.text)
     }
 }
 
-impl TryFrom<String> for Jid {
-    type Error = JidError;
-    fn try_from(text: String) -> Result<Jid, JidError> {
-        Jid::parse(&text)
+impl<'de> Deserialize<'de> for Jid {
+    fn deserialize<D: Deserializer<'de>>(text: D) -> Result<Jid, D::Error> {
+        text.deserialize_str(FromText)
+    }
+}
+
+/// Parses a text where it stands.
+struct FromText;
+
+impl Visitor<'_> for FromText {
+    type Value = Jid;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a JID")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Jid, E> {
+        Jid::parse(text).map_err(E::custom)
+    }
+}
+
+impl From<Jid> for String {
+    fn from(jid: Jid) -> String {
+        jid.text.into()
     }
 }
 
@@ -325,6 +345,16 @@ mod tests {
             ["a@b.example", "b.example", "a@b.example/c d", "a@b/c@d/e", "a@127.0.0.1", "a@b_c.example"]
         {
             assert_eq!(parsed(text), text);
+        }
+    }
+
+    #[test]
+    fn in_a_record_it_is_its_text_and_is_prepared_again() {
+        let jid: Jid = serde_json::from_str(r#""Juliet@example.com/b\u00fcro""#).unwrap();
+        assert_eq!(serde_json::to_string(&jid).unwrap(), r#""juliet@example.com/büro""#);
+        for (bad, reason) in [(r#""@""#, "the localpart is empty"), ("7", "expected a JID")] {
+            let error = serde_json::from_str::<Jid>(bad).err().unwrap().to_string();
+            assert!(error.contains(reason), "{error}");
         }
     }
 

@@ -130,7 +130,7 @@ impl Pair {
         restored: &Restored,
         jid_of: impl FnOnce(&Aor) -> Option<Jid>,
     ) -> Option<(Pair, Option<Aor>, Option<Kept>)> {
-        let kept: KeptPair = serde_json::from_slice(&restored.value).ok()?;
+        let kept: KeptPair = restored.read().ok()?;
         let jid = jid_of(&kept.contact)?;
         let mut pair = Pair::new(kept.user, kept.contact, jid);
         pair.accepted = kept.accepted;

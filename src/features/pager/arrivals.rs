@@ -312,7 +312,7 @@ impl Arrivals {
     /// A record of before the start.
     pub fn restored(&mut self, record: &Restored) -> Result<(), String> {
         let name = Name::parse(&record.id).ok_or("the id is no name")?;
-        match serde_json::from_slice::<Kept>(&record.value).map_err(|error| error.to_string())? {
+        match record.read::<Kept>().map_err(|error| error.to_string())? {
             Kept::Pending(arrival) => {
                 self.by_id.insert(arrival.id.clone(), name);
                 self.pending.insert(name, (record.partition, arrival));

@@ -117,7 +117,7 @@ impl Pairs {
 
     /// A record of before the start.
     pub fn restored(&mut self, record: &Restored) -> Result<(), String> {
-        self.restored.push(serde_json::from_slice(&record.value).map_err(|error| error.to_string())?);
+        self.restored.push(record.read().map_err(|error| error.to_string())?);
         Ok(())
     }
 

@@ -198,7 +198,7 @@ impl ToSip {
 
     /// A message of before the start.
     pub fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
-        match serde_json::from_slice::<Post>(&record.value) {
+        match record.read::<Post>() {
             Ok(post) => self.restored.push(post),
             Err(error) => {
                 meter::log(

@@ -128,7 +128,8 @@ struct Down {
 #[derive(Debug, Default)]
 pub struct Watcher {
     pairs: BTreeMap<PairId, Pair>,
-    names: BTreeMap<(Jid, Aor), PairId>,
+    /// The pairs of each user.
+    names: BTreeMap<Jid, BTreeMap<Aor, PairId>>,
     subs: BTreeMap<SubId, Sub>,
     /// Dialogs by our tag.
     tags: BTreeMap<Box<str>, SubId>,
@@ -251,18 +252,17 @@ impl Feature for Watcher {
 
 impl Watcher {
     /// The pair of a user and a watcher, made if need be. Nothing if no component speaks for the watcher.
-    fn pair(&mut self, cx: &Cx<'_>, user: &Jid, contact: &Aor) -> Option<PairId> {
-        let name = (user.clone(), contact.clone());
-        if let Some(id) = self.names.get(&name) {
-            return Some(*id);
+    fn pair(&mut self, cx: &Cx<'_>, user: Jid, contact: Aor) -> Option<PairId> {
+        if let Some(id) = self.find(&user, &contact) {
+            return Some(id);
         }
-        let jid = cx.domains.contact_jid(&contact.address()).ok()?;
-        let link = cx.domains.link_of(jid.domain())?;
+        let link = cx.domains.link_of_contact(&contact)?;
         let id = PairId(self.next);
         self.next += 1;
+        self.names.entry(user.clone()).or_default().insert(contact.clone(), id);
         let pair = Pair {
-            user: user.clone(),
-            contact: contact.clone(),
+            user,
+            contact,
             link,
             consent: Consent::Unasked,
             asked: None,
@@ -270,12 +270,15 @@ impl Watcher {
             seen: Seen::default(),
         };
         self.pairs.insert(id, pair);
-        self.names.insert(name, id);
         Some(id)
     }
 
-    /// Remembers a subscription of a pair.
-    fn add_sub(&mut self, cx: &mut Cx<'_>, sub: Sub) -> SubId {
+    fn find(&self, user: &Jid, contact: &Aor) -> Option<PairId> {
+        self.names.get(user)?.get(contact).copied()
+    }
+
+    /// Remembers a subscription of a pair, for the caller to count.
+    fn add_sub(&mut self, sub: Sub) -> SubId {
         let id = SubId(self.next);
         self.next += 1;
         if let Some(pair) = self.pairs.get_mut(&sub.pair) {
@@ -283,7 +286,6 @@ impl Watcher {
         }
         self.tags.insert(sub.notifier.tag().into(), id);
         self.subs.insert(id, sub);
-        cx.gauge("subscriptions", &[("direction", "sip_to_xmpp")], 1);
         id
     }
 
@@ -293,7 +295,7 @@ impl Watcher {
         self.in_flight -= usize::from(sub.notifier.is_in_flight());
         self.tags.remove(sub.notifier.tag());
         self.timers.stop(&Timer::Subscription(id));
-        cx.gauge("subscriptions", &[("direction", "sip_to_xmpp")], -1);
+        count_subs(cx, -1);
         let Some(pair) = self.pairs.get_mut(&sub.pair) else { return };
         pair.subs.retain(|other| *other != id);
         if !sub.fetch {
@@ -308,8 +310,13 @@ impl Watcher {
         let void = |pair: &Pair| pair.subs.is_empty() && pair.consent == Consent::Unasked;
         if self.pairs.get(&id).is_some_and(void) {
             self.timers.stop(&Timer::Settle(id));
-            if let Some(pair) = self.pairs.remove(&id) {
-                self.names.remove(&(pair.user, pair.contact));
+            if let Some(pair) = self.pairs.remove(&id)
+                && let Some(contacts) = self.names.get_mut(&pair.user)
+            {
+                contacts.remove(&pair.contact);
+                if contacts.is_empty() {
+                    self.names.remove(&pair.user);
+                }
             }
         }
     }
@@ -473,6 +480,11 @@ impl Watcher {
     fn subs_of(&self, id: PairId) -> Vec<SubId> {
         self.pairs.get(&id).map(|pair| pair.subs.clone()).unwrap_or_default()
     }
+}
+
+/// There are so many subscriptions more.
+fn count_subs(cx: &mut Cx<'_>, more: i64) {
+    cx.gauge("subscriptions", &[("direction", "sip_to_xmpp")], more);
 }
 
 /// A presence stanza from a watcher to the user whom he watches.

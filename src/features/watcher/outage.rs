@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::pair::Pair;
 use super::subscribe::question;
 use super::table::{Consent, WEEK};
-use super::{CONSENT, DIALOG, Down, KeptConsent, KeptDialog, PairId, Sub, SubId, Timer, Told, Watcher};
+use super::{
+    CONSENT, DIALOG, Down, KeptConsent, KeptDialog, PairId, Sub, SubId, Timer, Told, Watcher, count_subs,
+};
 use crate::features::Cx;
 use crate::gateway::LinkId;
 use crate::sip::usage::notifier::{Notifier, Reason};
@@ -57,21 +59,19 @@ impl Watcher {
 
     /// Nothing if it cannot be read, or if nobody speaks for the watcher any more.
     fn restore_consent(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Option<()> {
-        let kept: KeptConsent = serde_json::from_slice(&record.value).ok()?;
-        let id = self.pair(cx, &kept.user, &kept.contact)?;
-        self.pairs.get_mut(&id)?.consent = kept.consent;
-        cx.facts.set_shares(&kept.user, &kept.contact, kept.consent == Consent::Granted);
+        let kept: KeptConsent = record.read().ok()?;
+        let id = self.pair(cx, kept.user, kept.contact)?;
+        let pair = self.pairs.get_mut(&id)?;
+        pair.consent = kept.consent;
+        cx.facts.set_shares(&pair.user, &pair.contact, kept.consent == Consent::Granted);
         Some(())
     }
 
     fn restore_dialog(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Option<()> {
-        let kept: KeptDialog = serde_json::from_slice(&record.value).ok()?;
-        let pair = self.pair(cx, &kept.user, &kept.contact)?;
+        let kept: KeptDialog = record.read().ok()?;
+        let pair = self.pair(cx, kept.user, kept.contact)?;
         let notifier = Notifier::restore(kept.subscription, cx.now);
-        self.add_sub(
-            cx,
-            Sub { pair, notifier, fetch: false, held: false, told: Told::Something, short: false },
-        );
+        self.add_sub(Sub { pair, notifier, fetch: false, held: false, told: Told::Something, short: false });
         Some(())
     }
 
@@ -82,9 +82,9 @@ impl Watcher {
                 self.link_is_down(cx, link);
             }
         }
-        let subs: Vec<SubId> = self.subs.keys().copied().collect();
-        for id in subs {
-            let Some(sub) = self.subs.get_mut(&id) else { continue };
+        count_subs(cx, self.subs.len() as i64);
+        let mut due = Vec::new();
+        for (id, sub) in &mut self.subs {
             let Some(pair) = self.pairs.get(&sub.pair) else { continue };
             if pair.consent == Consent::Granted {
                 sub.notifier.activate();
@@ -92,13 +92,18 @@ impl Watcher {
             if !cx.domains.is_user_domain(pair.user.domain()) {
                 sub.notifier.end(Reason::NoResource, None, cx.now);
             }
+            match sub.notifier.next() {
+                Some(at) if at > cx.now.tick => self.timers.set(Timer::Subscription(*id), at),
+                _ => due.push(*id),
+            }
+        }
+        for id in due {
             self.tend(cx, id);
         }
-        let pairs: Vec<PairId> = self.pairs.keys().copied().collect();
-        for id in pairs {
-            if self.pairs.get(&id).is_some_and(|pair| is_stale(pair, cx.now.wall)) {
-                self.decide(cx, id, Consent::Unasked);
-            }
+        let stale = self.pairs.iter().filter(|(_, pair)| is_stale(pair, cx.now.wall));
+        let stale: Vec<PairId> = stale.map(|(id, _)| *id).collect();
+        for id in stale {
+            self.decide(cx, id, Consent::Unasked);
         }
     }
 
@@ -108,13 +113,13 @@ impl Watcher {
         }
         self.down.insert(link, Down { since: cx.now.tick, dark: false });
         self.timers.set(Timer::Dark(link), cx.now.tick + PATIENCE);
-        for id in self.pairs_of(link) {
-            let Some(pair) = self.pairs.get_mut(&id) else { continue };
-            // Nobody answers a probe now; what was shown stays until the link is dark or up.
-            if pair.seen.probe.take().is_some() {
-                self.timers.stop(&Timer::Settle(id));
-                self.release(cx, id);
-            }
+        // Nobody answers a probe now; what was shown stays until the link is dark or up.
+        let mine = self.pairs.iter_mut().filter(|(_, pair)| pair.link == link);
+        let probed = mine.filter_map(|(id, pair)| pair.seen.probe.take().map(|_| *id));
+        let probed: Vec<PairId> = probed.collect();
+        for id in probed {
+            self.timers.stop(&Timer::Settle(id));
+            self.release(cx, id);
         }
     }
 

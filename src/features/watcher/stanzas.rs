@@ -21,7 +21,7 @@ impl Watcher {
         let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else { return false };
         let pair = |this: &Watcher, cx: &Cx<'_>| {
             let contact = cx.domains.contact_sip(&to.bare()).ok()?.aor;
-            this.names.get(&(from.bare(), contact)).copied()
+            this.find(&from.bare(), &contact)
         };
         match stanza.type_() {
             None | Some("unavailable") => {
@@ -38,7 +38,7 @@ impl Watcher {
 
     /// The user adds the watcher to her contacts: she no longer minds him.
     pub(super) fn pardon(&mut self, cx: &mut Cx<'_>, user: &Jid, contact: &Aor) {
-        let pair = self.names.get(&(user.bare(), contact.clone())).copied();
+        let pair = self.find(&user.bare(), contact);
         self.heard(cx, pair, Heard::Subscribe);
     }
 

@@ -2,7 +2,9 @@
 
 use super::pair::Pair;
 use super::table::{self, Consent, Welcome};
-use super::{PairId, SILENCE, Sub, SubId, Timer, Told, Watcher, from_watcher, our_contact, stanzas};
+use super::{
+    PairId, SILENCE, Sub, SubId, Timer, Told, Watcher, count_subs, from_watcher, our_contact, stanzas,
+};
 use crate::features::{Cx, Incoming, Op};
 use crate::sip::message::{self, HeaderName, Method, Reply};
 use crate::sip::uri::SipAddress;
@@ -105,7 +107,7 @@ impl Watcher {
         let watcher = cx.domains.contact_jid(&incoming.from.aor.address());
         let watcher = watcher.and_then(|jid| cx.domains.contact_sip(&jid));
         let watcher = watcher.map_err(|problem| refuse(403, problem.text))?.aor;
-        let Some(pair_id) = self.pair(cx, &user, &watcher) else { return Err(Reply::new(403)) };
+        let Some(pair_id) = self.pair(cx, user.clone(), watcher) else { return Err(Reply::new(403)) };
         let Some(pair) = self.pairs.get(&pair_id) else { return Err(Reply::new(500)) };
         if table::welcome(pair.consent, cx.now.wall) == Welcome::Decline {
             return Err(Reply::new(603));
@@ -124,7 +126,8 @@ impl Watcher {
         self.make_room(cx, pair_id);
         let fetch = terms.expires == 0;
         let sub = Sub { pair: pair_id, notifier, fetch, held: false, told: Told::Nothing, short: false };
-        let id = self.add_sub(cx, sub);
+        let id = self.add_sub(sub);
+        count_subs(cx, 1);
         self.learn(cx, incoming, pair_id);
         if fetch {
             cx.reply(incoming.key, reply);

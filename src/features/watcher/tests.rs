@@ -15,6 +15,7 @@ use crate::sip::framing;
 use crate::sip::message::{Answer, Message, Response, ServerKey, StatusCode};
 use crate::sip::uri::SipAddress;
 use crate::words::id::{Mint, Seed};
+use crate::words::note::Note;
 use crate::words::time::{Now, Wall};
 
 struct World {
@@ -152,6 +153,15 @@ impl World {
     }
 }
 
+/// By how much the gauge of subscriptions moves.
+fn counted(ops: &[Op]) -> i64 {
+    let by = |op: &Op| match op {
+        Op::Note(Note::Gauge { name: "subscriptions", by, .. }) => Some(*by),
+        _ => None,
+    };
+    ops.iter().filter_map(by).sum()
+}
+
 /// Token and Subscription-State and body of each NOTIFY.
 fn notifies(ops: &[Op]) -> Vec<(u64, String)> {
     let said = |op: &Op| match op {
@@ -177,6 +187,30 @@ fn flow() -> Flow {
         remote: address("192.0.2.1:5060"),
         conn: None,
     }
+}
+
+#[test]
+fn restored_subscriptions_are_counted_and_go_on() {
+    let mut world = World::new();
+    let mut ops = world.subscribe("juliet", 0, 3600);
+    ops.extend(world.subscribe("nurse", 1, 60));
+    ops.extend(world.stanza("juliet@example.com", Some("subscribed")));
+    assert_eq!(counted(&ops), 2);
+    world.watcher = Watcher::default();
+    world.links = vec![false];
+    world.move_to(Tick(0) + Duration::from_secs(90));
+    let save = |op| if let Op::Save(Record { key, value }) = op { Some((key, value)) } else { None };
+    let records: BTreeMap<Key, Vec<u8>> = ops.into_iter().filter_map(save).collect();
+    for (Key { kind, partition, id }, value) in records {
+        let record = Restored { kind: kind.into(), partition, id, value };
+        world.call(|watcher, cx| watcher.restored(cx, &record));
+    }
+    let ((), ops) = world.call(|watcher, cx| watcher.start(cx));
+    let ops: Vec<Op> = ops.into();
+    // One of them has expired meanwhile.
+    assert_eq!((counted(&ops), world.watcher.subs.len()), (1, 1));
+    assert!(notifies(&ops)[0].1.contains("terminated;reason=timeout"));
+    assert_eq!(world.watcher.next_timeout().map(|(_, why)| why), Some("watcher-dark"));
 }
 
 #[test]
@@ -269,5 +303,5 @@ fn when_all_is_over_the_books_are_empty() {
     let watcher = &world.watcher;
     assert_eq!((watcher.load(), watcher.in_flight, watcher.tags.len()), (0, 0, 0));
     assert_eq!(watcher.pairs.len(), 20, "consent is for ever");
-    assert_eq!(watcher.names.len(), 20);
+    assert_eq!(watcher.names.values().map(BTreeMap::len).sum::<usize>(), 20);
 }

@@ -15,6 +15,7 @@
 //!
 //! It does not compress, and it does not keep old values: this is no history.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -294,32 +295,10 @@ impl<T: Tree, F: Files> Journaled<T, F> {
 
 impl<T: Tree, F: Files> Store for Journaled<T, F> {
     fn load(&self) -> Box<dyn Iterator<Item = Result<Restored, StoreError>> + '_> {
-        let mut overlay: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
-        for part in self.older.iter().map(|older| &older.overlay).chain([&self.newest.overlay]) {
-            overlay.extend(part.iter().map(|(name, value)| (name.as_bytes(), value.as_deref())));
-        }
-        let mut above = overlay.into_iter().peekable();
-        let mut below = self.tree.all().peekable();
-        let merged = std::iter::from_fn(move || {
-            loop {
-                let tree_is_next = match (below.peek(), above.peek()) {
-                    (Some(Err(_)), _) | (Some(_), None) => true,
-                    (Some(Ok((name, _))), Some((covering, _))) => name.as_slice() < *covering,
-                    (None, _) => false,
-                };
-                if tree_is_next {
-                    return below.next();
-                }
-                let (name, value) = above.next()?;
-                if matches!(below.peek(), Some(Ok((covered, _))) if covered == name) {
-                    below.next();
-                }
-                if let Some(value) = value {
-                    return Some(Ok((name.to_vec(), value.to_vec())));
-                }
-            }
-        });
-        Box::new(merged.map(|pair| {
+        static NONE: Overlay = Overlay::new();
+        let older = self.older.as_ref().map_or(&NONE, |older| &older.overlay);
+        let below = covered(older, self.tree.all());
+        Box::new(covered(&self.newest.overlay, below).map(|pair| {
             let (name, value) = pair?;
             let name = String::from_utf8(name)
                 .map_err(|name| StoreError::BadName(String::from_utf8_lossy(name.as_bytes()).into_owned()))?;
@@ -395,6 +374,31 @@ impl<T: Tree, F: Files> Store for Journaled<T, F> {
     }
 }
 
+/// What is below, with an overlay on top: both in the order of names.
+fn covered<'a>(overlay: &'a Overlay, below: Pairs<'a>) -> Pairs<'a> {
+    let mut above = overlay.iter().peekable();
+    let mut below = below.peekable();
+    Box::new(std::iter::from_fn(move || {
+        loop {
+            let order = match (below.peek(), above.peek()) {
+                (Some(Err(_)), _) | (Some(_), None) => Less,
+                (Some(Ok((name, _))), Some((covering, _))) => name.as_slice().cmp(covering.as_bytes()),
+                (None, _) => Greater,
+            };
+            if order == Less {
+                return below.next();
+            }
+            if order == Equal {
+                below.next();
+            }
+            let (name, value) = above.next()?;
+            if let Some(value) = value {
+                return Some(Ok((name.clone().into_bytes(), value.clone())));
+            }
+        }
+    }))
+}
+
 /// The folder of a journal, and how its troubles are told.
 struct Place<'a, F> {
     path: &'a Path,
@@ -416,8 +420,8 @@ impl<F: Files> Place<'_, F> {
     fn newest(&self, numbers: &mut Vec<u64>) -> Result<Option<Newest<F::File>>, StoreError> {
         while let Some(number) = numbers.pop() {
             let bytes = self.bytes(number)?;
-            let mut overlay = Overlay::new();
-            let content = entry::replay(&bytes, number, true, keep(&mut overlay));
+            let mut last = Last::new();
+            let content = entry::replay(&bytes, number, true, keep(&mut last));
             let is_empty = match &content {
                 Ok(content) => content.changes == 0,
                 Err(fault) => *fault == Fault::Unfinished,
@@ -434,6 +438,7 @@ impl<F: Files> Place<'_, F> {
                 file.cut(content.end).and_then(|()| file.sync()).map_err(|error| self.io(&error))?;
             }
             let Content { first, next, end, changes } = content;
+            let overlay = overlay_of(&last).collect();
             return Ok(Some(Newest { number, first, file, end, room: end, next, changes, overlay }));
         }
         Ok(None)
@@ -449,7 +454,9 @@ impl<F: Files> Place<'_, F> {
         let mut expected = None;
         for number in older.numbers.iter().copied() {
             let bytes = self.bytes(number)?;
-            let content = entry::replay(&bytes, number, false, keep(&mut older.overlay));
+            let mut last = Last::new();
+            let content = entry::replay(&bytes, number, false, keep(&mut last));
+            older.overlay.append(&mut overlay_of(&last).collect());
             let content = content.map_err(|fault| self.fault(number, fault))?;
             if expected.is_some_and(|expected| expected != content.first) {
                 return Err(self.cut_short(number - 1));
@@ -522,6 +529,15 @@ fn name(number: u64) -> String {
     format!("{PREFIX}{number:016x}")
 }
 
-fn keep<'a>(overlay: &mut Overlay) -> impl FnMut(&'a str, Option<&'a [u8]>) {
-    |name, value| drop(overlay.insert(name.to_owned(), value.map(<[u8]>::to_vec)))
+/// The last word of a file about each name. Most words are overtaken before its end; they are never copied.
+type Last<'a> = BTreeMap<&'a str, Option<&'a [u8]>>;
+
+fn keep<'a>(last: &mut Last<'a>) -> impl FnMut(&'a str, Option<&'a [u8]>) {
+    |name, value| {
+        last.insert(name, value);
+    }
+}
+
+fn overlay_of(last: &Last<'_>) -> impl Iterator<Item = (String, Option<Vec<u8>>)> {
+    last.iter().map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec)))
 }
