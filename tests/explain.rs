@@ -35,8 +35,7 @@ fn the_running_gateway_is_asked_and_without_one_the_tables() {
         "127.0.0.1:1",
         "sip:127.0.0.1:1",
         &http,
-    ) + "sessions:\n  line:\n    - { row: mine, when: { long: true }, do: refuse, condition: policy-violation }\n\
-         msrp: { listen: [] }\n";
+    ) + "sessions:\n  line:\n    - { row: mine, when: { long: true }, do: refuse, condition: policy-violation }\n";
     let running = Running::of(folder.path(), &configuration);
     let answer = said(&explain(folder.path(), &[]));
     assert!(answer.starts_with("line: { type: chat, session: none, msrp: unknown, peer: learn,"), "{answer}");

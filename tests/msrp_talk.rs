@@ -48,6 +48,7 @@ impl Side {
     fn new(seed: u8) -> Side {
         let mut config = config::config();
         config.sip.peers[0].host = "127.0.0.1".into();
+        config.msrp.advertise = None;
         let made =
             rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let identity =
