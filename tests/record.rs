@@ -37,9 +37,9 @@ fn reply(head: &str, status: &str, extra: &str) -> String {
 fn conversation(folder: &Path, record: &str) -> Vec<String> {
     let (server, proxy) = (Server::new(), TcpListener::bind("127.0.0.1:0").unwrap());
     let peer = format!("sip:{};transport=tcp", proxy.local_addr().unwrap());
-    let auth = "      auth: { username: m, password: { env: MOSTAR_TEST_SECRET } }\nstore:";
+    let peers = "may_send_from: [ example.org ]\n      auth: { username: m, password: { env: MOSTAR_TEST_SECRET } }\n";
     let configuration = configuration(folder, &both(), &server.address(), &peer, "none")
-        .replace("store:", auth)
+        .replace("may_send_from: [ example.org ]\n", peers)
         + &format!("record: {{ folder: recorded{record} }}\n");
     let mut running = Running::of(folder, &configuration);
     let mut xmpp = server.welcome();
