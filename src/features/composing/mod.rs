@@ -71,8 +71,13 @@ impl Feature for Composing {
                 false
             }
             (StanzaKind::Message, None | Some("chat" | "normal")) => {
+                let state = state_of(stanza);
+                // Most messages say nothing of typing to somebody who never did.
+                if state.is_none() && self.pairs.is_empty() {
+                    return false;
+                }
                 let Ok(contact) = cx.domains.contact_sip(to) else { return false };
-                let Some(state) = state_of(stanza) else {
+                let Some(state) = state else {
                     if has_body(stanza) {
                         self.wrote(user, &contact.aor);
                     }
