@@ -14,6 +14,7 @@ use crate::sip::message::{Failure, HeaderName, Reply, Response, text};
 use crate::sip::uri::SipAddress;
 use crate::words::address;
 use crate::words::condition::{Condition, Kind, Scope};
+use crate::words::percent;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::{ErrorType, Stanza, StanzaError};
 
@@ -149,27 +150,12 @@ fn xmpp_uri(sip: &SipAddress, domains: &Domains) -> String {
 fn sip_uri(uri: &str, domains: Option<&Domains>) -> Option<String> {
     if let Some(rest) = uri.strip_prefix("xmpp:") {
         let path = rest.split(['?', '#']).next()?;
-        let jid = Jid::parse(&percent_decoded(path)?).ok()?;
+        let jid = Jid::parse(&percent::decode(path.as_bytes()).ok()?).ok()?;
         let known =
             domains.and_then(|domains| domains.user_sip(&jid).or_else(|_| domains.contact_sip(&jid)).ok());
         return known.or_else(|| address::sip_of_jid(&jid).ok()).map(|sip| sip.to_string());
     }
     uri.starts_with("sip:").then(|| SipAddress::parse(uri).ok())?.map(|sip| sip.to_string())
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let (high, low) = (bytes.next()?, bytes.next()?);
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        out.push((digit(high)? * 16 + digit(low)?) as u8);
-    }
-    String::from_utf8(out).ok()
 }
 
 const EMBEDDED: &str = include_str!("../../mappings/errors.yaml");

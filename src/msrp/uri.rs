@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::words::id::{Mint, Partition};
+use crate::words::percent;
 
 /// The longest URI that is read.
 const LONGEST: usize = 1024;
@@ -177,7 +178,7 @@ impl Host {
         if let Ok(address) = inner.parse::<IpAddr>() {
             return Some(Host::Ip(address));
         }
-        let name = percent_decoded(text)?;
+        let name = percent::decode(text.as_bytes()).ok()?;
         let is_name = !name.is_empty()
             && name.len() <= 253
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
@@ -232,21 +233,6 @@ fn host_and_port(text: &str) -> Result<(Host, Option<u16>), &'static str> {
 /// `unreserved`, `+`, `=`, `/` by §9; and what else cannot be mistaken, since it only has to be given back.
 fn in_session(byte: u8) -> bool {
     !matches!(byte, b';' | b'<' | b'>' | b'"' | b'\\')
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let high = char::from(bytes.next()?).to_digit(16)?;
-        let low = char::from(bytes.next()?).to_digit(16)?;
-        out.push((high * 16 + low) as u8);
-    }
-    String::from_utf8(out).ok()
 }
 
 #[cfg(test)]

@@ -113,3 +113,15 @@ pub struct BadSip {
     /// Framing is lost: the connection must be closed.
     pub fatal: bool,
 }
+
+/// The way of a peer's datagrams, for tests.
+#[cfg(test)]
+pub fn of_a_peer() -> Flow {
+    let address = |text: &str| text.parse().expect("an address");
+    Flow {
+        transport: Transport::Udp,
+        local: address("192.0.2.9:5060"),
+        remote: address("192.0.2.1:5060"),
+        conn: None,
+    }
+}

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 pub use sipx_sip::uri::{Host, Scheme, Uri};
 
+use crate::words::percent;
+
 /// An address of record: `sip:user@host`, decoded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Aor {
@@ -195,37 +197,7 @@ impl SipAddress {
 
 /// Undoes percent-encoding; the result must be UTF-8.
 pub fn unescape(bytes: &[u8]) -> Result<String, UriProblem> {
-    if let Ok(text) = std::str::from_utf8(bytes)
-        && !bytes.contains(&b'%')
-    {
-        return Ok(text.to_owned());
-    }
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        if first != b'%' {
-            out.push(first);
-            continue;
-        }
-        let (high, low) = match tail {
-            [high, low, ..] => (hex(*high), hex(*low)),
-            _ => (None, None),
-        };
-        let (Some(high), Some(low)) = (high, low) else {
-            return Err(UriProblem("'%' without two hexadecimal digits".into()));
-        };
-        out.push(high << 4 | low);
-        rest = &tail[2..];
-    }
-    String::from_utf8(out).map_err(|error| {
-        let bad = error.as_bytes().get(error.utf8_error().valid_up_to()).copied().unwrap_or_default();
-        UriProblem(format!("%{bad:02X} is not UTF-8"))
-    })
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
+    percent::decode(bytes).map_err(UriProblem)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod condition;
 pub mod id;
 pub mod near;
 pub mod note;
+pub mod percent;
 pub mod table;
 pub mod text;
 pub mod time;

@@ -11,7 +11,7 @@ use crate::features::{Op, Signal};
 use crate::gateway::domains::Domains;
 use crate::msrp::connections::Connections;
 use crate::msrp::reassembly::Limits;
-use crate::sip::flow::{Flow, Transport};
+use crate::sip::flow;
 use crate::sip::message::{Failure, Header, HeaderName, Request, Response, ServerKey, StatusCode};
 use crate::sip::uri::{SipAddress, Uri};
 use crate::words::condition::Kind;
@@ -172,7 +172,7 @@ impl World {
         let incoming = Incoming {
             key: ServerKey(self.keys),
             request: request.into(),
-            flow: flow(),
+            flow: flow::of_a_peer(),
             peer: 0,
             from: SipAddress::parse(from).unwrap(),
             from_name: None,
@@ -272,17 +272,6 @@ impl World {
 
 fn answered(status: u16, cseq: u32) -> Answer {
     Answer::Final { response: Response::new(StatusCode::new(status).unwrap(), "x"), cseq }
-}
-
-/// The way of the peer's datagrams.
-fn flow() -> Flow {
-    let address = |text: &str| text.parse().expect("an address");
-    Flow {
-        transport: Transport::Udp,
-        local: address("192.0.2.9:5060"),
-        remote: address("192.0.2.1:5060"),
-        conn: None,
-    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ use crate::store::record::Restored;
 use crate::words::condition::{Condition, Kind};
 use crate::words::note::Level;
 use crate::words::time::Tick;
+use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
 use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
 
@@ -212,14 +213,7 @@ fn deliver(cx: &mut Cx<'_>, remembered: &mut Remembered) {
 }
 
 /// A confirmation to an XMPP user, from the contact as she wrote it. It asks for none itself (XEP-0184 §5.3).
-fn receipt(
-    cx: &mut Cx<'_>,
-    user: &crate::xmpp::jid::Jid,
-    to: &crate::xmpp::jid::Jid,
-    id: &str,
-    name: &'static str,
-    ns: &'static str,
-) -> Stanza {
+fn receipt(cx: &mut Cx<'_>, user: &Jid, to: &Jid, id: &str, name: &'static str, ns: &'static str) -> Stanza {
     let own = cx.token_for(user);
     let stanza = Stanza::new(StanzaKind::Message, to, user).with_id(&own);
     stanza.with_type("chat").with_child(Element::new(name, ns).with("id", id))

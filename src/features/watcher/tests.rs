@@ -10,7 +10,7 @@ use crate::features::facts::Facts;
 use crate::gateway::Domains;
 use crate::msrp::connections::Connections;
 use crate::msrp::reassembly::Limits;
-use crate::sip::flow::{Flow, Transport};
+use crate::sip::flow;
 use crate::sip::framing;
 use crate::sip::message::{Answer, Message, Response, ServerKey, StatusCode};
 use crate::sip::uri::SipAddress;
@@ -104,7 +104,7 @@ impl World {
         let Ok(Message::Request(request)) = framing::datagram(text.into()) else { panic!("a request") };
         let incoming = Incoming {
             key: ServerKey(number as u64),
-            flow: flow(),
+            flow: flow::of_a_peer(),
             peer: 0,
             from: SipAddress::parse("sip:romeo@example.net").expect("an address"),
             from_name: None,
@@ -176,17 +176,6 @@ fn notifies(ops: &[Op]) -> Vec<(u64, String)> {
 
 fn questions(ops: &[Op]) -> usize {
     ops.iter().filter(|op| matches!(op, Op::Stanza(stanza) if stanza.type_() == Some("subscribe"))).count()
-}
-
-/// The way of the peer's datagrams.
-fn flow() -> Flow {
-    let address = |text: &str| text.parse().expect("an address");
-    Flow {
-        transport: Transport::Udp,
-        local: address("192.0.2.9:5060"),
-        remote: address("192.0.2.1:5060"),
-        conn: None,
-    }
 }
 
 #[test]
