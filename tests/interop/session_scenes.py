@@ -211,14 +211,23 @@ def typing(c):
                      lambda event: event.get("typing") == shown and event.get("call") == call, since=begin)
 
 
+def confirms(c, stanza):
+    """The XMPP client has a message. Some clients say so by themselves; said twice it is still one receipt."""
+    if not stanza.has("request"):
+        raise Missed("the message asks for no receipt")
+    c.client.chat(stanza.sender, None, f"<received xmlns='urn:xmpp:receipts' id='{stanza.id}'/>")
+
+
 @session_scene
 def receipts(c):
     """A receipt that was asked for comes, both ways; none comes unasked."""
     call = opened(c)
     there_and_back(c, call)
-    begin = c.phone.mark()
-    said = c.phone.do("say", call=call, text=says("Hast thou it?"), success=True)
-    c.phone.wait("a success REPORT", lambda event: event.get("report") == said["ids"][0] and event["status"] == 200, 30, begin)
+    begin, since, text = c.phone.mark(), c.client.mark(), says("Hast thou it?")
+    said = c.phone.do("say", call=call, text=text, success=True)
+    confirms(c, c.client.wait_message(c.romeo.jid, text, since))
+    reported = lambda event: event.get("report") == said["ids"][0] and event["status"] == 200
+    c.phone.wait("a success REPORT", reported, 30, begin)
     since = c.client.mark()
     name = c.client.chat(c.romeo.jid, says("And thou?"), RECEIPT)
     received = lambda name: lambda s: s.kind == "message" and s.bare == c.romeo.jid and s.has("received", "id", name)
@@ -231,6 +240,8 @@ def receipts(c):
     time.sleep(2)
     if c.client.child.events.find(lambda event: "stanza" in event and received(name)(c.client.stanza(event)), since):
         raise Missed("a receipt was invented")
+    if len(c.phone.found(reported, begin)) != 1:
+        raise Missed("several REPORTs on one message")
 
 
 @session_scene
@@ -243,9 +254,7 @@ def pager_receipts(c):
     c.client.wait("composing", lambda s: s.kind == "message" and s.bare == c.romeo.jid and s.has("composing"), since=since)
     begin, text = c.phone.mark(), says("By courier")
     sent = c.phone.do("message", to=c.juliet.uri, text=text, imdn=["positive-delivery"])
-    stanza = c.client.wait_message(c.romeo.jid, text, since)
-    # Some clients do it by themselves; two answers are still one notification.
-    c.client.chat(stanza.sender, None, f"<received xmlns='urn:xmpp:receipts' id='{stanza.id}'/>")
+    confirms(c, c.client.wait_message(c.romeo.jid, text, since))
     delivered = lambda event: event.get("of") == sent["imdn_id"] and event["status"] == "delivered"
     c.phone.wait("an IMDN: delivered", delivered, since=begin)
     since = c.client.mark()

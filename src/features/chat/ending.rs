@@ -31,7 +31,7 @@ use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
 /// The kind of the records in the store.
 pub const RECORD: &str = "chat";
 
-/// What is on its way when they hang up has so long: SIP may be faster than MSRP.
+/// What is on its way when they hang up has so long: SIP may be faster than MSRP, and MSRP faster than SIP.
 const THEIRS: Duration = Duration::from_secs(2);
 /// Messages of theirs whose fate is not known have so long when we end a session.
 const OURS: Duration = Duration::from_secs(10);
@@ -158,7 +158,15 @@ impl Chat {
             let silent = how == Break::NoAnswer && line.sent.is_some();
             Carried::Broken { how, sent: silent || sent.contains(line.carry.message_id.as_str()) }
         });
-        self.say_bye(cx, id);
+        match self.talks.get_mut(&id) {
+            // Who hangs up closes the connection too, and its end may be here before BYE.
+            Some(talk) if how == Break::Lost && talk.call.is_up() => {
+                talk.stage = Stage::Parting;
+                self.publish(cx, id);
+                self.timers.set(Alarm::Part(id), cx.now.tick + THEIRS);
+            }
+            _ => self.say_bye(cx, id),
+        }
     }
 
     /// The last that is done for a session: BYE, if SIP does not know yet.
@@ -224,7 +232,8 @@ impl Chat {
     /// They hung up.
     pub(super) fn hung_up(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        let was_parting = std::mem::replace(&mut talk.stage, Stage::Parting) == Stage::Parting;
+        let was_parting = std::mem::replace(&mut talk.stage, Stage::Parting) == Stage::Parting
+            && talk.how != Some(Break::Lost);
         talk.how.get_or_insert(Break::Ended);
         if !was_parting {
             talk.why = "they hung up".to_owned();

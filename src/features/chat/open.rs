@@ -212,8 +212,10 @@ impl Chat {
         let mut devices = std::collections::BTreeSet::from([talk.meant.clone()]);
         if !talk.device.is_empty() {
             devices.insert(talk.device.clone());
-        } else if cx.facts.reachable(&meant).gr.is_none() {
-            // The call went to the person: whichever device refused it, it speaks for all, whose name is the empty one.
+        }
+        if cx.facts.reachable(&meant).gr.is_none() {
+            // The call went to the person: whichever device answered, it speaks for all, whose name is the empty one. It
+            // would be there first the next time, too.
             devices.insert(String::new());
         }
         for device in &devices {
