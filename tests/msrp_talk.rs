@@ -198,6 +198,34 @@ async fn sessions_over_tls_do_the_same() {
     talk(true).await;
 }
 
+/// As a re-INVITE with another path does it.
+#[tokio::test]
+async fn who_moves_to_another_session_keeps_the_connection() {
+    let mut sides = [Side::new(1), Side::new(2)];
+    for name in ["before01", "after001"] {
+        let [one, two] = &mut sides;
+        let (ours, theirs) = (one.offer(false), two.offer(false));
+        two.start(&ours, Role::Passive, None);
+        one.start(&theirs, Role::Active, None);
+        let latest = one.sessions.len() - 1;
+        one.send(latest, name, 20);
+        until(&mut sides, |sides| sides[0].delivered.contains(name)).await;
+        // The new one is there: the old one goes.
+        for side in &mut sides {
+            let old: Vec<_> = side.sessions.drain(..latest).collect();
+            for id in old {
+                side.all.close(NOW, &mut side.mint, id);
+                side.drain();
+            }
+        }
+    }
+    let [one, two] = &mut sides;
+    one.send(0, "last0001", 20);
+    two.send(0, "last0002", 20);
+    until(&mut sides, |sides| sides[0].delivered.len() == 3 && sides[1].delivered.len() == 1).await;
+    assert!(sides[1].meters.render().contains("mostar_msrp_connections_total{direction=\"in\"} 1\n"));
+}
+
 #[tokio::test]
 async fn a_session_whose_connection_is_cut_hears_of_it() {
     let mut sides = [Side::new(1), Side::new(2)];

@@ -451,7 +451,10 @@ impl Connections {
 
     fn bury(&mut self, now: Tick, id: SessionId) {
         let Some(entry) = self.sessions.remove(&id) else { return };
-        self.by_token.remove(&entry.token);
+        // Another session may have its URI by now.
+        if self.by_token.get(&entry.token) == Some(&id) {
+            self.by_token.remove(&entry.token);
+        }
         self.timers.stop(&Alarm::Session(id));
         if let Some(attempt) = entry.attempt.and_then(|attempt| self.attempts.get_mut(&attempt)) {
             attempt.waiting.remove(&id);

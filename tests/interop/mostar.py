@@ -12,7 +12,7 @@ class Gateway:
         """`more`: further lines of the configuration."""
         self.place, self.binary, self.port = place, binary, port
         self.http = processes.free_port()
-        self.msrp = processes.free_port()
+        self.msrp, self.msrps = processes.free_port(), processes.free_port()
         place.write("secret", place.secret + "\n")
         self.config = place.write("mostar.yaml", f"""
 xmpp:
@@ -22,7 +22,10 @@ xmpp:
 sip:
   listen: [ "udp://127.0.0.1:{port}", "tcp://127.0.0.1:{port}" ]
   peers: [ {{ uri: "{peer}", may_send_from: [ {SIP_DOMAIN} ] }} ]
-msrp: {{ listen: [ "tcp://127.0.0.1:{self.msrp}" ] }}
+msrp:
+  listen: [ "tcp://127.0.0.1:{self.msrp}", "tls://127.0.0.1:{self.msrps}" ]
+  certificate: {place.certificate}
+  key: {place.key}
 store: store
 http: 127.0.0.1:{self.http}
 {more}""")

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
-use mostar::config::{Component, Config, Listen, Messages, Msrp, Peer, Secret, Sip, Xmpp, XmppDomain};
+use mostar::config::{
+    Component, Config, Identity, Listen, Messages, Msrp, Peer, Secret, Sip, Xmpp, XmppDomain,
+};
 use mostar::msrp::uri::Host;
 use mostar::sip::flow::Transport;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// The configuration of every vector, before its `config` lines, and of the benches that play no process.
 pub fn config() -> Config {
@@ -49,4 +52,11 @@ pub fn config() -> Config {
         messages: Messages::default(),
         record: None,
     }
+}
+
+/// Somebody to be to TLS, where nobody looks at more than the fingerprint.
+#[allow(dead_code)]
+pub fn identity() -> Identity {
+    let key = PrivateKeyDer::Pkcs8(Vec::new().into());
+    Identity { chain: Vec::new(), key, fingerprint: "SHA-256 4A:AD:B9:B1".into() }
 }

@@ -1,7 +1,8 @@
 //! The MSRP side of a conversation: frames as text, and connections that the runner plays.
 //!
 //! A frame is written like a SIP message: first line, headers, blank line, body. Its end stands as a header, `End: $`
-//! where nothing else is written. A connection that is wanted comes out as `CONNECT` with where it goes.
+//! where nothing else is written. A connection that is wanted comes out as `CONNECT` with where it goes, and whose
+//! certificate is to be there.
 
 use bytes::Bytes;
 use mostar::msrp::frame::decoder::Decoder;
@@ -25,9 +26,10 @@ impl Msrp {
     /// What came out, as texts; and what the shell would tell at once.
     pub fn came_out(&mut self, out: &MsrpOut) -> (Vec<String>, Option<MsrpIn>) {
         match out {
-            MsrpOut::Connect { attempt, hop, .. } => {
+            MsrpOut::Connect { attempt, hop, fingerprint } => {
                 self.attempt = Some(*attempt);
-                (vec![format!("CONNECT {hop}\r\n\r\n")], None)
+                let fingerprint = fingerprint.as_ref().map(|text| format!("Fingerprint: {text}\r\n"));
+                (vec![format!("CONNECT {hop}\r\n{}\r\n", fingerprint.unwrap_or_default())], None)
             }
             MsrpOut::Send { conn, bytes } => {
                 let texts = frames::texts(bytes);
@@ -43,13 +45,14 @@ impl Msrp {
         }
     }
 
-    /// What a step says happens: `connected`, `refused`, `lost`, `in`; each on connection 1 or the one that is named.
+    /// What a step says happens: `connected`, `refused`, `lost`, `in`; each on connection 1 or the one that is named, with
+    /// TLS where it says `tls`.
     pub fn happens(&mut self, words: &[&str], text: &str) -> Result<MsrpIn, String> {
         let conn = match words.iter().position(|word| *word == "conn") {
             Some(at) => words.get(at + 1).and_then(|number| number.parse().ok()).ok_or("conn NUMBER")?,
             None => 1,
         };
-        let link = Link { conn: ConnId(conn), secure: false };
+        let link = Link { conn: ConnId(conn), secure: words.contains(&"tls") };
         let attempt = || self.attempt.ok_or("nothing was to be connected");
         Ok(match words {
             ["connected", ..] => MsrpIn::Connected { attempt: attempt()?, link },

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mostar::config::{Config, Secret};
+use mostar::config::{Config, MsrpListen, Secret};
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
 use mostar::sip::flow::{BadSip, ConnId, Flow, SendId, SipOut, Transport};
 use mostar::sip::framing;
@@ -42,6 +42,11 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
         "peer.long_messages" => peer.long_messages = flag()?,
         "peer.trust_dates" => peer.trust_dates = flag()?,
         "peer.msrp" => peer.msrp = mostar::config::values::msrp(value).map_err(|bad| bad.what)?,
+        "msrp.tls" if flag()? => {
+            let address = "192.0.2.9:2856".parse().map_err(|_| "an address")?;
+            config.msrp.listen.push(MsrpListen { secure: true, address });
+            config.msrp.identity = Some(Arc::new(super::config::identity()));
+        }
         "peer.transport" => {
             peer.transport = match value {
                 "udp" => Some(Transport::Udp),

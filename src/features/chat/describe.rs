@@ -40,16 +40,32 @@ impl Ways {
         Ways { plain: has(false), secure: has(true) }
     }
 
-    /// Whether a line is for one of them.
-    fn fit(self, line: &MessageLine) -> bool {
-        if line.secure { self.secure } else { self.plain }
+    /// Whether a session can come about on a line: somebody can be connected to. With TLS that may be the other side
+    /// alone, since only who is connected to needs a certificate (RFC 6135 §4.3).
+    pub fn fit(self, line: &MessageLine) -> bool {
+        let they_listen = matches!(line.setup, Some(Setup::ActPass | Setup::Passive));
+        match line.secure {
+            true => self.secure || they_listen && self.plain,
+            false => self.plain,
+        }
+    }
+
+    /// What we answer to the `a=setup` of a line that fits.
+    pub fn setup(self, line: &MessageLine) -> Setup {
+        let we_listen = if line.secure { self.secure } else { self.plain };
+        if we_listen { Setup::answer_to(line.setup) } else { Setup::Active }
     }
 }
 
-/// A URI of ours for a new session of this user, if there is a listener of that kind; `near`: an address of theirs.
+/// A URI of ours for a new session of this user; `near`: an address of theirs. Without a listener of its kind it has the
+/// port of nobody.
 pub fn own_uri(cx: &mut Cx<'_>, user: &Jid, secure: bool, near: Option<&str>) -> Option<Uri> {
     let near = near.and_then(|near| near.trim_matches(['[', ']']).parse().ok());
-    let (host, port) = cx.config.msrp.path_host(secure, near)?;
+    let listener = cx.config.msrp.path_host(secure, near);
+    let (host, port) = listener.or_else(|| {
+        let (host, _) = cx.config.msrp.path_host(!secure, near)?;
+        Some((host, NOWHERE))
+    })?;
     Some(Uri::mint(cx.mint, Partition::of(user.bare_str()), secure, &host, port))
 }
 
@@ -104,7 +120,7 @@ pub fn terms(line: &MessageLine, path: Path, active: bool) -> Terms {
     Terms {
         path,
         role: if active { Role::Active } else { Role::Passive },
-        fingerprint: line.fingerprints.first().map(ToString::to_string),
+        fingerprint: line.fingerprint().map(ToString::to_string),
         max_size: line.max_size,
     }
 }

@@ -130,11 +130,7 @@ impl Chat {
         self.msrp.remove(&session);
         let Some(talk) = self.talks.get_mut(&id) else { return };
         if talk.msrp != Some(session) {
-            // Another one has taken its place: what is not settled goes on there.
-            for line in talk.lines.iter_mut().filter(|line| !line.told && line.sent == Some(session)) {
-                line.sent = None;
-            }
-            return self.flow(cx, id);
+            return self.left_behind(cx, id, session);
         }
         talk.msrp = None;
         if talk.stage == Stage::Agreed && talk.how.is_none() {
@@ -155,8 +151,9 @@ impl Chat {
             .map(|one| one.message.message_id.as_str())
             .collect();
         self.hand_back(cx, id, |line| {
-            let silent = how == Break::NoAnswer && line.sent.is_some();
-            Carried::Broken { how, sent: silent || sent.contains(line.carry.message_id.as_str()) }
+            // What went on another path, or into silence, may have arrived.
+            let unknown = line.sent.is_some_and(|on| on != session || how == Break::NoAnswer);
+            Carried::Broken { how, sent: unknown || sent.contains(line.carry.message_id.as_str()) }
         });
         match self.talks.get_mut(&id) {
             // Who hangs up closes the connection too, and its end may be here before BYE.
@@ -188,7 +185,11 @@ impl Chat {
             self.msrp.remove(&session);
             cx.msrp.close(cx.now.tick, cx.mint, session);
         }
-        for alarm in [Alarm::Ask(id), Alarm::Quiet(id), Alarm::Part(id)] {
+        if let Some(leaving) = talk.leaving.take() {
+            // What came on it may still be answered.
+            cx.msrp.finish(cx.now.tick, cx.mint, leaving.session);
+        }
+        for alarm in [Alarm::Ask(id), Alarm::Quiet(id), Alarm::Part(id), Alarm::Left(id)] {
             self.timers.stop(&alarm);
         }
         if talk.opened {

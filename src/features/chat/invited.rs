@@ -1,4 +1,4 @@
-//! Sessions that they open (RFC 7573 §5), and what either side changes in one: re-INVITE, UPDATE, hold (RFC 3264 §8).
+//! Sessions that they open (RFC 7573 §5).
 //!
 //! The gateway answers for the user: at once when she is there, else once her server has shown that it is, as for a
 //! MESSAGE. One chat line is taken; everything else in the offer is refused at its place.
@@ -13,7 +13,6 @@ use super::{Alarm, Chat};
 use crate::features::sessions::{self, Invited};
 use crate::features::{Cx, Incoming, Op, errors};
 use crate::gateway::LinkId;
-use crate::msrp::uri::Uri;
 use crate::sip::message::{self, HeaderName, Reply};
 use crate::sip::sdp::message::{Direction, MessageLine, Setup};
 use crate::sip::sdp::ours::Ours;
@@ -168,7 +167,7 @@ impl Chat {
         let (place, line, path) = describe::chat_line(&description, Ways::of(cx))?;
         let talk = self.talks.get_mut(&id)?;
         let (session, own) = talk.msrp.zip(talk.own.clone())?;
-        let setup = Setup::answer_to(line.setup);
+        let setup = Ways::of(cx).setup(&line);
         let ours = describe::our_line(cx, &own, setup, line.direction.answer());
         let body = talk.described.answer(&description, Some(place), &ours);
         talk.adopt(&line);
@@ -291,96 +290,6 @@ impl Chat {
             self.no_use(cx, id, sessions::Cause::PortZero);
         }
     }
-
-    /// They want the session changed: put on hold, moved to another path, or only refreshed.
-    pub(super) fn offered(&mut self, cx: &mut Cx<'_>, id: TalkId, offer: Option<&Body>) {
-        let before = self.talks.get(&id).and_then(|talk| talk.msrp);
-        match self.reconsider(cx, id, offer) {
-            Ok((body, ends)) => {
-                let Some(talk) = self.talks.get_mut(&id) else { return };
-                let moved = talk.msrp != before;
-                talk.call.agree(cx.now, Body::sdp(body));
-                self.keep(cx, id);
-                if ends {
-                    self.part(cx, id, "they closed the chat line");
-                }
-                if !moved {
-                    self.flow(cx, id);
-                }
-                // Else when the old MSRP session has said what is left of it: nothing overtakes.
-            }
-            Err(reply) => {
-                if let Some(talk) = self.talks.get_mut(&id) {
-                    talk.call.decline(cx.now, reply);
-                }
-            }
-        }
-    }
-
-    /// Our answer to a further offer, or our offer where theirs is missing; and whether the chat ends with it.
-    fn reconsider(
-        &mut self,
-        cx: &mut Cx<'_>,
-        id: TalkId,
-        offer: Option<&Body>,
-    ) -> Result<(Bytes, bool), Reply> {
-        let gone = || Reply::new(488).because("The session is ending");
-        let talk = self.talks.get_mut(&id).ok_or_else(gone)?;
-        let own = talk.own.clone().filter(|_| talk.stage != Stage::Over).ok_or_else(gone)?;
-        let Some(offer) = offer else {
-            let line = describe::our_line(cx, &own, Setup::ActPass, Direction::SendRecv);
-            return Ok((talk.described.offer(&line), false));
-        };
-        let description = describe::read(offer).map_err(|words| Reply::new(488).because(words))?;
-        let found = talk.described.place().and_then(|place| {
-            let line = description.message(place).filter(MessageLine::is_chat)?;
-            Some((place, describe::path_of(&line)?, line))
-        });
-        let Some((place, path, line)) = found else {
-            let line = describe::our_line(cx, &own, Setup::ActPass, Direction::SendRecv);
-            return Ok((talk.described.answer(&description, None, &line), true));
-        };
-        let setup = Setup::answer_to(line.setup);
-        let moved = line.path.join(" ") != talk.path;
-        let own = if moved { self.move_to(cx, id, &line).ok_or_else(gone)? } else { own };
-        let talk = self.talks.get_mut(&id).ok_or_else(gone)?;
-        talk.adopt(&line);
-        let ours = describe::our_line(cx, &own, setup, line.direction.answer());
-        let body = talk.described.answer(&description, Some(place), &ours);
-        if let Some(session) = talk.msrp.filter(|_| moved) {
-            let terms = describe::terms(&line, path, setup == Setup::Active);
-            cx.msrp.start(cx.now.tick, cx.mint, session, terms);
-        }
-        Ok((body, false))
-    }
-
-    /// Their end has another path: a new MSRP session takes the place of the old one, and its lines.
-    fn move_to(&mut self, cx: &mut Cx<'_>, id: TalkId, line: &MessageLine) -> Option<Uri> {
-        let user = self.talks.get(&id)?.user.clone();
-        let own = describe::own_uri(cx, &user, line.secure, line.address.as_deref())?;
-        let session = cx.msrp.offer(cx.mint, own.clone());
-        self.msrp.insert(session, id);
-        let talk = self.talks.get_mut(&id)?;
-        talk.own = Some(own.clone());
-        if let Some(old) = talk.msrp.replace(session) {
-            cx.msrp.close(cx.now.tick, cx.mint, old);
-        }
-        Some(own)
-    }
-
-    /// They answered an offer of ours in a session that stands: they may have put us on hold, or let us go on.
-    pub(super) fn refreshed(&mut self, cx: &mut Cx<'_>, id: TalkId, answer: Option<&Body>) {
-        let Some(description) = answer.and_then(|body| describe::read(body).ok()) else { return };
-        let Some(talk) = self.talks.get_mut(&id) else { return };
-        let line = talk.described.place().and_then(|place| description.message(place));
-        match line.filter(MessageLine::is_chat) {
-            Some(line) if line.path.join(" ") == talk.path => {
-                talk.adopt(&line);
-                self.flow(cx, id);
-            }
-            _ => self.part(cx, id, "they closed the chat line"),
-        }
-    }
 }
 
 /// The first line for a chat in an offer, and whether there is more in it than chats; else why it is refused.
@@ -406,7 +315,7 @@ fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Option<MessageLine>, bool),
     if lines.iter().any(|line| line.is_chat() && describe::path_of(line).is_some()) {
         let secure = lines.iter().any(|line| line.is_chat() && line.secure);
         let words = if secure {
-            "MSRP over TLS is not possible here"
+            "MSRP over TLS needs a=setup:actpass here"
         } else {
             "MSRP without TLS is not possible here"
         };

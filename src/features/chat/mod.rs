@@ -12,7 +12,8 @@
 //! | `talk.rs` | one session, a value |
 //! | `describe.rs` | SDP: our line, theirs |
 //! | `open.rs` | sessions that we open |
-//! | `invited.rs` | sessions that they open, and what either side changes in one |
+//! | `invited.rs` | sessions that they open |
+//! | `change.rs` | what either side changes in one |
 //! | `lines.rs` | what goes to SIP |
 //! | `arrivals.rs` | what comes from SIP |
 //! | `ending.rs` | ends: BYE, `<gone/>`, silence, lost connections, stops and starts |
@@ -22,6 +23,7 @@
 
 mod arrivals;
 mod asking;
+mod change;
 mod describe;
 mod ending;
 mod invited;
@@ -87,6 +89,8 @@ enum Alarm {
     Quiet(TalkId),
     /// What is outstanding in a session that ends has had its time.
     Part(TalkId),
+    /// What is outstanding on a path that was left has had its time.
+    Left(TalkId),
     /// More sessions of before the start are to be ended.
     Resume,
 }
@@ -225,6 +229,7 @@ impl Feature for Chat {
                 Alarm::Ask(_) => "chat-ask",
                 Alarm::Quiet(_) => "chat-quiet",
                 Alarm::Part(_) => "chat-part",
+                Alarm::Left(_) => "chat-left",
                 Alarm::Resume => "chat-resume",
             };
             (at, why)
@@ -244,6 +249,7 @@ impl Feature for Chat {
                 Alarm::Ask(id) => self.asked_in_vain(cx, id),
                 Alarm::Quiet(id) => self.quiet(cx, id),
                 Alarm::Part(id) => self.part_now(cx, id),
+                Alarm::Left(id) => self.left(cx, id),
                 Alarm::Resume => self.resume(cx),
             }
         }

@@ -174,7 +174,7 @@ impl Chat {
     pub(super) fn opened(&mut self, cx: &mut Cx<'_>, id: TalkId, session: SessionId) {
         let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.msrp == Some(session)) else { return };
         if talk.opened {
-            return;
+            return self.arrived_there(cx, id);
         }
         talk.opened = true;
         if talk.stage == Stage::Agreed {

@@ -65,6 +65,15 @@ pub struct Line {
     pub turned: bool,
 }
 
+/// An MSRP session that is left for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// Which.
+    pub session: SessionId,
+    /// The other one is there; this one only finishes.
+    pub replaced: bool,
+}
+
 /// What the other side said that it takes.
 #[derive(Debug, Default)]
 pub struct Taste {
@@ -131,6 +140,8 @@ pub struct Talk {
     pub path: String,
     /// MSRP, while there is one.
     pub msrp: Option<SessionId>,
+    /// The MSRP session whose place that one takes, until it has said all.
+    pub leaving: Option<Leaving>,
     /// How far it is.
     pub stage: Stage,
     /// It was open once.
@@ -179,6 +190,7 @@ impl Talk {
             own: None,
             path: String::new(),
             msrp: None,
+            leaving: None,
             stage: Stage::Asked,
             opened: false,
             taste: Taste::default(),
@@ -201,9 +213,10 @@ impl Talk {
         matches!(self.stage, Stage::Calling | Stage::Agreed | Stage::Open)
     }
 
-    /// Whether lines of its go out at once.
+    /// Whether lines of its go out at once. While it moves they wait: what the old path still has comes first.
     pub fn may_send(&self) -> bool {
-        matches!(self.stage, Stage::Agreed | Stage::Open) && self.msrp.is_some() && !self.held
+        let agreed = matches!(self.stage, Stage::Agreed | Stage::Open);
+        agreed && self.msrp.is_some() && self.leaving.is_none() && !self.held
     }
 
     /// Whether a line in it has no fate yet.

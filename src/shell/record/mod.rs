@@ -26,7 +26,7 @@ use self::conceal::{Conceal, Way};
 use self::names::Names;
 use crate::config::Record;
 use crate::gateway::io::{Input, LinkChange, LinkId, Output, StoreChange};
-use crate::msrp::{MsrpIn, MsrpOut};
+use crate::msrp::{Link, MsrpIn, MsrpOut};
 use crate::sip::flow::{Flow, SipOut};
 use crate::sip::locate::{Located, Query};
 use crate::words::id::Partition;
@@ -269,13 +269,16 @@ impl Recorder {
     }
 
     fn msrp_in(&mut self, input: &MsrpIn) {
+        let tls = |link: &Link| if link.secure { " tls" } else { "" };
         match input {
             MsrpIn::Frame { link, frame } => {
                 let text = self.conceal.message(Way::In, &frames::text(frame));
                 let text = self.names.coming_in(&text);
-                self.said(&format!("msrp in conn {}", link.conn.0), &text);
+                self.said(&format!("msrp in conn {}{}", link.conn.0, tls(link)), &text);
             }
-            MsrpIn::Connected { link, .. } => self.step(&format!("msrp connected conn {}", link.conn.0), ""),
+            MsrpIn::Connected { link, .. } => {
+                self.step(&format!("msrp connected conn {}{}", link.conn.0, tls(link)), "");
+            }
             MsrpIn::NotConnected { .. } => self.step("msrp refused", ""),
             MsrpIn::Lost { conn, .. } => self.step(&format!("msrp lost conn {}", conn.0), ""),
             // The runner plays a connection that takes everything at once.

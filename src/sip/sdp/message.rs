@@ -202,6 +202,13 @@ impl MessageLine {
         self.port != 0 && !self.path.is_empty() && !self.file
     }
 
+    /// The fingerprint by the best function that is known (RFC 8122 §5.1: one of them decides).
+    pub fn fingerprint(&self) -> Option<&Fingerprint> {
+        let known = ["sha-1", "sha-256", "sha-384", "sha-512"];
+        let rank = |one: &&Fingerprint| known.iter().position(|name| *name == one.function);
+        self.fingerprints.iter().rev().max_by_key(rank)
+    }
+
     /// Whether `kind` may be sent as it is. A line without `accept-types`, which RFC 4975 §8.6 demands, takes plain
     /// text.
     pub fn accepts(&self, kind: &str) -> bool {
@@ -252,6 +259,10 @@ mod tests {
         assert_eq!(line.accept_types, ["message/cpim", "text/plain"]);
         assert_eq!((line.max_size, line.setup), (Some(10000), Some(Setup::Active)));
         assert_eq!(line.fingerprints.iter().map(ToString::to_string).collect::<Vec<_>>(), ["sha-1 4A:AD"]);
+        let best = self::line(
+            "a=fingerprint:md5 00\r\na=fingerprint:SHA-1 01\r\na=fingerprint:sha-256 02\r\na=fingerprint:sha-1 03\r\n",
+        );
+        assert_eq!(best.fingerprint().map(ToString::to_string).as_deref(), Some("sha-256 02"));
         assert_eq!(line.chatroom, Some(vec!["nickname".into(), "private-messages".into()]));
         assert_eq!(line.address.as_deref(), Some("2001:db8::7"));
         assert_eq!((line.direction, line.direction.answer()), (Direction::RecvOnly, Direction::SendOnly));
