@@ -37,6 +37,10 @@ pub struct Content {
     pub wrapped: bool,
     /// The notifications that its sender asks for (RFC 5438 §6.3).
     pub asks: Option<Asks>,
+    /// The text with its emphasis, as [`html::read`] gives it, where it came with some.
+    pub rich: Option<String>,
+    /// There was HTML in it.
+    pub has_html: bool,
 }
 
 /// What a sender asks to be told about a message.
@@ -95,6 +99,12 @@ fn read_into(
     };
     content.text = clean(&found.text).into_owned();
     content.lang = found.lang.or(content.lang);
+    content.has_html = found.has_html;
+    // Of alternatives the plain one is what was meant: a page that says something else is not shown.
+    content.rich = found
+        .rich
+        .map(|rich| clean(&rich).into_owned())
+        .filter(|rich| found.rank == HTML || html::says(rich, &content.text));
     Ok(content)
 }
 
@@ -138,11 +148,23 @@ pub fn notice_in<'a>(
     Some(Cow::Owned(inner.into_owned()))
 }
 
+/// How good a text is among alternatives.
+const PLAIN: u8 = 2;
+const HTML: u8 = 1;
+
 /// A text that was found in a body, and how good it is among alternatives.
 struct Found {
     text: String,
     lang: Option<String>,
     rank: u8,
+    rich: Option<String>,
+    has_html: bool,
+}
+
+impl Found {
+    fn plain(text: String) -> Found {
+        Found { text, lang: None, rank: PLAIN, rich: None, has_html: false }
+    }
 }
 
 /// Reads a CPIM message into `content`: its subject and date count, its names do not.
@@ -191,19 +213,22 @@ fn entity(type_: &str, body: &[u8]) -> Result<Found, Reply> {
 fn leaf(media: &MediaType, body: &[u8]) -> Result<Found, Reply> {
     if media.is(file_http::TYPE.0, file_http::TYPE.1) {
         let text = file_http::as_text(body).map_err(|error| Reply::new(400).because(error.to_string()))?;
-        return Ok(Found { text, lang: None, rank: 2 });
+        return Ok(Found::plain(text));
     }
     let rank = match (media.main.as_str(), media.sub.as_str()) {
-        ("text", "plain") => 2,
-        ("text", "html") => 1,
+        ("text", "plain") => PLAIN,
+        ("text", "html") => HTML,
         _ => return Err(unsupported()),
     };
     let text = text::decode(body, media.param("charset")).map_err(|problem| match problem {
         TextProblem::Malformed(charset) => Reply::new(400).because(format!("The body is not {charset}")),
         TextProblem::UnknownCharset(name) => unsupported().because(format!("Unknown charset {name}")),
     })?;
-    let text = if rank == 1 { html::to_text(&text) } else { text };
-    Ok(Found { text, lang: None, rank })
+    if rank == PLAIN {
+        return Ok(Found::plain(text));
+    }
+    let page = html::read(&text);
+    Ok(Found { text: page.text, lang: None, rank, rich: page.rich, has_html: true })
 }
 
 /// The parts of a multipart body: of alternatives the best text, of a mixture all texts. Whatever else is in a mixture
@@ -226,7 +251,17 @@ fn several(media: &MediaType, parts: &[Part]) -> Result<Found, Reply> {
             for part in parts {
                 match (read(part), &best) {
                     // Of two that are as good, RFC 2046 §5.1.4 has the later one preferred.
-                    (Ok(found), Ok(known)) if found.rank >= known.rank => best = Ok(found),
+                    (Ok(found), Ok(known)) if found.rank >= known.rank => {
+                        let rich = if found.rank == PLAIN { known.rich.clone() } else { None };
+                        let has_html = found.has_html || known.has_html;
+                        best = Ok(Found { rich: found.rich.or(rich), has_html, ..found });
+                    }
+                    (Ok(found), Ok(_)) => {
+                        if let Ok(known) = &mut best {
+                            known.has_html |= found.has_html;
+                            known.rich = found.rich.or(known.rich.take());
+                        }
+                    }
                     (Ok(found), Err(_)) => best = Ok(found),
                     // That a text is broken says more than that a picture is none.
                     (Err(reply), Err(known)) if known.status == 415 => best = Err(reply),
@@ -244,6 +279,7 @@ fn several(media: &MediaType, parts: &[Part]) -> Result<Found, Reply> {
                             all.text.push('\n');
                         }
                         all.text.push_str(&found.text);
+                        (all.rich, all.has_html) = (None, all.has_html || found.has_html);
                     }
                     (Ok(found), all) => *all = Some(found),
                     (Err(_), _) if part.optional => {}

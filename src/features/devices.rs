@@ -31,6 +31,8 @@ pub enum Ability {
     Imdn,
     /// `application/im-iscomposing+xml` in a MESSAGE (RFC 3994).
     Composing,
+    /// `text/html`: it sent some, or names it among what it accepts.
+    Html,
 }
 
 /// What is known of one ability.
@@ -93,6 +95,14 @@ impl Devices {
             whole.agent = None;
         }
         self.believe(contact, device, ability, false, now + time);
+    }
+
+    /// None of the contact's devices can do something after all.
+    pub fn refuses(&mut self, now: Tick, contact: &Aor, ability: Ability) {
+        for device in self.known.get_mut(contact).into_iter().flatten() {
+            device.beliefs.remove(&ability);
+        }
+        self.shows(now, contact, "", ability, false);
     }
 
     /// What this device has shown of an ability; nothing is known otherwise.

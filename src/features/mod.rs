@@ -34,6 +34,7 @@ pub mod options;
 pub mod pager;
 pub mod ping;
 pub mod receipts;
+pub mod rich;
 pub mod sessions;
 pub mod signal;
 pub mod vcard;

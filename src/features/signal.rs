@@ -144,6 +144,8 @@ pub struct Carry {
     pub id: Option<String>,
     /// The text.
     pub text: Arc<str>,
+    /// The same with its emphasis ([`super::rich`]), where it has some.
+    pub rich: Option<Arc<str>>,
     /// Its language.
     pub lang: Option<String>,
     /// The subject.

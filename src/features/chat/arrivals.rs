@@ -158,6 +158,11 @@ impl Chat {
             // Some keep a connection alive with such things.
             return Err(200);
         }
+        if content.has_html {
+            // Who writes it shows it.
+            talk.taste.html = true;
+            cx.facts.devices.shows(cx.now.tick, &talk.contact, &talk.device, Ability::Html, true);
+        }
         (talk.heard, talk.last) = (Some(cx.now.tick), cx.now.tick);
         talk.lines_in = talk.lines_in.saturating_add(1);
         talk.arriving += 1;

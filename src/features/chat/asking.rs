@@ -122,6 +122,7 @@ fn learn(cx: &mut Cx<'_>, contact: &Aor, found: &Capabilities, answer: &Answer) 
         ("message/cpim", Ability::Cpim),
         (imdn::TYPE, Ability::Imdn),
         (iscomposing::TYPE, Ability::Composing),
+        ("text/html", Ability::Html),
     ];
     for (type_, ability) in known {
         let types = found.accept.iter().flatten();

@@ -11,7 +11,7 @@ use crate::documents::{cpim, date, iscomposing};
 use crate::features::devices::Ability;
 use crate::features::sessions::Break;
 use crate::features::signal::{Carried, Carry, Whisper};
-use crate::features::{Cx, Signal, errors};
+use crate::features::{Cx, Signal, errors, rich};
 use crate::msrp::frame::FailureReport;
 use crate::msrp::message::OutMessage;
 use crate::msrp::session::{By, Unsendable};
@@ -32,6 +32,7 @@ impl Chat {
             };
             let Some((session, line)) = talk.msrp.zip(talk.lines.get_mut(place)) else { return };
             line.sent = Some(session);
+            line.rich = talk.taste.html && line.carry.rich.is_some();
             let carry = line.carry.clone();
             let message = talk.message(cx, &carry);
             let length = message.body.len();
@@ -111,6 +112,11 @@ impl Chat {
             // Whoever does not answer in 30 seconds is not there (RFC 4975 §7.1.1): so for all that follows.
             return self.close(cx, id, Break::NoAnswer);
         }
+        if code == 415 && !line.told && line.rich {
+            (line.rich, line.sent) = (false, None);
+            talk.taste.html = false;
+            return self.flow(cx, id);
+        }
         if code == 415 && !line.told && !line.turned {
             (line.turned, line.sent) = (true, None);
             self.turn(cx, id);
@@ -184,7 +190,13 @@ impl Chat {
 impl Talk {
     /// A line as MSRP carries it.
     fn message(&self, cx: &Cx<'_>, carry: &Carry) -> OutMessage {
-        let type_ = if carry.text.is_ascii() { "text/plain" } else { "text/plain;charset=UTF-8" };
+        let html = carry.rich.as_deref().filter(|_| self.taste.html).map(rich::document);
+        let text = html.as_deref().unwrap_or(&carry.text);
+        let type_ = match (&html, text.is_ascii()) {
+            (Some(_), _) => "text/html;charset=UTF-8",
+            (None, true) => "text/plain",
+            (None, false) => "text/plain;charset=UTF-8",
+        };
         let lang = carry.lang.as_deref().filter(|lang| is_language(lang));
         // A subject has no other place; whoever takes envelopes gets it.
         let is_wrapped = self.style == Style::Wrapped || carry.subject.is_some() && self.taste.cpim;
@@ -193,10 +205,10 @@ impl Talk {
             let mut part = vec![("Content-Type", type_)];
             part.extend(lang.map(|lang| ("Content-Language", lang)));
             let subject = carry.subject.as_deref();
-            ("message/cpim", self.envelope(cx, carry.written, subject, &part, carry.text.as_bytes()))
+            ("message/cpim", self.envelope(cx, carry.written, subject, &part, text.as_bytes()))
         } else {
             headers.extend(lang.map(|lang| ("Content-Language".to_owned(), lang.to_owned())));
-            (type_, Bytes::copy_from_slice(carry.text.as_bytes()))
+            (type_, Bytes::copy_from_slice(text.as_bytes()))
         };
         OutMessage {
             message_id: carry.message_id.clone(),

@@ -37,7 +37,7 @@ impl Chat {
         let open = open.max_by_key(|id| self.talks.get(id).map(|talk| (talk.heard, talk.opened)));
         let opening = all.iter().rev().find(|id| known(id, Talk::takes_lines));
         let found = unsettled.or(open).or(opening).copied();
-        let line = Line { carry: carry.clone(), sent: None, told: false, turned: false };
+        let line = Line { carry: carry.clone(), sent: None, told: false, turned: false, rich: false };
         let Some(id) = found else { return self.open(cx, line) };
         let Some(talk) = self.talks.get_mut(&id) else { return };
         talk.wrote(cx.now.tick, carry.user.resource());

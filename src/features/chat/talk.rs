@@ -63,6 +63,8 @@ pub struct Line {
     pub told: bool,
     /// It was refused in the one style, and sent in the other.
     pub turned: bool,
+    /// It went as HTML.
+    pub rich: bool,
 }
 
 /// An MSRP session that is left for another one.
@@ -83,6 +85,8 @@ pub struct Taste {
     pub cpim: bool,
     /// Typing notifications, and how.
     pub composing: Option<Composing>,
+    /// HTML, by its name: who takes all of `text/*` may show it with its tags.
+    pub html: bool,
 }
 
 /// How typing notifications are taken.
@@ -105,7 +109,9 @@ impl Taste {
         } else {
             None
         };
-        Taste { plain: line.accepts("text/plain"), cpim, composing }
+        let named = |types: &[String]| types.iter().any(|type_| type_ == "text/html");
+        let html = named(&line.accept_types) || cpim && named(&line.accept_wrapped_types);
+        Taste { plain: line.accepts("text/plain"), cpim, composing, html }
     }
 }
 

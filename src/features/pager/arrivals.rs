@@ -123,6 +123,9 @@ pub struct Arrival {
     pub call_id: String,
     /// The body.
     pub text: String,
+    /// The body with its emphasis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rich: Option<String>,
     /// Its language.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lang: Option<String>,

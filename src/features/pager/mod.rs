@@ -45,7 +45,21 @@ const GOODBYE: Duration = Duration::from_secs(3);
 
 static MANIFEST: Manifest = Manifest {
     name: "pager",
-    follows: &["RFC 7572", "RFC 3428", "RFC 7247 §7", "RFC 6121 §5", "XEP-0199", "XEP-0203", "XEP-0334"],
+    follows: &[
+        "RFC 7572",
+        "RFC 3428",
+        "RFC 7247 §7",
+        "RFC 6121 §5",
+        "XEP-0071",
+        "XEP-0199",
+        "XEP-0203",
+        "XEP-0308",
+        "XEP-0334",
+        "XEP-0424",
+        "XEP-0428",
+        "XEP-0444",
+        "XEP-0461",
+    ],
     summary: "Single messages between SIP and XMPP users, both ways",
     methods: &["MESSAGE"],
     events: &[],

@@ -12,6 +12,7 @@ use crate::documents::imdn::{self, Wanted};
 use crate::documents::{cpim, date};
 use crate::features::Cx;
 use crate::features::devices::Ability;
+use crate::features::rich;
 use crate::sip::message::HeaderName;
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::page::Page;
@@ -24,6 +25,9 @@ use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
 
 /// The kind of these records in the store.
 pub const RECORD: &str = "post";
+
+/// The longest rich text that goes in a MESSAGE: with its headers it may have 1,300 bytes (RFC 3428 §8).
+const HTML: usize = 512;
 
 /// See the module.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +44,9 @@ pub struct Post {
     pub type_: Option<String>,
     /// The text.
     pub text: String,
+    /// The text with its emphasis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rich: Option<String>,
     /// The subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
@@ -127,7 +134,7 @@ impl Post {
         }
         let (type_, body) = match self.envelope(cx, sender) {
             Some(envelope) => ("message/cpim".to_owned(), Bytes::from(envelope)),
-            None => (self.content_type(), Bytes::from(self.text.clone())),
+            None => (self.content_type(cx), Bytes::from(self.body(cx))),
         };
         let mut headers = vec![(HeaderName::ContentType, type_)];
         if let Some(lang) = self.lang.as_deref().and_then(table::language) {
@@ -156,7 +163,23 @@ impl Post {
         }
     }
 
-    fn content_type(&self) -> String {
+    /// Whether it goes as HTML: where the contact has shown some, and it is short enough for any way.
+    pub fn is_html(&self, cx: &Cx<'_>) -> bool {
+        let is_short = self.rich.as_ref().is_some_and(|rich| rich.len() <= HTML);
+        is_short && cx.facts.devices.any_can(cx.now.tick, &self.target.aor, Ability::Html) == Some(true)
+    }
+
+    fn body(&self, cx: &Cx<'_>) -> String {
+        match self.rich.as_ref().filter(|_| self.is_html(cx)) {
+            Some(rich) => rich::document(rich),
+            None => self.text.clone(),
+        }
+    }
+
+    fn content_type(&self, cx: &Cx<'_>) -> String {
+        if self.is_html(cx) {
+            return "text/html;charset=UTF-8".to_owned();
+        }
         self.notice.clone().unwrap_or_else(|| table::content_type(&self.text).to_owned())
     }
 
@@ -179,11 +202,11 @@ impl Post {
         headers.extend(imdn::headers(&self.tag, wanted));
         let headers: Vec<(&str, &str)> =
             headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let type_ = self.content_type();
+        let type_ = self.content_type(cx);
         let mut part = vec![("Content-Type", type_.as_str())];
         if is_report {
             part.push(("Content-Disposition", "notification"));
         }
-        Some(cpim::write(&headers, &part, self.text.as_bytes()))
+        Some(cpim::write(&headers, &part, self.body(cx).as_bytes()))
     }
 }

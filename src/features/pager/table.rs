@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::extras::{self, Said};
+use crate::features::rich;
 use crate::features::sessions::table::Table;
 use crate::words::condition::{Condition, Kind};
 use crate::words::time::Wall;
@@ -25,6 +26,8 @@ pub enum Outgoing {
 pub struct Text {
     /// The body.
     pub text: String,
+    /// The body with its emphasis, where there is some.
+    pub rich: Option<String>,
     /// It corrects the message with this id; so much would take its place.
     pub corrects: Option<(String, String)>,
     /// The subject.
@@ -59,18 +62,27 @@ pub fn outgoing(stanza: &Stanza, sessions: &Table) -> Outgoing {
             .map(|child| (child.text(), child.lang().or(element.lang()).map(str::to_owned)))
             .filter(|(text, _)| !text.is_empty())
     };
+    let lang = || element.lang().map(str::to_owned);
     let (body, lang) = match spoken("body") {
         Some(spoken) => spoken,
-        None if extras::is_extra(stanza) => (String::new(), element.lang().map(str::to_owned)),
-        None => return without_body(stanza),
+        None if extras::is_extra(stanza) => (String::new(), lang()),
+        // XEP-0071 §8 demands a body; where it is missing, what is there is not lost.
+        None => match rich::page(element).filter(|page| !page.text.is_empty()) {
+            Some(page) => (page.text, lang()),
+            None => return without_body(stanza),
+        },
     };
-    let (text, corrects) = match extras::read(stanza, &body, sessions) {
-        None => (body, None),
-        Some(Said::Text { text, corrects }) => (text, corrects),
+    let (text, rich, corrects) = match extras::read(stanza, &body, sessions) {
+        None => {
+            let rich = rich::beside(element, &body);
+            (body, rich, None)
+        }
+        Some(Said::Text { text, corrects }) => (text, None, corrects),
         Some(Said::Nothing) => return Outgoing::Nothing,
     };
     Outgoing::Text(Text {
         text,
+        rich,
         corrects,
         subject: spoken("subject").map(|(subject, _)| subject),
         lang,

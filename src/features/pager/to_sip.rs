@@ -144,6 +144,7 @@ impl ToSip {
             id: None,
             type_: None,
             text: telling.text,
+            rich: None,
             subject: None,
             lang: Some("en".into()),
             thread: None,
@@ -308,6 +309,7 @@ impl ToSip {
             id: stanza.id().map(str::to_owned),
             type_: stanza.type_().map(str::to_owned),
             text: text.text,
+            rich: text.rich,
             subject: text.subject,
             lang: text.lang,
             thread: text.thread,
@@ -423,6 +425,12 @@ impl ToSip {
             return self.not_understood(cx, &page, fault);
         }
         let Some(live) = self.posts.get_mut(&number) else { return };
+        if refuses_content(fault) && live.post.is_html(cx) {
+            // It says so of HTML, and perhaps of the envelope around it, which the plain text will show.
+            cx.facts.devices.refuses(cx.now.tick, &live.post.target.aor, Ability::Html);
+            let plain = Page { cseq: page.cseq + 1, ..live.post.page(cx, &live.lane.0, page.tried) };
+            return self.pages.put_back(number, plain, cx.now.tick);
+        }
         if is_envelope(&page) && refuses_content(fault) {
             // It takes no CPIM: remembered, and the same goes as it would without.
             cx.facts.devices.shows(cx.now.tick, &live.post.target.aor, "", Ability::Cpim, false);

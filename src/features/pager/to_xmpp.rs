@@ -19,9 +19,10 @@ use super::sessions::{Letter, Refusal};
 use super::table;
 use super::to_sip::Spoken;
 use crate::documents::date;
+use crate::features::content::Content;
 use crate::features::devices::Ability;
 use crate::features::signal::Asked;
-use crate::features::{Cx, Incoming, Op, Signal, content, errors};
+use crate::features::{Cx, Incoming, Op, Signal, content, errors, rich};
 use crate::gateway::LinkId;
 use crate::sip::message::{HeaderName, Reply, text};
 use crate::sip::uri::SipAddress;
@@ -270,7 +271,7 @@ impl ToXmpp {
         if let Some(name) = &incoming.from_name {
             cx.facts.set_name(&incoming.from.aor, name);
         }
-        learn(cx, incoming, content.wrapped);
+        learn(cx, incoming, &content);
         let trusted = cx.config.sip.peers.get(incoming.peer).is_some_and(|peer| peer.trust_dates);
         let letter = Letter {
             user,
@@ -318,6 +319,7 @@ impl ToXmpp {
         };
         let content = letter.content;
         let subject = content.subject.filter(|subject| !subject.is_empty());
+        let rich = content.rich;
         let (text, subject) = match (content.text.is_empty(), subject) {
             (true, None) => return Err(refusal(400, "The message has no text", "content")),
             (true, Some(subject)) => (subject, None),
@@ -331,7 +333,7 @@ impl ToXmpp {
         cx.facts.show(&letter.sender);
         let named = !letter.user.is_bare();
         let to = address(cx, pairs, letter.user, &letter.sender);
-        let arrival = Box::new(Arrival {
+        let mut arrival = Box::new(Arrival {
             id: letter.id.unwrap_or_else(|| cx.token_for(&to)),
             chosen: to.resource().is_some() && !named,
             thread: pairs.received(cx.now.wall, &to, &letter.sender.aor, letter.call_id),
@@ -341,6 +343,7 @@ impl ToXmpp {
             sender: letter.sender,
             call_id: letter.call_id.to_owned(),
             text,
+            rich,
             lang: content.lang,
             subject,
             written: letter.written.unwrap_or(cx.now.wall),
@@ -358,7 +361,10 @@ impl ToXmpp {
             flying: false,
         });
         let most = cx.config.messages.max_message;
-        if may_exceed(&arrival, most) && stanza(&arrival, cx.now.wall).to_xml().len() > most {
+        let is_too_long = |arrival: &Arrival| {
+            may_exceed(arrival, most) && stanza(arrival, cx.now.wall).to_xml().len() > most
+        };
+        if is_too_long(&arrival) && (arrival.rich.take().is_none() || is_too_long(&arrival)) {
             return Err(Refusal::too_long(cx));
         }
         Ok((link, arrival))
@@ -626,12 +632,14 @@ fn expires(incoming: &Incoming, now: Wall) -> Option<Wall> {
 }
 
 /// What a MESSAGE shows of the device that sent it.
-fn learn(cx: &mut Cx<'_>, incoming: &Incoming, wrapped: bool) {
+fn learn(cx: &mut Cx<'_>, incoming: &Incoming, content: &Content) {
     let device = incoming.from.gr.as_deref().unwrap_or_default();
     let agent = text(&incoming.request.headers, &HeaderName::UserAgent);
     cx.facts.devices.heard(&incoming.from.aor, device, agent.as_deref());
-    if wrapped {
-        cx.facts.devices.shows(cx.now.tick, &incoming.from.aor, device, Ability::Cpim, true);
+    for (shown, ability) in [(content.wrapped, Ability::Cpim), (content.has_html, Ability::Html)] {
+        if shown {
+            cx.facts.devices.shows(cx.now.tick, &incoming.from.aor, device, ability, true);
+        }
     }
 }
 
@@ -657,7 +665,8 @@ fn is_about_a_device(kind: Kind) -> bool {
 /// Whether the stanza could be longer than `most` bytes: no character becomes more than six, and a JID at most 3 KiB.
 fn may_exceed(arrival: &Arrival, most: usize) -> bool {
     let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let texts = arrival.text.len() + optional(&arrival.subject) + optional(&arrival.thread);
+    let texts =
+        arrival.text.len() + optional(&arrival.rich) + optional(&arrival.subject) + optional(&arrival.thread);
     6 * (texts + arrival.from.as_str().len() + arrival.to.as_str().len() + optional(&arrival.lang)) + 512
         > most
 }
@@ -673,6 +682,9 @@ fn stanza(arrival: &Arrival, now: Wall) -> Stanza {
         stanza = stanza.with_child(Element::new("subject", ns::COMPONENT).with_text(subject));
     }
     stanza = stanza.with_child(Element::new("body", ns::COMPONENT).with_text(&arrival.text));
+    if let Some(html) = arrival.rich.as_deref().and_then(rich::element) {
+        stanza = stanza.with_child(html);
+    }
     if let Some(thread) = &arrival.thread {
         stanza = stanza.with_child(Element::new("thread", ns::COMPONENT).with_text(thread));
     }

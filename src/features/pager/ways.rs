@@ -97,7 +97,7 @@ impl ToSip {
             *live.lane == lane && live.post.id.as_deref() == Some(id) && !live.post.session && live.waits()
         };
         let Some((number, live)) = self.posts.iter_mut().find(|(_, live)| waits(live)) else { return false };
-        let post = Post { text: text.to_owned(), ..live.post.clone() };
+        let post = Post { text: text.to_owned(), rich: None, ..live.post.clone() };
         if !self.pages.replace(*number, post.page(cx, &lane.0, false)) {
             return false;
         }
@@ -120,6 +120,7 @@ impl ToSip {
             to: post.target.clone(),
             id: post.id.clone(),
             text: post.text.as_str().into(),
+            rich: post.rich.as_deref().map(Into::into),
             lang: post.lang.clone(),
             subject: post.subject.clone(),
             message_id: post.tag.clone(),
@@ -227,6 +228,7 @@ impl ToSip {
             id: None,
             type_: None,
             text: whisper.body.to_string(),
+            rich: None,
             subject: None,
             lang: None,
             thread: None,
