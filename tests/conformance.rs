@@ -42,9 +42,10 @@ fn is_fresh(name: &str, page: &str) {
 
 /// The XEPs that manifests name: number, the version that was read, how much of it is done, and what, where that is
 /// not all. XEP-0114 belongs to the link and to no feature.
-const XEPS: [(&str, &str, &str, &str); 19] = [
+const XEPS: [(&str, &str, &str, &str); 22] = [
     ("0030", "2.5.0", "complete", ""),
     ("0054", "1.3.0", "partial", "Nothing can be published."),
+    ("0066", "1.5", "partial", "Beside a message: shown to SIP as an address."),
     ("0071", "1.5.4", "partial", "Emphasis and links, where they say what the body says."),
     ("0085", "2.1", "complete", "Outside rooms."),
     ("0092", "1.1", "complete", ""),
@@ -61,6 +62,8 @@ const XEPS: [(&str, &str, &str, &str); 19] = [
     ("0424", "0.4.2", "partial", "Told to SIP as a line of text."),
     ("0428", "0.2.1", "partial", "Removed before SIP is told."),
     ("0444", "0.2.1", "partial", "Told to SIP as a line of text."),
+    ("0446", "0.2.0", "partial", "Name and size of a file are shown to SIP."),
+    ("0447", "0.3.1", "partial", "Shown to SIP as name, size and address."),
     ("0461", "0.2.1", "partial", "Told to SIP as a line above the text."),
 ];
 

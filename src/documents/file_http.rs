@@ -32,18 +32,27 @@ pub fn as_text(bytes: &[u8]) -> Result<String, DocumentError> {
 fn line(info: roxmltree::Node<'_, '_>) -> Option<String> {
     let said = |name| children(info, NS, name).map(inner).next().filter(|text| !text.is_empty());
     let data = children(info, NS, "data").next()?;
-    let address = data.attribute("url")?.trim();
+    let name = said("file-name").unwrap_or_else(|| "file".to_owned());
+    let size = said("file-size").and_then(|size| size.parse::<u64>().ok());
+    shown(Some(&name), size, data.attribute("url")?.trim())
+}
+
+/// A file as a person reads of it: `name (264 bytes)`, and its address on a line of its own; of a file without a name the
+/// address alone. Nothing if that is no address on the web.
+pub fn shown(name: Option<&str>, size: Option<u64>, address: &str) -> Option<String> {
     let is_link = ["http://", "https://"].iter().any(|scheme| address.starts_with(scheme))
         && address.len() <= ADDRESS
         && !address.contains(|c: char| c.is_whitespace() || c.is_control());
     if !is_link {
         return None;
     }
-    let name = said("file-name").unwrap_or_else(|| "file".to_owned());
-    let name: String = clean(&name).chars().filter(|c| !c.is_control()).take(NAME).collect();
-    Some(match said("file-size").and_then(|size| size.parse::<u64>().ok()) {
-        Some(size) => format!("{name} ({})\n{address}", in_units(size)),
-        None => format!("{name}\n{address}"),
+    let name: String =
+        clean(name.unwrap_or_default()).chars().filter(|c| !c.is_control()).take(NAME).collect();
+    Some(match (name.trim(), size) {
+        ("", None) => address.to_owned(),
+        ("", Some(size)) => format!("({})\n{address}", in_units(size)),
+        (name, Some(size)) => format!("{name} ({})\n{address}", in_units(size)),
+        (name, None) => format!("{name}\n{address}"),
     })
 }
 

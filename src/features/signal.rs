@@ -158,6 +158,8 @@ pub struct Carry {
     pub written: Wall,
     /// The sender wants to know that it was received.
     pub receipt: bool,
+    /// It corrects the message with this number, in whose place this text would go while that waits.
+    pub corrects: Option<(u64, Arc<str>)>,
 }
 
 /// What became of a [`Carry`].
@@ -165,6 +167,13 @@ pub struct Carry {
 pub enum Carried {
     /// The other side has it.
     Delivered,
+    /// The message that it corrects had not been sent, and goes with this text.
+    Merged {
+        /// [`Carry::number`] of that message.
+        into: u64,
+        /// What it says now.
+        text: Arc<str>,
+    },
     /// The other side refused this message, and the session goes on.
     Refused(Condition),
     /// No session came about. It was not sent.

@@ -31,6 +31,12 @@ impl Chat {
     /// wrote in last, in one that opens, or in a new one.
     pub(super) fn carry(&mut self, cx: &mut Cx<'_>, carry: &Arc<Carry>) {
         let all = self.of_pair(&carry.user.bare(), &carry.to.aor);
+        if let Some((number, text)) = &carry.corrects
+            && all.iter().any(|id| self.talks.get_mut(id).is_some_and(|talk| talk.correct(*number, text)))
+        {
+            let fate = Carried::Merged { into: *number, text: text.clone() };
+            return cx.signal(Signal::Carried { number: carry.number, fate });
+        }
         let known = |id: &&TalkId, is: fn(&Talk) -> bool| self.talks.get(id).is_some_and(|talk| is(talk));
         let unsettled = all.iter().rev().find(|id| known(id, Talk::is_unsettled));
         let open = all.iter().filter(|id| known(id, |talk| talk.stage == Stage::Open));

@@ -257,6 +257,14 @@ impl Talk {
         self.writers.last().map(|(resource, _)| resource.as_str()).filter(|resource| !resource.is_empty())
     }
 
+    /// A line that has not been sent says something else now. False where it has, or is not here.
+    pub fn correct(&mut self, number: u64, text: &Arc<str>) -> bool {
+        let is_it = |line: &&mut Line| line.carry.number == number && line.sent.is_none() && !line.told;
+        let Some(line) = self.lines.iter_mut().find(is_it) else { return false };
+        line.carry = Arc::new(Carry { text: text.clone(), rich: None, ..(*line.carry).clone() });
+        true
+    }
+
     /// The place of the line with this name that was given to MSRP.
     pub fn place(&self, message_id: &str) -> Option<usize> {
         self.lines.iter().position(|line| line.sent.is_some() && line.carry.message_id == message_id)

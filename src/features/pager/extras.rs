@@ -3,9 +3,10 @@
 //! `mappings/sessions.yaml` may leave it out instead.
 //!
 //! The words for clients that do not know the extension, which stand in the same body (XEP-0428), are taken out first:
-//! what SIP reads is said here in one way, whichever client wrote it.
+//! what SIP reads is said here in one way, whichever client wrote it. What else stands in the body is kept. Beside a
+//! retraction or a reaction the whole body is such words, unless it says which part is.
 
-use std::ops::Range;
+use std::collections::BTreeMap;
 
 use crate::features::sessions::table::Table;
 use crate::features::sessions::{Extra, extra_is_text};
@@ -13,12 +14,17 @@ use crate::xmpp::stanza::{Element, Stanza};
 
 const CORRECT: &str = "urn:xmpp:message-correct:0";
 const RETRACT: &str = "urn:xmpp:message-retract:1";
+/// As it was before version 0.4 of XEP-0424: in an envelope of XEP-0422.
+const RETRACT_OLD: &str = "urn:xmpp:message-retract:0";
+const FASTEN: &str = "urn:xmpp:fasten:0";
 const REPLY: &str = "urn:xmpp:reply:0";
 const REACTIONS: &str = "urn:xmpp:reactions:0";
 const FALLBACK: &str = "urn:xmpp:fallback:0";
 
 /// How much of a message that is answered is repeated, in characters.
 const QUOTE: usize = 60;
+/// How many reactions of one person are shown.
+const SHOWN: usize = 10;
 
 /// What of a body goes to SIP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,74 +46,104 @@ pub fn read(stanza: &Stanza, body: &str, table: &Table) -> Option<Said> {
     let element = &stanza.element;
     let wanted = |extra| extra_is_text(table, extra);
     let plain = |text: String| Some(Said::Text { text, corrects: None });
-    if element.child("retract", RETRACT).is_some() {
-        return if wanted(Extra::Retraction) {
-            plain("✎ I take back what I wrote before.".to_owned())
-        } else {
-            Some(Said::Nothing)
-        };
+    if let Some(retract) = retraction(element) {
+        let said = wanted(Extra::Retraction).then(|| "✎ I take back what I wrote before.".to_owned());
+        return Some(together(said, &beside(element, body, retract)));
     }
     if let Some(reactions) = element.child("reactions", REACTIONS) {
-        let all = reactions.children().filter(|child| child.is("reaction", REACTIONS));
+        let all = reactions.children().filter(|child| child.is("reaction", REACTIONS)).take(SHOWN);
         let all: Vec<String> =
             all.map(Element::text).map(|one| one.trim().chars().take(16).collect()).collect();
         let shown = all.join(" ");
-        return if wanted(Extra::Reaction) && !shown.trim().is_empty() {
-            plain(format!("✎ {shown}"))
-        } else {
-            Some(Said::Nothing)
-        };
+        let said = (wanted(Extra::Reaction) && !shown.trim().is_empty()).then(|| format!("✎ {shown}"));
+        return Some(together(said, &beside(element, body, REACTIONS)));
     }
     let reply = element.child("reply", REPLY).is_some();
     let replace = element.child("replace", CORRECT).and_then(|replace| replace.attr("id"));
     if !reply && replace.is_none() {
         return None;
     }
-    let mut text = body.to_owned();
+    let (mut own, mut quoted) = (body.to_owned(), None);
     if reply {
-        let (own, quoted) = without_fallback(element, body, REPLY);
-        if own.trim().is_empty() {
-            return Some(Said::Nothing);
-        }
-        let quoted = quoted.filter(|_| wanted(Extra::Reply));
-        text = match quoted.as_deref().and_then(quote) {
-            Some(quote) => format!("> {quote}\n{own}"),
-            None => own,
-        };
+        let parts = without_fallback(element, body, REPLY);
+        own = parts.0.trim_matches('\n').to_owned();
+        quoted = parts.1.filter(|_| wanted(Extra::Reply)).as_deref().and_then(quote);
     }
-    if text.trim().is_empty() {
+    if own.trim().is_empty() {
         return Some(Said::Nothing);
     }
+    let whole = |own: &str| match &quoted {
+        Some(quoted) => format!("> {quoted}\n{own}"),
+        None => own.to_owned(),
+    };
     match replace {
-        None => plain(text),
+        None => plain(whole(&own)),
         Some(_) if !wanted(Extra::Correction) => Some(Said::Nothing),
-        Some(id) => Some(Said::Text { text: format!("✎ {text}"), corrects: Some((id.to_owned(), text)) }),
+        Some(id) => Some(Said::Text {
+            text: whole(&format!("✎ {own}")),
+            corrects: Some((id.to_owned(), whole(&own))),
+        }),
     }
 }
 
-/// The body without the parts that are for clients that do not know `what`, and those parts.
+/// What is said about another message, and what else is.
+fn together(said: Option<String>, beside: &str) -> Said {
+    let text = match (said, beside.is_empty()) {
+        (Some(said), true) => said,
+        (Some(said), false) => format!("{said}\n{beside}"),
+        (None, true) => return Said::Nothing,
+        (None, false) => beside.to_owned(),
+    };
+    Said::Text { text, corrects: None }
+}
+
+/// What stands in the body besides the words for clients that do not know `what`: nothing where it does not say which
+/// words those are.
+fn beside(element: &Element, body: &str, what: &str) -> String {
+    let says =
+        element.children().any(|child| child.is("fallback", FALLBACK) && child.attr("for") == Some(what));
+    if says { without_fallback(element, body, what).0.trim().to_owned() } else { String::new() }
+}
+
+/// The namespace of a retraction, where there is one.
+fn retraction(element: &Element) -> Option<&'static str> {
+    if element.child("retract", RETRACT).is_some() {
+        return Some(RETRACT);
+    }
+    let old = element.child("apply-to", FASTEN)?.child("retract", RETRACT_OLD);
+    old.map(|_| RETRACT_OLD)
+}
+
+/// The body without the parts that are for clients that do not know `what`, and those parts. Places are counted in
+/// characters (XEP-0426).
 fn without_fallback(element: &Element, body: &str, what: &str) -> (String, Option<String>) {
     let fallbacks = element
         .children()
         .filter(|child| child.is("fallback", FALLBACK) && child.attr("for").is_none_or(|for_| for_ == what));
-    let mut ranges: Vec<Range<usize>> = Vec::new();
     let length = body.chars().count();
-    for fallback in fallbacks {
-        let mut bodies = fallback.children().filter(|child| child.is("body", FALLBACK)).peekable();
-        if bodies.peek().is_none() && fallback.children().next().is_none() {
-            ranges.push(0..length);
+    // By how many ranges begin less how many end at each place.
+    let mut turns: BTreeMap<usize, i64> = BTreeMap::new();
+    let mut add = |start: usize, end: usize| {
+        if start < end {
+            *turns.entry(start).or_default() += 1;
+            *turns.entry(end).or_default() -= 1;
         }
-        ranges.extend(bodies.map(|range| {
+    };
+    for fallback in fallbacks {
+        if fallback.children().next().is_none() {
+            add(0, length);
+        }
+        for range in fallback.children().filter(|child| child.is("body", FALLBACK)) {
             let place = |name, default: usize| {
                 range.attr(name).and_then(|text| text.parse::<usize>().ok()).unwrap_or(default).min(length)
             };
-            place("start", 0)..place("end", length)
-        }));
+            add(place("start", 0), place("end", length));
+        }
     }
-    let is_fallback = |place: &usize| ranges.iter().any(|range| range.contains(place));
-    let (mut own, mut quoted) = (String::new(), String::new());
+    let (mut own, mut quoted, mut depth) = (String::new(), String::new(), 0);
     for (place, c) in body.chars().enumerate() {
-        if is_fallback(&place) { quoted.push(c) } else { own.push(c) }
+        depth += turns.get(&place).copied().unwrap_or_default();
+        if depth > 0 { quoted.push(c) } else { own.push(c) }
     }
     (own, Some(quoted).filter(|quoted| !quoted.trim().is_empty()))
 }
@@ -126,7 +162,8 @@ fn quote(quoted: &str) -> Option<String> {
 
 /// Whether a stanza without a body says something that [`read`] knows.
 pub fn is_extra(stanza: &Stanza) -> bool {
-    stanza.element.children().any(|child| child.is("reactions", REACTIONS) || child.is("retract", RETRACT))
+    let element = &stanza.element;
+    element.child("reactions", REACTIONS).is_some() || retraction(element).is_some()
 }
 
 #[cfg(test)]
@@ -173,6 +210,57 @@ mod tests {
         assert_eq!(said(vec![reply(), ranged], &long), text(&format!("> {}…\nyes", "x".repeat(60))));
         assert_eq!(said(vec![reply(), fallback(Some(("9", "5")))], "ok"), text("ok"), "an odd range");
         assert_eq!(said(vec![reply(), fallback(None)], "all of it"), Some(Said::Nothing));
+    }
+
+    #[test]
+    fn the_order_of_quotation_answer_and_elements_does_not_matter() {
+        let reply = || Element::new("reply", REPLY).with("id", "m1");
+        let before = fallback(Some(("0", "9")));
+        assert_eq!(said(vec![before, reply()], "> a cake\nyes"), text("> a cake\nyes"));
+        let after = fallback(Some(("3", "13")));
+        assert_eq!(said(vec![reply(), after], "yes\n> a cake\n"), text("> a cake\nyes"));
+        let twice = fallback(Some(("0", "9")))
+            .with_child(Element::new("body", FALLBACK).with("start", "2").with("end", "9"));
+        assert_eq!(said(vec![reply(), twice], "> a cake\nyes"), text("> a cake\nyes"), "ranges that overlap");
+        let other = Element::new("fallback", FALLBACK).with("for", "urn:other");
+        assert_eq!(said(vec![reply(), other], "yes"), text("yes"), "that of another extension");
+    }
+
+    #[test]
+    fn a_corrected_reply_keeps_its_quotation() {
+        let children = || vec![Element::new("reply", REPLY).with("id", "m0"), fallback(Some(("0", "9")))];
+        let replace = || Element::new("replace", CORRECT).with("id", "m1");
+        let corrects = Some(("m1".to_owned(), "> a cake\nyes".to_owned()));
+        let expected = Some(Said::Text { text: "> a cake\n✎ yes".into(), corrects });
+        let mut last = children();
+        last.push(replace());
+        assert_eq!(said(last, "> a cake\nyes"), expected);
+        let mut first = vec![replace()];
+        first.extend(children());
+        assert_eq!(said(first, "> a cake\nyes"), expected);
+    }
+
+    #[test]
+    fn what_else_stands_beside_a_reaction_is_kept() {
+        let reactions = Element::new("reactions", REACTIONS)
+            .with_child(Element::new("reaction", REACTIONS).with_text("👋"));
+        let range = Element::new("body", FALLBACK).with("start", "0").with("end", "1");
+        let fallback = Element::new("fallback", FALLBACK).with("for", REACTIONS).with_child(range);
+        assert_eq!(said(vec![reactions, fallback], "👋 and welcome"), text("✎ 👋\nand welcome"));
+        let old = Element::new("apply-to", FASTEN)
+            .with("id", "m1")
+            .with_child(Element::new("retract", RETRACT_OLD));
+        assert!(is_extra(&message(vec![old.clone()])));
+        assert_eq!(said(vec![old], "/me retracted"), text("✎ I take back what I wrote before."));
+    }
+
+    #[test]
+    fn many_ranges_over_a_long_body_are_counted_once() {
+        let fallback = (0..4_000).fold(Element::new("fallback", FALLBACK), |fallback, _| {
+            fallback.with_child(Element::new("body", FALLBACK).with("start", "0").with("end", "200000"))
+        });
+        let body = "é".repeat(200_000) + "yes";
+        assert_eq!(without_fallback(&message(vec![fallback]).element, &body, REPLY).0, "yes");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod arrivals;
 mod extras;
 mod hold;
 mod late;
+mod links;
 mod meter;
 mod pairs;
 mod post;
@@ -50,6 +51,7 @@ static MANIFEST: Manifest = Manifest {
         "RFC 3428",
         "RFC 7247 §7",
         "RFC 6121 §5",
+        "XEP-0066",
         "XEP-0071",
         "XEP-0199",
         "XEP-0203",
@@ -58,6 +60,8 @@ static MANIFEST: Manifest = Manifest {
         "XEP-0424",
         "XEP-0428",
         "XEP-0444",
+        "XEP-0446",
+        "XEP-0447",
         "XEP-0461",
     ],
     summary: "Single messages between SIP and XMPP users, both ways",

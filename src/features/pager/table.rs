@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::extras::{self, Said};
+use super::links;
 use crate::features::rich;
 use crate::features::sessions::table::Table;
 use crate::words::condition::{Condition, Kind};
@@ -65,7 +66,7 @@ pub fn outgoing(stanza: &Stanza, sessions: &Table) -> Outgoing {
     let lang = || element.lang().map(str::to_owned);
     let (body, lang) = match spoken("body") {
         Some(spoken) => spoken,
-        None if extras::is_extra(stanza) => (String::new(), lang()),
+        None if extras::is_extra(stanza) || links::added(element, "").is_some() => (String::new(), lang()),
         // XEP-0071 §8 demands a body; where it is missing, what is there is not lost.
         None => match rich::page(element).filter(|page| !page.text.is_empty()) {
             Some(page) => (page.text, lang()),
@@ -73,11 +74,14 @@ pub fn outgoing(stanza: &Stanza, sessions: &Table) -> Outgoing {
         },
     };
     let (text, rich, corrects) = match extras::read(stanza, &body, sessions) {
-        None => {
-            let rich = rich::beside(element, &body);
-            (body, rich, None)
-        }
-        Some(Said::Text { text, corrects }) => (text, None, corrects),
+        None => match links::added(element, &body) {
+            Some(text) => (text, None, None),
+            None => {
+                let rich = rich::beside(element, &body);
+                (body, rich, None)
+            }
+        },
+        Some(Said::Text { text, corrects }) => (links::added(element, &text).unwrap_or(text), None, corrects),
         Some(Said::Nothing) => return Outgoing::Nothing,
     };
     Outgoing::Text(Text {

@@ -110,6 +110,7 @@ impl ToSip {
         {
             return;
         }
+        let corrects = text.corrects.clone();
         match self.compose(cx, pairs, stanza, text) {
             Ok((mut post, lane)) => {
                 if let Err(condition) = self.choose(cx, &mut post, &lane) {
@@ -123,7 +124,7 @@ impl ToSip {
                 meter::accepted(cx, Way::XmppToSip);
                 meter::log(cx, Level::Debug, "message-accepted", Way::XmppToSip, post.names(), "");
                 if post.session {
-                    self.carry(cx, post, lane);
+                    self.carry(cx, post, lane, corrects);
                 } else {
                     self.push(cx, post, lane, false);
                     self.drive(cx);

@@ -106,9 +106,23 @@ impl ToSip {
         true
     }
 
-    /// Gives a message that is kept to the chat.
-    pub(super) fn carry(&mut self, cx: &mut Cx<'_>, post: Post, key: LaneKey) {
+    /// Gives a message that is kept to the chat; what it corrects, if that is there and not settled, with the text that
+    /// would take its place.
+    pub(super) fn carry(
+        &mut self,
+        cx: &mut Cx<'_>,
+        post: Post,
+        key: LaneKey,
+        corrects: Option<(String, String)>,
+    ) {
         let number = self.number();
+        let corrects = corrects.and_then(|(id, text)| {
+            let is_it = |live: &Live| {
+                live.lane == key && live.post.session && live.post.id.as_deref() == Some(id.as_str())
+            };
+            let (number, _) = self.posts.iter().find(|(_, live)| is_it(live))?;
+            Some((*number, text.into()))
+        });
         meter::queued(cx, Way::XmppToSip, 1);
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.count += 1;
@@ -127,6 +141,7 @@ impl ToSip {
             call_id: post.call_id.clone(),
             written: post.accepted,
             receipt: post.receipt,
+            corrects,
         };
         sent(cx, &post, false);
         self.insert(number, post, key);
@@ -142,6 +157,16 @@ impl ToSip {
                 cx.forget(live.post.key());
                 let (user, contact) = (live.post.from.bare(), live.post.target.aor);
                 return cx.signal(Signal::Crossed { user, contact, to_xmpp: false });
+            }
+            Carried::Merged { into, text } => {
+                let Some(live) = self.settle(cx, number, "delivered") else { return };
+                cx.forget(live.post.key());
+                if let Some(corrected) = self.posts.get_mut(into) {
+                    corrected.post.text = text.to_string();
+                    corrected.post.rich = None;
+                    cx.save(Record::new(corrected.post.key(), &corrected.post));
+                }
+                return;
             }
             Carried::NoSession(_) => return self.return_to_pages(cx, number, false),
             Carried::Broken { how, sent } if goes_again(&cx.config.sessions, *how) => {
