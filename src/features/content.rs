@@ -148,6 +148,12 @@ pub fn notice_in<'a>(
     Some(Cow::Owned(inner.into_owned()))
 }
 
+/// Whether the body of a MESSAGE is a CPIM message.
+pub fn is_wrapped(request: &Request) -> bool {
+    let type_ = message::text(&request.headers, &HeaderName::ContentType).unwrap_or_default();
+    MediaType::parse(&type_).is_some_and(|media| media.is("message", "cpim"))
+}
+
 /// How good a text is among alternatives.
 const PLAIN: u8 = 2;
 const HTML: u8 = 1;

@@ -97,6 +97,11 @@ impl Feature for Composing {
         }
         let Some(body) = content::notice(&incoming.request, iscomposing::TYPE) else { return false };
         let Some((user, contact)) = incoming.jids.clone() else { return false };
+        if content::is_wrapped(&incoming.request) {
+            // What it wraps it is told in the same way.
+            let device = incoming.from.gr.as_deref().unwrap_or_default();
+            cx.facts.devices.shows(cx.now.tick, &incoming.from.aor, device, Ability::Cpim, true);
+        }
         let heard = Heard {
             user,
             contact,
@@ -264,6 +269,9 @@ impl Composing {
             Tell::Idle => false,
         };
         if cx.facts.devices.any_can(cx.now.tick, &key.1, Ability::Composing) != Some(true) {
+            if let Some(pair) = self.pairs.get_mut(key) {
+                pair.untold();
+            }
             return;
         }
         let alarm = Alarm::Refresh(key.clone());

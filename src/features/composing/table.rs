@@ -76,6 +76,11 @@ impl Pair {
         self.told = None;
     }
 
+    /// It could not be told.
+    pub fn untold(&mut self) {
+        self.told = None;
+    }
+
     /// What was told will not hold much longer.
     pub fn refresh(&mut self) -> Tell {
         match &mut self.told {
