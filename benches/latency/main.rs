@@ -15,15 +15,18 @@
 mod gateway;
 mod prosody;
 mod traffic;
+#[path = "../world/mod.rs"]
+mod world;
 
 use std::io::Write;
 use std::net::TcpStream;
 use std::ops::Range;
 use std::time::Duration;
 
-use gateway::{Gateway, SIP_DOMAIN};
-use prosody::{Prosody, XMPP_DOMAIN};
+use gateway::Gateway;
+use prosody::Prosody;
 use traffic::{Figures, Traffic};
+use world::{SIP_DOMAIN, XMPP_DOMAIN, number};
 
 /// Users of each side; everybody writes to everybody.
 const USERS: usize = 10;
@@ -43,7 +46,6 @@ fn measure(name: &str, option: &str) {
         println!("skipped: prosody is not installed");
         return;
     };
-    let number = |name, usual| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
     let (rate, seconds) = (number("RATE", 500), number("SECONDS", 5) as u64);
     let gateway = Gateway::start(prosody.components, prosody.folder.path());
     let traffic = Traffic::new(rate * (1 + seconds as usize) * ROUNDS * 2);

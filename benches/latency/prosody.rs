@@ -12,13 +12,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 
+use super::PLAYED;
 use super::traffic::Traffic;
-use super::{PLAYED, gateway};
-
-/// The domain of the XMPP users.
-pub const XMPP_DOMAIN: &str = "xmpp.bench";
-/// What everybody proves to be himself with.
-pub const SECRET: &str = "bench";
+use super::world::{SECRET, SIP_DOMAIN, XMPP_DOMAIN};
 
 /// A running server.
 pub struct Prosody {
@@ -55,7 +51,7 @@ impl Prosody {
              authentication = 'internal_plain'\nc2s_require_encryption = false\nallow_unencrypted_plain_auth = true\n\
              VirtualHost '{XMPP_DOMAIN}'\nComponent '{}'\ncomponent_secret = '{SECRET}'\n\
              Component '{PLAYED}'\ncomponent_secret = '{SECRET}'\n",
-            gateway::SIP_DOMAIN
+            SIP_DOMAIN
         );
         let file = folder.path().join("prosody.cfg.lua");
         std::fs::write(&file, config).unwrap();

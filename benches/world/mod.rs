@@ -1,0 +1,26 @@
+//! What the load generators share: the gateway as a process of its own, the XMPP server and the SIP peer that are played
+//! for it, and the clock.
+
+#![allow(dead_code, reason = "each benchmark uses a part")]
+
+pub mod figures;
+pub mod process;
+pub mod proxy;
+pub mod server;
+
+/// The domain of the SIP users, and of the component.
+pub const SIP_DOMAIN: &str = "sip.bench";
+/// The domain of the XMPP users.
+pub const XMPP_DOMAIN: &str = "xmpp.bench";
+/// What the component proves to be itself with.
+pub const SECRET: &str = "bench";
+
+/// A number from the environment, or the usual one.
+pub fn number(name: &str, usual: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// An address on loopback that is free now.
+pub fn free() -> std::net::SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}

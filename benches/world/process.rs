@@ -1,0 +1,145 @@
+//! The gateway as a process, and what the system knows of it: CPU time and memory.
+//!
+//! The store is the CPU time of all threads but those that run the gateway (the writer, and what the store itself
+//! starts); system calls are the part of the gateway's threads that the kernel took, most of it for sockets, as the
+//! clock's ticks sample it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{SECRET, SIP_DOMAIN, XMPP_DOMAIN};
+
+/// What a configuration says besides the domains.
+pub struct Setup<'a> {
+    /// The XMPP server's port of components.
+    pub server: SocketAddr,
+    /// Where the gateway listens for SIP.
+    pub sip: SocketAddr,
+    /// The SIP peer.
+    pub peer: SocketAddr,
+    /// More keys of the peer, with their comma.
+    pub of_peer: &'a str,
+    /// More lines.
+    pub more: &'a str,
+}
+
+/// A running gateway. It ends with its owner.
+pub struct Process(Child);
+
+impl Process {
+    /// Starts one that keeps its files in this folder. `SHOW` in the environment shows its log.
+    pub fn start(folder: &Path, setup: &Setup<'_>) -> Process {
+        let secret = folder.join("secret");
+        std::fs::write(&secret, SECRET).unwrap();
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let config = folder.join("mostar.yaml");
+        let Setup { server, sip, peer, of_peer, more } = setup;
+        let (secret, store) = (secret.display(), folder.join("store"));
+        let text = format!(
+            "xmpp:\n  server: {server}\n  components:\n    - {{ domain: {SIP_DOMAIN}, secret: {{ file: {secret} }} }}\n  \
+             domains:\n    - {{ domain: {XMPP_DOMAIN} }}\nsip:\n  listen: [ \"tcp://{sip}\" ]\n  peers:\n    - {{ uri: \
+             \"sip:{peer};transport=tcp\", may_send_from: [ {SIP_DOMAIN} ]{of_peer} }}\nstore: {}\n{more}",
+            store.display(),
+        );
+        std::fs::write(&config, text).unwrap();
+        // `setpriv` ends it even when the benchmark is killed.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_mostar"), "run", "-c"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(if std::env::var_os("SHOW").is_some() { Stdio::inherit() } else { Stdio::null() })
+            .spawn()
+            .unwrap();
+        Process(child)
+    }
+
+    /// Its CPU time so far; a tick is 10 ms.
+    pub fn cpu(&self) -> Cpu {
+        let mut cpu = Cpu::default();
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap() {
+            // A thread may end while we look; what it used is then in nobody's figure.
+            let Ok(stat) = std::fs::read_to_string(task.unwrap().path().join("stat")) else { continue };
+            let (name, fields) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
+            let fields: Vec<&str> = fields.split_whitespace().collect();
+            let seconds = |field: usize| fields[field].parse::<f64>().unwrap() / 100.0;
+            if name == "mostar" {
+                cpu.gateway += seconds(11);
+                cpu.system += seconds(12);
+            } else {
+                cpu.store += seconds(11) + seconds(12);
+            }
+        }
+        cpu
+    }
+
+    /// What is resident of it, in kB.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until the gateway with this address for HTTP is ready.
+pub fn wait_until_ready(http: SocketAddr) {
+    let patience = Instant::now() + Duration::from_secs(20);
+    while !is_ready(http) {
+        assert!(Instant::now() < patience, "the gateway does not get ready");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn is_ready(http: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect(http) else { return false };
+    let mut answer = String::new();
+    stream.write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n").is_ok()
+        && stream.read_to_string(&mut answer).is_ok()
+        && answer.split(' ').nth(1) == Some("200")
+}
+
+/// CPU time in seconds.
+#[derive(Clone, Copy, Default)]
+pub struct Cpu {
+    /// Of the threads that run the gateway, in user mode.
+    gateway: f64,
+    /// Of the same threads, in the kernel.
+    system: f64,
+    /// Of all other threads.
+    store: f64,
+}
+
+impl Cpu {
+    /// All of it.
+    pub fn total(self) -> f64 {
+        self.gateway + self.system + self.store
+    }
+
+    /// Since an earlier moment, for each of so many messages, in µs.
+    pub fn each(self, earlier: Cpu, count: usize) -> Cpu {
+        let each = |now: f64, then: f64| (now - then) * 1e6 / count as f64;
+        Cpu {
+            gateway: each(self.gateway, earlier.gateway),
+            system: each(self.system, earlier.system),
+            store: each(self.store, earlier.store),
+        }
+    }
+}
+
+impl std::fmt::Display for Cpu {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "store {:.1} µs, system calls {:.1} µs", self.store, self.system)
+    }
+}
