@@ -120,7 +120,8 @@ pub fn accept(invite: &Message, port: u16) -> String {
 /// The number of the user whom a request is for, or from: the first number behind a name of ours.
 pub fn number_of(message: &Message) -> usize {
     let to = message.value("To");
-    let digits: String = to.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    let digits: String =
+        to.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
     digits.parse().expect("a user with a number")
 }
 
