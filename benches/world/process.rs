@@ -32,7 +32,8 @@ pub struct Setup<'a> {
 pub struct Process(Child);
 
 impl Process {
-    /// Starts one that keeps its files in this folder. `SHOW` in the environment shows its log.
+    /// Starts one that keeps its files in this folder. `SHOW` in the environment shows its log, `MOSTAR` names another
+    /// build to measure instead.
     pub fn start(folder: &Path, setup: &Setup<'_>) -> Process {
         let secret = folder.join("secret");
         std::fs::write(&secret, SECRET).unwrap();
@@ -47,9 +48,12 @@ impl Process {
             store.display(),
         );
         std::fs::write(&config, text).unwrap();
+        let program = std::env::var_os("MOSTAR").unwrap_or_else(|| env!("CARGO_BIN_EXE_mostar").into());
         // `setpriv` ends it even when the benchmark is killed.
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_mostar"), "run", "-c"])
+            .args(["--pdeathsig", "KILL"])
+            .arg(program)
+            .args(["run", "-c"])
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
