@@ -194,7 +194,7 @@ impl Composing {
         });
         let key = self.key(user, &contact.aor);
         let Some(pair) = self.pairs.get_mut(&key) else { return };
-        pair.spoke(user.resource());
+        let waits = pair.spoke(user.resource());
         let tell = match state {
             // The text that comes with it is the end of writing it (RFC 3994 §3.2).
             _ if spoken => {
@@ -205,9 +205,12 @@ impl Composing {
             State::Idle | State::Gone => pair.stop(),
         };
         if spoken {
-            self.timers.stop(&Alarm::Refresh(key));
+            self.timers.stop(&Alarm::Refresh(key.clone()));
         } else {
             self.tell(cx, &key, tell);
+        }
+        if waits {
+            self.show(cx, &key, true);
         }
     }
 

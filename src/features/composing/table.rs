@@ -30,7 +30,7 @@ pub enum Tell {
 pub struct Pair {
     /// SIP was told that she is writing, and this often again.
     told: Option<u8>,
-    /// XMPP was told that he is writing.
+    /// XMPP was told that he is writing, or will be with her first state.
     shown: bool,
     /// One of her clients has sent a chat state to him.
     speaks: bool,
@@ -41,10 +41,10 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// One of her clients sent a chat state.
-    pub fn spoke(&mut self, resource: Option<&str>) {
-        self.speaks = true;
+    /// One of her clients sent a chat state. True when it is the first, and he is writing: she has not been told.
+    pub fn spoke(&mut self, resource: Option<&str>) -> bool {
         self.device = resource.map(Into::into);
+        !std::mem::replace(&mut self.speaks, true) && self.shown
     }
 
     /// Whether her clients understand chat states (XEP-0085 §5.1).
@@ -138,6 +138,15 @@ mod tests {
         pair.refresh();
         assert_eq!(pair.composes(), Tell::Nothing);
         assert_eq!(pair.refresh(), Tell::Active, "counted anew");
+    }
+
+    #[test]
+    fn who_has_been_writing_is_told_with_the_first_state() {
+        let mut pair = Pair::default();
+        pair.heard(true);
+        assert!(!pair.understands() && pair.spoke(None) && !pair.spoke(None));
+        let mut pair = Pair::default();
+        assert!(!pair.spoke(None));
     }
 
     #[test]

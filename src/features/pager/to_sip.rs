@@ -17,7 +17,7 @@ use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
 use crate::features::devices::Ability;
 use crate::features::sessions::answer_is_receipt;
-use crate::features::signal::Sent;
+use crate::features::signal::{Sent, Whisper};
 use crate::features::{Cx, Op, Signal, errors};
 use crate::gateway::LinkId;
 use crate::sip::message::{Answer, Failure, HeaderName, OutRequest};
@@ -85,7 +85,9 @@ pub struct ToSip {
     /// What waits per sender and contact.
     pub(super) lanes: BTreeMap<LaneKey, Lane>,
     /// What goes by in [`Pages`] without being kept.
-    pub(super) whispers: BTreeMap<u64, Aor>,
+    pub(super) whispers: BTreeMap<u64, LaneKey>,
+    /// The latest of these per lane that waits while something else of the lane is out, and since when.
+    pub(super) hushed: BTreeMap<LaneKey, (Tick, Arc<Whisper>)>,
     /// Answers that wait for a link, with the record that is forgotten when they are said.
     unsaid: BTreeMap<LinkId, VecDeque<(Key, Stanza)>>,
     told: hold::Told,
@@ -120,6 +122,8 @@ impl ToSip {
                     // It waits behind others.
                     self.notice(cx, &mut post);
                 }
+                // What she sends says that she does not write any more.
+                self.hushed.remove(&lane);
                 cx.save(Record::new(post.key(), &post));
                 meter::accepted(cx, Way::XmppToSip);
                 meter::log(cx, Level::Debug, "message-accepted", Way::XmppToSip, post.names(), "");
@@ -259,7 +263,8 @@ impl ToSip {
     /// How much is held.
     pub fn load(&self) -> usize {
         let unsaid: usize = self.unsaid.values().map(VecDeque::len).sum();
-        self.posts.len() + self.whispers.len() + self.pages.len() + unsaid + self.quota.len()
+        let whispers = self.whispers.len() + self.hushed.len();
+        self.posts.len() + whispers + self.pages.len() + unsaid + self.quota.len()
     }
 
     fn compose(
@@ -387,9 +392,8 @@ impl ToSip {
                 Event::Send(number, mut request) => {
                     self.flies(cx, number, true);
                     let live = self.posts.get(&number);
-                    if let Some(contact) =
-                        live.map(|live| &live.post.target.aor).or_else(|| self.whispers.get(&number))
-                    {
+                    let whisper = || self.whispers.get(&number).map(|lane| &lane.1);
+                    if let Some(contact) = live.map(|live| &live.post.target.aor).or_else(whisper) {
                         spell(cx, contact, &mut request);
                     }
                     if let Some(live) = live {
@@ -400,7 +404,9 @@ impl ToSip {
                 Event::Waits(number) => self.flies(cx, number, false),
                 Event::NoDevice(device) => cx.facts.unshow(&device),
                 Event::Arrived(number, agent) => {
-                    self.whispers.remove(&number);
+                    if let Some(lane) = self.whispers.remove(&number) {
+                        self.say_hushed(cx, &lane);
+                    }
                     let Some(live) = self.settle(cx, number, "delivered") else { continue };
                     if agent.is_some() {
                         let device = live.post.target.gr.as_deref().unwrap_or_default();
@@ -422,7 +428,8 @@ impl ToSip {
 
     fn failed(&mut self, cx: &mut Cx<'_>, number: u64, page: Page, fault: &Fault) {
         self.flies(cx, number, false);
-        if self.whispers.remove(&number).is_some() {
+        if let Some(lane) = self.whispers.remove(&number) {
+            self.hushed.remove(&lane);
             return self.not_understood(cx, &page, fault);
         }
         let Some(live) = self.posts.get_mut(&number) else { return };
@@ -510,6 +517,7 @@ impl ToSip {
             state.carried -= usize::from(live.post.session);
             if state.count == 0 {
                 self.lanes.remove(&live.lane);
+                self.say_hushed(cx, &live.lane);
             }
         }
         if !live.post.is_quiet() {

@@ -3,6 +3,7 @@
 //! newer ones take the same: so nothing overtakes. What comes back from a session goes on as MESSAGEs, each once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::meter::{self, Way};
 use super::post::Post;
@@ -24,6 +25,8 @@ use crate::xmpp::stanza::Stanza;
 /// How long a MESSAGE without a long way may be, headers included (RFC 3428 §8), and what the headers need of it.
 const PAGE: usize = 1_300;
 const HEADERS: usize = 600;
+/// What is whispered waits no longer than this for what went before: it would say what is no longer so.
+const HUSHED: Duration = Duration::from_secs(10);
 
 impl ToSip {
     /// Decides how a message goes. An error when a row refuses it.
@@ -217,7 +220,11 @@ impl ToSip {
             && cx.facts.session(&whisper.user.bare(), contact) == Stage::Open;
         let Ok(sender) = cx.domains.user_sip(&whisper.user.bare()) else { return };
         let key: LaneKey = Arc::new((sender.aor, contact.clone()));
-        if in_session || !whisper.keep && (self.lanes.contains_key(&key) || self.pages.has(&key.0, contact)) {
+        if in_session {
+            return;
+        }
+        if !whisper.keep && self.is_busy(&key) {
+            self.hushed.insert(key, (cx.now.tick, Arc::new(whisper.clone())));
             return;
         }
         let Some(post) = self.notice_of(cx, whisper) else { return };
@@ -228,10 +235,27 @@ impl ToSip {
             let number = self.number();
             // One attempt: a later one would say what is no longer so.
             let page = Page { until: cx.now.tick, ..post.page(cx, &key.0, false) };
-            self.whispers.insert(number, contact.clone());
+            self.whispers.insert(number, key);
             self.pages.push(number, page);
         }
         self.drive(cx);
+    }
+
+    /// Something of a lane met its fate: what was whispered meanwhile can be said, by whichever way is now the right one.
+    pub(super) fn say_hushed(&mut self, cx: &mut Cx<'_>, lane: &LaneKey) {
+        if self.is_busy(lane) {
+            return;
+        }
+        if let Some((since, whisper)) = self.hushed.remove(lane)
+            && cx.now.tick <= since + HUSHED
+        {
+            cx.signal(Signal::Whisper(whisper));
+        }
+    }
+
+    /// Whether anything of a lane is on its way or waits.
+    fn is_busy(&self, lane: &LaneKey) -> bool {
+        self.lanes.contains_key(lane) || self.pages.has(&lane.0, &lane.1)
     }
 
     /// What was whispered did not arrive. Where it is not understood, it is not said again for a day.

@@ -229,7 +229,7 @@ impl Pages {
 
     /// Whether anything waits or is out between the two.
     pub fn has(&self, sender: &Aor, to: &Aor) -> bool {
-        self.lanes.contains_key(&(sender.clone(), to.clone()))
+        self.lanes.get(&(sender.clone(), to.clone())).is_some_and(|lane| !lane.queue.is_empty())
     }
 
     /// How many requests are out.
