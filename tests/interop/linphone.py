@@ -1,7 +1,8 @@
 """liblinphone, the library under the Linphone clients: as a phone that speaks JSON lines, by ctypes.
 
-Commands: {"do": "send"|"publish"|"watch", "to", "text", "state", "number"}. Events: {"ready": true} when registered (or
-at once without a registrar), {"message": text, "from": URI}, {"presence": URI, "state"}, {"sent": number, "code"}.
+Commands: {"do": "send"|"publish"|"watch"|"compose"|"read"|"cpim", "to", "text", "state", "number"}. Events: {"ready":
+true} when registered (or at once without a registrar), {"message": text, "from": URI}, {"presence": URI, "state"},
+{"sent": number, "code"}, {"reported": number, "state"} for a notification, {"typing": URI, "active"}.
 """
 
 import ctypes
@@ -18,11 +19,12 @@ KEY = "linphone"
 NAME = "liblinphone"
 VERSION = processes.package_version("liblinphone10", "liblinphone12")
 AWAY_IS = AWAY
-CAN = {"watch", "publish", "notify", "publish-away", "status"}
-NOT_DIRECT = {"watch"}  # It watches nobody while it is not registered.
+CAN = {"watch", "publish", "notify", "publish-away", "status", "report"}
+NOT_DIRECT = {"watch", "report"}  # It watches nobody while it is not registered, and keeps its notifications for later.
 
 REGISTERED, FAILED = 2, 4
-DELIVERED = 2  # Higher numbers are worse or, with receipts, better; there are no receipts here.
+DELIVERED = 2  # Higher numbers are worse, but those of notifications.
+REPORTED = {6: "delivered", 7: "displayed"}
 ACTIVITY_AWAY = 1
 ACCEPT = 2
 TRACE = 2
@@ -68,10 +70,14 @@ domain={self.person.domain}
             self.child.kill()
 
     def send(self, to, text):
-        self.sent += 1
-        number = self.sent
-        self.child.tell(do="send", to=to, text=text, number=number)
+        number = self.write(to, text)
         return self.events.wait("what becomes of the message", lambda event: event.get("sent") == number)["code"]
+
+    def write(self, to, text):
+        """Sends without waiting; its number."""
+        self.sent += 1
+        self.child.tell(do="send", to=to, text=text, number=self.sent)
+        return self.sent
 
     def publish(self, state):
         self.child.tell(do="publish", state=state)
@@ -82,6 +88,26 @@ domain={self.person.domain}
 
     def watch(self, uri):
         self.child.tell(do="watch", to=uri)
+
+    def compose(self, to):
+        """The person types a key."""
+        self.child.tell(do="compose", to=to)
+
+    def read(self, to):
+        """The person reads all that has come."""
+        self.child.tell(do="read", to=to)
+
+    def use_cpim(self, to):
+        """What is sent from now on is in CPIM."""
+        self.child.tell(do="cpim", to=to)
+
+    def wait_report(self, number, state, seconds=20):
+        self.events.wait(f"a notification: {state}",
+                         lambda event: event.get("reported") == number and event["state"] == state, seconds)
+
+    def wait_typing(self, sender, active, seconds=20):
+        self.events.wait(f"{sender} is shown as {'typing' if active else 'not typing'}",
+                         lambda event: event.get("typing") == sender and event["active"] == active, seconds, self.marked)
 
     def mark(self):
         self.marked = self.events.mark()
@@ -103,9 +129,10 @@ class Library:
     """The functions of the library; those named here give a pointer or a text, the others a number."""
 
     POINTERS = {"factory_get", "logging_service_get", "factory_create_core_3", "factory_create_core_cbs", "factory_create_address",
-                "core_get_chat_room", "chat_room_create_message_from_utf8", "chat_message_get_from_address",
-                "core_create_presence_model", "core_create_presence_model_with_activity", "core_create_friend_with_address",
-                "friend_get_presence_model", "friend_get_address", "presence_model_get_activity", "chat_message_ref"}
+                "factory_create_chat_room_cbs", "core_get_chat_room", "chat_room_create_message_from_utf8",
+                "chat_message_get_from_address", "core_create_presence_model", "core_create_presence_model_with_activity",
+                "core_create_friend_with_address", "friend_get_presence_model", "friend_get_address",
+                "presence_model_get_activity", "chat_message_ref"}
     TEXTS = {"chat_message_get_utf8_text", "address_as_string_uri_only"}
 
     def __init__(self):
@@ -131,6 +158,7 @@ class Library:
 REGISTRATION = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
 MESSAGE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 PRESENCE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+COMPOSING = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ubyte)
 SUBSCRIPTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
 
 
@@ -139,7 +167,10 @@ def main(config, direct):
     factory = linphone.factory_get()
     linphone.logging_service_set_log_level(linphone.logging_service_get(), TRACE)
     core = linphone.factory_create_core_3(factory, config, None, None)
-    pending = {}
+    # By number: the messages, and how far each has come.
+    pending, seen = {}, {}
+    # Rooms that tell of typing.
+    rooms = set()
 
     @REGISTRATION
     def registration(_core, _proxy, state, why):
@@ -148,8 +179,15 @@ def main(config, direct):
         elif state == FAILED:
             tell(failed=(why or b"").decode())
 
+    def listen(room):
+        if room not in rooms:
+            rooms.add(room)
+            linphone.chat_room_add_callbacks(room, room_callbacks)
+        return room
+
     @MESSAGE
-    def message(_core, _room, received):
+    def message(_core, room, received):
+        listen(room)
         text = linphone.chat_message_get_utf8_text(received)
         sender = linphone.address_as_string_uri_only(linphone.chat_message_get_from_address(received))
         tell(message=(text or b"").decode(), **{"from": sender.decode()})
@@ -165,6 +203,10 @@ def main(config, direct):
         uri = linphone.address_as_string_uri_only(linphone.friend_get_address(friend)).decode()
         tell(presence=uri, state=CLOSED if not is_open else AWAY if away else OPEN)
 
+    @COMPOSING
+    def composing(_room, address, active):
+        tell(typing=linphone.address_as_string_uri_only(address).decode(), active=bool(active))
+
     @SUBSCRIPTION
     def subscription(_core, friend, _url):
         linphone.friend_set_inc_subscribe_policy(friend, ACCEPT)
@@ -176,15 +218,22 @@ def main(config, direct):
         linphone.friend_set_inc_subscribe_policy(friend, ACCEPT)
         linphone.core_add_friend(core, friend)
 
+    def room_with(uri):
+        return listen(linphone.core_get_chat_room(core, linphone.factory_create_address(factory, uri)))
+
     def do(order):
         kind = order["do"]
         if kind == "send":
-            address = linphone.factory_create_address(factory, order["to"])
-            room = linphone.core_get_chat_room(core, address)
-            text = linphone.chat_room_create_message_from_utf8(room, order["text"])
+            text = linphone.chat_room_create_message_from_utf8(room_with(order["to"]), order["text"])
             linphone.chat_message_ref(text)
             linphone.chat_message_send(text)
             pending[order["number"]] = text
+        elif kind == "compose":
+            linphone.chat_room_compose(room_with(order["to"]))
+        elif kind == "read":
+            linphone.chat_room_mark_as_read(room_with(order["to"]))
+        elif kind == "cpim":
+            linphone.chat_room_allow_cpim(room_with(order["to"]), 1)
         elif kind == "publish":
             if order["state"] == AWAY:
                 model = linphone.core_create_presence_model_with_activity(core, ACTIVITY_AWAY, None)
@@ -195,6 +244,8 @@ def main(config, direct):
         elif kind == "watch":
             befriend(order["to"], True)
 
+    room_callbacks = linphone.factory_create_chat_room_cbs(factory)
+    linphone.chat_room_cbs_set_is_composing_received(room_callbacks, composing)
     callbacks = linphone.factory_create_core_cbs(factory)
     linphone.core_cbs_set_registration_state_changed(callbacks, registration)
     linphone.core_cbs_set_message_received(callbacks, message)
@@ -208,11 +259,15 @@ def main(config, direct):
     rest = b""
     while True:
         linphone.core_iterate(core)
-        for number, text in list(pending.items()):
+        for number, text in pending.items():
             state = linphone.chat_message_get_state(text)
-            if state >= DELIVERED:
-                tell(sent=number, code=202 if state == DELIVERED else REFUSED)
-                del pending[number]
+            if state == seen.get(number, 0):
+                continue
+            if state >= DELIVERED and seen.get(number, 0) < DELIVERED:
+                tell(sent=number, code=202 if state == DELIVERED or state in REPORTED else REFUSED)
+            if state in REPORTED:
+                tell(reported=number, state=REPORTED[state])
+            seen[number] = state
         if select.select([0], [], [], 0.02)[0]:
             piece = os.read(0, 65536)
             if not piece:

@@ -10,7 +10,6 @@ import time
 
 import processes
 import scenes
-import session_scenes
 import session_steps
 import table
 from place import ROOT, Place
@@ -32,26 +31,37 @@ import twinkle
 
 SERVERS = [prosody, ejabberd]
 WAYS = ["direct", "Kamailio"]
-PHONES = [sipp, baresip, linphone, twinkle]
+# Who plays what.
+PHONES = {table.EVERYDAY: [sipp, baresip, linphone, twinkle], table.NOTICES: [linphone], table.SESSIONS: [chat_phone]}
 CLIENTS = [slixmpp_client, strophe_client]
-QUICK = [("Prosody", "direct", "SIPp", "slixmpp"), ("Prosody", "Kamailio", "baresip", "libstrophe")]
-QUICK_SESSIONS = [("Prosody", "direct", "chat phone", "slixmpp"), ("ejabberd", "Kamailio", "chat phone", "libstrophe")]
+QUICK = {
+    table.EVERYDAY: [("Prosody", "direct", "SIPp", "slixmpp"), ("Prosody", "Kamailio", "baresip", "libstrophe")],
+    table.NOTICES: [("Prosody", "Kamailio", "liblinphone", "slixmpp")],
+    table.SESSIONS: [("Prosody", "direct", "chat phone", "slixmpp"), ("ejabberd", "Kamailio", "chat phone", "libstrophe")],
+}
+# How many groups are played at the same time.
+AT_ONCE = 4
 
 
 class Pair:
-    """One line of the table."""
+    """One conversation, in the table of its kind."""
 
-    def __init__(self, server, way, phone, client, played=scenes.ALL):
-        self.server, self.way, self.phone, self.client, self.scenes = server, way, phone, client, played
+    def __init__(self, kind, server, way, phone, client):
+        self.kind, self.server, self.way, self.phone, self.client = kind, server, way, phone, client
         # Scene's name → "ok", "–" (not played) or "missed"; what is never reached was missed.
-        self.results = {name: "missed" for name, _scene in played}
+        self.results = {name: "missed" for name, _scene in kind.scenes}
 
     @property
     def names(self):
         return (self.server.NAME, self.way, self.phone.NAME, self.client.NAME)
 
+    @property
+    def group(self):
+        """Pairs of a group share servers and a gateway. Chat sessions have their own: they kill it, and want long stanzas."""
+        return self.server, self.way, self.kind is table.SESSIONS
+
     def __str__(self):
-        return " · ".join(self.names)
+        return " · ".join(self.names) + ("" if self.kind is table.EVERYDAY else f" · {self.kind.title}")
 
 
 def main(description):
@@ -77,10 +87,11 @@ def main(description):
     print(f"{len(pairs)} pairs; everything they write is in {folder}", flush=True)
     began = time.monotonic()
     try:
-        # Each pair of servers by itself, all at the same time. Daemons: Ctrl-C waits for none of them.
+        # Daemons: Ctrl-C waits for none of them.
+        room = threading.BoundedSemaphore(AT_ONCE)
         groups = [threading.Thread(daemon=True, target=play_group, args=(
-                      options, folder, server, way, [p for p in pairs if (p.server, p.way) == (server, way)]))
-                  for server, way in dict.fromkeys((pair.server, pair.way) for pair in pairs)]
+                      room, options, folder, [pair for pair in pairs if pair.group == group]))
+                  for group in dict.fromkeys(pair.group for pair in pairs)]
         for group in groups:
             group.start()
         for group in groups:
@@ -91,7 +102,7 @@ def main(description):
         if not options.keep and not missed and sys.exc_info()[0] is None:
             shutil.rmtree(folder)
     played = sum(result == "ok" for pair in pairs for result in pair.results.values())
-    if not options.sessions and (options.bless or (options.full and not options.only and not missed)):
+    if options.bless or (options.full and not options.only and not missed):
         table.write(os.path.join(ROOT, "docs/interop.md"), pairs)
     print(f"\n{played} scenes seen, {missed} missed, in {time.monotonic() - began:.0f} s")
     if missed:
@@ -100,13 +111,11 @@ def main(description):
 
 
 def choose(options):
-    every = [Pair(server, way, phone, client)
-             for server in SERVERS for way in WAYS for phone in PHONES for client in CLIENTS]
-    chosen = [pair for pair in every if options.full or options.only or pair.names in QUICK]
-    if options.sessions:
-        every = [Pair(server, way, chat_phone, client, session_scenes.ALL)
-                 for server in SERVERS for way in WAYS for client in CLIENTS]
-        chosen = [pair for pair in every if options.full or options.only or pair.names in QUICK_SESSIONS]
+    # The slowest first.
+    kinds = [table.SESSIONS] if options.sessions else reversed(table.KINDS)
+    every = [Pair(kind, server, way, phone, client)
+             for kind in kinds for server in SERVERS for way in WAYS for phone in PHONES[kind] for client in CLIENTS]
+    chosen = [pair for pair in every if options.full or options.only or pair.names in QUICK[pair.kind]]
     if options.only:
         chosen = [pair for pair in chosen if options.only.lower() in str(pair).lower()]
     absent, present = set(), []
@@ -119,8 +128,18 @@ def choose(options):
     return present, sorted(absent)
 
 
-def play_group(options, folder, server_module, way_name, pairs):
-    place = Place(os.path.join(folder, f"{server_module.NAME}-{way_name}".lower()), len(pairs))
+def play_group(room, options, folder, pairs):
+    with room:
+        server, way, sessions = pairs[0].group
+        name = f"{server.NAME}-{way}{'-sessions' if sessions else ''}".lower()
+        try:
+            place = Place(os.path.join(folder, name), len(pairs))
+            play_pairs(place, options, pairs, server, way, session_steps.configuration() if sessions else "")
+        except Missed as missed:
+            print(f"\n{name}: could not be set up: {missed}", flush=True)
+
+
+def play_pairs(place, options, pairs, server_module, way_name, more):
     gateway_port, peer_port = processes.free_port(), processes.free_port()
     running = []
     try:
@@ -132,13 +151,10 @@ def play_group(options, folder, server_module, way_name, pairs):
             proxy = kamailio.Server(place, gateway_port)
             running.append(proxy)
             way, peer = Way(gateway_port, peer_port, proxy.port), f"sip:127.0.0.1:{proxy.port};transport=tcp"
-        more = session_steps.configuration() if options.sessions else ""
         gateway = mostar.Gateway(place, options.binary, gateway_port, peer, more)
         running.append(gateway)
         for number, pair in enumerate(pairs):
             play(pair, place, way, place.xmpp_people[number], place.sip_people[number], server, gateway)
-    except Missed as missed:
-        print(f"\n{server_module.NAME}, {way_name}: could not be set up: {missed}", flush=True)
     finally:
         for process in reversed(running):
             process.kill()
@@ -152,7 +168,7 @@ def play(pair, place, way, juliet, romeo, server, gateway):
     try:
         phone.start()
         client.online()
-        for name, scene in pair.scenes:
+        for name, scene in pair.kind.scenes:
             began = time.monotonic()
             try:
                 scene(couple)

@@ -6,6 +6,7 @@ A client says what it can do in `CAN`; a scene that needs more is not played wit
   notify         tells its own presence to whoever asks it (SUBSCRIBE to the phone itself)
   publish-away   its own presence has more than open and closed
   status         tells what became of a message that it sent
+  report         sends notifications of delivery and display (RFC 5438)
   restarts       is good for the scenes in which servers go and come: once is enough
   silent         plays a second person as well, whose phone knows nothing of presence
 What it can do only behind a proxy is in `NOT_DIRECT`. AWAY_IS says what it makes of somebody who is away.

@@ -1,7 +1,7 @@
-"""Chat sessions, played by any XMPP client with the chat phone (`tests/interop/run --sessions`).
+"""Chat sessions, played by any XMPP client with the chat phone.
 
-Not among the scenes that every run plays: the gateway has no sessions yet. Each scene begins with no call open and ends
-with a look at what the phone complains of: a rule that the gateway broke is a miss, whatever else went well.
+Each scene begins with no call open and ends with a look at what the phone complains of: a rule that the gateway broke is
+a miss, whatever else went well.
 """
 
 import time
@@ -351,12 +351,12 @@ ALL = [
     ("failure REPORTs", failed_reports),
     ("markers", markers),
     ("as recorded", as_recorded),
-    ("refused: 486", session_trouble.refused(mode="refuse", status=486)),
-    ("refused: 488", session_trouble.refused(mode="refuse", status=488)),
-    ("refused: 415", session_trouble.refused(mode="refuse", status=415)),
-    ("refused: port 0", session_trouble.refused(mode="port0")),
-    ("no answer", session_trouble.refused(mode="ring")),
-    ("no MSRP after 200", session_trouble.refused(mode="mute")),
+    ("refused: 486", session_trouble.refused("refuses the session with 486", mode="refuse", status=486)),
+    ("refused: 488", session_trouble.refused("refuses the session with 488", mode="refuse", status=488)),
+    ("refused: 415", session_trouble.refused("refuses the session with 415", mode="refuse", status=415)),
+    ("refused: port 0", session_trouble.refused("answers 200, with port 0", mode="port0")),
+    ("no answer", session_trouble.refused("rings and rings", mode="ring")),
+    ("no MSRP after 200", session_trouble.refused("takes the session and says nothing in it", mode="mute")),
     ("killed connection", session_trouble.killed_connection),
     ("killed within a SEND", session_trouble.killed_in_the_middle),
     ("bad peers", session_trouble.bad_peers),

@@ -4,7 +4,8 @@ from processes import Missed
 from session_steps import another_device, exactly_once, fresh, in_session, known, opened, says, session_scene, there_and_back
 
 
-def refused(**answer):
+def refused(how, **answer):
+    """`how`: what the phone does, in words."""
     @session_scene
     def played(c):
         known(c)
@@ -23,7 +24,7 @@ def refused(**answer):
         calls = c.phone.found(lambda event: event.get("state") == "offered", since)
         if len(calls) != 1:
             raise Missed(f"{len(calls)} INVITEs, not one")
-    played.__doc__ = f"A session that is refused ({answer}): the texts come as MESSAGEs, once, and no INVITE follows."
+    played.__doc__ = f"The phone {how}: the texts come as MESSAGEs, once, in order, and no INVITE follows."
     return played
 
 

@@ -105,6 +105,11 @@ class Client:
             self.parsed[id(event)] = Stanza(event["stanza"])
         return self.parsed[id(event)]
 
+    def all(self, test, since=0):
+        """The stanzas that have come and pass."""
+        return [self.stanza(event) for event in self.child.events.list[since:]
+                if "stanza" in event and test(self.stanza(event))]
+
     def wait_message(self, sender, body, since=0, seconds=20):
         return self.wait(f"a message from {sender}", lambda s: s.kind == "message" and s.bare == sender and s.body == body
                          and s.type != "error", seconds, since)
@@ -117,8 +122,8 @@ class Client:
 
     def bodies(self, sender, since=0):
         """The texts of a sender, in the order in which they came."""
-        stanzas = [self.stanza(event) for event in self.child.events.list[since:] if "stanza" in event]
-        return [s.body for s in stanzas if s.kind == "message" and s.bare == sender and s.body and s.type != "error"]
+        return [s.body for s in self.all(lambda s: s.kind == "message" and s.bare == sender and s.body and s.type != "error",
+                                         since)]
 
     def refuse_presence(self, sender, kind, since):
         """Missed when such a presence has come."""
