@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 
 import processes
 import scenes
@@ -177,6 +178,8 @@ def play(pair, place, way, juliet, romeo, server, gateway):
                 result, why = "–", f": {reason}"
             except Missed as missed:
                 result, why = "missed", f": {missed}"
+            except Exception:  # A mistake of ours is no reason to play nothing more.
+                result, why = "missed", f": {traceback.format_exc()}"
             pair.results[name] = result
             lines.append(f"  {result:7} {name} ({time.monotonic() - began:.1f} s){why}")
     except Missed as missed:

@@ -223,7 +223,8 @@ class Phone:
 
     def notify(self, subscription, state):
         call = subscription.headers["call-id"]
-        answer = next(m for m in self.listener.messages() if m.direction == ">" and m.headers.get("call-id") == call)
+        answered = lambda: [m for m in self.listener.messages() if m.direction == ">" and m.headers.get("call-id") == call]
+        answer = processes.wait("our answer to the SUBSCRIBE", answered)[0]
         tag_of = lambda header: re.search(r"tag=([^;\s]+)", header).group(1)
         number = self.notified[call] = self.notified.get(call, 0) + 1
         inside = lambda header: re.search(r"<([^>]*)>", header).group(1)

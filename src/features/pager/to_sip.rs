@@ -70,10 +70,19 @@ pub(super) type LaneKey = Arc<(Aor, Aor)>;
 pub(super) struct Lane {
     /// How many there are.
     pub(super) count: usize,
+    /// How many of them are notices: nobody minds whether texts overtake those.
+    notices: usize,
     /// How many of them are kept until the contact is back.
     held: usize,
     /// How many of them a session has. Then there are no others: what is behind never overtakes.
     pub(super) carried: usize,
+}
+
+impl Lane {
+    /// Messages of it go as MESSAGEs, and are not there yet.
+    pub(super) fn pages(&self) -> bool {
+        self.count > self.notices
+    }
 }
 
 /// All messages to SIP of one owner.
@@ -371,6 +380,7 @@ impl ToSip {
         }
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.count += 1;
+        lane.notices += usize::from(post.notice.is_some());
         lane.held += usize::from(post.held);
         let page = post.page(cx, &key.0, tried);
         self.insert(number, post, key);
@@ -513,6 +523,7 @@ impl ToSip {
         let live = self.posts.remove(&number)?;
         if let Some(state) = self.lanes.get_mut(&live.lane) {
             state.count -= 1;
+            state.notices -= usize::from(live.post.notice.is_some());
             state.held -= usize::from(live.post.held);
             state.carried -= usize::from(live.post.session);
             if state.count == 0 {

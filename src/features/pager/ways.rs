@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::meter::{self, Way};
 use super::post::Post;
 use super::table::{self, Outgoing};
-use super::to_sip::{LaneKey, Live, ToSip, refuses_content, sent};
+use super::to_sip::{Lane, LaneKey, Live, ToSip, refuses_content, sent};
 use crate::documents::{imdn, iscomposing};
 use crate::features::Cx;
 use crate::features::devices::Ability;
@@ -40,7 +40,7 @@ impl ToSip {
         match line.way(&cx.config.sessions) {
             sessions::Way::Refuse(condition) => return Err(condition),
             // Behind older ones that are not there yet.
-            _ if lane.is_some_and(|lane| lane.count > 0) => {}
+            _ if lane.is_some_and(Lane::pages) => {}
             sessions::Way::Session => post.session = true,
             sessions::Way::Page { ask } => {
                 if ask {
@@ -75,7 +75,7 @@ impl ToSip {
             Some(lane) if lane.carried > 0 => {
                 said.push_str("older messages are in a session: it follows them, unless a row refuses it\n");
             }
-            Some(lane) if lane.count > 0 => {
+            Some(lane) if lane.pages() => {
                 said.push_str("older messages wait: it follows them, unless a row refuses it\n");
             }
             _ => {}
