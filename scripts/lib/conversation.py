@@ -8,6 +8,7 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 
+import chat
 from sip_phone import Phone, pidf
 from xmpp_client import CLIENT, Client
 
@@ -123,6 +124,9 @@ def main():
     story.saw(f"the gateway takes the answer ({answer.first})", answer.status in (200, 202))
     heard = client.wait("message", lambda m: bare(m.get("from")) == romeo_jid and body_of(m) == said, WAIT)
     story.saw(f"SIP → XMPP: “{said}”", heard)
+
+    names = (sip["user"], phone.aor, romeo_jid, xmpp["user"], juliet_sip)
+    chat.part(story, client, names, sip["password"], (sip["host"], sip["port"]), trace, WAIT)
 
     story.part("Somebody who does not exist")
     nobody = f"nobody@{sip['domain']}"

@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 CLIENT = "{jabber:client}"
+STATES = "http://jabber.org/protocol/chatstates"
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 
 
@@ -54,10 +55,22 @@ class Client:
         inner = (f"<show>{show}</show>" if show else "") + (f"<status>{escape(status)}</status>" if status else "")
         self.send(f"<presence{attributes}>{inner}</presence>")
 
-    def message(self, to, body):
+    def message(self, to, body, receipt=False):
+        """A text, with the chat state that goes with it (XEP-0085); asks for a receipt (XEP-0184)."""
         name = secrets.token_hex(4)
-        self.send(f"<message to={quoteattr(to)} type='chat' id='{name}'><body>{escape(body)}</body></message>")
+        asked = "<request xmlns='urn:xmpp:receipts'/>" if receipt else ""
+        self.send(f"<message to={quoteattr(to)} type='chat' id='{name}'><body>{escape(body)}</body>"
+                  f"<active xmlns='{STATES}'/>{asked}</message>")
         return name
+
+    def state(self, to, name):
+        """What the person does: composing, paused …"""
+        self.send(f"<message to={quoteattr(to)} type='chat'><{name} xmlns='{STATES}'/></message>")
+
+    def received(self, stanza):
+        """Confirms a message."""
+        self.send(f"<message to={quoteattr(stanza.get('from'))} type='chat' id='{secrets.token_hex(4)}'>"
+                  f"<received xmlns='urn:xmpp:receipts' id={quoteattr(stanza.get('id', ''))}/></message>")
 
     def wait(self, name, test=lambda stanza: True, seconds=15):
         """The next stanza of a name that passes the test; others before it are dropped. None when time is up."""
