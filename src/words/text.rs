@@ -11,7 +11,8 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(|c| if may_stand_in_xml(c) { c } else { '\u{fffd}' }).collect())
 }
 
-fn may_stand_in_xml(c: char) -> bool {
+/// XML 1.0 §2.2.
+pub fn may_stand_in_xml(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 

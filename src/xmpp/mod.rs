@@ -3,6 +3,7 @@
 pub mod barrier;
 pub mod element;
 pub mod jid;
+mod lexer;
 pub mod limits;
 pub mod ns;
 pub mod stanza;

@@ -1,6 +1,6 @@
 //! The component stream (XEP-0114 §3) as a machine without I/O: bytes in, [`Event`]s out.
 //!
-//! Limits are checked on the parser's events, before a tree is built: a stanza that exceeds one costs its head, is
+//! Limits are checked on the tokens of [`super::lexer`], before a tree is built: a stanza that exceeds one costs its head, is
 //! named in [`Event::Refused`] so that its sender can be answered, and the rest of it is skipped; the stream goes on.
 //! Only what XML itself forbids, or what a stream does not allow (a DTD, a comment, bad UTF-8), ends it.
 //!
@@ -8,12 +8,10 @@
 
 use std::borrow::Cow;
 
-use rxml::error::EndOrError;
-use rxml::parser::{Options, WithOptions};
-use rxml::{Parse, RawEvent, RawParser};
 use sha1::{Digest, Sha1};
 
 use super::element::{Attr, Element, Name, escape_value};
+use super::lexer::{self, Bad, Lexer, Tag, Token};
 pub use super::limits::{Limit, Limits, Refused};
 use super::ns;
 
@@ -39,12 +37,9 @@ pub fn handshake(id: &str, secret: &str) -> String {
 /// What closes our half of the stream.
 pub const CLOSE: &str = "</stream:stream>";
 
-/// The longest single name or attribute value that is read at all, above what any server lets a client send: the
-/// parser cannot skip a longer one, and ends the stream.
-const TOKEN_LIMIT: usize = 1024 * 1024;
 /// A refused stanza is skipped up to this many bytes; whoever sends more is not sending a stanza.
 const SKIP_BYTES: usize = 16 * 1024 * 1024;
-/// A refused stanza is skipped up to this depth: the parser keeps the names of open elements.
+/// A refused stanza is skipped up to this depth: the lexer keeps the names of open elements.
 const SKIP_DEPTH: usize = 100_000;
 /// The longest address or id that is kept of a refused stanza.
 const HEAD_VALUE: usize = 4096;
@@ -84,15 +79,13 @@ pub struct StreamError {
 
 /// The server's half of a component stream.
 pub struct Stream {
-    parser: RawParser,
+    lexer: Lexer,
     limits: Limits,
     state: State,
     /// Open elements, the stream's root included.
     depth: usize,
     /// Namespace declarations in force, innermost last.
     scopes: Vec<Scope>,
-    /// The tag that is being read.
-    head: Option<Head>,
     /// The open elements of the current stanza, outermost first.
     tree: Vec<Element>,
     /// Bytes of the current stanza.
@@ -119,9 +112,9 @@ struct Scope {
     ns: Name,
 }
 
+/// The attributes of a tag, while it is read.
+#[derive(Default)]
 struct Head {
-    prefix: Option<String>,
-    name: Name,
     attrs: Vec<Attr>,
     /// The attributes with a prefix, by their place: a declaration may follow them.
     prefixed: Vec<(usize, String)>,
@@ -133,14 +126,12 @@ struct Head {
 impl Stream {
     /// A stream of which nothing has come yet.
     pub fn new(limits: Limits) -> Stream {
-        let options = Options { max_token_length: TOKEN_LIMIT, ..Options::default() };
         Stream {
-            parser: RawParser::with_options(options),
+            lexer: Lexer::default(),
             limits,
             state: State::ExpectFirstByte,
             depth: 0,
             scopes: Vec::new(),
-            head: None,
             tree: Vec::new(),
             bytes: 0,
             nodes: 0,
@@ -149,7 +140,7 @@ impl Stream {
     }
 
     /// Reads what came from the server, and appends what it means to `events`.
-    pub fn receive(&mut self, mut bytes: &[u8], events: &mut Vec<Event>) {
+    pub fn receive(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
         // Something that speaks another protocol would otherwise be read as a text that waits for its tag.
         let foreign = |first: &u8| *first != b'<' && !first.is_ascii_whitespace();
         if let (State::ExpectFirstByte, Some(first)) = (self.state, bytes.first()) {
@@ -158,13 +149,17 @@ impl Stream {
             }
             self.state = State::ExpectHeader;
         }
-        while self.state != State::Done {
-            match self.parser.parse(&mut bytes, false) {
-                Ok(Some(event)) => self.event(event, events),
-                Ok(None) => self.end(Event::Closed, events),
-                Err(EndOrError::NeedMoreData) => return,
-                Err(EndOrError::Error(error)) => self.end(Event::Broken(error.to_string()), events),
-            }
+        if self.state == State::Done {
+            return;
+        }
+        let mut lexer = std::mem::take(&mut self.lexer);
+        let read = lexer.read(bytes, |length, token| {
+            self.token(length, token, events)?;
+            Ok(self.state != State::Done)
+        });
+        self.lexer = lexer;
+        if let Err(bad) = read {
+            self.end(Event::Broken(bad.to_string()), events);
         }
     }
 
@@ -174,40 +169,47 @@ impl Stream {
         events.push(event);
     }
 
-    fn event(&mut self, event: RawEvent, events: &mut Vec<Event>) {
-        self.bytes = self.bytes.saturating_add(event.metrics().len());
-        match event {
-            RawEvent::XmlDeclaration(..) => {}
-            RawEvent::ElementHeadOpen(metrics, (prefix, name)) => {
+    fn token(&mut self, length: usize, token: Token<'_>, events: &mut Vec<Event>) -> Result<(), Bad> {
+        self.bytes = self.bytes.saturating_add(length);
+        match token {
+            Token::Nothing => {}
+            Token::Open(tag) => {
                 self.depth += 1;
                 if self.depth == 2 {
-                    (self.bytes, self.nodes) = (metrics.len(), 0);
+                    (self.bytes, self.nodes) = (length, 0);
                 }
-                self.head_open(prefix.map(|prefix| prefix.to_string()), intern(&name), events);
+                self.open(&tag, events)?;
+                if tag.is_empty && self.state != State::Done {
+                    self.foot(events);
+                }
             }
-            RawEvent::Attribute(_, (prefix, name), value) => {
-                self.attribute(prefix.as_ref().map(|prefix| prefix.as_str()), &name, value)
-            }
-            RawEvent::ElementHeadClose(_) => self.head_close(events),
-            RawEvent::Text(_, text) => self.text(text, events),
-            RawEvent::ElementFoot(_) => self.foot(events),
+            Token::Text(text) => self.text(text, events),
+            Token::Close => self.foot(events),
         }
         if self.depth > SKIP_DEPTH || (self.depth > 1 && self.bytes > SKIP_BYTES) {
             self.end(Event::Broken("an element without end".into()), events);
         }
+        Ok(())
     }
 
-    fn head_open(&mut self, prefix: Option<String>, name: Name, events: &mut Vec<Event>) {
+    fn open(&mut self, tag: &Tag<'_>, events: &mut Vec<Event>) -> Result<(), Bad> {
         self.nodes += 1;
-        if self.skipping || self.refuse_for_size(events) {
-            return;
+        let skips = self.skipping || self.refuse_for_size(events);
+        let mut head = Head::default();
+        for attr in tag.attrs() {
+            let (name, value) = attr?;
+            if !skips {
+                self.attribute(&mut head, name, value);
+            }
         }
-        self.head =
-            Some(Head { prefix, name, attrs: Vec::new(), prefixed: Vec::new(), declared: 0, over: None });
+        if !skips {
+            self.head(tag.name, head, events);
+        }
+        Ok(())
     }
 
-    fn attribute(&mut self, prefix: Option<&str>, name: &str, value: String) {
-        let Some(head) = &mut self.head else { return };
+    fn attribute(&mut self, head: &mut Head, name: lexer::Name<'_>, value: Cow<'_, str>) {
+        let lexer::Name { prefix, local: name } = name;
         if head.over.is_none() {
             if head.attrs.len() + head.declared >= self.limits.attributes {
                 head.over = Some(Limit::Attributes(self.limits.attributes));
@@ -245,12 +247,11 @@ impl Stream {
         if let Some(prefix) = prefix {
             head.prefixed.push((head.attrs.len(), prefix.to_owned()));
         }
-        head.attrs.push(Attr { ns: Cow::Borrowed(""), name: intern(name), value });
+        head.attrs.push(Attr { ns: Cow::Borrowed(""), name: intern(name), value: value.into_owned() });
     }
 
-    fn head_close(&mut self, events: &mut Vec<Event>) {
-        let Some(mut head) = self.head.take() else { return };
-        let ns = self.resolve(head.prefix.as_deref());
+    fn head(&mut self, name: lexer::Name<'_>, mut head: Head, events: &mut Vec<Event>) {
+        let ns = self.resolve(name.prefix);
         let mut names_fit = ns.is_some();
         for (place, prefix) in &head.prefixed {
             match self.resolve(Some(prefix)) {
@@ -262,7 +263,7 @@ impl Stream {
             head.attrs[..place].iter().any(|other| other.name == attr.name && other.ns == attr.ns)
         };
         names_fit = names_fit && !head.attrs.iter().enumerate().any(is_repeated);
-        let element = Element::parsed(head.name, ns.unwrap_or_default(), head.attrs);
+        let element = Element::parsed(intern(name.local), ns.unwrap_or_default(), head.attrs);
         if self.depth == 1 {
             return self.header(&element, names_fit, events);
         }
@@ -299,12 +300,12 @@ impl Stream {
         }
     }
 
-    fn text(&mut self, text: String, events: &mut Vec<Event>) {
+    fn text(&mut self, text: Cow<'_, str>, events: &mut Vec<Event>) {
         // White space between stanzas is a keep-alive (RFC 6120 §4.6.1); any other text there means nothing.
         if self.depth < 2 || self.skipping {
             return;
         }
-        // The parser cuts a text at each reference; it is one part all the same.
+        // A text may come in pieces; it is one part all the same.
         if !self.tree.last().is_some_and(Element::ends_in_text) {
             self.nodes += 1;
         }
@@ -312,7 +313,7 @@ impl Stream {
             return;
         }
         if let Some(element) = self.tree.last_mut() {
-            element.append_parsed(text);
+            element.append_parsed(text.into_owned());
         }
     }
 
@@ -373,7 +374,6 @@ impl Stream {
 
     fn refuse(&mut self, limit: Limit, events: &mut Vec<Event>) {
         self.skipping = true;
-        self.head = None;
         let Some(stanza) = self.tree.first() else { return };
         let mut head = Element::new(stanza.name().to_owned(), stanza.ns().to_owned());
         for attr in stanza.attrs() {
