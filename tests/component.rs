@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_types, reason = "tests are shell, not core")]
 
+use std::collections::VecDeque;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -110,6 +111,8 @@ struct Link {
     task: LinkTask,
     events: mpsc::Receiver<(LinkId, LinkEvent)>,
     notes: mpsc::Receiver<Note>,
+    /// What has come and was not asked for yet.
+    elements: VecDeque<Element>,
 }
 
 impl Link {
@@ -132,7 +135,7 @@ impl Link {
             },
         };
         let (handle, task) = start(settings, events_in, notes_in);
-        Link { handle, task, events, notes }
+        Link { handle, task, events, notes, elements: VecDeque::new() }
     }
 
     async fn event(&mut self) -> LinkEvent {
@@ -146,10 +149,13 @@ impl Link {
     }
 
     async fn element(&mut self) -> Element {
-        match self.event().await {
-            LinkEvent::Element(element) => element,
-            other => panic!("{other:?} instead of an element"),
+        if self.elements.is_empty() {
+            match self.event().await {
+                LinkEvent::Elements(elements) => self.elements.extend(elements),
+                other => panic!("{other:?} instead of an element"),
+            }
         }
+        self.elements.pop_front().expect("an event has elements")
     }
 
     async fn send(&self, text: &str) {

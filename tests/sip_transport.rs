@@ -107,6 +107,24 @@ async fn a_double_line_break_is_answered_by_a_single_one_on_tcp_and_by_nothing_o
 }
 
 #[tokio::test]
+async fn what_comes_together_keeps_its_order() {
+    let mut stage = Stage::new(Limits::default());
+    let messages: Vec<_> = (0..100).map(|number| OPTIONS.replace("body", &format!("{number:04}"))).collect();
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for message in &messages {
+        socket.send_to(message.as_bytes(), stage.udp).await.unwrap();
+    }
+    for number in 0..100 {
+        assert_eq!(stage.message().await.1, format!("{number:04}"), "over UDP");
+    }
+    let mut client = TcpStream::connect(stage.tcp).await.unwrap();
+    client.write_all(messages.concat().as_bytes()).await.unwrap();
+    for number in 0..100 {
+        assert_eq!(stage.message().await.1, format!("{number:04}"), "over TCP");
+    }
+}
+
+#[tokio::test]
 async fn a_second_request_to_an_address_takes_the_open_connection() {
     let mut stage = Stage::new(Limits::default());
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -83,8 +83,8 @@ pub enum LinkEvent {
     Up,
     /// The stream has ended; stanzas that were not confirmed may be lost.
     Down,
-    /// The server sent a stanza, or something else at that level.
-    Element(Element),
+    /// The server sent stanzas, or something else at that level: what came together, in order.
+    Elements(Vec<Element>),
 }
 
 /// The way to a running link.
@@ -377,10 +377,8 @@ impl Reader<'_> {
         let mut buffer = BytesMut::with_capacity(READ);
         loop {
             self.pulse.busy.store(true, Ordering::Relaxed);
-            for event in events.drain(..) {
-                if let Some(end) = self.event(event).await {
-                    return end;
-                }
+            if let Some(end) = self.take(&mut events).await {
+                return end;
             }
             self.pulse.beat();
             self.pulse.busy.store(false, Ordering::Relaxed);
@@ -396,22 +394,26 @@ impl Reader<'_> {
         }
     }
 
-    async fn event(&self, event: Event) -> Option<End> {
-        match event {
-            Event::Element(element) if self.is_own(&element) => None,
-            Event::Element(element) => {
-                let taken = self.events.send((self.settings.id, LinkEvent::Element(element))).await;
-                taken.is_err().then_some(End::Stopped)
+    /// Hands on what was read at one go.
+    async fn take(&self, events: &mut Vec<Event>) -> Option<End> {
+        let (mut elements, mut end) = (Vec::new(), None);
+        for event in events.drain(..) {
+            match event {
+                Event::Element(element) if self.is_own(&element) => {}
+                Event::Element(element) => elements.push(element),
+                Event::Refused(refused) => self.refused(&refused),
+                // Nothing comes after one of these.
+                Event::Error(error) => end = end.or(Some(End::Refused(error))),
+                Event::Closed => end = end.or(Some(End::Closed)),
+                Event::Broken(reason) => end = end.or(Some(End::Broken(reason))),
+                Event::Opened { .. } | Event::Accepted => {}
             }
-            Event::Refused(refused) => {
-                self.refused(&refused);
-                None
-            }
-            Event::Error(error) => Some(End::Refused(error)),
-            Event::Closed => Some(End::Closed),
-            Event::Broken(reason) => Some(End::Broken(reason)),
-            Event::Opened { .. } | Event::Accepted => None,
         }
+        if !elements.is_empty() {
+            let taken = self.events.send((self.settings.id, LinkEvent::Elements(elements))).await;
+            end = if taken.is_err() { Some(End::Stopped) } else { end };
+        }
+        end
     }
 
     /// Our own ping, or what the server answered to it.

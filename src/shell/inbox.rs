@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::mpsc::{self, PermitIterator, error::TrySendError};
 
 use super::shard::INBOX;
 use crate::gateway::Domains;
@@ -11,6 +11,35 @@ use crate::gateway::owner;
 use crate::sip::message::Message;
 use crate::words::id::Partition;
 use crate::xmpp::stanza::Stanza;
+
+/// How many inputs take their places in an inbox at one go.
+const TOGETHER: usize = 128;
+
+/// Inputs that came together, in their order, each with its shard: they are handed over at one go.
+#[derive(Debug, Default)]
+pub struct Batch {
+    shards: Vec<Vec<Input>>,
+}
+
+impl Batch {
+    /// Adds an input for a shard.
+    pub fn push(&mut self, shard: usize, input: Input) {
+        if self.shards.len() <= shard {
+            self.shards.resize_with(shard + 1, Vec::new);
+        }
+        self.shards[shard].push(input);
+    }
+
+    /// How many inputs are in it.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(Vec::len).sum()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.shards.iter().all(Vec::is_empty)
+    }
+}
 
 /// The inboxes of all shards.
 #[derive(Clone)]
@@ -46,11 +75,19 @@ impl Inboxes {
         self.shard_of(owner::of_stanza(stanza))
     }
 
-    /// Hands over an input if there is room. False when there is none.
-    pub fn offer(&self, shard: usize, input: Input) -> bool {
-        let Some(inbox) = self.shards.get(shard) else { return true };
-        // A closed inbox means that the process ends; then it does not matter.
-        !matches!(inbox.try_send(input), Err(TrySendError::Full(_)))
+    /// Hands over those inputs for which there is room, and empties the batch. Gives how many had none.
+    pub fn offer(&self, batch: &mut Batch) -> usize {
+        let mut refused = 0;
+        for (inbox, inputs) in self.shards.iter().zip(&mut batch.shards) {
+            if let Ok(places) = inbox.try_reserve_many(inputs.len()) {
+                fill(places, inputs.drain(..));
+            }
+            for input in inputs.drain(..) {
+                // A closed inbox means that the process ends; then it does not matter.
+                refused += usize::from(matches!(inbox.try_send(input), Err(TrySendError::Full(_))));
+            }
+        }
+        refused
     }
 
     /// Hands over an input, waiting for room.
@@ -61,11 +98,18 @@ impl Inboxes {
         }
     }
 
-    /// Hands over an input from a thread that may be held up.
-    pub fn put_blocking(&self, shard: usize, input: Input) {
-        if let Some(inbox) = self.shards.get(shard) {
-            // As above.
-            let _ = inbox.blocking_send(input);
+    /// Hands over all of a batch, waiting for room, and empties it. Who waits longest for room gets it first: inputs
+    /// from elsewhere have their turn between two goes.
+    pub async fn put_batch(&self, batch: &mut Batch) {
+        for (inbox, inputs) in self.shards.iter().zip(&mut batch.shards) {
+            while !inputs.is_empty() {
+                let together = inputs.len().min(TOGETHER);
+                match inbox.reserve_many(together).await {
+                    Ok(places) => fill(places, inputs.drain(..together)),
+                    // As above.
+                    Err(_) => inputs.clear(),
+                }
+            }
         }
     }
 
@@ -87,15 +131,84 @@ impl Inboxes {
     }
 }
 
+fn fill(places: PermitIterator<'_, Input>, inputs: impl Iterator<Item = Input>) {
+    places.zip(inputs).for_each(|(place, input)| place.send(input));
+}
+
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
     use crate::config::Config;
+    use crate::sip::flow::SendId;
+
+    fn inboxes(shards: usize) -> (Inboxes, Vec<mpsc::Receiver<Input>>) {
+        Inboxes::new(shards, Domains::new(&Config::empty()))
+    }
+
+    fn numbered(number: usize) -> Input {
+        Input::SendFailed(SendId(number as u64), String::new())
+    }
+
+    /// The numbers of what waits in an inbox.
+    fn numbers(inbox: &mut mpsc::Receiver<Input>) -> Vec<usize> {
+        std::iter::from_fn(|| inbox.try_recv().ok())
+            .map(|input| match input {
+                Input::SendFailed(id, _) => id.0 as usize,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    fn batch(numbers: impl IntoIterator<Item = usize>, shards: usize) -> Batch {
+        let mut batch = Batch::default();
+        numbers.into_iter().for_each(|number| batch.push(number % shards, numbered(number)));
+        batch
+    }
+
+    #[test]
+    fn a_batch_keeps_the_order_in_each_shard() {
+        let (inboxes, mut receivers) = inboxes(2);
+        let mut batch = batch(0..7, 2);
+        assert_eq!(inboxes.offer(&mut batch), 0);
+        assert!(batch.is_empty());
+        assert_eq!(numbers(&mut receivers[0]), [0, 2, 4, 6]);
+        assert_eq!(numbers(&mut receivers[1]), [1, 3, 5]);
+    }
+
+    #[test]
+    fn of_a_batch_that_does_not_fit_the_first_are_taken_and_the_rest_is_counted() {
+        let (inboxes, mut receivers) = inboxes(1);
+        assert_eq!(inboxes.offer(&mut batch(0..INBOX - 2, 1)), 0);
+        let mut late = batch(INBOX - 2..INBOX + 3, 1);
+        assert_eq!((inboxes.offer(&mut late), late.len()), (3, 0));
+        assert_eq!(numbers(&mut receivers[0]), (0..INBOX).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_flood_from_one_source_leaves_another_its_turn() {
+        let (inboxes, mut receivers) = inboxes(1);
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut flood, mut other) = (batch(0..3 * INBOX, 1), batch([9_000_000], 1));
+        let mut flooding = std::pin::pin!(inboxes.put_batch(&mut flood));
+        assert!(flooding.as_mut().poll(&mut cx).is_pending());
+        let mut waiting = std::pin::pin!(inboxes.put_batch(&mut other));
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        // One go of the flood waits before it; the next one comes behind it.
+        let mut taken = Vec::new();
+        for _ in 0..=TOGETHER {
+            taken.push(receivers[0].try_recv().expect("an input"));
+            let _ = flooding.as_mut().poll(&mut cx);
+            let _ = waiting.as_mut().poll(&mut cx);
+        }
+        assert_eq!(numbers(&mut receivers[0]).last(), Some(&9_000_000));
+    }
 
     #[test]
     fn every_shard_is_at_home_in_its_own_share() {
         for shards in 1..=16 {
-            let (inboxes, _) = Inboxes::new(shards, Domains::new(&Config::empty()));
+            let (inboxes, _) = inboxes(shards);
             for shard in 0..shards {
                 assert_eq!(inboxes.shard_of(inboxes.home_of(shard)), shard, "of {shards}");
             }

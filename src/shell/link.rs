@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc};
 
 use super::component::{self, LinkEvent, Settings};
-use super::inbox::Inboxes;
+use super::inbox::{Batch, Inboxes};
 use super::log::Log;
 use super::meters::{Meters, ShardMeters};
 use super::status::Status;
@@ -24,8 +24,8 @@ use crate::xmpp::stanza::{Element, Stanza};
 /// The most bytes that may wait. A server that takes nothing for so long is given up, and connected to anew.
 const QUEUE: usize = 64 * 1024 * 1024;
 
-/// How many events of a stream may wait for their shards.
-const EVENTS: usize = 256;
+/// How many events of a stream may wait for their shards: what was read at one go is one of them.
+const EVENTS: usize = 16;
 
 /// One component link.
 pub struct Link {
@@ -139,24 +139,24 @@ impl Link {
         match event {
             LinkEvent::Up => self.came_up().await,
             LinkEvent::Down => self.went_down().await,
-            LinkEvent::Element(element) => self.arrived(element).await,
+            LinkEvent::Elements(elements) => self.arrived(elements).await,
         }
     }
 
-    async fn arrived(&self, element: Element) {
-        self.stanzas_in.increment(1);
-        match Stanza::from_element(element) {
-            Ok(stanza) => {
-                let shard = self.inboxes.of_stanza(&stanza);
-                self.inboxes.put(shard, Input::Stanza(self.id, stanza)).await;
-            }
-            Err(element) => {
-                self.bad.increment(1);
-                let partition = Partition::of(element.attr("from").unwrap_or_default());
-                let shard = self.inboxes.shard_of(partition);
-                self.inboxes.put(shard, Input::BadStanza(self.id, element)).await;
+    async fn arrived(&self, elements: Vec<Element>) {
+        self.stanzas_in.increment(elements.len() as u64);
+        let mut batch = Batch::default();
+        for element in elements {
+            match Stanza::from_element(element) {
+                Ok(stanza) => batch.push(self.inboxes.of_stanza(&stanza), Input::Stanza(self.id, stanza)),
+                Err(element) => {
+                    self.bad.increment(1);
+                    let partition = Partition::of(element.attr("from").unwrap_or_default());
+                    batch.push(self.inboxes.shard_of(partition), Input::BadStanza(self.id, element));
+                }
             }
         }
+        self.inboxes.put_batch(&mut batch).await;
     }
 
     async fn came_up(&self) {

@@ -18,7 +18,7 @@ use super::component::{Settings, Timing};
 use super::dns::Dns;
 use super::explain::Questions;
 use super::http::{self, Pages};
-use super::inbox::Inboxes;
+use super::inbox::{Batch, Inboxes};
 use super::link::{self, Link};
 use super::log::Log;
 use super::meters::Meters;
@@ -55,6 +55,9 @@ const LAST_COMMIT: Duration = Duration::from_secs(2);
 
 /// A signal that follows another so soon is the same wish.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
+
+/// How many records are given back to the shards at one go.
+const RECORDS: usize = 256;
 
 /// How many notes of links may wait for the log.
 const NOTES: usize = 1024;
@@ -308,13 +311,17 @@ impl Crew {
 
 /// Gives every record to its shard, on a thread that may wait for the disk.
 async fn restore(store: SledStore, inboxes: Inboxes, log: Log) -> Result<(SledStore, usize), String> {
+    let runtime = tokio::runtime::Handle::current();
     let work = move || -> Result<(SledStore, usize), StoreError> {
-        let mut records = 0;
+        let (mut records, mut batch) = (0, Batch::default());
         for record in store.load() {
             match record {
                 Ok(record) => {
                     records += 1;
-                    inboxes.put_blocking(inboxes.shard_of(record.partition), Input::Restored(record));
+                    batch.push(inboxes.shard_of(record.partition), Input::Restored(record));
+                    if records % RECORDS == 0 {
+                        runtime.block_on(inboxes.put_batch(&mut batch));
+                    }
                 }
                 Err(StoreError::BadName(name)) => {
                     log.line(Level::Warn, "store-bad-name", &[("name", name)]);
@@ -322,6 +329,7 @@ async fn restore(store: SledStore, inboxes: Inboxes, log: Log) -> Result<(SledSt
                 Err(error) => return Err(error),
             }
         }
+        runtime.block_on(inboxes.put_batch(&mut batch));
         Ok((store, records))
     };
     match tokio::task::spawn_blocking(work).await {

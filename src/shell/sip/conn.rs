@@ -176,11 +176,11 @@ impl Conn {
         Some(std::mem::take(&mut queue.bytes))
     }
 
-    /// Reads messages, and what should have been some, and hands each to `arrived`, until the end.
+    /// Reads messages, and what should have been some, and hands those that came together to `arrived`, until the end.
     pub async fn read<F: Future<Output = ()>>(
         &self,
         from: OwnedReadHalf,
-        mut arrived: impl FnMut(Result<Message, BadSip>) -> F,
+        mut arrived: impl FnMut(Vec<Result<Message, BadSip>>) -> F,
     ) -> ReadEnd {
         let mut stream = Stream::new();
         // Since when a message is incomplete, or a new connection silent.
@@ -214,12 +214,13 @@ impl Conn {
             if stream.pending() > 0 && begun.is_none() {
                 begun = Some(Instant::now());
             }
-            for message in messages {
-                let lost = matches!(&message, Err(bad) if bad.fatal);
-                arrived(message).await;
-                if lost {
-                    return ReadEnd::Unframed;
-                }
+            if messages.is_empty() {
+                continue;
+            }
+            let lost = matches!(messages.last(), Some(Err(bad)) if bad.fatal);
+            arrived(messages).await;
+            if lost {
+                return ReadEnd::Unframed;
             }
         }
     }

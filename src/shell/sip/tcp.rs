@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::conn::{Conn, ReadEnd};
 use super::{Limits, gossip};
 use crate::gateway::io::Input;
-use crate::shell::inbox::Inboxes;
+use crate::shell::inbox::{Batch, Inboxes};
 use crate::shell::log::Log;
 use crate::shell::meters::Meters;
 use crate::sip::flow::{BadSip, ConnId, Flow, SipOut, Transport};
@@ -241,7 +241,7 @@ impl Tcp {
         let (reader, writer) = stream.into_split();
         let writing = conn.write(writer);
         tokio::pin!(writing);
-        let reading = conn.read(reader, |message| self.take(flow, message));
+        let reading = conn.read(reader, |messages| self.take(flow, messages));
         let end = tokio::select! {
             end = reading => end,
             written = &mut writing => return written.err().unwrap_or_else(|| "closed by us".into()),
@@ -265,20 +265,23 @@ impl Tcp {
         }
     }
 
-    async fn take(&self, flow: Flow, message: Result<Message, BadSip>) {
-        self.received.increment(1);
-        match message {
-            Ok(message) => {
-                let shard = self.inboxes.of_sip(&message);
-                self.inboxes.put(shard, Input::Sip(flow, Box::new(message))).await;
-            }
-            Err(bad) => {
-                self.bad.increment(1);
-                gossip(&self.log, "sip-bad", flow.remote, &bad.reason);
-                let shard = self.inboxes.shard_of(Partition::of(&flow.remote.to_string()));
-                self.inboxes.put(shard, Input::BadSip(flow, bad)).await;
+    async fn take(&self, flow: Flow, messages: Vec<Result<Message, BadSip>>) {
+        self.received.increment(messages.len() as u64);
+        let mut batch = Batch::default();
+        for message in messages {
+            match message {
+                Ok(message) => {
+                    batch.push(self.inboxes.of_sip(&message), Input::Sip(flow, Box::new(message)));
+                }
+                Err(bad) => {
+                    self.bad.increment(1);
+                    gossip(&self.log, "sip-bad", flow.remote, &bad.reason);
+                    let shard = self.inboxes.shard_of(Partition::of(&flow.remote.to_string()));
+                    batch.push(shard, Input::BadSip(flow, bad));
+                }
             }
         }
+        self.inboxes.put_batch(&mut batch).await;
     }
 
     async fn end(&self, conn: &Conn, reason: String) {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::gossip;
 use crate::gateway::io::Input;
-use crate::shell::inbox::Inboxes;
+use crate::shell::inbox::{Batch, Inboxes};
 use crate::shell::log::Log;
 use crate::shell::meters::Meters;
 use crate::sip::flow::{Flow, Transport};
@@ -67,23 +67,26 @@ impl Udp {
     /// Reads until the process ends.
     pub async fn receive(self: std::sync::Arc<Self>) {
         let mut buffer = vec![0; 65_536];
+        let mut batch = Batch::default();
         loop {
             if self.socket.readable().await.is_err() {
                 return;
             }
             for _ in 0..TOGETHER {
                 match self.socket.try_recv_from(&mut buffer) {
-                    Ok((length, remote)) => self.take(&buffer[..length], remote),
+                    Ok((length, remote)) => self.take(&buffer[..length], remote, &mut batch),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     // An ICMP error of an earlier datagram; its transaction has a timer.
                     Err(error) => gossip(&self.log, "sip-receive", self.local, &error),
                 }
             }
+            // What there is no room for, its senders' transactions send again.
+            self.dropped_in.increment(self.inboxes.offer(&mut batch) as u64);
             tokio::task::yield_now().await;
         }
     }
 
-    fn take(&self, bytes: &[u8], remote: SocketAddr) {
+    fn take(&self, bytes: &[u8], remote: SocketAddr, batch: &mut Batch) {
         if framing::is_keep_alive(bytes) {
             return;
         }
@@ -98,10 +101,7 @@ impl Udp {
                 (shard, Input::BadSip(flow, bad))
             }
         };
-        if !self.inboxes.offer(shard, input) {
-            // The sender's transaction sends it again.
-            self.dropped_in.increment(1);
-        }
+        batch.push(shard, input);
     }
 
     /// Sends a datagram, now or soon.
