@@ -11,6 +11,7 @@ use sipx_sip::{Limits, parse_datagram};
 
 use super::flow::BadSip;
 use super::message::Message;
+use super::plain;
 
 /// The longest start line and headers.
 const HEAD_LIMIT: usize = 64 * 1024;
@@ -20,8 +21,15 @@ const BODY_LIMIT: usize = 1024 * 1024;
 /// Reads one datagram. Line breaks before the start line are passed over, octets after the body are noise.
 pub fn datagram(bytes: Bytes) -> Result<Message, BadSip> {
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
-    let bytes = bytes.slice(start..);
-    parse_datagram(bytes.clone(), &Limits::datagram()).map_err(|error| bad(&bytes, error.to_string(), false))
+    parse(&bytes.slice(start..), &Limits::datagram())
+}
+
+/// Reads a message of which everything has come.
+fn parse(bytes: &Bytes, limits: &Limits) -> Result<Message, BadSip> {
+    match plain::read(bytes) {
+        Some(message) => Ok(message),
+        None => parse_datagram(bytes.clone(), limits).map_err(|error| bad(bytes, error.to_string(), false)),
+    }
 }
 
 /// Whether a datagram is a keep-alive that is not answered: nothing but line breaks, blanks or zero bytes.
@@ -106,9 +114,7 @@ impl Stream {
         self.half_ping = false;
         let message = self.buffer.split_to(wanted).freeze();
         let limits = Limits { max_message_bytes: HEAD_LIMIT + BODY_LIMIT, ..Limits::stream() };
-        Some(
-            parse_datagram(message.clone(), &limits).map_err(|error| bad(&message, error.to_string(), false)),
-        )
+        Some(parse(&message, &limits))
     }
 
     fn skip_line_breaks(&mut self) {

@@ -10,6 +10,7 @@ pub mod framing;
 pub mod locate;
 pub mod message;
 mod peers;
+mod plain;
 pub mod sdp;
 mod transaction;
 pub mod uri;
