@@ -111,6 +111,11 @@ fn read_into(
 /// The bytes of a MESSAGE whose content is this and nothing else, bare or in a CPIM envelope, decompressed: a typing
 /// notification, a report. Nothing if it is something else, or cannot be read.
 pub fn notice<'a>(request: &'a Request, type_: &str) -> Option<Cow<'a, [u8]>> {
+    // Most messages are plain text, and are told apart without reading more of them.
+    let outer = request.headers.get(&HeaderName::ContentType)?.raw_value().trim_ascii_start();
+    if outer.get(..5).is_some_and(|main| main.eq_ignore_ascii_case(b"text/")) {
+        return None;
+    }
     let header = |name: &HeaderName| message::text(&request.headers, name).filter(|value| !value.is_empty());
     let encoding = header(&HeaderName::ContentEncoding);
     notice_in(&header(&HeaderName::ContentType)?, encoding.as_deref(), request.body(), type_)

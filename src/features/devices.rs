@@ -67,6 +67,13 @@ impl Devices {
     /// A device was heard, and called itself `agent` (User-Agent or Server) or nothing.
     pub fn heard(&mut self, contact: &Aor, device: &str, agent: Option<&str>) {
         let agent = agent.filter(|agent| agent.len() <= NAME);
+        let latest = self.known.get(contact).and_then(VecDeque::back);
+        if let Some(latest) = latest.filter(|latest| *latest.name == *device)
+            && (agent.is_none() || latest.agent.as_deref() == agent)
+        {
+            // As with most messages, nothing is new.
+            return;
+        }
         if agent.is_none() && self.device(contact, device).is_none() {
             return;
         }

@@ -56,11 +56,11 @@ impl Questions {
 impl Chat {
     /// Asks a contact what it can do.
     pub(super) fn ask(&mut self, cx: &mut Cx<'_>, user: &Jid, contact: &SipAddress) {
-        let Ok(own) = cx.domains.user_sip(&user.bare()) else { return };
         let agent = cx.facts.devices.agent(&contact.aor);
         if self.goodbye.is_some() || !self.questions.may_ask(cx.now.tick, &contact.aor, agent) {
             return;
         }
+        let Ok(own) = cx.domains.user_sip(&user.bare()) else { return };
         let mut target = cx.facts.reachable(contact);
         target.aor = cx.facts.spelled(&contact.aor);
         let question = Question {

@@ -124,7 +124,8 @@ impl Feature for Composing {
                 // In a session nobody waits for an answer.
                 let _ = self.heard(cx, heard);
             }
-            Signal::Crossed { user, contact, to_xmpp: true } => {
+            // Most pairs never say that they are typing.
+            Signal::Crossed { user, contact, to_xmpp: true } if !self.pairs.is_empty() => {
                 // The message itself says that he is done.
                 let key = Arc::new((user.clone(), contact.clone()));
                 if let Some(pair) = self.pairs.get_mut(&key) {
