@@ -6,6 +6,7 @@
 use std::fmt;
 
 pub mod journal;
+mod json;
 pub mod memory;
 pub mod record;
 pub mod sled;
