@@ -236,8 +236,8 @@ impl Gateway {
             AgentOut::Close(flow) => self.out.push_back(Output::Close(flow)),
             AgentOut::Resolve(query) => self.out.push_back(Output::Resolve(query)),
             AgentOut::Note(note) => self.out.push_back(Output::Note(note)),
-            AgentOut::Request(request) => self.request(now, request),
-            AgentOut::Ack(ack) => self.ack(now, ack),
+            AgentOut::Request(request) => self.request(now, *request),
+            AgentOut::Ack(ack) => self.ack(now, *ack),
             AgentOut::Cancelled(key) => {
                 for index in 0..self.features.len() {
                     if self.with(now, index, |feature, cx| feature.cancelled(cx, key)) {

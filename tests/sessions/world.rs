@@ -234,7 +234,7 @@ impl Party {
     fn agent_out(&mut self, now: Now, out: AgentOut) {
         match out {
             AgentOut::Send(out) => self.sent.push_back((out.target.transport, out.bytes)),
-            AgentOut::Request(request) => self.request(now, request),
+            AgentOut::Request(request) => self.request(now, *request),
             AgentOut::Ack(ack) => {
                 let session = self.sessions.values_mut().find(|one| one.holds(&ack.request.headers));
                 if let Some(session) = session {

@@ -173,7 +173,8 @@ impl Agent {
             Ok(_) if request.method == Method::Cancel && self.cancelled_by_peer(now, mint, key, &request) => {
             }
             Ok((peer, head)) => {
-                self.out.push_back(AgentOut::Request(InRequest { key, request, head, flow, peer }));
+                let arrived = Box::new(InRequest { key, request, head, flow, peer });
+                self.out.push_back(AgentOut::Request(arrived));
             }
             Err(refusal) => {
                 self.count("sip_rejected_total", refusal.label);
@@ -187,7 +188,8 @@ impl Agent {
             Ok((peer, head)) => {
                 let (key, request) = (ServerKey(self.transactions.number().0), Arc::new(request));
                 let flow = arrival.flow;
-                self.out.push_back(AgentOut::Ack(InRequest { key, request, head, flow, peer }));
+                let arrived = Box::new(InRequest { key, request, head, flow, peer });
+                self.out.push_back(AgentOut::Ack(arrived));
             }
             Err(_) => self.count("sip_dropped_total", "malformed"),
         }

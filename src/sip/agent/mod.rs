@@ -98,9 +98,9 @@ pub enum AgentOut {
     /// A line for the log, a figure for the metrics.
     Note(Note),
     /// A request that is new (no retransmission), valid and from a peer. It must be answered by [`Agent::reply`].
-    Request(InRequest),
+    Request(Box<InRequest>),
     /// An ACK for a 2xx; it is not answered.
-    Ack(InRequest),
+    Ack(Box<InRequest>),
     /// An INVITE that was handed up and has no final answer is cancelled; 487 is its answer. The CANCEL was answered.
     Cancelled(ServerKey),
     /// A further 2xx to an INVITE whose `Final` was a 2xx: the same again, or that of another fork. Each wants an ACK.

@@ -131,7 +131,7 @@ pub fn response_bytes(request: &Request, status: StatusCode, reply: &Reply, tag:
         out.extend_from_slice(part.as_bytes());
     }
     each_field(request, status, reply, tag, |name, value| {
-        let fits = !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+        let fits = memchr::memchr3(b'\r', b'\n', 0, value).is_none();
         if fits && (!matches!(name, HeaderName::Other(_)) || Header::build(name.clone(), "").is_ok()) {
             out.extend_from_slice(name.canonical());
             out.extend_from_slice(b": ");
