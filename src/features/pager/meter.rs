@@ -42,14 +42,34 @@ pub fn turned_away(cx: &mut Cx<'_>, way: Way, why: &'static str) {
     cx.count("messages_turned_away_total", &[way.label(), ("reason", why)]);
 }
 
-/// More or fewer messages wait.
-pub fn queued(cx: &mut Cx<'_>, way: Way, by: i64) {
-    cx.gauge("messages_queued", &[way.label()], by);
+/// How many more wait, and are out without being confirmed, than was told last. It is told once for each call, since most
+/// messages pass through several states in one.
+#[derive(Debug, Default)]
+pub struct Moves {
+    queued: i64,
+    in_flight: i64,
 }
 
-/// More or fewer messages are out and not confirmed.
-pub fn in_flight(cx: &mut Cx<'_>, way: Way, by: i64) {
-    cx.gauge("messages_in_flight", &[way.label()], by);
+impl Moves {
+    /// More or fewer messages wait.
+    pub fn queued(&mut self, by: i64) {
+        self.queued += by;
+    }
+
+    /// More or fewer messages are out and not confirmed.
+    pub fn in_flight(&mut self, by: i64) {
+        self.in_flight += by;
+    }
+
+    /// Tells what has changed.
+    pub fn tell(&mut self, cx: &mut Cx<'_>, way: Way) {
+        let Moves { queued, in_flight } = std::mem::take(self);
+        for (name, by) in [("messages_queued", queued), ("messages_in_flight", in_flight)] {
+            if by != 0 {
+                cx.gauge(name, &[way.label()], by);
+            }
+        }
+    }
 }
 
 /// A line about one message: `corr`, the Call-ID, is what both legs are found by; `stanza` is its id in XMPP.

@@ -23,6 +23,7 @@ mod ways;
 
 use std::time::Duration;
 
+use meter::Way;
 use pairs::Pairs;
 use to_sip::ToSip;
 use to_xmpp::ToXmpp;
@@ -91,12 +92,14 @@ enum Goodbye {
 
 impl Pager {
     /// What failed on the way to XMPP after its answer is told over SIP; what was told so is remembered, since a
-    /// machine may answer it.
+    /// machine may answer it. And the figures are told.
     fn tell(&mut self, cx: &mut Cx<'_>) {
         for telling in self.to_xmpp.tellings() {
             self.to_sip.tell(cx, telling);
         }
         self.to_xmpp.spoken(cx.now.tick, self.to_sip.spoken());
+        self.to_xmpp.moves.tell(cx, Way::SipToXmpp);
+        self.to_sip.moves.tell(cx, Way::XmppToSip);
     }
 }
 

@@ -68,6 +68,8 @@ struct World {
     requests: VecDeque<(u64, u32)>,
     replies: Vec<(u64, u16)>,
     crossed: usize,
+    /// How often others were told the names of a message.
+    named: usize,
     counts: BTreeMap<String, i64>,
     keys: u64,
 }
@@ -88,6 +90,7 @@ impl World {
             requests: VecDeque::new(),
             replies: Vec::new(),
             crossed: 0,
+            named: 0,
             counts: BTreeMap::new(),
             keys: 0,
         }
@@ -131,6 +134,7 @@ impl World {
             }
             Op::Cancel(_) | Op::Ack(..) => panic!("the pager sends no INVITE"),
             Op::Signal(Signal::Crossed { .. }) => self.crossed += 1,
+            Op::Signal(Signal::Sent(_)) => self.named += 1,
             Op::Signal(_) | Op::Note(Note::Log { .. }) => {}
             Op::Note(Note::Count { name, labels, by }) => {
                 let labels: Vec<&str> = labels.iter().map(|(_, value)| *value).collect();
@@ -189,13 +193,7 @@ impl World {
     }
 
     fn chat(&mut self, body: &str) {
-        let from = Jid::parse("juliet@example.com/balcony").unwrap();
-        let to = Jid::parse("romeo@example.net").unwrap();
-        let stanza = Stanza::new(StanzaKind::Message, &from, &to)
-            .with_type("chat")
-            .with_id(body)
-            .with_child(Element::new("body", ns::COMPONENT).with_text(body));
-        assert!(self.stanza_in(&stanza));
+        assert!(self.stanza_in(&chat(body)));
     }
 
     fn stanza_in(&mut self, stanza: &Stanza) -> bool {
@@ -270,6 +268,16 @@ impl World {
     }
 }
 
+/// A line of chat with this body, which is also its id.
+fn chat(body: &str) -> Stanza {
+    let from = Jid::parse("juliet@example.com/balcony").unwrap();
+    let to = Jid::parse("romeo@example.net").unwrap();
+    Stanza::new(StanzaKind::Message, &from, &to)
+        .with_type("chat")
+        .with_id(body)
+        .with_child(Element::new("body", ns::COMPONENT).with_text(body))
+}
+
 fn answered(status: u16, cseq: u32) -> Answer {
     Answer::Final { response: Response::new(StatusCode::new(status).unwrap(), "x"), cseq }
 }
@@ -338,6 +346,18 @@ fn a_full_queue_says_503_and_a_request_again_gets_another_chance() {
     assert_eq!(world.server_takes_all().len(), 1000);
     world.message("one more");
     assert_eq!(world.server_takes_all(), ["one more"]);
+}
+
+#[test]
+fn whoever_passes_reports_on_hears_once_what_a_message_is_called_however_often_it_is_tried() {
+    let mut world = World::new(config(), 6);
+    assert!(world.stanza_in(&chat("asks").with_child(Element::new("request", ns::RECEIPTS))));
+    for _ in 0..3 {
+        let (token, cseq) = world.requests.pop_front().unwrap();
+        world.answer(token, &answered(503, cseq));
+        world.pass(Duration::from_secs(20));
+    }
+    assert_eq!((world.requests.len(), world.named), (1, 1));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::hold;
 use super::late::Telling;
-use super::meter::{self, Way};
+use super::meter::{self, Moves, Way};
 use super::pairs::Pairs;
 use super::post::Post;
 use super::quota::Quota;
@@ -53,6 +53,8 @@ pub(super) struct Live {
     pub(super) lane: LaneKey,
     /// A request is out for it, or a session has it.
     flying: bool,
+    /// Whoever reports on it knows the names that it has as a MESSAGE.
+    named: bool,
 }
 
 impl Live {
@@ -100,6 +102,7 @@ pub struct ToSip {
     /// Answers that wait for a link, with the record that is forgotten when they are said.
     unsaid: BTreeMap<LinkId, VecDeque<(Key, Stanza)>>,
     told: hold::Told,
+    pub(super) moves: Moves,
     quota: Quota,
     /// What [`ToSip::spoken`] gives next.
     spoken: Vec<Spoken>,
@@ -376,7 +379,7 @@ impl ToSip {
     pub(super) fn push(&mut self, cx: &mut Cx<'_>, post: Post, key: LaneKey, tried: bool) {
         let number = self.number();
         if !post.is_quiet() {
-            meter::queued(cx, Way::XmppToSip, 1);
+            self.moves.queued(1);
         }
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.count += 1;
@@ -388,7 +391,7 @@ impl ToSip {
     }
 
     pub(super) fn insert(&mut self, number: u64, post: Post, lane: LaneKey) {
-        self.posts.insert(number, Live { post, lane, flying: false });
+        self.posts.insert(number, Live { post, lane, flying: false, named: false });
     }
 
     /// Whether nothing more can wait.
@@ -400,18 +403,21 @@ impl ToSip {
         while let Some(event) = self.pages.poll(cx.now.tick) {
             match event {
                 Event::Send(number, mut request) => {
-                    self.flies(cx, number, true);
-                    let live = self.posts.get(&number);
+                    self.flies(number, true);
+                    let live = self.posts.get_mut(&number);
                     let whisper = || self.whispers.get(&number).map(|lane| &lane.1);
-                    if let Some(contact) = live.map(|live| &live.post.target.aor).or_else(whisper) {
+                    if let Some(contact) = live.as_ref().map(|live| &live.post.target.aor).or_else(whisper) {
                         spell(cx, contact, &mut request);
                     }
-                    if let Some(live) = live {
+                    // A retry has the same names.
+                    if let Some(live) = live
+                        && !std::mem::replace(&mut live.named, true)
+                    {
                         sent(cx, &live.post, true);
                     }
                     cx.request(number, *request);
                 }
-                Event::Waits(number) => self.flies(cx, number, false),
+                Event::Waits(number) => self.flies(number, false),
                 Event::NoDevice(device) => cx.facts.unshow(&device),
                 Event::Arrived(number, agent) => {
                     if let Some(lane) = self.whispers.remove(&number) {
@@ -437,7 +443,7 @@ impl ToSip {
     }
 
     fn failed(&mut self, cx: &mut Cx<'_>, number: u64, page: Page, fault: &Fault) {
-        self.flies(cx, number, false);
+        self.flies(number, false);
         if let Some(lane) = self.whispers.remove(&number) {
             self.hushed.remove(&lane);
             return self.not_understood(cx, &page, fault);
@@ -519,7 +525,7 @@ impl ToSip {
 
     /// A message has met its fate.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>, number: u64, result: &'static str) -> Option<Live> {
-        self.flies(cx, number, false);
+        self.flies(number, false);
         let live = self.posts.remove(&number)?;
         if let Some(state) = self.lanes.get_mut(&live.lane) {
             state.count -= 1;
@@ -532,19 +538,19 @@ impl ToSip {
             }
         }
         if !live.post.is_quiet() {
-            meter::queued(cx, Way::XmppToSip, -1);
+            self.moves.queued(-1);
             meter::result(cx, Way::XmppToSip, result);
         }
         Some(live)
     }
 
     /// Moves a message between queued and in flight.
-    pub(super) fn flies(&mut self, cx: &mut Cx<'_>, number: u64, flying: bool) {
+    pub(super) fn flies(&mut self, number: u64, flying: bool) {
         let Some(live) = self.posts.get_mut(&number) else { return };
         if live.flying != flying && !live.post.is_quiet() {
             let by = if flying { 1 } else { -1 };
-            meter::queued(cx, Way::XmppToSip, -by);
-            meter::in_flight(cx, Way::XmppToSip, by);
+            self.moves.queued(-by);
+            self.moves.in_flight(by);
         }
         if live.flying != flying && live.post.late {
             let (user, sender) = (live.post.from.clone(), live.post.target.aor.clone());

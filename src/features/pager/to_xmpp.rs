@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::arrivals::{Arrival, Arrivals, Known, Name, Said};
 use super::late::{Late, Telling};
-use super::meter::{self, Way};
+use super::meter::{self, Moves, Way};
 use super::pairs::Pairs;
 use super::quota::Quota;
 use super::sessions::{Letter, Refusal};
@@ -75,6 +75,7 @@ pub struct ToXmpp {
     suspects: BTreeMap<LinkId, Name>,
     timers: Timers<Alarm>,
     quota: Quota,
+    pub(super) moves: Moves,
     late: Late,
     /// What the owner of this machine is to tell SIP senders.
     tellings: Vec<Telling>,
@@ -149,8 +150,8 @@ impl ToXmpp {
                 continue;
             }
             arrival.flying = false;
-            meter::in_flight(cx, Way::SipToXmpp, -1);
-            meter::queued(cx, Way::SipToXmpp, 1);
+            self.moves.in_flight(-1);
+            self.moves.queued(1);
             self.timers.stop(&Alarm::GiveUp(name));
             self.queue.insert((link, order), name);
             if let Some(record) = self.arrivals.changed(name) {
@@ -394,7 +395,7 @@ impl ToXmpp {
         *self.unsettled.entry(arrival.to.domain().to_owned()).or_default() += 1;
         self.queue.insert((link, order), name);
         meter::accepted(cx, Way::SipToXmpp);
-        meter::queued(cx, Way::SipToXmpp, 1);
+        self.moves.queued(1);
     }
 
     fn order(&mut self) -> u64 {
@@ -433,8 +434,8 @@ impl ToXmpp {
             if arrival.said.is_some() {
                 self.timers.set(Alarm::GiveUp(name), cx.now.tick + GIVE_UP);
             }
-            meter::queued(cx, Way::SipToXmpp, -1);
-            meter::in_flight(cx, Way::SipToXmpp, 1);
+            self.moves.queued(-1);
+            self.moves.in_flight(1);
             let lane = (link, arrival.to.domain().to_owned());
             cx.stanza(stanza(arrival, cx.now.wall));
             if self.barrier.sent(cx.now.tick, &lane, name) {
@@ -556,9 +557,9 @@ impl ToXmpp {
             }
         }
         if arrival.flying {
-            meter::in_flight(cx, Way::SipToXmpp, -1);
+            self.moves.in_flight(-1);
         } else {
-            meter::queued(cx, Way::SipToXmpp, -1);
+            self.moves.queued(-1);
         }
         meter::result(cx, Way::SipToXmpp, result);
         let link = cx.domains.link_of(arrival.from.domain());

@@ -126,7 +126,7 @@ impl ToSip {
             let (number, _) = self.posts.iter().find(|(_, live)| is_it(live))?;
             Some((*number, text.into()))
         });
-        meter::queued(cx, Way::XmppToSip, 1);
+        self.moves.queued(1);
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.count += 1;
         lane.carried += 1;
@@ -148,7 +148,7 @@ impl ToSip {
         };
         sent(cx, &post, false);
         self.insert(number, post, key);
-        self.flies(cx, number, true);
+        self.flies(number, true);
         cx.signal(Signal::Carry(Arc::new(carry)));
     }
 
@@ -199,7 +199,7 @@ impl ToSip {
 
     /// A session does not have it, or perhaps not: it goes as a MESSAGE, under the same name.
     fn return_to_pages(&mut self, cx: &mut Cx<'_>, number: u64, sent: bool) {
-        self.flies(cx, number, false);
+        self.flies(number, false);
         let Some(live) = self.posts.get_mut(&number) else { return };
         if !std::mem::take(&mut live.post.session) {
             return;
