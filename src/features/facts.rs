@@ -134,10 +134,13 @@ impl Facts {
     /// `known` as the contact writes itself: what a Request-URI and To of ours must say, since SIP compares user parts
     /// by their case (RFC 3261 §19.1.4).
     pub fn spelled(&self, known: &Aor) -> Aor {
-        match self.spellings.get(known) {
-            Some(user) => Aor { user: Some(user.to_string()), host: known.host.clone() },
-            None => known.clone(),
-        }
+        self.own_spelling(known).unwrap_or_else(|| known.clone())
+    }
+
+    /// The same, where it is not how the contact is known here.
+    pub fn own_spelling(&self, known: &Aor) -> Option<Aor> {
+        let user = self.spellings.get(known)?;
+        Some(Aor { user: Some(user.to_string()), host: known.host.clone() })
     }
 
     /// How far a session of the user (bare) with the contact is.

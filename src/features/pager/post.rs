@@ -15,7 +15,7 @@ use crate::features::devices::Ability;
 use crate::features::rich;
 use crate::sip::message::HeaderName;
 use crate::sip::uri::{Aor, SipAddress};
-use crate::sip::usage::page::Page;
+use crate::sip::usage::page::{LaneKey, Page};
 use crate::store::record::Key;
 use crate::words::id::Partition;
 use crate::words::time::Wall;
@@ -126,12 +126,13 @@ impl Post {
         stanza
     }
 
-    /// The MESSAGE in the name of `sender`; `tried`: it was sent before and may have arrived.
-    pub fn page(&self, cx: &Cx<'_>, sender: &Aor, tried: bool) -> Page {
-        let mut from = sender.address();
-        if cx.config.messages.from_gruu {
-            from.gr = self.from.resource().map(str::to_owned);
-        }
+    /// The MESSAGE in its lane, in the name of the lane's sender; `tried`: it was sent before and may have arrived.
+    pub fn page(&self, cx: &Cx<'_>, lane: &LaneKey, tried: bool) -> Page {
+        let sender = &lane.0;
+        let from = match self.from.resource().filter(|_| cx.config.messages.from_gruu) {
+            Some(device) => SipAddress { gr: Some(device.to_owned()), ..sender.address() }.text(),
+            None => sender.text(),
+        };
         let (type_, body) = match self.envelope(cx, sender) {
             Some(envelope) => ("message/cpim".to_owned(), Bytes::from(envelope)),
             None => (self.content_type(cx), Bytes::from(self.body(cx))),
@@ -148,8 +149,8 @@ impl Post {
             headers.push((HeaderName::Date, date::write_sip(self.accepted)));
         }
         Page {
-            sender: sender.clone(),
-            from: ["<", &from.text(), ">"].concat(),
+            lane: lane.clone(),
+            from: ["<", &from, ">"].concat(),
             to: self.target.clone(),
             call_id: self.call_id.clone(),
             tag: self.tag.clone(),

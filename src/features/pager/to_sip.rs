@@ -22,7 +22,7 @@ use crate::features::{Cx, Op, Signal, errors};
 use crate::gateway::LinkId;
 use crate::sip::message::{Answer, Failure, HeaderName, OutRequest};
 use crate::sip::uri::Aor;
-use crate::sip::usage::page::{Event, Fault, Page, Pages};
+use crate::sip::usage::page::{Event, Fault, LaneKey, Page, Pages};
 use crate::store::record::{Key, Record, Restored};
 use crate::words::condition::{Condition, Kind, Scope};
 use crate::words::note::Level;
@@ -64,11 +64,8 @@ impl Live {
     }
 }
 
-/// The sender's address and the contact's.
-pub(super) type LaneKey = Arc<(Aor, Aor)>;
-
 /// The messages of one sender to one contact.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lane {
     /// How many there are.
     pub(super) count: usize,
@@ -102,8 +99,8 @@ pub struct ToSip {
     /// Answers that wait for a link, with the record that is forgotten when they are said.
     unsaid: BTreeMap<LinkId, VecDeque<(Key, Stanza)>>,
     told: hold::Told,
-    pub(super) moves: Moves,
     quota: Quota,
+    pub(super) moves: Moves,
     /// What [`ToSip::spoken`] gives next.
     spoken: Vec<Spoken>,
     /// What the store gave back, until all is there.
@@ -126,23 +123,23 @@ impl ToSip {
         }
         let corrects = text.corrects.clone();
         match self.compose(cx, pairs, stanza, text) {
-            Ok((mut post, lane)) => {
-                if let Err(condition) = self.choose(cx, &mut post, &lane) {
+            Ok((mut post, key, lane)) => {
+                if let Err(condition) = self.choose(cx, &mut post, lane) {
                     return turn_away(cx, stanza, &condition, "table");
                 }
-                if self.lanes.get(&lane).is_some_and(|lane| lane.held > 0) {
+                if lane.held > 0 {
                     // It waits behind others.
                     self.notice(cx, &mut post);
                 }
                 // What she sends says that she does not write any more.
-                self.hushed.remove(&lane);
+                self.hushed.remove(&key);
                 cx.save(Record::new(post.key(), &post));
                 meter::accepted(cx, Way::XmppToSip);
                 meter::log(cx, Level::Debug, "message-accepted", Way::XmppToSip, post.names(), "");
                 if post.session {
-                    self.carry(cx, post, lane, corrects);
+                    self.carry(cx, post, key, corrects);
                 } else {
-                    self.push(cx, post, lane, false);
+                    self.push(cx, post, key, false);
                     self.drive(cx);
                 }
             }
@@ -279,13 +276,14 @@ impl ToSip {
         self.posts.len() + whispers + self.pages.len() + unsaid + self.quota.len()
     }
 
+    /// The message, and its lane as it is without it.
     fn compose(
         &mut self,
         cx: &mut Cx<'_>,
         pairs: &mut Pairs,
         stanza: &Stanza,
         text: Text,
-    ) -> Result<(Post, LaneKey), (Condition, &'static str)> {
+    ) -> Result<(Post, LaneKey, Lane), (Condition, &'static str)> {
         let refuse = |kind, text: &str, why| Err((Condition::new(kind, text), why));
         let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else {
             return refuse(Kind::JidMalformed, "The message has no address.", "address");
@@ -308,8 +306,9 @@ impl ToSip {
             let text = format!("This message has {bytes} bytes; at most {most} can be sent.");
             return refuse(Kind::PolicyViolation, &text, "too-long");
         }
-        let lane = Arc::new((sender.aor, target.aor.clone()));
-        if self.posts.len() >= LIMITS.0 || self.lanes.get(&lane).is_some_and(|lane| lane.count >= LIMITS.1) {
+        let key = Arc::new((sender.aor, target.aor.clone()));
+        let lane = self.lanes.get(&key).copied().unwrap_or_default();
+        if self.posts.len() >= LIMITS.0 || lane.count >= LIMITS.1 {
             let text = "Too many messages wait for this contact; please try again later.";
             return refuse(Kind::ResourceConstraint, text, "queue-full");
         }
@@ -345,7 +344,7 @@ impl ToSip {
             session: false,
             hops: super::HOPS,
         };
-        Ok((post, lane))
+        Ok((post, key, lane))
     }
 
     /// The thread where it fits, else the Call-ID that this thread already has, else a new one.
@@ -385,7 +384,7 @@ impl ToSip {
         lane.count += 1;
         lane.notices += usize::from(post.notice.is_some());
         lane.held += usize::from(post.held);
-        let page = post.page(cx, &key.0, tried);
+        let page = post.page(cx, &key, tried);
         self.insert(number, post, key);
         self.pages.push(number, page);
     }
@@ -452,13 +451,13 @@ impl ToSip {
         if refuses_content(fault) && live.post.is_html(cx) {
             // It says so of HTML, and perhaps of the envelope around it, which the plain text will show.
             cx.facts.devices.refuses(cx.now.tick, &live.post.target.aor, Ability::Html);
-            let plain = Page { cseq: page.cseq + 1, ..live.post.page(cx, &live.lane.0, page.tried) };
+            let plain = Page { cseq: page.cseq + 1, ..live.post.page(cx, &live.lane, page.tried) };
             return self.pages.put_back(number, plain, cx.now.tick);
         }
         if is_envelope(&page) && refuses_content(fault) {
             // It takes no CPIM: remembered, and the same goes as it would without.
             cx.facts.devices.shows(cx.now.tick, &live.post.target.aor, "", Ability::Cpim, false);
-            let plain = Page { cseq: page.cseq + 1, ..live.post.page(cx, &live.lane.0, page.tried) };
+            let plain = Page { cseq: page.cseq + 1, ..live.post.page(cx, &live.lane, page.tried) };
             return self.pages.put_back(number, plain, cx.now.tick);
         }
         if let Some(at) = hold::again_at(cx, &live.post, fault) {
@@ -570,8 +569,7 @@ fn turn_away(cx: &mut Cx<'_>, stanza: &Stanza, condition: &Condition, why: &'sta
 
 /// Writes the addressee as it writes itself.
 fn spell(cx: &Cx<'_>, known: &Aor, request: &mut OutRequest) {
-    let spelled = cx.facts.spelled(known);
-    if spelled != *known {
+    if let Some(spelled) = cx.facts.own_spelling(known) {
         let (known, spelled) = (known.to_string(), spelled.to_string());
         request.uri = request.uri.replacen(&known, &spelled, 1);
         request.to = request.to.replacen(&known, &spelled, 1);

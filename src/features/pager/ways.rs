@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::meter::{self, Way};
 use super::post::Post;
 use super::table::{self, Outgoing};
-use super::to_sip::{Lane, LaneKey, Live, ToSip, refuses_content, sent};
+use super::to_sip::{Lane, Live, ToSip, refuses_content, sent};
 use crate::documents::{imdn, iscomposing};
 use crate::features::Cx;
 use crate::features::devices::Ability;
 use crate::features::sessions::{self, Break, Line, PeerMsrp, Stage, goes_again};
 use crate::features::signal::{Carried, Carry, Signal, Whisper};
 use crate::sip::uri::Aor;
-use crate::sip::usage::page::{Fault, Page};
+use crate::sip::usage::page::{Fault, LaneKey, Page};
 use crate::store::record::Record;
 use crate::words::condition::{Condition, Kind};
 use crate::words::note::Level;
@@ -30,9 +30,8 @@ const HUSHED: Duration = Duration::from_secs(10);
 
 impl ToSip {
     /// Decides how a message goes. An error when a row refuses it.
-    pub(super) fn choose(&self, cx: &mut Cx<'_>, post: &mut Post, lane: &LaneKey) -> Result<(), Condition> {
-        let lane = self.lanes.get(lane);
-        if lane.is_some_and(|lane| lane.carried > 0) {
+    pub(super) fn choose(&self, cx: &mut Cx<'_>, post: &mut Post, lane: Lane) -> Result<(), Condition> {
+        if lane.carried > 0 {
             post.session = true;
             return Ok(());
         }
@@ -40,7 +39,7 @@ impl ToSip {
         match line.way(&cx.config.sessions) {
             sessions::Way::Refuse(condition) => return Err(condition),
             // Behind older ones that are not there yet.
-            _ if lane.is_some_and(Lane::pages) => {}
+            _ if lane.pages() => {}
             sessions::Way::Session => post.session = true,
             sessions::Way::Page { ask } => {
                 if ask {
@@ -101,7 +100,7 @@ impl ToSip {
         };
         let Some((number, live)) = self.posts.iter_mut().find(|(_, live)| waits(live)) else { return false };
         let post = Post { text: text.to_owned(), rich: None, ..live.post.clone() };
-        if !self.pages.replace(*number, post.page(cx, &lane.0, false)) {
+        if !self.pages.replace(*number, post.page(cx, &live.lane, false)) {
             return false;
         }
         live.post = post;
@@ -208,7 +207,7 @@ impl ToSip {
             lane.carried -= 1;
         }
         cx.save(Record::new(live.post.key(), &live.post));
-        let page = live.post.page(cx, &live.lane.0, sent);
+        let page = live.post.page(cx, &live.lane, sent);
         self.pages.push(number, page);
         self.drive(cx);
     }
@@ -234,7 +233,7 @@ impl ToSip {
         } else {
             let number = self.number();
             // One attempt: a later one would say what is no longer so.
-            let page = Page { until: cx.now.tick, ..post.page(cx, &key.0, false) };
+            let page = Page { until: cx.now.tick, ..post.page(cx, &key, false) };
             self.whispers.insert(number, key);
             self.pages.push(number, page);
         }
@@ -243,7 +242,7 @@ impl ToSip {
 
     /// Something of a lane met its fate: what was whispered meanwhile can be said, by whichever way is now the right one.
     pub(super) fn say_hushed(&mut self, cx: &mut Cx<'_>, lane: &LaneKey) {
-        if self.is_busy(lane) {
+        if self.hushed.is_empty() || self.is_busy(lane) {
             return;
         }
         if let Some((since, whisper)) = self.hushed.remove(lane)
@@ -255,7 +254,7 @@ impl ToSip {
 
     /// Whether anything of a lane is on its way or waits.
     fn is_busy(&self, lane: &LaneKey) -> bool {
-        self.lanes.contains_key(lane) || self.pages.has(&lane.0, &lane.1)
+        self.lanes.contains_key(lane) || self.pages.has(lane)
     }
 
     /// What was whispered did not arrive. Where it is not understood, it is not said again for a day.

@@ -27,8 +27,8 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_s
 /// A message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Whose user agent we are: with `to`, the lane.
-    pub sender: Aor,
+    /// The lane: whose user agent we are, and the person in `to`.
+    pub lane: LaneKey,
     /// The value of From without its tag.
     pub from: String,
     /// The Request-URI and To.
@@ -77,25 +77,32 @@ pub enum Fault {
     Silent(Failure),
 }
 
-/// Shared, since a page is known by it in several places.
-type LaneKey = Arc<(Aor, Aor)>;
+/// A sender and a recipient. Shared, since a page is known by it in several places.
+pub type LaneKey = Arc<(Aor, Aor)>;
+
+/// Which lane, in the order of their making: two names are long to compare.
+type LaneId = u64;
 
 /// All lanes of one owner.
 #[derive(Debug, Default)]
 pub struct Pages {
-    lanes: BTreeMap<LaneKey, Lane>,
+    by_name: BTreeMap<LaneKey, LaneId>,
+    lanes: BTreeMap<LaneId, Lane>,
+    /// How many lanes there ever were.
+    made: LaneId,
     /// The lane of each page that is out, by its number.
-    out: BTreeMap<u64, LaneKey>,
+    out: BTreeMap<u64, LaneId>,
     /// Lanes that may have something to send.
-    ready: BTreeSet<LaneKey>,
+    ready: BTreeSet<LaneId>,
     /// Lanes that wait before the next attempt.
-    waiting: Timers<LaneKey>,
+    waiting: Timers<LaneId>,
     events: VecDeque<Event>,
     halted: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lane {
+    name: LaneKey,
     queue: VecDeque<(u64, Page)>,
     /// How often the first page was sent.
     attempts: u32,
@@ -105,29 +112,45 @@ struct Lane {
     fault: Option<Fault>,
 }
 
+impl Lane {
+    fn of(name: LaneKey) -> Lane {
+        Lane { name, queue: VecDeque::new(), attempts: 0, busy: false, fault: None }
+    }
+
+    /// Takes the first page out.
+    fn take(&mut self) -> Option<(u64, Page)> {
+        self.attempts = 0;
+        self.queue.pop_front()
+    }
+}
+
 impl Pages {
     /// Takes a page in, behind all others of its lane. `number` is the owner's.
     pub fn push(&mut self, number: u64, page: Page) {
-        let key = key(&page);
-        self.lanes.entry(key.clone()).or_default().queue.push_back((number, page));
-        self.ready.insert(key);
+        let id = self.lane_of(&page);
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.queue.push_back((number, page));
+        }
+        self.ready.insert(id);
     }
 
     /// Puts a failed page back at the head of its lane, which then waits until `at` or [`Pages::wake`].
     pub fn put_back(&mut self, number: u64, page: Page, at: Tick) {
-        let key = key(&page);
-        let lane = self.lanes.entry(key.clone()).or_default();
-        lane.attempts = 0;
-        lane.fault = None;
-        lane.queue.push_front((number, page));
-        self.waiting.set(key, at);
+        let id = self.lane_of(&page);
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.attempts = 0;
+            lane.fault = None;
+            lane.queue.push_front((number, page));
+        }
+        self.waiting.set(id, at);
     }
 
     /// Lets a lane that waits try at once.
     pub fn wake(&mut self, sender: &Aor, to: &Aor) {
-        let key = Arc::new((sender.clone(), to.clone()));
-        if self.waiting.stop(&key) {
-            self.ready.insert(key);
+        if let Some(id) = self.by_name.get(&(sender.clone(), to.clone()))
+            && self.waiting.stop(id)
+        {
+            self.ready.insert(*id);
         }
     }
 
@@ -136,7 +159,7 @@ impl Pages {
         match answer {
             Answer::Provisional(_) => return,
             Answer::Repeated => {
-                let lane = self.out.get(&number).and_then(|key| self.lanes.get_mut(key));
+                let lane = self.out.get(&number).and_then(|id| self.lanes.get_mut(id));
                 if let Some((_, page)) = lane.and_then(|lane| lane.queue.front_mut()) {
                     page.tried = true;
                 }
@@ -144,18 +167,18 @@ impl Pages {
             }
             Answer::Final { .. } | Answer::Failed(_) => {}
         }
-        let Some(key) = self.out.remove(&number) else { return };
-        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        let Some(id) = self.out.remove(&number) else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.busy = false;
-        self.ready.insert(key.clone());
+        self.ready.insert(id);
         let Some((_, page)) = lane.queue.front_mut() else { return };
         match answer {
             Answer::Provisional(_) | Answer::Repeated => {}
             Answer::Final { response, cseq } => {
                 let status = response.status.code();
                 match status {
-                    200..=299 => return self.done(&key, number, agent(response)),
-                    482 if page.tried => return self.done(&key, number, None),
+                    200..=299 => return self.done(id, number, agent(response)),
+                    482 if page.tried => return self.done(id, number, None),
                     404 | 480 if page.to.gr.is_some() => {
                         let person = page.to.aor.address();
                         let device = std::mem::replace(&mut page.to, person);
@@ -168,24 +191,24 @@ impl Pages {
                     408 | 503 => {
                         page.cseq = *cseq;
                         let fault = Fault::Refused(Box::new(response.clone()));
-                        return self.again(now, mint, &key, fault, retry_after(response));
+                        return self.again(now, mint, id, fault, retry_after(response));
                     }
                     _ => {}
                 }
                 lane.fault = None;
-                self.fail(&key, Fault::Refused(Box::new(response.clone())));
+                self.fail(id, Fault::Refused(Box::new(response.clone())));
             }
             Answer::Failed(failure @ (Failure::Timeout | Failure::Transport(_))) => {
-                self.again(now, mint, &key, Fault::Silent(failure.clone()), None);
+                self.again(now, mint, id, Fault::Silent(failure.clone()), None);
             }
-            Answer::Failed(failure) => self.fail(&key, Fault::Silent(failure.clone())),
+            Answer::Failed(failure) => self.fail(id, Fault::Silent(failure.clone())),
         }
     }
 
     /// Time has come.
     pub fn timeout(&mut self, now: Tick) {
-        while let Some(key) = self.waiting.pop(now) {
-            self.ready.insert(key);
+        while let Some(id) = self.waiting.pop(now) {
+            self.ready.insert(id);
         }
     }
 
@@ -199,11 +222,11 @@ impl Pages {
         if let Some(event) = self.events.pop_front() {
             return Some(event);
         }
-        while let Some(key) = self.ready.first().cloned() {
-            if let Some(event) = self.advance(now, &key) {
+        while let Some(id) = self.ready.first().copied() {
+            if let Some(event) = self.advance(now, id) {
                 return Some(event);
             }
-            self.ready.remove(&key);
+            self.ready.remove(&id);
         }
         None
     }
@@ -215,7 +238,8 @@ impl Pages {
 
     /// Puts another page in the place of one that was never sent. False when there is no such page.
     pub fn replace(&mut self, number: u64, page: Page) -> bool {
-        let Some(lane) = self.lanes.get_mut(&key(&page)) else { return false };
+        let id = self.by_name.get(&page.lane);
+        let Some(lane) = id.and_then(|id| self.lanes.get_mut(id)) else { return false };
         let first_was_sent = lane.busy || lane.attempts > 0;
         let mut waiting = lane.queue.iter_mut().enumerate();
         match waiting.find(|(_, (known, _))| *known == number) {
@@ -227,9 +251,10 @@ impl Pages {
         }
     }
 
-    /// Whether anything waits or is out between the two.
-    pub fn has(&self, sender: &Aor, to: &Aor) -> bool {
-        self.lanes.get(&(sender.clone(), to.clone())).is_some_and(|lane| !lane.queue.is_empty())
+    /// Whether anything of a lane waits or is out.
+    pub fn has(&self, lane: &LaneKey) -> bool {
+        let id = self.by_name.get(lane);
+        id.and_then(|id| self.lanes.get(id)).is_some_and(|lane| !lane.queue.is_empty())
     }
 
     /// How many requests are out.
@@ -247,13 +272,25 @@ impl Pages {
         self.lanes.is_empty()
     }
 
-    fn advance(&mut self, now: Tick, key: &LaneKey) -> Option<Event> {
-        let lane = self.lanes.get_mut(key)?;
-        if self.halted || lane.busy || self.waiting.at(key).is_some() {
+    /// The lane of a page, which is there afterwards.
+    fn lane_of(&mut self, page: &Page) -> LaneId {
+        if let Some(id) = self.by_name.get(&page.lane) {
+            return *id;
+        }
+        self.made += 1;
+        self.by_name.insert(page.lane.clone(), self.made);
+        self.lanes.insert(self.made, Lane::of(page.lane.clone()));
+        self.made
+    }
+
+    fn advance(&mut self, now: Tick, id: LaneId) -> Option<Event> {
+        let lane = self.lanes.get_mut(&id)?;
+        if self.halted || lane.busy || self.waiting.at(&id).is_some() {
             return None;
         }
         let Some((number, page)) = lane.queue.front() else {
-            self.lanes.remove(key);
+            self.by_name.remove(&lane.name);
+            self.lanes.remove(&id);
             return None;
         };
         let number = *number;
@@ -262,24 +299,17 @@ impl Pages {
             && page.until < now
         {
             let fault = fault.clone();
-            return self.take(key).map(|page| Event::Failed(number, Box::new(page), fault));
+            return lane.take().map(|(number, page)| Event::Failed(number, Box::new(page), fault));
         }
         let request = request(page);
         lane.busy = true;
         lane.attempts = lane.attempts.saturating_add(1);
-        self.out.insert(number, key.clone());
+        self.out.insert(number, id);
         Some(Event::Send(number, Box::new(request)))
     }
 
-    fn again(
-        &mut self,
-        now: Tick,
-        mint: &mut Mint,
-        key: &LaneKey,
-        fault: Fault,
-        not_before: Option<Duration>,
-    ) {
-        let Some(lane) = self.lanes.get_mut(key) else { return };
+    fn again(&mut self, now: Tick, mint: &mut Mint, id: LaneId, fault: Fault, not_before: Option<Duration>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
         let Some((number, page)) = lane.queue.front_mut() else { return };
         page.tried = true;
         let (first, most) = BACK_OFF;
@@ -288,38 +318,26 @@ impl Pages {
         let at = (now + delay).min(page.until).max(now + not_before.unwrap_or_default());
         if now >= page.until || at > page.until {
             lane.fault = Some(fault.clone());
-            return self.fail(key, fault);
+            return self.fail(id, fault);
         }
         let number = *number;
-        self.waiting.set(key.clone(), at);
+        self.waiting.set(id, at);
         self.events.push_back(Event::Waits(number));
     }
 
-    fn done(&mut self, key: &LaneKey, number: u64, agent: Option<String>) {
-        if let Some(lane) = self.lanes.get_mut(key) {
+    fn done(&mut self, id: LaneId, number: u64, agent: Option<String>) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
             lane.fault = None;
+            lane.take();
         }
-        self.take(key);
         self.events.push_back(Event::Arrived(number, agent));
     }
 
-    fn fail(&mut self, key: &LaneKey, fault: Fault) {
-        let number = self.lanes.get(key).and_then(|lane| lane.queue.front()).map(|(number, _)| *number);
-        if let (Some(number), Some(page)) = (number, self.take(key)) {
+    fn fail(&mut self, id: LaneId, fault: Fault) {
+        if let Some((number, page)) = self.lanes.get_mut(&id).and_then(Lane::take) {
             self.events.push_back(Event::Failed(number, Box::new(page), fault));
         }
     }
-
-    /// Takes the first page out.
-    fn take(&mut self, key: &LaneKey) -> Option<Page> {
-        let lane = self.lanes.get_mut(key)?;
-        lane.attempts = 0;
-        lane.queue.pop_front().map(|(_, page)| page)
-    }
-}
-
-fn key(page: &Page) -> LaneKey {
-    Arc::new((page.sender.clone(), page.to.aor.clone()))
 }
 
 fn request(page: &Page) -> OutRequest {
@@ -365,10 +383,12 @@ mod tests {
     }
 
     fn page(to: &str, body: &str) -> Page {
+        let (sender, to) =
+            (SipAddress::parse("sip:juliet@example.com").unwrap(), SipAddress::parse(to).unwrap());
         Page {
-            sender: SipAddress::parse("sip:juliet@example.com").unwrap().aor,
+            lane: Arc::new((sender.aor, to.aor.clone())),
             from: "<sip:juliet@example.com>".into(),
-            to: SipAddress::parse(to).unwrap(),
+            to,
             call_id: "c".into(),
             tag: "t".into(),
             cseq: 1,
@@ -412,7 +432,7 @@ mod tests {
         pages.push(1, page(ROMEO, "a"));
         pages.push(2, page(ROMEO, "b"));
         pages.push(3, page("sip:nurse@example.net", "c"));
-        assert_eq!(events(&mut pages, at(0)), ["3>sip:nurse@example.net 1", "1>sip:romeo@example.net 1"]);
+        assert_eq!(events(&mut pages, at(0)), ["1>sip:romeo@example.net 1", "3>sip:nurse@example.net 1"]);
         pages.answer(at(0), &mut mint(), 1, &answered(200));
         assert_eq!(events(&mut pages, at(0)), ["1 ok", "2>sip:romeo@example.net 1"]);
         pages.answer(at(0), &mut mint(), 2, &answered(403));
@@ -517,7 +537,7 @@ mod tests {
         events(&mut pages, at(0));
         pages.answer(at(0), &mut mint(), 1, &answered(480));
         let Some(Event::Failed(1, page, _)) = pages.poll(at(0)) else { panic!("1 has not failed") };
-        let (sender, to) = (page.sender.clone(), page.to.aor.clone());
+        let (sender, to) = (*page.lane).clone();
         pages.put_back(1, *page, at(300));
         assert_eq!(events(&mut pages, at(1)), Vec::<String>::new());
         pages.wake(&sender, &to);
