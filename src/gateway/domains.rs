@@ -109,6 +109,16 @@ impl Domains {
         self.link_of(self.contact_jid(&aor.address()).ok()?.domain())
     }
 
+    /// Whether this is the contact's address, and device, as its JID says it.
+    pub fn is_contact(&self, jid: &Jid, sip: &SipAddress) -> bool {
+        match self.plain(&sip.aor) {
+            Some(component) if component.domain == jid.domain() => {
+                jid.local() == sip.aor.user.as_deref() && jid.resource() == sip.gr.as_deref()
+            }
+            _ => self.contact_sip(jid).is_ok_and(|address| address == *sip),
+        }
+    }
+
     /// The component of a contact that is called as most are: its JID has its user part as it stands.
     fn plain(&self, aor: &Aor) -> Option<&Component> {
         let is_plain =
@@ -270,6 +280,8 @@ mod tests {
             if let Some(found) = found {
                 let back = domains.contact_sip(&found).map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
                 prop_assert_eq!(&back.aor.host, host);
+                prop_assert!(domains.is_contact(&found, &back));
+                prop_assert_eq!(domains.is_contact(&found, &aor.address()), back == aor.address());
                 prop_assert_eq!(domains.contact_jid(&back).ok(), Some(found));
             }
             if let Ok(contact) = Jid::new(Some(&user), "sip.example.org", None)

@@ -45,6 +45,12 @@ struct Lane<M> {
     open: Vec<M>,
 }
 
+impl<M> Default for Lane<M> {
+    fn default() -> Self {
+        Lane { ping: None, covered: Vec::new(), open: Vec::new() }
+    }
+}
+
 impl<L, M> Default for Barrier<L, M> {
     fn default() -> Self {
         Barrier { lanes: BTreeMap::new(), pings: BTreeMap::new(), timers: Timers::default() }
@@ -54,11 +60,10 @@ impl<L, M> Default for Barrier<L, M> {
 impl<L: Clone + Ord, M> Barrier<L, M> {
     /// A message went out on a lane. True when a ping is due at once.
     pub fn sent(&mut self, now: Tick, lane: &L, message: M) -> bool {
-        let state = self.lanes.entry(lane.clone()).or_insert_with(|| Lane {
-            ping: None,
-            covered: Vec::new(),
-            open: Vec::new(),
-        });
+        let state = match self.lanes.get_mut(lane) {
+            Some(state) => state,
+            None => self.lanes.entry(lane.clone()).or_default(),
+        };
         state.open.push(message);
         if state.ping.is_some() {
             return false;

@@ -71,6 +71,16 @@ struct Call {
     thread: Option<String>,
 }
 
+/// What is known of a pair when a message comes from the contact.
+#[derive(Debug)]
+pub struct Received<'a> {
+    /// The thread that it belongs to, if it belongs to one: a Call-ID is a thread when we sent it, or when the contact uses
+    /// it again.
+    pub thread: Option<String>,
+    /// The device that the user wrote from last.
+    pub resource: Option<&'a str>,
+}
+
 /// A pair on disk.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
@@ -90,17 +100,15 @@ impl Pairs {
         pair.remember(call_id, thread);
     }
 
-    /// The contact wrote to the user under this Call-ID. The thread that it belongs to, if it belongs to one: a Call-ID
-    /// is a thread when we sent it, or when the contact uses it again.
-    pub fn received(&mut self, now: Wall, user: &Jid, contact: &Aor, call_id: &str) -> Option<String> {
+    /// The contact wrote to the user under this Call-ID.
+    pub fn received(&mut self, now: Wall, user: &Jid, contact: &Aor, call_id: &str) -> Received<'_> {
         let pair = self.talk(now, user, contact);
-        match pair.calls.iter().find(|call| call.call_id == call_id) {
-            Some(call) => Some(call.thread.clone().unwrap_or_else(|| call_id.to_owned())),
-            None => {
-                pair.remember(call_id, None);
-                None
-            }
+        let known = pair.calls.iter().find(|call| call.call_id == call_id);
+        let thread = known.map(|call| call.thread.clone().unwrap_or_else(|| call_id.to_owned()));
+        if thread.is_none() {
+            pair.add(call_id, None);
         }
+        Received { thread, resource: pair.resource.as_deref() }
     }
 
     /// The Call-ID that a thread of the user's has with the contact, when it could not be the thread itself.
@@ -108,11 +116,6 @@ impl Pairs {
         let pair = self.known.get(&(user.bare(), contact.clone()))?;
         let call = pair.calls.iter().find(|call| call.thread.as_deref() == Some(thread))?;
         Some(&call.call_id)
-    }
-
-    /// The device that the user wrote from last.
-    pub fn resource(&self, user: &Jid, contact: &Aor) -> Option<&str> {
-        self.known.get(&(user.bare(), contact.clone()))?.resource.as_deref()
     }
 
     /// A record of before the start.
@@ -203,16 +206,28 @@ fn key(user: &Jid, contact: &Aor) -> Key {
 
 impl Pair {
     fn remember(&mut self, call_id: &str, thread: Option<&str>) {
-        if call_id.len() > CALL_ID_LIMIT || thread.is_some_and(|thread| thread.len() > THREAD_LIMIT) {
+        if fits(call_id, thread) {
+            self.calls.retain(|call| call.call_id != call_id);
+            self.add(call_id, thread);
+        }
+    }
+
+    /// Remembers a Call-ID that is not known.
+    fn add(&mut self, call_id: &str, thread: Option<&str>) {
+        if !fits(call_id, thread) {
             return;
         }
-        self.calls.retain(|call| call.call_id != call_id);
         if self.calls.len() >= CALLS {
             self.calls.pop_front();
         }
         let thread = thread.filter(|thread| *thread != call_id).map(str::to_owned);
         self.calls.push_back(Call { call_id: call_id.to_owned(), thread });
     }
+}
+
+/// Whether they are short enough to be remembered.
+fn fits(call_id: &str, thread: Option<&str>) -> bool {
+    call_id.len() <= CALL_ID_LIMIT && thread.is_none_or(|thread| thread.len() <= THREAD_LIMIT)
 }
 
 #[cfg(test)]
@@ -234,13 +249,14 @@ mod tests {
         let mut pairs = Pairs::default();
         pairs.sent(NOW, &juliet(), &romeo(0), "ours", None);
         pairs.sent(NOW, &juliet(), &romeo(0), "minted", Some("a long thread"));
-        assert_eq!(pairs.received(NOW, &juliet(), &romeo(0), "ours").as_deref(), Some("ours"));
-        assert_eq!(pairs.received(NOW, &juliet(), &romeo(0), "minted").as_deref(), Some("a long thread"));
-        assert_eq!(pairs.received(NOW, &juliet(), &romeo(0), "new"), None);
-        assert_eq!(pairs.received(NOW, &juliet(), &romeo(0), "new").as_deref(), Some("new"));
-        assert_eq!(pairs.received(NOW, &juliet(), &romeo(1), "ours"), None, "another pair");
+        let mut thread = |contact, call_id| pairs.received(NOW, &juliet(), &romeo(contact), call_id).thread;
+        assert_eq!(thread(0, "ours").as_deref(), Some("ours"));
+        assert_eq!(thread(0, "minted").as_deref(), Some("a long thread"));
+        assert_eq!(thread(0, "new"), None);
+        assert_eq!(thread(0, "new").as_deref(), Some("new"));
+        assert_eq!(thread(1, "ours"), None, "another pair");
         assert_eq!(pairs.call_id_of(&juliet(), &romeo(0), "a long thread"), Some("minted"));
-        assert_eq!(pairs.resource(&juliet(), &romeo(0)), Some("balcony"));
+        assert_eq!(pairs.received(NOW, &juliet(), &romeo(0), "new").resource, Some("balcony"));
     }
 
     #[test]
@@ -250,11 +266,11 @@ mod tests {
             pairs.sent(NOW, &juliet(), &romeo(number), "c", None);
         }
         assert_eq!((pairs.known.len(), pairs.by_use.len()), (PAIRS, PAIRS));
-        assert_eq!(pairs.resource(&juliet(), &romeo(0)), None);
+        assert!(!pairs.known.contains_key(&(juliet().bare(), romeo(0))));
         for number in 0..100 {
             pairs.sent(NOW, &juliet(), &romeo(1), &format!("c{number}"), None);
         }
-        assert_eq!(pairs.received(NOW, &juliet(), &romeo(1), "c0"), None);
-        assert!(pairs.received(NOW, &juliet(), &romeo(1), "c99").is_some());
+        assert_eq!(pairs.received(NOW, &juliet(), &romeo(1), "c0").thread, None);
+        assert!(pairs.received(NOW, &juliet(), &romeo(1), "c99").thread.is_some());
     }
 }

@@ -326,18 +326,19 @@ impl ToXmpp {
             (true, Some(subject)) => (subject, None),
             (false, subject) => (content.text, subject),
         };
-        if !self.quota.admits(cx, Way::SipToXmpp, &letter.sender.aor.to_string()) {
+        if !self.quota.admits(cx, Way::SipToXmpp, &letter.sender.aor.text()) {
             // It concerns this sender alone: 503 would tell the proxy to leave us alone (RFC 3261 §21.5.4).
             let reason = "Too many messages at once, wait a few seconds".to_owned();
             return Err(Refusal { status: 480, reason, retry: Some(SLOW_DOWN), why: "rate" });
         }
         cx.facts.show(&letter.sender);
         let named = !letter.user.is_bare();
-        let to = address(cx, pairs, letter.user, &letter.sender);
+        let known = pairs.received(cx.now.wall, &letter.user, &letter.sender.aor, letter.call_id);
+        let to = address(cx, letter.user, known.resource);
         let mut arrival = Box::new(Arrival {
             id: letter.id.unwrap_or_else(|| cx.token_for(&to)),
             chosen: to.resource().is_some() && !named,
-            thread: pairs.received(cx.now.wall, &to, &letter.sender.aor, letter.call_id),
+            thread: known.thread,
             quiet: self.late.is_quiet(cx.now.tick, &to, &letter.sender.aor),
             from: letter.from,
             to,
@@ -531,8 +532,8 @@ impl ToXmpp {
             (None, None) => Reply::new(202),
         };
         let answered = arrival.said.is_some();
-        let by_address = cx.domains.contact_sip(&arrival.from).ok();
-        let sender = (by_address.as_ref() != Some(&arrival.sender)).then(|| arrival.sender.clone());
+        let by_address = cx.domains.is_contact(&arrival.from, &arrival.sender);
+        let sender = (!by_address).then(|| arrival.sender.clone());
         let ticket = arrival.ticket.take();
         if answered && why.is_some() && ticket.is_none() {
             self.fail_late(cx, name, why);
@@ -548,8 +549,7 @@ impl ToXmpp {
             cx.forget(key);
         }
         arrival.waiting.iter().for_each(|key| cx.reply(*key, reply.clone()));
-        self.timers.stop(&Alarm::Answer(name));
-        self.timers.stop(&Alarm::GiveUp(name));
+        self.timers.stop(&if answered { Alarm::GiveUp(name) } else { Alarm::Answer(name) });
         if let Some(count) = self.unsettled.get_mut(arrival.to.domain()) {
             *count -= 1;
             if *count == 0 {
@@ -614,13 +614,12 @@ impl ToXmpp {
     }
 }
 
-/// To whom: the device that the sender named, else the one that wrote last while it is online, else the person.
-fn address(cx: &Cx<'_>, pairs: &Pairs, user: Jid, sender: &SipAddress) -> Jid {
+/// To whom: the device that the sender named, else the one that `wrote_last` while it is online, else the person.
+fn address(cx: &Cx<'_>, user: Jid, wrote_last: Option<&str>) -> Jid {
     if !user.is_bare() {
         return user;
     }
-    pairs
-        .resource(&user, &sender.aor)
+    wrote_last
         .and_then(|resource| user.with_resource(resource).ok())
         .filter(|full| cx.facts.is_online(full))
         .unwrap_or(user)
