@@ -39,7 +39,7 @@ impl Domains {
         else {
             return Err(Condition::new(Kind::ItemNotFound, format!("{} is not served here", jid.domain())));
         };
-        let mut sip = address::sip_of_jid(jid)?;
+        let mut sip = address::sip_at(jid, component.sip_domain.clone())?;
         if component.any_domain
             && let Some((user, host)) = sip.aor.user.as_deref().and_then(|user| user.rsplit_once('@'))
         {
@@ -53,9 +53,7 @@ impl Domains {
                 let text = format!("the JID of this contact is {}", known.bare_str());
                 return Err(Condition::new(Kind::JidMalformed, text));
             }
-            return Ok(sip);
         }
-        sip.aor.host.clone_from(&component.sip_domain);
         Ok(sip)
     }
 
@@ -141,9 +139,7 @@ impl Domains {
                 ),
             ));
         };
-        let mut sip = address::sip_of_jid(jid)?;
-        sip.aor.host.clone_from(&user.sip_alias);
-        Ok(sip)
+        address::sip_at(jid, user.sip_alias.clone())
     }
 
     /// The JID of an XMPP user's SIP address.

@@ -33,6 +33,11 @@ pub fn jid_of_sip(sip: &SipAddress, domain: &str) -> Result<Jid, Condition> {
 
 /// The SIP address of a JID: localpart to user part, resource to `gr`, the domain in A-labels.
 pub fn sip_of_jid(jid: &Jid) -> Result<SipAddress, Condition> {
+    sip_at(jid, sip_domain(jid.domain())?)
+}
+
+/// The same at another host, where a pair of domains says which.
+pub fn sip_at(jid: &Jid, host: String) -> Result<SipAddress, Condition> {
     let user = match jid.local() {
         None => None,
         Some(local) if !local.contains('\\') => Some(local.to_owned()),
@@ -50,10 +55,7 @@ pub fn sip_of_jid(jid: &Jid) -> Result<SipAddress, Condition> {
             Some(user)
         }
     };
-    Ok(SipAddress {
-        aor: Aor { user, host: sip_domain(jid.domain())? },
-        gr: jid.resource().map(str::to_owned),
-    })
+    Ok(SipAddress { aor: Aor { user, host }, gr: jid.resource().map(str::to_owned) })
 }
 
 /// A JID's domain as SIP writes it: A-labels, lower case; a bracketed address stays.

@@ -68,15 +68,15 @@ impl Mint {
     pub fn token(&mut self, partition: Partition) -> String {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
         let mut bits = (u128::from(self.random.next_u64()) << 64) | u128::from(self.random.next_u64());
-        let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
-        let mut token = String::with_capacity(TOKEN_LENGTH);
-        token.push(digit(partition.0 >> 4));
-        token.push(digit(partition.0 & 15));
-        for _ in 0..16 {
-            token.push(ALPHABET[(bits & 31) as usize] as char);
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut token = [0; TOKEN_LENGTH];
+        token[0] = DIGITS[usize::from(partition.0 >> 4)];
+        token[1] = DIGITS[usize::from(partition.0 & 15)];
+        for letter in &mut token[2..] {
+            *letter = ALPHABET[(bits & 31) as usize];
             bits >>= 5;
         }
-        token
+        String::from_utf8_lossy(&token).into_owned()
     }
 
     /// A number from zero up to, and without, `limit`; zero when that is zero.

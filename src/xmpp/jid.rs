@@ -300,7 +300,7 @@ pub(crate) fn is_plain_domain(domain: &str) -> bool {
     domain.as_bytes().split(|byte| *byte == b'.').all(|label| {
         (1..=LABEL_LIMIT).contains(&label.len())
             && label.iter().all(|byte| is_domain_byte(*byte))
-            && !label.windows(4).any(|four| four == b"xn--")
+            && !(label.contains(&b'-') && label.windows(4).any(|four| four == b"xn--"))
     })
 }
 

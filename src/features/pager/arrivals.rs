@@ -62,12 +62,8 @@ impl Name {
 
     fn text(self) -> String {
         const DIGITS: [u8; 16] = *b"0123456789abcdef";
-        let mut text = String::with_capacity(2 * self.0.len());
-        for byte in self.0 {
-            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            text.push(char::from(DIGITS[usize::from(byte & 15)]));
-        }
-        text
+        let digits = self.0.map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        String::from_utf8_lossy(digits.as_flattened()).into_owned()
     }
 
     fn parse(text: &str) -> Option<Name> {

@@ -393,7 +393,10 @@ impl ToXmpp {
 
     fn enqueue(&mut self, cx: &mut Cx<'_>, link: LinkId, name: Name, order: u64) {
         let Some(arrival) = self.arrivals.pending(name) else { return };
-        *self.unsettled.entry(arrival.to.domain().to_owned()).or_default() += 1;
+        match self.unsettled.get_mut(arrival.to.domain()) {
+            Some(count) => *count += 1,
+            None => drop(self.unsettled.insert(arrival.to.domain().to_owned(), 1)),
+        }
         self.queue.insert((link, order), name);
         meter::accepted(cx, Way::SipToXmpp);
         self.moves.queued(1);
