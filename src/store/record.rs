@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::words::id::Partition;
 
+/// Most values have fewer bytes: so much is taken for one at the start.
+const USUAL: usize = 512;
+
 /// Names a record for ever.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -54,7 +57,13 @@ impl Record {
     /// A record of `value`. Serialising the types of this project to JSON cannot fail; if it does, the value is empty
     /// and will be refused when it is read.
     pub fn new<T: Serialize>(key: Key, value: &T) -> Record {
-        Record { key, value: serde_json::to_vec(value).unwrap_or_default() }
+        let mut json = Vec::with_capacity(USUAL);
+        if serde_json::to_writer(&mut json, value).is_err() {
+            json.clear();
+        }
+        // It may stay in memory for long.
+        json.shrink_to_fit();
+        Record { key, value: json }
     }
 }
 

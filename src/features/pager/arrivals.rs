@@ -52,10 +52,11 @@ impl Name {
     }
 
     fn text(self) -> String {
-        let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
+        let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
         let mut text = String::with_capacity(2 * self.0.len());
         for byte in self.0 {
-            text.extend([digit(byte >> 4), digit(byte & 15)]);
+            text.push(digit(byte >> 4));
+            text.push(digit(byte & 15));
         }
         text
     }
