@@ -13,7 +13,8 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 /// Whether there may be something forbidden: a control character, or a byte that those above U+EFFF begin with. Whole
 /// pieces are looked at without a branch for each byte, which is many times faster.
 fn is_suspicious(text: &[u8]) -> bool {
-    let is_odd = |byte: u8| (byte < b' ') & (byte != b'\t') & (byte != b'\n') & (byte != b'\r') | (byte == 0xef);
+    let is_odd =
+        |byte: u8| (byte < b' ') & (byte != b'\t') & (byte != b'\n') & (byte != b'\r') | (byte == 0xef);
     text.chunks(128).any(|piece| piece.iter().fold(false, |odd, byte| odd | is_odd(*byte)))
 }
 
