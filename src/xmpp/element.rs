@@ -312,8 +312,10 @@ fn escape<const N: usize>(text: &str, out: &mut String, references: &References<
 
 #[inline]
 fn has_any<const N: usize>(piece: &[u8], references: &References<N>) -> bool {
-    let is_special = |byte: u8| references.iter().fold(false, |any, (special, _)| any | (byte == *special));
-    piece.iter().fold(false, |any, byte| any | is_special(*byte))
+    // Numbers and not truth values: only these the compiler looks at many at a time.
+    let is_special =
+        |byte: u8| references.iter().fold(0, |any, (special, _)| any | u8::from(byte == *special));
+    piece.iter().fold(0, |any, byte| any | is_special(*byte)) != 0
 }
 
 #[cfg(test)]
