@@ -122,6 +122,7 @@ impl Pair {
             let terms = |uri: &Uri, role| Terms {
                 path: Path::from(uri.clone()),
                 role,
+                behalf: mostar::msrp::Behalf::Peer(0),
                 fingerprint: None,
                 max_size: None,
             };

@@ -4,6 +4,7 @@
 //! what to do. The keys are listed in [`options`], which also writes `docs/options.md`.
 
 mod check;
+pub mod egress;
 mod msrp;
 pub mod options;
 pub mod outside;

@@ -193,9 +193,9 @@ pub const OPTIONS: &[Opt] = &[
         "msrp.connect_to",
         Texts("ADDRESS or ADDRESS/BITS"),
         Default("[]"),
-        "Further networks that Mostar connects to for chat sessions. Without a word it connects to public addresses, to \
-         those of peers and their `networks`, to private ones where a peer has a private one, and to this machine where \
-         a peer is on it.",
+        "Further networks that Mostar connects to for chat sessions. Without a word it connects to public addresses, and \
+         for the sessions of a peer to that peer and its `networks`, to private addresses where it has a private one, and \
+         to this machine where it is on it.",
     ),
     opt(
         "store",

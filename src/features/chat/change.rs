@@ -80,8 +80,9 @@ impl Chat {
         talk.adopt(&line);
         let ours = describe::our_line(cx, &own, setup, line.direction.answer());
         let body = talk.described.answer(&description, Some(place), &ours);
+        let peer = talk.peer;
         if let Some(session) = talk.msrp.filter(|_| moved) {
-            let terms = describe::terms(&line, path, setup == Setup::Active);
+            let terms = describe::terms(&line, path, setup == Setup::Active, peer);
             cx.msrp.start(cx.now.tick, cx.mint, session, terms);
         }
         Ok((body, false))
@@ -166,7 +167,7 @@ impl Chat {
         let moved = line.path.join(" ") != talk.path;
         talk.adopt(&line);
         if moved && let Some(own) = talk.own.clone() {
-            let terms = describe::terms(&line, path, Setup::ActPass.connects_after(line.setup));
+            let terms = describe::terms(&line, path, Setup::ActPass.connects_after(line.setup), talk.peer);
             let Some(session) = self.take_its_place(cx, id, own) else { return };
             cx.msrp.start(cx.now.tick, cx.mint, session, terms);
         }

@@ -1,10 +1,14 @@
 //! What stands between the chat and session descriptions: our line, their line, whose device a Contact is.
 
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::egress::{Around, Policy, Refusal};
 use crate::documents::mime::{self, Inside};
 use crate::features::{Cx, content};
+use crate::msrp::Behalf;
 use crate::msrp::path::Path;
 use crate::msrp::session::{Role, Terms};
-use crate::msrp::uri::Uri;
+use crate::msrp::uri::{Host, Uri};
 use crate::sip::message::{self, HeaderName, Headers};
 use crate::sip::sdp::message::{Direction, Fingerprint, MessageLine, Setup};
 use crate::sip::sdp::ours::OurLine;
@@ -116,12 +120,35 @@ pub fn path_of(line: &MessageLine) -> Option<Path> {
 }
 
 /// What the two descriptions have settled.
-pub fn terms(line: &MessageLine, path: Path, active: bool) -> Terms {
+pub fn terms(line: &MessageLine, path: Path, active: bool, peer: usize) -> Terms {
     Terms {
         path,
         role: if active { Role::Active } else { Role::Passive },
+        behalf: Behalf::Peer(peer),
         fingerprint: line.fingerprint().map(ToString::to_string),
         max_size: line.max_size,
+    }
+}
+
+/// Why the path of a line is not connected to, where that can be said before DNS is asked: with the address, and the key
+/// that would allow it.
+pub fn forbidden(cx: &Cx<'_>, line: &MessageLine, peer: usize) -> Option<String> {
+    if Ways::of(cx).setup(line) != Setup::Active {
+        return None;
+    }
+    let hop = path_of(line)?.first().hop();
+    let Host::Ip(address) = hop.host else { return None };
+    let at = SocketAddr::new(address, hop.port?);
+    let policy = Policy::new(cx.config);
+    let peer = cx.config.sip.peers.get(peer);
+    let own = peer.map(|peer| peer.host.parse().into_iter().collect::<Vec<IpAddr>>()).unwrap_or_default();
+    let networks = peer.map(|peer| peer.networks.as_slice()).unwrap_or_default();
+    let around = Around { peer: &own, networks, is_named: false, aliases: &[], is_here: &|_| false };
+    match policy.judge(at, around) {
+        // A peer that is a name may be near it.
+        Err(Refusal::Unnamed(_)) if own.is_empty() => None,
+        Err(refusal) => Some(format!("{at} is {refusal}")),
+        Ok(_) => None,
     }
 }
 

@@ -86,6 +86,9 @@ impl Chat {
             None => (None, false),
             Some(body) => offered_chat(cx, body)?,
         };
+        if let Some(words) = line.as_ref().and_then(|line| describe::forbidden(cx, line, incoming.peer)) {
+            return Err((not_acceptable(cx, 399, &words), "forbidden"));
+        }
         // Their device is known by what it shows; an agent that is new has shown nothing yet.
         let device = Device::of(cx, headers, &incoming.from.aor, incoming.from.gr.as_deref());
         let agent = describe::agent(headers);
@@ -95,6 +98,7 @@ impl Chat {
         let jid = cx.domains.contact_jid(&sender).unwrap_or(jid);
         let described = Ours::new(cx.mint.below(VERSIONS));
         let mut talk = Talk::new(cx.now.tick, user, sender, jid, call, described);
+        talk.peer = incoming.peer;
         talk.named = Some(named).filter(|named| !named.is_bare());
         talk.set_device(device);
         if let Some(line) = line {
@@ -172,7 +176,7 @@ impl Chat {
         let body = talk.described.answer(&description, Some(place), &ours);
         talk.adopt(&line);
         talk.stage = Stage::Agreed;
-        let terms = describe::terms(&line, path, setup == Setup::Active);
+        let terms = describe::terms(&line, path, setup == Setup::Active, talk.peer);
         cx.msrp.start(cx.now.tick, cx.mint, session, terms);
         self.learn(cx, id);
         Some(body)
@@ -294,11 +298,7 @@ impl Chat {
 
 /// The first line for a chat in an offer, and whether there is more in it than chats; else why it is refused.
 fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Option<MessageLine>, bool), (Reply, &'static str)> {
-    let refuse = |code: u16, words: &str| {
-        let host = cx.config.sip.advertise.as_deref().unwrap_or("localhost");
-        let warning = format!("{code} {host} \"{words}\"");
-        Err((Reply::new(488).because(words).with(message::other("Warning"), warning), "media"))
-    };
+    let refuse = |code: u16, words: &str| Err((not_acceptable(cx, code, words), "media"));
     let description = match describe::read(body) {
         Ok(description) => description,
         Err(words) => return Err((Reply::new(400).because(words), "malformed")),
@@ -325,6 +325,13 @@ fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Option<MessageLine>, bool),
         return refuse(399, "The MSRP line has no path that can be used");
     }
     refuse(304, "Only chats by MSRP are possible here")
+}
+
+/// 488 with a Warning (RFC 3261 §20.43).
+fn not_acceptable(cx: &Cx<'_>, code: u16, words: &str) -> Reply {
+    let host = cx.config.sip.advertise.as_deref().unwrap_or("localhost");
+    let warning = format!("{code} {host} \"{words}\"");
+    Reply::new(488).because(words).with(message::other("Warning"), warning)
 }
 
 /// Where the user's server is asked.

@@ -102,6 +102,7 @@ impl Chat {
         let session = cx.msrp.offer(cx.mint, uri.clone());
         let id = self.number();
         let mut talk = Talk::new(cx.now.tick, user, contact.address(), jid, call, described);
+        talk.peer = cx.config.sip.peer_for(&contact.host).unwrap_or_default();
         talk.meant = meant;
         talk.ours = true;
         talk.own = Some(uri);
@@ -155,7 +156,7 @@ impl Chat {
         let Some((path, session)) = describe::path_of(&line).zip(talk.msrp) else { return false };
         talk.adopt(&line);
         talk.stage = Stage::Agreed;
-        let terms = describe::terms(&line, path, offered.connects_after(line.setup));
+        let terms = describe::terms(&line, path, offered.connects_after(line.setup), talk.peer);
         cx.msrp.start(cx.now.tick, cx.mint, session, terms);
         self.learn(cx, id);
         self.publish(cx, id);
@@ -201,9 +202,12 @@ impl Chat {
         let Some(talk) = self.talks.get_mut(&id) else { return };
         let (status, text) = match cause {
             Cause::PortZero => (488, "no line for a chat"),
+            // With the address, where it is one that is not connected to, and the key that would allow it.
+            _ if !talk.why.is_empty() => (480, talk.why.as_str()),
             _ => (480, "no MSRP connection"),
         };
-        talk.call.hang_up(Some(session::Cause { status, text: text.to_owned() }));
+        let text = text.to_owned();
+        talk.call.hang_up(Some(session::Cause { status, text }));
         self.run(cx, id);
     }
 

@@ -134,6 +134,8 @@ pub struct Talk {
     pub meant: String,
     /// We opened it.
     pub ours: bool,
+    /// By which peer their paths come, by its place in `sip.peers`.
+    pub peer: usize,
     /// SIP.
     pub call: Session,
     /// Their offer, while it is not answered.
@@ -190,6 +192,7 @@ impl Talk {
             device: String::new(),
             meant: String::new(),
             ours: false,
+            peer: 0,
             call,
             offer: None,
             described,

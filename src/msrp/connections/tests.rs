@@ -27,7 +27,7 @@ impl World {
 
     fn start(&mut self, id: SessionId, path: &str, role: Role) {
         let path = crate::msrp::path::Path::parse(path).unwrap();
-        let terms = Terms { path, role, fingerprint: None, max_size: None };
+        let terms = Terms { path, role, behalf: Behalf::Peer(0), fingerprint: None, max_size: None };
         self.all.start(self.now, &mut self.mint, id, terms);
     }
 

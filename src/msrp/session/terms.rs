@@ -1,5 +1,6 @@
 //! What a session is given, and what it tells.
 
+use super::super::Behalf;
 use super::super::message::{InMessage, OutMessage};
 use super::super::path::Path;
 
@@ -19,6 +20,8 @@ pub struct Terms {
     pub path: Path,
     /// Who connects.
     pub role: Role,
+    /// Whose SDP it is.
+    pub behalf: Behalf,
     /// The fingerprint that the peer's certificate must have, as in its SDP.
     pub fingerprint: Option<String>,
     /// The longest message that the peer takes.
