@@ -172,6 +172,7 @@ fn play(frames: &[Recorded], person: &str) -> Said {
                 path: from,
                 role: Role::Passive,
                 behalf: mostar::msrp::Behalf::Peer(0),
+                anchor: None,
                 fingerprint: None,
                 max_size: None,
             };
@@ -294,6 +295,7 @@ fn our_first_send_is_the_recorded_one() {
         path,
         role: Role::Active,
         behalf: mostar::msrp::Behalf::Peer(0),
+        anchor: None,
         fingerprint: None,
         max_size: None,
     };

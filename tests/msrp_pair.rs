@@ -123,6 +123,7 @@ impl Pair {
                 path: Path::from(uri.clone()),
                 role,
                 behalf: mostar::msrp::Behalf::Peer(0),
+                anchor: None,
                 fingerprint: None,
                 max_size: None,
             };

@@ -92,6 +92,7 @@ impl Side {
             path: Path::from(peer.clone()),
             role,
             behalf: mostar::msrp::Behalf::Peer(0),
+            anchor: None,
             fingerprint,
             max_size: None,
         };

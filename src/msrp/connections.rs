@@ -162,12 +162,27 @@ impl Connections {
         id
     }
 
+    /// A session in the place of another one, with its URI of ours and its relays: for a peer that goes on elsewhere. What
+    /// names the URI is its own from now on. Nothing where the other one is over.
+    pub fn succeed(&mut self, mint: &Mint, old: SessionId) -> Option<SessionId> {
+        let entry = self.sessions.get(&old)?;
+        let (own, relays, conn) = (entry.session.own().clone(), entry.session.relays().cloned(), entry.conn);
+        let id = self.offer(mint, own);
+        if let Some(relays) = relays {
+            self.sessions.get_mut(&id)?.session.go_through(relays);
+            if let Some(conn) = conn {
+                self.bind(id, conn, None);
+            }
+        }
+        Some(id)
+    }
+
     /// The SDP exchange of a session is complete.
     pub fn start(&mut self, now: Tick, mint: &mut Mint, id: SessionId, terms: Terms) {
         let Some(entry) = self.sessions.get_mut(&id) else { return };
         let (peer, role) = (terms.path.last().clone(), terms.role);
         let way = Way {
-            hop: terms.path.first().hop(),
+            hop: terms.anchor.clone().unwrap_or_else(|| terms.path.first().hop()),
             behalf: terms.behalf,
             fingerprint: terms.fingerprint.clone(),
         };

@@ -13,6 +13,7 @@ use super::{Alarm, Chat};
 use crate::features::sessions::{self, Invited};
 use crate::features::{Cx, Incoming, Op, errors};
 use crate::gateway::LinkId;
+use crate::msrp::path::Path;
 use crate::sip::message::{self, HeaderName, Reply};
 use crate::sip::sdp::message::{Direction, MessageLine, Setup};
 use crate::sip::sdp::ours::Ours;
@@ -29,7 +30,7 @@ use crate::xmpp::stanza::Stanza;
 const SERVER: Duration = Duration::from_secs(10);
 
 /// What a sender is told that we cannot serve now, in seconds.
-const RETRY_AFTER: &str = "30";
+pub(super) const RETRY_AFTER: &str = "30";
 
 /// What is served in the dialog of a session.
 const WITHIN: &str = "INVITE, ACK, BYE, CANCEL, UPDATE, OPTIONS";
@@ -129,21 +130,30 @@ impl Chat {
     }
 
     /// Answers an INVITE with 200.
-    fn welcome(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+    pub(super) fn welcome(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.stage == Stage::Asked) else { return };
-        let offer = talk.offer.take();
-        let user = talk.user.clone();
         let ways = Ways::of(cx);
+        if ways.relay && talk.own.is_none() {
+            return self.ask_to_be_let_in(cx, id);
+        }
+        let (offer, user, own) = (talk.offer.take(), talk.user.clone(), talk.own.clone());
         let found = offer.as_ref().and_then(|offer| describe::chat_line(&describe::read(offer).ok()?, ways));
         let secure = found.as_ref().map_or(!ways.plain, |(_, line, _)| line.secure);
         let near = found.as_ref().and_then(|(_, line, _)| line.address.as_deref());
-        let Some(own) = describe::own_uri(cx, &user, secure, near) else {
-            return self.turn_away(cx, id, Reply::new(488).because("No chat sessions here"));
+        let own = match own {
+            Some(own) => own,
+            None => {
+                let Some(uri) = describe::own_uri(cx, &user, secure, near) else {
+                    return self.turn_away(cx, id, Reply::new(488).because("No chat sessions here"));
+                };
+                let session = cx.msrp.offer(cx.mint, uri.clone());
+                self.msrp.insert(session, id);
+                let Some(talk) = self.talks.get_mut(&id) else { return };
+                talk.msrp = Some(session);
+                Path::from(uri)
+            }
         };
-        let session = cx.msrp.offer(cx.mint, own.clone());
-        self.msrp.insert(session, id);
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        talk.msrp = Some(session);
         talk.own = Some(own.clone());
         let body = match &offer {
             Some(offer) => match self.accept(cx, id, offer) {
@@ -152,7 +162,7 @@ impl Chat {
             },
             None => {
                 talk.stage = Stage::Calling;
-                let line = describe::our_line(cx, &own, Setup::ActPass, Direction::SendRecv);
+                let line = describe::our_line(cx, &own, None, Setup::ActPass, Direction::SendRecv);
                 talk.described.offer(&line)
             }
         };
@@ -172,7 +182,7 @@ impl Chat {
         let talk = self.talks.get_mut(&id)?;
         let (session, own) = talk.msrp.zip(talk.own.clone())?;
         let setup = Ways::of(cx).setup(&line);
-        let ours = describe::our_line(cx, &own, setup, line.direction.answer());
+        let ours = describe::our_line(cx, &own, Some(&line), setup, line.direction.answer());
         let body = talk.described.answer(&description, Some(place), &ours);
         talk.adopt(&line);
         talk.stage = Stage::Agreed;
@@ -183,7 +193,7 @@ impl Chat {
     }
 
     /// An INVITE that waited for the user's server is refused.
-    fn turn_away(&mut self, cx: &mut Cx<'_>, id: TalkId, reply: Reply) {
+    pub(super) fn turn_away(&mut self, cx: &mut Cx<'_>, id: TalkId, reply: Reply) {
         let Some(talk) = self.talks.get_mut(&id) else { return };
         let mut fields = talk.fields();
         fields.extend([

@@ -10,7 +10,7 @@ use crate::documents::iscomposing;
 use crate::features::sessions::Break;
 use crate::features::signal::Carry;
 use crate::msrp::connections::SessionId;
-use crate::msrp::uri::Uri;
+use crate::msrp::path::Path;
 use crate::sip::sdp::message::MessageLine;
 use crate::sip::sdp::ours::Ours;
 use crate::sip::uri::{Aor, SipAddress};
@@ -74,6 +74,15 @@ pub struct Leaving {
     pub session: SessionId,
     /// The other one is there; this one only finishes.
     pub replaced: bool,
+}
+
+/// An MSRP session with a newer path of ours (RFC 4976 §9.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewing {
+    /// Which.
+    pub session: SessionId,
+    /// The path, once the relay has granted it, and the description that offers it.
+    pub offered: Option<(Path, Body)>,
 }
 
 /// What the other side said that it takes.
@@ -142,14 +151,16 @@ pub struct Talk {
     pub offer: Option<Body>,
     /// What we have described.
     pub described: Ours,
-    /// Our end in MSRP, once there is one.
-    pub own: Option<Uri>,
+    /// Our end in MSRP, once there is one: what stands in our path.
+    pub own: Option<Path>,
     /// What stands in the path of the other side.
     pub path: String,
     /// MSRP, while there is one.
     pub msrp: Option<SessionId>,
     /// The MSRP session whose place that one takes, until it has said all.
     pub leaving: Option<Leaving>,
+    /// The MSRP session that shall take its place, by our own wish.
+    pub renewing: Option<Renewing>,
     /// How far it is.
     pub stage: Stage,
     /// It was open once.
@@ -200,6 +211,7 @@ impl Talk {
             path: String::new(),
             msrp: None,
             leaving: None,
+            renewing: None,
             stage: Stage::Asked,
             opened: false,
             taste: Taste::default(),

@@ -25,6 +25,7 @@ impl World {
             path: Path::parse(PEER).unwrap(),
             role,
             behalf: crate::msrp::Behalf::Peer(0),
+            anchor: None,
             fingerprint: None,
             max_size: Some(200_000),
         };
