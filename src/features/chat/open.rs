@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::describe::{self, Device};
-use super::talk::{Line, Stage, Style, Talk, TalkId};
+use super::talk::{Line, Stage, Style, Talk, TalkId, correct};
 use super::{Alarm, Chat};
 use crate::features::devices::Ability;
 use crate::features::sessions::{self, Break, Cause};
@@ -33,8 +33,10 @@ impl Chat {
     /// wrote in last, in one that opens, or in a new one.
     pub(super) fn carry(&mut self, cx: &mut Cx<'_>, carry: &Arc<Carry>) {
         let all = self.of_pair(&carry.user.bare(), &carry.to.aor);
+        let waiting = self.admissions.of(&carry.user.bare(), &carry.to.aor);
         if let Some((number, text)) = &carry.corrects
-            && all.iter().any(|id| self.talks.get_mut(id).is_some_and(|talk| talk.correct(*number, text)))
+            && (all.iter().any(|id| self.talks.get_mut(id).is_some_and(|talk| talk.correct(*number, text)))
+                || waiting.is_some_and(|opening| correct(&mut opening.lines, *number, text)))
         {
             let fate = Carried::Merged { into: *number, text: text.clone() };
             return cx.signal(Signal::Carried { number: carry.number, fate });

@@ -274,10 +274,7 @@ impl Talk {
 
     /// A line that has not been sent says something else now. False where it has, or is not here.
     pub fn correct(&mut self, number: u64, text: &Arc<str>) -> bool {
-        let is_it = |line: &&mut Line| line.carry.number == number && line.sent.is_none() && !line.told;
-        let Some(line) = self.lines.iter_mut().find(is_it) else { return false };
-        line.carry = Arc::new(Carry { text: text.clone(), rich: None, ..(*line.carry).clone() });
-        true
+        correct(&mut self.lines, number, text)
     }
 
     /// The place of the line with this name that was given to MSRP.
@@ -300,6 +297,14 @@ impl Talk {
         self.sender = SipAddress { aor: self.contact.clone(), gr: device.gr };
         self.device = device.name;
     }
+}
+
+/// One of these lines that has not been sent says something else now. False where it has, or is not among them.
+pub fn correct(lines: &mut VecDeque<Line>, number: u64, text: &Arc<str>) -> bool {
+    let is_it = |line: &&mut Line| line.carry.number == number && line.sent.is_none() && !line.told;
+    let Some(line) = lines.iter_mut().find(is_it) else { return false };
+    line.carry = Arc::new(Carry { text: text.clone(), rich: None, ..(*line.carry).clone() });
+    true
 }
 
 #[cfg(test)]
