@@ -50,6 +50,8 @@ impl World {
         let terms = Terms {
             path: Path::parse(PEER).unwrap(),
             role: Role::Passive,
+            behalf: mostar::msrp::Behalf::Peer(0),
+            anchor: None,
             fingerprint: None,
             max_size: None,
         };

@@ -168,7 +168,14 @@ fn play(frames: &[Recorded], person: &str) -> Said {
         let next = ConnId(sessions.len() as u64);
         let (_, conn) = *sessions.entry(own.clone()).or_insert_with(|| {
             let id = all.offer(&mint, Uri::parse(&own).expect("a URI"));
-            let terms = Terms { path: from, role: Role::Passive, fingerprint: None, max_size: None };
+            let terms = Terms {
+                path: from,
+                role: Role::Passive,
+                behalf: mostar::msrp::Behalf::Peer(0),
+                anchor: None,
+                fingerprint: None,
+                max_size: None,
+            };
             all.start(Tick(0), &mut mint, id, terms);
             (id, next)
         });
@@ -284,7 +291,14 @@ fn our_first_send_is_the_recorded_one() {
         (Mint::new(Seed([5; 32])), Connections::new(Limits { message: 1000, session: 1000 }, 10_000));
     let id = all.offer(&mint, theirs.from.last().clone());
     let path = Path::parse(&theirs.to.to_string()).expect("a path");
-    let terms = Terms { path, role: Role::Active, fingerprint: None, max_size: None };
+    let terms = Terms {
+        path,
+        role: Role::Active,
+        behalf: mostar::msrp::Behalf::Peer(0),
+        anchor: None,
+        fingerprint: None,
+        max_size: None,
+    };
     all.start(Tick(0), &mut mint, id, terms);
     let Some(Out::Msrp(MsrpOut::Connect { attempt, hop, .. })) = all.poll() else { panic!("it connects") };
     assert_eq!(hop, theirs.to.first().hop());

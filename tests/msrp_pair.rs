@@ -122,6 +122,8 @@ impl Pair {
             let terms = |uri: &Uri, role| Terms {
                 path: Path::from(uri.clone()),
                 role,
+                behalf: mostar::msrp::Behalf::Peer(0),
+                anchor: None,
                 fingerprint: None,
                 max_size: None,
             };

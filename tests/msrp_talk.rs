@@ -88,7 +88,14 @@ impl Side {
 
     fn start(&mut self, peer: &Uri, role: Role, fingerprint: Option<&str>) {
         let fingerprint = fingerprint.map(str::to_owned);
-        let terms = Terms { path: Path::from(peer.clone()), role, fingerprint, max_size: None };
+        let terms = Terms {
+            path: Path::from(peer.clone()),
+            role,
+            behalf: mostar::msrp::Behalf::Peer(0),
+            anchor: None,
+            fingerprint,
+            max_size: None,
+        };
         let id = *self.sessions.last().unwrap();
         self.all.start(NOW, &mut self.mint, id, terms);
         self.drain();

@@ -11,7 +11,7 @@ use mostar::gateway::Domains;
 use mostar::gateway::io::Input;
 use mostar::msrp::frame::Frame;
 use mostar::msrp::uri::{Hop, Host};
-use mostar::msrp::{AttemptId, ConnId, Link, MsrpIn, MsrpOut};
+use mostar::msrp::{AttemptId, Behalf, ConnId, Link, MsrpIn, MsrpOut};
 use mostar::shell::dns::Dns;
 use mostar::shell::inbox::Inboxes;
 use mostar::shell::log::{Format, Log};
@@ -100,7 +100,12 @@ impl Stage {
     }
 
     fn connect(&self, hop: Hop, fingerprint: Option<String>) {
-        let told = self.endpoint.send(1, MsrpOut::Connect { attempt: AttemptId(7), hop, fingerprint });
+        self.connect_for(Behalf::Peer(0), hop, fingerprint);
+    }
+
+    fn connect_for(&self, behalf: Behalf, hop: Hop, fingerprint: Option<String>) {
+        let connect = MsrpOut::Connect { attempt: AttemptId(7), hop, behalf, fingerprint };
+        let told = self.endpoint.send(1, connect);
         assert!(told.is_none(), "{told:?}");
     }
 
@@ -413,7 +418,8 @@ async fn every_attempt_is_answered() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = hop(true, "127.0.0.1", silent.local_addr().unwrap().port());
     stage.connect(at.clone(), Some(format!("sha-1 {}", ["00"; 20].join(":"))));
-    let another = MsrpOut::Connect { attempt: AttemptId(8), hop: at, fingerprint: None };
+    let behalf = Behalf::Peer(0);
+    let another = MsrpOut::Connect { attempt: AttemptId(8), hop: at, behalf, fingerprint: None };
     let refused = stage.endpoint.send(1, another);
     assert!(
         matches!(&refused, Some(MsrpIn::NotConnected { attempt: AttemptId(8), why }) if why.contains("too many"))
@@ -474,6 +480,40 @@ async fn a_peer_that_is_a_name_has_the_addresses_of_its_name() {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     stage.connect(hop(false, "127.0.0.1", server.local_addr().unwrap().port()), None);
     assert!(matches!(stage.told(1).await, MsrpIn::Connected { .. }));
+}
+
+#[tokio::test]
+async fn what_one_peer_opens_is_not_open_to_another() {
+    let mut stage = Stage::with(limits(), |config| {
+        config.sip.peers[0].host = "127.0.0.1".into();
+        let mut public = config.sip.peers[0].clone();
+        public.host = "198.51.100.1".into();
+        let mut networks = public.clone();
+        networks.networks = vec!["127.0.0.0/8".parse().unwrap()];
+        config.sip.peers.extend([public, networks]);
+    });
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    for (behalf, is_open) in [
+        (Behalf::Peer(0), true),
+        (Behalf::Peer(1), false),
+        (Behalf::Peer(2), true),
+        (Behalf::Peer(9), false),
+        (Behalf::Ours, true),
+    ] {
+        stage.connect_for(behalf, hop(false, "127.0.0.1", port), None);
+        match stage.told(1).await {
+            MsrpIn::Connected { .. } => assert!(is_open, "{behalf:?}"),
+            MsrpIn::NotConnected { why, .. } => {
+                assert!(!is_open, "{behalf:?}: {why}");
+                assert!(
+                    why.contains(&format!("127.0.0.1:{port}")) && why.contains("`msrp.connect_to`"),
+                    "{why}"
+                );
+            }
+            other => panic!("an answer was expected: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ use crate::features::{self, sessions};
 use crate::words::table;
 
 use super::{
-    Auth, Component, Config, Identity, Listen, Messages, Msrp, MsrpListen, Peer, Record, Secret, Sip, Xmpp,
-    XmppDomain, shape,
+    Auth, Component, Config, Identity, Listen, Messages, Msrp, MsrpListen, Peer, Record, Relay, Secret, Sip,
+    Xmpp, XmppDomain, shape,
 };
 use crate::msrp::uri::Host;
 
@@ -228,7 +228,14 @@ impl Checker<'_> {
             false => values::msrp_listen(section.default("listen")).into_iter().collect(),
         };
         let advertise = own.or(inherited).and_then(|host| Host::parse(&host));
-        Msrp { listen, advertise, identity, connect_to }
+        let relay = section.get("relay").and_then(|_| self.relay(&section.section("relay")));
+        Msrp { listen, advertise, identity, connect_to, relay }
+    }
+
+    fn relay(&mut self, section: &Section) -> Option<Relay> {
+        let uri = section.text("uri").and_then(|(text, at)| self.take(&at, values::relay_uri(text)));
+        let auth = self.auth(section);
+        Some(Relay { uri: uri?, auth: auth? })
     }
 
     /// Who we are to TLS, where the file says so; `listen` may have one who must know.

@@ -4,6 +4,7 @@
 //! what to do. The keys are listed in [`options`], which also writes `docs/options.md`.
 
 mod check;
+pub mod egress;
 mod msrp;
 pub mod options;
 pub mod outside;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::check::check;
-pub use self::msrp::{Identity, Msrp, MsrpListen};
+pub use self::msrp::{Identity, Msrp, MsrpListen, Relay};
 use self::outside::Outside as _;
 use self::report::Report;
 use crate::features::sessions::PeerMsrp;

@@ -13,8 +13,10 @@ use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::Auth;
 use super::values::Bad;
-use crate::msrp::uri::Host;
+use crate::msrp::relay::Account;
+use crate::msrp::uri::{Host, Uri};
 
 /// Where the listener is when none is written: as the default of the option says.
 const LISTEN: &str = "127.0.0.1:2855";
@@ -30,13 +32,35 @@ pub struct Msrp {
     pub identity: Option<Arc<Identity>>,
     /// Networks that we connect to, besides those that need no word.
     pub connect_to: Vec<IpNet>,
+    /// Through which all sessions go.
+    pub relay: Option<Relay>,
+}
+
+/// A relay of our own.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    /// Where it is.
+    pub uri: Uri,
+    /// What answers its challenge.
+    pub auth: Auth,
+}
+
+impl Relay {
+    /// What MSRP needs to know.
+    pub fn account(&self) -> Account {
+        Account {
+            relay: self.uri.clone(),
+            username: self.auth.username.clone(),
+            password: self.auth.password.reveal().to_owned(),
+        }
+    }
 }
 
 impl Default for Msrp {
     fn default() -> Self {
         let listen =
             LISTEN.parse().map(|address| MsrpListen { secure: false, address }).into_iter().collect();
-        Msrp { listen, advertise: None, identity: None, connect_to: Vec::new() }
+        Msrp { listen, advertise: None, identity: None, connect_to: Vec::new(), relay: None }
     }
 }
 

@@ -190,12 +190,26 @@ pub const OPTIONS: &[Opt] = &[
         "The key of the certificate, in PEM, readable by nobody else.",
     ),
     opt(
+        "msrp.relay",
+        Group,
+        Absent("none"),
+        "A relay of our own (RFC 4976), through which all chat sessions go: for a machine that cannot be reached.",
+    ),
+    opt(
+        "msrp.relay.uri",
+        Text("msrps://HOST:PORT"),
+        Required,
+        "The relay. Its certificate must have this name, by an authority that this machine trusts.",
+    ),
+    opt("msrp.relay.username", Text("NAME"), Required, "The user name."),
+    opt("msrp.relay.password", Secret, Required, "The password."),
+    opt(
         "msrp.connect_to",
         Texts("ADDRESS or ADDRESS/BITS"),
         Default("[]"),
-        "Further networks that Mostar connects to for chat sessions. Without a word it connects to public addresses, to \
-         those of peers and their `networks`, to private ones where a peer has a private one, and to this machine where \
-         a peer is on it.",
+        "Further networks that Mostar connects to for chat sessions. Without a word it connects to public addresses, and \
+         for the sessions of a peer to that peer and its `networks`, to private addresses where it has a private one, and \
+         to this machine where it is on it.",
     ),
     opt(
         "store",

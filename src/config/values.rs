@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::{Listen, MsrpListen};
 use crate::features::sessions::PeerMsrp;
+use crate::msrp::uri::Uri;
 use crate::sip::flow::Transport;
 use crate::words::address;
 use crate::xmpp::jid::Jid;
@@ -52,6 +53,21 @@ pub fn flag(text: &str) -> Result<bool, Bad> {
         "true" => Ok(true),
         "false" => Ok(false),
         _ => bad(format!("`{text}` is neither true nor false"), "write true or false, without quotes"),
+    }
+}
+
+/// The URI of a relay: `msrps`, and no session. `;tcp` may be left out.
+pub fn relay_uri(text: &str) -> Result<Uri, Bad> {
+    let whole = if text.contains(';') { text.to_owned() } else { format!("{text};tcp") };
+    let help = "write msrps://HOST, with :PORT where it is not 2855";
+    match Uri::parse(&whole) {
+        Ok(uri) if uri.session().is_some() => bad("a relay has no session-id", help),
+        Ok(uri) if !uri.is_secure() => bad("a relay is told our password: it must be msrps", help),
+        Ok(uri) if !uri.transport().eq_ignore_ascii_case("tcp") => {
+            bad("a relay is reached by tcp here", help)
+        }
+        Ok(uri) => Ok(uri),
+        Err(why) => bad(why, help),
     }
 }
 

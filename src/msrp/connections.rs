@@ -28,7 +28,7 @@ use super::reassembly::Limits;
 use super::relay::Account;
 use super::session::{Ending, Event, Role, Session, Terms, Ticket, Unsendable};
 use super::uri::Uri;
-use super::{AttemptId, ConnId, Link, MsrpIn, MsrpOut};
+use super::{AttemptId, Behalf, ConnId, Link, MsrpIn, MsrpOut};
 use crate::words::id::Mint;
 use crate::words::note::Note;
 use crate::words::time::Tick;
@@ -153,7 +153,7 @@ impl Connections {
     /// The same, through a relay of our own: what goes into the SDP comes as [`Event::Admitted`].
     pub fn offer_through(&mut self, now: Tick, mint: &mut Mint, own: Uri, account: Account) -> SessionId {
         let id = self.offer(mint, own);
-        let way = (account.relay.hop(), None);
+        let way = Way { hop: account.relay.hop(), behalf: Behalf::Ours, fingerprint: None };
         if let Some(entry) = self.sessions.get_mut(&id) {
             entry.session.admit(now, account);
         }
@@ -162,11 +162,30 @@ impl Connections {
         id
     }
 
+    /// A session in the place of another one, with its URI of ours and its relays: for a peer that goes on elsewhere. What
+    /// names the URI is its own from now on. Nothing where the other one is over.
+    pub fn succeed(&mut self, mint: &Mint, old: SessionId) -> Option<SessionId> {
+        let entry = self.sessions.get(&old)?;
+        let (own, relays, conn) = (entry.session.own().clone(), entry.session.relays().cloned(), entry.conn);
+        let id = self.offer(mint, own);
+        if let Some(relays) = relays {
+            self.sessions.get_mut(&id)?.session.go_through(relays);
+            if let Some(conn) = conn {
+                self.bind(id, conn, None);
+            }
+        }
+        Some(id)
+    }
+
     /// The SDP exchange of a session is complete.
     pub fn start(&mut self, now: Tick, mint: &mut Mint, id: SessionId, terms: Terms) {
         let Some(entry) = self.sessions.get_mut(&id) else { return };
         let (peer, role) = (terms.path.last().clone(), terms.role);
-        let way = (terms.path.first().hop(), terms.fingerprint.clone());
+        let way = Way {
+            hop: terms.anchor.clone().unwrap_or_else(|| terms.path.first().hop()),
+            behalf: terms.behalf,
+            fingerprint: terms.fingerprint.clone(),
+        };
         entry.session.start(now, terms);
         for (link, request) in std::mem::take(&mut entry.parked) {
             // With forked answers others may have come too.

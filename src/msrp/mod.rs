@@ -70,6 +70,15 @@ pub struct Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId(pub u64);
 
+/// On whose word a connection is opened: where it may lead depends on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Behalf {
+    /// A path that came by this peer, by its place in the configuration.
+    Peer(usize),
+    /// The admin's: a relay of our own.
+    Ours,
+}
+
 /// What the shell tells.
 #[derive(Debug)]
 pub enum MsrpIn {
@@ -119,6 +128,8 @@ pub enum MsrpOut {
         attempt: AttemptId,
         /// Where to.
         hop: Hop,
+        /// On whose word.
+        behalf: Behalf,
         /// The fingerprint that the other end's certificate must have, instead of a name and an authority.
         fingerprint: Option<String>,
     },

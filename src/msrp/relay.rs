@@ -46,8 +46,8 @@ pub struct Admission {
 pub enum Step {
     /// Send this.
     Again(Box<Request>),
-    /// It is granted: the relays before the peer's path in To-Path.
-    Granted(Path),
+    /// It is granted: the relays before the peer's path in To-Path, and for how long.
+    Granted(Path, Option<Duration>),
     /// It is refused with this code.
     Refused(u16),
 }
@@ -83,7 +83,10 @@ impl Admission {
         }
         match response.code {
             200 => match value("Use-Path").map(Path::parse) {
-                Some(Ok(path)) => Step::Granted(path),
+                Some(Ok(path)) => {
+                    let seconds = value("Expires").and_then(|digits| digits.trim().parse().ok());
+                    Step::Granted(path, seconds.map(Duration::from_secs))
+                }
                 _ => Step::Refused(400),
             },
             401 => {
@@ -175,7 +178,9 @@ mod tests {
                     let names: Vec<_> = self.last.headers.iter().map(|(name, _)| name.as_str()).collect();
                     format!("again with {}", names.join(", "))
                 }
-                Step::Granted(path) => path.to_string(),
+                Step::Granted(path, expires) => {
+                    format!("{path} for {}", expires.map_or(0, |time| time.as_secs()))
+                }
                 Step::Refused(code) => code.to_string(),
             }
         }
@@ -193,7 +198,8 @@ mod tests {
         assert!(answer.contains("uri=\"msrps://alice@intra.example.com:2855;tcp\""), "{answer}");
         assert!(answer.contains("qop=auth") && answer.contains("nc=00000001"), "{answer}");
         let path = "msrps://intra.example.com:9000/jui787s2f;tcp";
-        assert_eq!(world.answer(200, &[("Use-Path", path), ("Expires", "900")]), path);
+        let granted = world.answer(200, &[("Use-Path", path), ("Expires", "900")]);
+        assert_eq!(granted, format!("{path} for 900"));
     }
 
     #[test]

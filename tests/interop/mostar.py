@@ -10,10 +10,19 @@ from place import SIP_DOMAIN, XMPP_DOMAIN
 class Gateway:
     def __init__(self, place, binary, port, peer, more=""):
         """`more`: further lines of the configuration."""
-        self.place, self.binary, self.port = place, binary, port
+        self.place, self.binary, self.port, self.peer, self.more = place, binary, port, peer, more
         self.http = processes.free_port()
         self.msrp, self.msrps = processes.free_port(), processes.free_port()
+        self.environment = {}
         place.write("secret", place.secret + "\n")
+        self.configure()
+        self.start()
+
+    def configure(self, relay=None):
+        """Writes the configuration, for the next start. `relay`: one to go through."""
+        place, port, peer, more = self.place, self.port, self.peer, self.more
+        self.environment = {"SSL_CERT_FILE": relay.certificate} if relay else {}
+        through = f"relay: {{ uri: {relay.uri}, username: {relay.user}, password: {{ file: {relay.secret} }} }}" if relay else ""
         self.config = place.write("mostar.yaml", f"""
 xmpp:
   server: 127.0.0.1:{place.component_port}
@@ -26,13 +35,14 @@ msrp:
   listen: [ "tcp://127.0.0.1:{self.msrp}", "tls://127.0.0.1:{self.msrps}" ]
   certificate: {place.certificate}
   key: {place.key}
+  {through}
 store: store
 http: 127.0.0.1:{self.http}
 {more}""")
-        self.start()
 
     def start(self):
-        self.child = processes.Child("mostar", [self.binary, "run", "-c", self.config], self.place.folder)
+        self.child = processes.Child("mostar", [self.binary, "run", "-c", self.config], self.place.folder,
+                                     self.environment)
         self.wait_ready()
 
     def wait_ready(self, seconds=30):

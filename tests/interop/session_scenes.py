@@ -361,6 +361,7 @@ ALL = [
     ("killed within a SEND", session_trouble.killed_in_the_middle),
     ("bad peers", session_trouble.bad_peers),
     ("forbidden paths", session_trouble.forbidden_paths),
+    ("own relay", session_trouble.own_relay),
     ("gateway stops", session_trouble.restarts(stop=True)),
     ("gateway killed", session_trouble.restarts(stop=False)),
 ]

@@ -1,7 +1,14 @@
 """Chat sessions in trouble: refused, cut off, restarted, with a peer that means harm (see `session_scenes.py`)."""
 
+import os
+import secrets
+import subprocess
+import sys
+
+import processes
 from processes import Missed
-from session_steps import another_device, exactly_once, fresh, in_session, known, opened, says, session_scene, there_and_back
+from session_steps import (another_device, exactly_once, fresh, in_session, known, opened, opened_by_xmpp, says, session_scene,
+                           there_and_back)
 
 
 def refused(how, **answer):
@@ -122,3 +129,64 @@ def forbidden_paths(c):
         fresh(c)
     if "169.254.169.254" not in c.gateway.log():
         raise Missed("no word in the log of the address that was refused")
+
+
+class Relay:
+    """`msrp_relay.py`, with a certificate of its own for 127.0.0.1."""
+
+    user = "mostar"
+
+    def __init__(self, place):
+        self.place, self.port, self.password = place, processes.free_port(), secrets.token_hex(8)
+        self.uri = f"msrps://127.0.0.1:{self.port}"
+        self.certificate, self.key = place.path("relay.pem"), place.path("relay-key.pem")
+        self.secret = place.write("relay-secret", self.password + "\n")
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=relay",
+             "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE",
+             "-keyout", self.key, "-out", self.certificate], check=True, capture_output=True)
+
+    def start(self):
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "msrp_relay.py")
+        self.child = processes.Talker(
+            "relay", [sys.executable, script, "--port", self.port, "--certificate", self.certificate, "--key", self.key,
+                      "--user", self.user], self.place.folder, {"MSRP_RELAY_PASSWORD": self.password})
+        self.child.events.wait("the relay is ready", lambda event: "ready" in event)
+
+    def wait_forwarded(self, outwards):
+        self.child.events.wait("a SEND through the relay",
+                               lambda event: event.get("forwarded") == "SEND" and event["outwards"] == outwards)
+
+
+def restart_with(c, relay):
+    c.gateway.stop()
+    c.gateway.configure(relay)
+    c.gateway.start()
+
+
+@session_scene
+def own_relay(c):
+    """Sessions of both sides through a relay of the gateway's; without the relay texts come as MESSAGEs, and with it again
+    sessions open."""
+    relay = Relay(c.gateway.place)
+    relay.start()
+    restart_with(c, relay)
+    try:
+        call = opened(c, tls=True)
+        there_and_back(c, call)
+        relay.wait_forwarded(True)
+        relay.wait_forwarded(False)
+        c.phone.do("bye", call=call)
+        call = opened_by_xmpp(c)
+        there_and_back(c, call)
+        since, text = c.phone.mark(), says("Without a relay")
+        relay.child.kill()
+        c.phone.wait_state("ended", call)
+        c.client.message(c.romeo.jid, text)
+        exactly_once(c, [text], since)
+        relay.start()
+        another_device(c)
+        there_and_back(c, opened(c, tls=True))
+    finally:
+        restart_with(c, None)
+        relay.child.kill()

@@ -26,7 +26,7 @@ impl Msrp {
     /// What came out, as texts; and what the shell would tell at once.
     pub fn came_out(&mut self, out: &MsrpOut) -> (Vec<String>, Option<MsrpIn>) {
         match out {
-            MsrpOut::Connect { attempt, hop, fingerprint } => {
+            MsrpOut::Connect { attempt, hop, fingerprint, .. } => {
                 self.attempt = Some(*attempt);
                 let fingerprint = fingerprint.as_ref().map(|text| format!("Fingerprint: {text}\r\n"));
                 (vec![format!("CONNECT {hop}\r\n{}\r\n", fingerprint.unwrap_or_default())], None)

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mostar::config::{Config, MsrpListen, Secret};
+use mostar::config::{Auth, Config, MsrpListen, Relay, Secret};
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
+use mostar::msrp::uri::Uri;
 use mostar::sip::flow::{BadSip, ConnId, Flow, SendId, SipOut, Transport};
 use mostar::sip::framing;
 use mostar::sip::message::Message;
@@ -42,6 +43,11 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
         "peer.long_messages" => peer.long_messages = flag()?,
         "peer.trust_dates" => peer.trust_dates = flag()?,
         "peer.msrp" => peer.msrp = mostar::config::values::msrp(value).map_err(|bad| bad.what)?,
+        "msrp.relay" if flag()? => {
+            let uri = Uri::parse("msrps://relay.example.org:2855;tcp")?;
+            let auth = Auth { username: "mostar".into(), password: Secret::new("secret") };
+            config.msrp.relay = Some(Relay { uri, auth });
+        }
         "msrp.tls" if flag()? => {
             let address = "192.0.2.9:2856".parse().map_err(|_| "an address")?;
             config.msrp.listen.push(MsrpListen { secure: true, address });
@@ -57,8 +63,7 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
         }
         "peer.auth" => {
             let (username, password) = value.split_once(':').ok_or("user:password")?;
-            peer.auth =
-                Some(mostar::config::Auth { username: username.into(), password: Secret::new(password) });
+            peer.auth = Some(Auth { username: username.into(), password: Secret::new(password) });
         }
         _ => return Err(format!("unknown key {key}")),
     }

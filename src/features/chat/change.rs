@@ -13,7 +13,7 @@ use super::talk::{Leaving, Stage, TalkId};
 use super::{Alarm, Chat};
 use crate::features::Cx;
 use crate::msrp::connections::SessionId;
-use crate::msrp::uri::Uri;
+use crate::msrp::path::Path;
 use crate::sip::message::Reply;
 use crate::sip::sdp::message::{Direction, MessageLine, Setup};
 use crate::sip::usage::session::Body;
@@ -58,7 +58,7 @@ impl Chat {
         let talk = self.talks.get_mut(&id).ok_or_else(gone)?;
         let own = talk.own.clone().filter(|_| talk.stage != Stage::Over).ok_or_else(gone)?;
         let Some(offer) = offer else {
-            let line = describe::our_line(cx, &own, Setup::ActPass, Direction::SendRecv);
+            let line = describe::our_line(cx, &own, None, Setup::ActPass, Direction::SendRecv);
             return Ok((talk.described.offer(&line), false));
         };
         let description = describe::read(offer).map_err(|words| Reply::new(488).because(words))?;
@@ -67,7 +67,7 @@ impl Chat {
             Some((place, describe::path_of(&line)?, line))
         });
         let Some((place, path, line)) = found else {
-            let line = describe::our_line(cx, &own, Setup::ActPass, Direction::SendRecv);
+            let line = describe::our_line(cx, &own, None, Setup::ActPass, Direction::SendRecv);
             return Ok((talk.described.answer(&description, None, &line), true));
         };
         let (ways, moved) = (Ways::of(cx), line.path.join(" ") != talk.path);
@@ -78,27 +78,34 @@ impl Chat {
         let own = if moved { self.move_to(cx, id, &line).ok_or_else(gone)? } else { own };
         let talk = self.talks.get_mut(&id).ok_or_else(gone)?;
         talk.adopt(&line);
-        let ours = describe::our_line(cx, &own, setup, line.direction.answer());
+        let ours = describe::our_line(cx, &own, Some(&line), setup, line.direction.answer());
         let body = talk.described.answer(&description, Some(place), &ours);
+        let peer = talk.peer;
         if let Some(session) = talk.msrp.filter(|_| moved) {
-            let terms = describe::terms(&line, path, setup == Setup::Active);
+            let terms = describe::terms(&line, path, setup == Setup::Active, peer);
             cx.msrp.start(cx.now.tick, cx.mint, session, terms);
         }
         Ok((body, false))
     }
 
-    /// Their end has another path.
-    fn move_to(&mut self, cx: &mut Cx<'_>, id: TalkId, line: &MessageLine) -> Option<Uri> {
-        let user = self.talks.get(&id)?.user.clone();
-        let own = describe::own_uri(cx, &user, line.secure, line.address.as_deref())?;
-        self.take_its_place(cx, id, own.clone())?;
+    /// Their end has another path: ours is another one too, but for a relay, which has granted this one.
+    fn move_to(&mut self, cx: &mut Cx<'_>, id: TalkId, line: &MessageLine) -> Option<Path> {
+        let talk = self.talks.get(&id)?;
+        let (user, relayed) = (talk.user.clone(), talk.own.clone().filter(Path::has_relay));
+        let (session, own) = match relayed {
+            Some(own) => (cx.msrp.succeed(cx.mint, talk.msrp?)?, own),
+            None => {
+                let uri = describe::own_uri(cx, &user, line.secure, line.address.as_deref())?;
+                (cx.msrp.offer(cx.mint, uri.clone()), Path::from(uri))
+            }
+        };
+        self.take_its_place(cx, id, session, own.clone());
         Some(own)
     }
 
-    /// A new MSRP session, with this URI of ours, takes the place of the one that the session has.
-    fn take_its_place(&mut self, cx: &mut Cx<'_>, id: TalkId, own: Uri) -> Option<SessionId> {
-        let talk = self.talks.get_mut(&id)?;
-        let session = cx.msrp.offer(cx.mint, own.clone());
+    /// This MSRP session, with this path of ours, takes the place of the one that the session has.
+    pub(super) fn take_its_place(&mut self, cx: &mut Cx<'_>, id: TalkId, session: SessionId, own: Path) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
         talk.own = Some(own);
         let mut over = None;
         if let Some(old) = talk.msrp.replace(session) {
@@ -119,7 +126,6 @@ impl Chat {
         if let Some(over) = over {
             cx.msrp.close(cx.now.tick, cx.mint, over);
         }
-        Some(session)
     }
 
     /// Somebody is at the new path: the old one finishes.
@@ -165,9 +171,11 @@ impl Chat {
         };
         let moved = line.path.join(" ") != talk.path;
         talk.adopt(&line);
-        if moved && let Some(own) = talk.own.clone() {
-            let terms = describe::terms(&line, path, Setup::ActPass.connects_after(line.setup));
-            let Some(session) = self.take_its_place(cx, id, own) else { return };
+        let place = talk.own.clone().zip(talk.msrp).filter(|_| moved);
+        if let Some((own, old)) = place {
+            let terms = describe::terms(&line, path, Setup::ActPass.connects_after(line.setup), talk.peer);
+            let Some(session) = cx.msrp.succeed(cx.mint, old) else { return };
+            self.take_its_place(cx, id, session, own);
             cx.msrp.start(cx.now.tick, cx.mint, session, terms);
         }
         self.flow(cx, id);

@@ -1,10 +1,14 @@
 //! What stands between the chat and session descriptions: our line, their line, whose device a Contact is.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::config::egress::{Around, Policy, Refusal};
 use crate::documents::mime::{self, Inside};
 use crate::features::{Cx, content};
+use crate::msrp::Behalf;
 use crate::msrp::path::Path;
 use crate::msrp::session::{Role, Terms};
-use crate::msrp::uri::Uri;
+use crate::msrp::uri::{Hop, Host, Uri};
 use crate::sip::message::{self, HeaderName, Headers};
 use crate::sip::sdp::message::{Direction, Fingerprint, MessageLine, Setup};
 use crate::sip::sdp::ours::OurLine;
@@ -31,13 +35,15 @@ pub struct Ways {
     pub plain: bool,
     /// With TLS.
     pub secure: bool,
+    /// Through a relay of our own, which is reached by whatever there is.
+    pub relay: bool,
 }
 
 impl Ways {
     /// As configured.
     pub fn of(cx: &Cx<'_>) -> Ways {
         let has = |secure| cx.config.msrp.path_host(secure, None).is_some();
-        Ways { plain: has(false), secure: has(true) }
+        Ways { plain: has(false), secure: has(true), relay: cx.config.msrp.relay.is_some() }
     }
 
     /// Whether a session can come about on a line: somebody can be connected to. With TLS that may be the other side
@@ -45,6 +51,7 @@ impl Ways {
     pub fn fit(self, line: &MessageLine) -> bool {
         let they_listen = matches!(line.setup, Some(Setup::ActPass | Setup::Passive));
         match line.secure {
+            _ if self.relay => true,
             true => self.secure || they_listen && self.plain,
             false => self.plain,
         }
@@ -53,7 +60,7 @@ impl Ways {
     /// What we answer to the `a=setup` of a line that fits.
     pub fn setup(self, line: &MessageLine) -> Setup {
         let we_listen = if line.secure { self.secure } else { self.plain };
-        if we_listen { Setup::answer_to(line.setup) } else { Setup::Active }
+        if we_listen || self.relay { Setup::answer_to(line.setup) } else { Setup::Active }
     }
 }
 
@@ -69,19 +76,40 @@ pub fn own_uri(cx: &mut Cx<'_>, user: &Jid, secure: bool, near: Option<&str>) ->
     Some(Uri::mint(cx.mint, Partition::of(user.bare_str()), secure, &host, port))
 }
 
-/// Our line of a description.
-pub fn our_line(cx: &Cx<'_>, own: &Uri, setup: Setup, direction: Direction) -> OurLine {
+/// A URI of ours behind a relay, which nobody connects to.
+pub fn relayed_uri(cx: &mut Cx<'_>, user: &Jid) -> Uri {
+    let listener = cx.config.msrp.listen.first().map(|listen| Host::Ip(listen.address.ip()));
+    let host = cx.config.msrp.advertise.clone().or(listener).unwrap_or(Host::Ip(Ipv4Addr::LOCALHOST.into()));
+    Uri::mint(cx.mint, Partition::of(user.bare_str()), true, &host, NOWHERE)
+}
+
+/// Our line of an offer, and of an answer to `theirs`. RFC 6714 §4.2, §4.3: with relays it is left out of an answer.
+pub fn our_line(
+    cx: &Cx<'_>,
+    own: &Path,
+    theirs: Option<&MessageLine>,
+    setup: Setup,
+    direction: Direction,
+) -> OurLine {
+    // A relay of our own is the first that they meet; `m=` is about the endpoint (RFC 4975 §8.1).
+    let (met, end, is_direct) = (own.first(), own.last(), !own.has_relay());
     OurLine {
-        host: own.host().to_string().trim_matches(['[', ']']).to_owned(),
-        port: own.port().unwrap_or(NOWHERE),
-        secure: own.is_secure(),
-        path: own.as_str().to_owned(),
+        host: end.host().to_string().trim_matches(['[', ']']).to_owned(),
+        port: end.port().unwrap_or(NOWHERE),
+        // An answer has the transport of its offer (RFC 3264 §6.1).
+        secure: theirs.map_or(met.is_secure(), |line| line.secure),
+        path: own.to_string(),
         accept_types: accepted(false),
         accept_wrapped_types: Some(accepted(true)),
         max_size: Some(cx.config.messages.max_message as u64),
         setup,
-        fingerprint: cx.config.msrp.fingerprint().filter(|_| own.is_secure()).and_then(Fingerprint::read),
-        cema: false,
+        fingerprint: cx
+            .config
+            .msrp
+            .fingerprint()
+            .filter(|_| is_direct && met.is_secure())
+            .and_then(Fingerprint::read),
+        cema: is_direct && theirs.is_none_or(anchors),
         direction,
     }
 }
@@ -110,18 +138,59 @@ pub fn chat_line(description: &Description, ways: Ways) -> Option<(usize, Messag
     })
 }
 
+/// Whether a middlebox may anchor the session with this line of theirs (RFC 6714).
+pub fn anchors(line: &MessageLine) -> bool {
+    line.cema && line.path.len() == 1
+}
+
+/// What is connected to for a line: the place of `c=` and `m=`, where both sides are ready for a middlebox there.
+fn anchor_of(line: &MessageLine, path: &Path) -> Option<Hop> {
+    let host = line.address.as_deref().filter(|_| anchors(line)).and_then(|address| {
+        let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+        Host::parse(&address)
+    })?;
+    Some(Hop { host, port: Some(line.port), ..path.first().hop() })
+}
+
 /// The path of a line.
 pub fn path_of(line: &MessageLine) -> Option<Path> {
     Path::parse(&line.path.join(" ")).ok()
 }
 
 /// What the two descriptions have settled.
-pub fn terms(line: &MessageLine, path: Path, active: bool) -> Terms {
+pub fn terms(line: &MessageLine, path: Path, active: bool, peer: usize) -> Terms {
+    let anchor = anchor_of(line, &path);
     Terms {
         path,
         role: if active { Role::Active } else { Role::Passive },
+        behalf: Behalf::Peer(peer),
+        anchor,
         fingerprint: line.fingerprint().map(ToString::to_string),
         max_size: line.max_size,
+    }
+}
+
+/// Why the path of a line is not connected to, where that can be said before DNS is asked: with the address, and the key
+/// that would allow it.
+pub fn forbidden(cx: &Cx<'_>, line: &MessageLine, peer: usize) -> Option<String> {
+    let ways = Ways::of(cx);
+    if ways.relay || ways.setup(line) != Setup::Active {
+        return None;
+    }
+    let path = path_of(line)?;
+    let hop = anchor_of(line, &path).unwrap_or_else(|| path.first().hop());
+    let Host::Ip(address) = hop.host else { return None };
+    let at = SocketAddr::new(address, hop.port?);
+    let policy = Policy::new(cx.config);
+    let peer = cx.config.sip.peers.get(peer);
+    let own = peer.map(|peer| peer.host.parse().into_iter().collect::<Vec<IpAddr>>()).unwrap_or_default();
+    let networks = peer.map(|peer| peer.networks.as_slice()).unwrap_or_default();
+    let around = Around { peer: &own, networks, is_named: false, aliases: &[], is_here: &|_| false };
+    match policy.judge(at, around) {
+        // A peer that is a name may be near it.
+        Err(Refusal::Unnamed(_)) if own.is_empty() => None,
+        Err(refusal) => Some(format!("{at} is {refusal}")),
+        Ok(_) => None,
     }
 }
 
@@ -171,7 +240,7 @@ pub fn code_of(reply: &message::Reply) -> u16 {
 mod tests {
     use super::*;
 
-    const PLAIN: Ways = Ways { plain: true, secure: false };
+    const PLAIN: Ways = Ways { plain: true, secure: false, relay: false };
 
     #[test]
     fn a_session_takes_what_a_message_takes_and_no_envelope_in_an_envelope() {
@@ -201,7 +270,8 @@ mod tests {
         let description = Description::parse(sdp.as_bytes()).expect("a description");
         assert_eq!(chat_line(&description, PLAIN).map(|(place, ..)| place), Some(2));
         assert_eq!(
-            chat_line(&description, Ways { plain: false, secure: true }).map(|(place, ..)| place),
+            chat_line(&description, Ways { plain: false, secure: true, relay: false })
+                .map(|(place, ..)| place),
             Some(1)
         );
     }

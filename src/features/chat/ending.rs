@@ -129,6 +129,14 @@ impl Chat {
     ) {
         self.msrp.remove(&session);
         let Some(talk) = self.talks.get_mut(&id) else { return };
+        if talk.renewing.as_ref().is_some_and(|renewing| renewing.session == session) {
+            talk.renewing = None;
+            self.timers.stop(&Alarm::Admit(session));
+            return self.part(cx, id, &ending_of(why));
+        }
+        if talk.stage == Stage::Asked {
+            return self.kept_out(cx, id, session, why);
+        }
         if talk.msrp != Some(session) {
             return self.left_behind(cx, id, session);
         }
@@ -183,13 +191,20 @@ impl Chat {
         let was_asked = std::mem::replace(&mut talk.stage, Stage::Over) == Stage::Asked;
         if let Some(session) = talk.msrp.take() {
             self.msrp.remove(&session);
+            self.timers.stop(&Alarm::Admit(session));
             cx.msrp.close(cx.now.tick, cx.mint, session);
         }
         if let Some(leaving) = talk.leaving.take() {
             // What came on it may still be answered.
             cx.msrp.finish(cx.now.tick, cx.mint, leaving.session);
         }
-        for alarm in [Alarm::Ask(id), Alarm::Quiet(id), Alarm::Part(id), Alarm::Left(id)] {
+        if let Some(renewing) = talk.renewing.take() {
+            self.msrp.remove(&renewing.session);
+            self.timers.stop(&Alarm::Admit(renewing.session));
+            cx.msrp.close(cx.now.tick, cx.mint, renewing.session);
+        }
+        let alarms = [Alarm::Ask(id), Alarm::Quiet(id), Alarm::Part(id), Alarm::Left(id), Alarm::Renew(id)];
+        for alarm in alarms {
             self.timers.stop(&alarm);
         }
         if talk.opened {
@@ -433,7 +448,7 @@ fn words_of(how: Break) -> &'static str {
     }
 }
 
-fn ending_of(why: &Ending) -> String {
+pub(super) fn ending_of(why: &Ending) -> String {
     match why {
         Ending::Closed | Ending::Finished => "the session ended".to_owned(),
         Ending::NotAdmitted(code) => format!("the relay refused ({code})"),

@@ -13,6 +13,7 @@ use super::{Alarm, Chat};
 use crate::features::sessions::{self, Invited};
 use crate::features::{Cx, Incoming, Op, errors};
 use crate::gateway::LinkId;
+use crate::msrp::path::Path;
 use crate::sip::message::{self, HeaderName, Reply};
 use crate::sip::sdp::message::{Direction, MessageLine, Setup};
 use crate::sip::sdp::ours::Ours;
@@ -29,7 +30,7 @@ use crate::xmpp::stanza::Stanza;
 const SERVER: Duration = Duration::from_secs(10);
 
 /// What a sender is told that we cannot serve now, in seconds.
-const RETRY_AFTER: &str = "30";
+pub(super) const RETRY_AFTER: &str = "30";
 
 /// What is served in the dialog of a session.
 const WITHIN: &str = "INVITE, ACK, BYE, CANCEL, UPDATE, OPTIONS";
@@ -86,6 +87,9 @@ impl Chat {
             None => (None, false),
             Some(body) => offered_chat(cx, body)?,
         };
+        if let Some(words) = line.as_ref().and_then(|line| describe::forbidden(cx, line, incoming.peer)) {
+            return Err((not_acceptable(cx, 399, &words), "forbidden"));
+        }
         // Their device is known by what it shows; an agent that is new has shown nothing yet.
         let device = Device::of(cx, headers, &incoming.from.aor, incoming.from.gr.as_deref());
         let agent = describe::agent(headers);
@@ -95,6 +99,7 @@ impl Chat {
         let jid = cx.domains.contact_jid(&sender).unwrap_or(jid);
         let described = Ours::new(cx.mint.below(VERSIONS));
         let mut talk = Talk::new(cx.now.tick, user, sender, jid, call, described);
+        talk.peer = incoming.peer;
         talk.named = Some(named).filter(|named| !named.is_bare());
         talk.set_device(device);
         if let Some(line) = line {
@@ -125,21 +130,30 @@ impl Chat {
     }
 
     /// Answers an INVITE with 200.
-    fn welcome(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+    pub(super) fn welcome(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.stage == Stage::Asked) else { return };
-        let offer = talk.offer.take();
-        let user = talk.user.clone();
         let ways = Ways::of(cx);
+        if ways.relay && talk.own.is_none() {
+            return self.ask_to_be_let_in(cx, id);
+        }
+        let (offer, user, own) = (talk.offer.take(), talk.user.clone(), talk.own.clone());
         let found = offer.as_ref().and_then(|offer| describe::chat_line(&describe::read(offer).ok()?, ways));
         let secure = found.as_ref().map_or(!ways.plain, |(_, line, _)| line.secure);
         let near = found.as_ref().and_then(|(_, line, _)| line.address.as_deref());
-        let Some(own) = describe::own_uri(cx, &user, secure, near) else {
-            return self.turn_away(cx, id, Reply::new(488).because("No chat sessions here"));
+        let own = match own {
+            Some(own) => own,
+            None => {
+                let Some(uri) = describe::own_uri(cx, &user, secure, near) else {
+                    return self.turn_away(cx, id, Reply::new(488).because("No chat sessions here"));
+                };
+                let session = cx.msrp.offer(cx.mint, uri.clone());
+                self.msrp.insert(session, id);
+                let Some(talk) = self.talks.get_mut(&id) else { return };
+                talk.msrp = Some(session);
+                Path::from(uri)
+            }
         };
-        let session = cx.msrp.offer(cx.mint, own.clone());
-        self.msrp.insert(session, id);
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        talk.msrp = Some(session);
         talk.own = Some(own.clone());
         let body = match &offer {
             Some(offer) => match self.accept(cx, id, offer) {
@@ -148,7 +162,7 @@ impl Chat {
             },
             None => {
                 talk.stage = Stage::Calling;
-                let line = describe::our_line(cx, &own, Setup::ActPass, Direction::SendRecv);
+                let line = describe::our_line(cx, &own, None, Setup::ActPass, Direction::SendRecv);
                 talk.described.offer(&line)
             }
         };
@@ -168,18 +182,18 @@ impl Chat {
         let talk = self.talks.get_mut(&id)?;
         let (session, own) = talk.msrp.zip(talk.own.clone())?;
         let setup = Ways::of(cx).setup(&line);
-        let ours = describe::our_line(cx, &own, setup, line.direction.answer());
+        let ours = describe::our_line(cx, &own, Some(&line), setup, line.direction.answer());
         let body = talk.described.answer(&description, Some(place), &ours);
         talk.adopt(&line);
         talk.stage = Stage::Agreed;
-        let terms = describe::terms(&line, path, setup == Setup::Active);
+        let terms = describe::terms(&line, path, setup == Setup::Active, talk.peer);
         cx.msrp.start(cx.now.tick, cx.mint, session, terms);
         self.learn(cx, id);
         Some(body)
     }
 
     /// An INVITE that waited for the user's server is refused.
-    fn turn_away(&mut self, cx: &mut Cx<'_>, id: TalkId, reply: Reply) {
+    pub(super) fn turn_away(&mut self, cx: &mut Cx<'_>, id: TalkId, reply: Reply) {
         let Some(talk) = self.talks.get_mut(&id) else { return };
         let mut fields = talk.fields();
         fields.extend([
@@ -294,11 +308,7 @@ impl Chat {
 
 /// The first line for a chat in an offer, and whether there is more in it than chats; else why it is refused.
 fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Option<MessageLine>, bool), (Reply, &'static str)> {
-    let refuse = |code: u16, words: &str| {
-        let host = cx.config.sip.advertise.as_deref().unwrap_or("localhost");
-        let warning = format!("{code} {host} \"{words}\"");
-        Err((Reply::new(488).because(words).with(message::other("Warning"), warning), "media"))
-    };
+    let refuse = |code: u16, words: &str| Err((not_acceptable(cx, code, words), "media"));
     let description = match describe::read(body) {
         Ok(description) => description,
         Err(words) => return Err((Reply::new(400).because(words), "malformed")),
@@ -325,6 +335,13 @@ fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Option<MessageLine>, bool),
         return refuse(399, "The MSRP line has no path that can be used");
     }
     refuse(304, "Only chats by MSRP are possible here")
+}
+
+/// 488 with a Warning (RFC 3261 §20.43).
+fn not_acceptable(cx: &Cx<'_>, code: u16, words: &str) -> Reply {
+    let host = cx.config.sip.advertise.as_deref().unwrap_or("localhost");
+    let warning = format!("{code} {host} \"{words}\"");
+    Reply::new(488).because(words).with(message::other("Warning"), warning)
 }
 
 /// Where the user's server is asked.

@@ -14,12 +14,13 @@
 //! | `open.rs` | sessions that we open |
 //! | `invited.rs` | sessions that they open |
 //! | `change.rs` | what either side changes in one |
+//! | `relay.rs` | paths through a relay of our own |
 //! | `lines.rs` | what goes to SIP |
 //! | `arrivals.rs` | what comes from SIP |
 //! | `ending.rs` | ends: BYE, `<gone/>`, silence, lost connections, stops and starts |
 //! | `asking.rs` | OPTIONS in the background |
 //!
-//! Not done: files, rooms, several connections of one session, relays of our own in the path.
+//! Not done: files, rooms, several connections of one session.
 
 mod arrivals;
 mod asking;
@@ -29,6 +30,7 @@ mod ending;
 mod invited;
 mod lines;
 mod open;
+mod relay;
 mod talk;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -36,6 +38,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use self::arrivals::Arrivals;
 use self::asking::Questions;
 use self::ending::Goodbye;
+use self::relay::Admissions;
 use self::talk::{Stage, Talk, TalkId};
 use super::{Cx, Feature, Incoming, Manifest, Op, Signal, sessions};
 use crate::gateway::LinkId;
@@ -57,7 +60,9 @@ static MANIFEST: Manifest = Manifest {
     follows: &[
         "RFC 7573",
         "RFC 4975",
+        "RFC 4976 §5.1",
         "RFC 6135",
+        "RFC 6714",
         "RFC 3261 §13",
         "RFC 3264",
         "RFC 3311",
@@ -91,6 +96,10 @@ enum Alarm {
     Part(TalkId),
     /// What is outstanding on a path that was left has had its time.
     Left(TalkId),
+    /// Our relay has had its time to let a session in.
+    Admit(SessionId),
+    /// The path through our relay ends soon.
+    Renew(TalkId),
     /// More sessions of before the start are to be ended.
     Resume,
 }
@@ -113,6 +122,8 @@ pub struct Chat {
     barrier: Barrier<(LinkId, String), TalkId>,
     arrivals: Arrivals,
     questions: Questions,
+    /// What waits for our relay.
+    admissions: Admissions,
     /// Users who told us that they went offline.
     offline: BTreeSet<Jid>,
     timers: Timers<Alarm>,
@@ -205,6 +216,14 @@ impl Feature for Chat {
     }
 
     fn msrp(&mut self, cx: &mut Cx<'_>, session: SessionId, event: &Event) -> bool {
+        if self.admissions.opening.contains_key(&session) {
+            match event {
+                Event::Admitted { path, expires } => self.let_in(cx, session, path, *expires),
+                Event::Ended { why, .. } => self.not_let_in(cx, session, why),
+                _ => {}
+            }
+            return true;
+        }
         let Some(id) = self.msrp.get(&session).copied() else { return false };
         match event {
             Event::Opened => self.opened(cx, id, session),
@@ -215,7 +234,7 @@ impl Feature for Chat {
                 self.failed(cx, id, message_id, *code, comment, *by);
             }
             Event::Ended { why, unconfirmed } => self.ended(cx, id, session, why, unconfirmed),
-            Event::Admitted { .. } => {}
+            Event::Admitted { path, expires } => self.admitted(cx, id, session, path, *expires),
         }
         true
     }
@@ -230,6 +249,8 @@ impl Feature for Chat {
                 Alarm::Quiet(_) => "chat-quiet",
                 Alarm::Part(_) => "chat-part",
                 Alarm::Left(_) => "chat-left",
+                Alarm::Admit(_) => "chat-admit",
+                Alarm::Renew(_) => "chat-renew",
                 Alarm::Resume => "chat-resume",
             };
             (at, why)
@@ -250,6 +271,8 @@ impl Feature for Chat {
                 Alarm::Quiet(id) => self.quiet(cx, id),
                 Alarm::Part(id) => self.part_now(cx, id),
                 Alarm::Left(id) => self.left(cx, id),
+                Alarm::Admit(session) => cx.msrp.close(cx.now.tick, cx.mint, session),
+                Alarm::Renew(id) => self.renew(cx, id),
                 Alarm::Resume => self.resume(cx),
             }
         }
@@ -294,7 +317,8 @@ impl Feature for Chat {
 
     fn load(&self) -> usize {
         let questions = self.questions.load();
-        self.talks.len() + self.timers.len() + self.barrier.len() + self.arrivals.load() + questions
+        let waiting = self.admissions.opening.len();
+        self.talks.len() + self.timers.len() + self.barrier.len() + self.arrivals.load() + questions + waiting
     }
 }
 
@@ -315,7 +339,8 @@ impl Chat {
 
     /// Whether there is room for one more session with this contact.
     fn has_room(&self, contact: &Aor) -> bool {
-        self.talks.len() < SESSIONS && self.contacts.get(contact).is_none_or(|count| *count < PER_CONTACT)
+        self.talks.len() + self.admissions.opening.len() < SESSIONS
+            && self.contacts.get(contact).is_none_or(|count| *count < PER_CONTACT)
     }
 
     /// The sessions of a user with a contact that are not over.
@@ -369,12 +394,14 @@ impl Chat {
 
     fn told(&mut self, cx: &mut Cx<'_>, id: TalkId, event: session::Event) {
         match event {
-            session::Event::Ringing(_) | session::Event::Withdrawn | session::Event::Declined(_) => {}
+            session::Event::Ringing(_) | session::Event::Withdrawn => {}
+            session::Event::Declined(_) => self.not_renewed(cx, id),
             session::Event::Accepted { response, answer } => {
                 self.accepted(cx, id, &response, answer.as_ref())
             }
             session::Event::Confirmed { answer } => self.confirmed(cx, id, answer.as_ref()),
             session::Event::Offered(offer) => self.offered(cx, id, offer.as_ref()),
+            session::Event::Answered(answer) if self.is_renewal(id) => self.renewed(cx, id, answer.as_ref()),
             session::Event::Answered(answer) => self.refreshed(cx, id, answer.as_ref()),
             session::Event::Over(end) => self.call_over(cx, id, &end),
         }

@@ -1,16 +1,18 @@
 //! Sessions that we open (RFC 7573 §4): the INVITE, what is answered to it, and when the session is there.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::describe::{self, Device};
-use super::talk::{Line, Stage, Style, Talk, TalkId};
+use super::talk::{Line, Stage, Style, Talk, TalkId, correct};
 use super::{Alarm, Chat};
 use crate::features::devices::Ability;
 use crate::features::sessions::{self, Break, Cause};
 use crate::features::signal::{Carried, Carry};
 use crate::features::{Cx, Signal};
 use crate::msrp::connections::SessionId;
+use crate::msrp::path::Path;
 use crate::sip::message::{Failure, HeaderName, Response};
 use crate::sip::sdp::message::{Direction, Setup};
 use crate::sip::sdp::ours::Ours;
@@ -31,8 +33,10 @@ impl Chat {
     /// wrote in last, in one that opens, or in a new one.
     pub(super) fn carry(&mut self, cx: &mut Cx<'_>, carry: &Arc<Carry>) {
         let all = self.of_pair(&carry.user.bare(), &carry.to.aor);
+        let waiting = self.admissions.of(&carry.user.bare(), &carry.to.aor);
         if let Some((number, text)) = &carry.corrects
-            && all.iter().any(|id| self.talks.get_mut(id).is_some_and(|talk| talk.correct(*number, text)))
+            && (all.iter().any(|id| self.talks.get_mut(id).is_some_and(|talk| talk.correct(*number, text)))
+                || waiting.is_some_and(|opening| correct(&mut opening.lines, *number, text)))
         {
             let fate = Carried::Merged { into: *number, text: text.clone() };
             return cx.signal(Signal::Carried { number: carry.number, fate });
@@ -44,6 +48,10 @@ impl Chat {
         let opening = all.iter().rev().find(|id| known(id, Talk::takes_lines));
         let found = unsettled.or(open).or(opening).copied();
         let line = Line { carry: carry.clone(), sent: None, told: false, turned: false, rich: false };
+        let waiting = self.admissions.of(&carry.user.bare(), &carry.to.aor);
+        if let Some(opening) = waiting {
+            return opening.lines.push_back(line);
+        }
         let Some(id) = found else { return self.open(cx, line) };
         let Some(talk) = self.talks.get_mut(&id) else { return };
         talk.wrote(cx.now.tick, carry.user.resource());
@@ -52,25 +60,43 @@ impl Chat {
         self.arm_quiet(cx, id);
     }
 
-    /// Opens a session for a line.
+    /// Opens a session for a line: at once, or when our relay has let it in.
     fn open(&mut self, cx: &mut Cx<'_>, line: Line) {
-        let carry = line.carry.clone();
-        let (user, contact) = (carry.user.bare(), carry.to.aor.clone());
-        let no_session = |cx: &mut Cx<'_>| {
-            let fate = Carried::NoSession(Cause::Unreachable);
-            cx.signal(Signal::Carried { number: carry.number, fate });
-        };
-        let own = cx.domains.user_sip(&user);
-        let jid = cx.domains.contact_jid(&contact.address());
-        let is_possible = cx.accepting && self.goodbye.is_none() && self.has_room(&contact);
-        let (Ok(own), Ok(jid), true) = (own, jid, is_possible) else {
+        let (user, contact) = (line.carry.user.bare(), line.carry.to.aor.clone());
+        if !cx.accepting || self.goodbye.is_some() || !self.has_room(&contact) {
             cx.count("msrp_sessions_total", &[("opened", "us"), ("result", "no-room")]);
-            return no_session(cx);
-        };
-        let secure = !describe::Ways::of(cx).plain;
+            return no_session(cx, &line);
+        }
+        let ways = describe::Ways::of(cx);
+        if ways.relay {
+            return self.open_through(cx, user, contact, line);
+        }
         let near = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
         let near = near.map(|peer| peer.host.clone());
-        let Some(uri) = describe::own_uri(cx, &user, secure, near.as_deref()) else { return no_session(cx) };
+        let Some(uri) = describe::own_uri(cx, &user, !ways.plain, near.as_deref()) else {
+            return no_session(cx, &line);
+        };
+        let session = cx.msrp.offer(cx.mint, uri.clone());
+        self.call(cx, session, uri.into(), [line].into());
+    }
+
+    /// Calls the contact for these lines, the oldest first; this is our end. Gives the session.
+    pub(super) fn call(
+        &mut self,
+        cx: &mut Cx<'_>,
+        session: SessionId,
+        own_path: Path,
+        lines: VecDeque<Line>,
+    ) -> Option<TalkId> {
+        let carry = lines.front()?.carry.clone();
+        let (user, contact) = (carry.user.bare(), carry.to.aor.clone());
+        let own = cx.domains.user_sip(&user);
+        let jid = cx.domains.contact_jid(&contact.address());
+        let (Ok(own), Ok(jid)) = (own, jid) else {
+            cx.msrp.close(cx.now.tick, cx.mint, session);
+            lines.iter().for_each(|line| no_session(cx, line));
+            return None;
+        };
         let meant = match &carry.to.gr {
             Some(gr) => gr.clone(),
             None => cx.facts.devices.msrp(cx.now.tick, &contact).1.unwrap_or_default().to_owned(),
@@ -79,7 +105,7 @@ impl Chat {
         let mut target = cx.facts.reachable(&device);
         target.aor = cx.facts.spelled(&contact);
         let mut described = Ours::new(cx.mint.below(VERSIONS));
-        let our_line = describe::our_line(cx, &uri, Setup::ActPass, Direction::SendRecv);
+        let our_line = describe::our_line(cx, &own_path, None, Setup::ActPass, Direction::SendRecv);
         let subject = carry.subject.as_deref().map(one_line).filter(|subject| !subject.is_empty());
         let call = Session::invite(
             cx.now,
@@ -99,19 +125,22 @@ impl Chat {
                 domain: contact.host.clone(),
             },
         );
-        let session = cx.msrp.offer(cx.mint, uri.clone());
         let id = self.number();
         let mut talk = Talk::new(cx.now.tick, user, contact.address(), jid, call, described);
+        talk.peer = cx.config.sip.peer_for(&contact.host).unwrap_or_default();
         talk.meant = meant;
         talk.ours = true;
-        talk.own = Some(uri);
+        talk.own = Some(own_path);
         talk.msrp = Some(session);
         talk.stage = Stage::Calling;
-        talk.lines.push_back(line);
-        talk.wrote(cx.now.tick, carry.user.resource());
+        for line in &lines {
+            talk.wrote(cx.now.tick, line.carry.user.resource());
+        }
+        talk.lines = lines;
         self.msrp.insert(session, id);
         self.add(cx, id, talk);
         self.run(cx, id);
+        Some(id)
     }
 
     /// Our INVITE was accepted: the answer says where the other side is in MSRP.
@@ -155,7 +184,7 @@ impl Chat {
         let Some((path, session)) = describe::path_of(&line).zip(talk.msrp) else { return false };
         talk.adopt(&line);
         talk.stage = Stage::Agreed;
-        let terms = describe::terms(&line, path, offered.connects_after(line.setup));
+        let terms = describe::terms(&line, path, offered.connects_after(line.setup), talk.peer);
         cx.msrp.start(cx.now.tick, cx.mint, session, terms);
         self.learn(cx, id);
         self.publish(cx, id);
@@ -201,9 +230,12 @@ impl Chat {
         let Some(talk) = self.talks.get_mut(&id) else { return };
         let (status, text) = match cause {
             Cause::PortZero => (488, "no line for a chat"),
+            // With the address, where it is one that is not connected to, and the key that would allow it.
+            _ if !talk.why.is_empty() => (480, talk.why.as_str()),
             _ => (480, "no MSRP connection"),
         };
-        talk.call.hang_up(Some(session::Cause { status, text: text.to_owned() }));
+        let text = text.to_owned();
+        talk.call.hang_up(Some(session::Cause { status, text }));
         self.run(cx, id);
     }
 
@@ -307,6 +339,12 @@ impl Talk {
             ("opened", if self.ours { "us" } else { "them" }.to_owned()),
         ]
     }
+}
+
+/// A line that no session takes goes back.
+pub(super) fn no_session(cx: &mut Cx<'_>, line: &Line) {
+    let fate = Carried::NoSession(Cause::Unreachable);
+    cx.signal(Signal::Carried { number: line.carry.number, fate });
 }
 
 fn one_line(text: &str) -> String {

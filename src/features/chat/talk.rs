@@ -10,7 +10,7 @@ use crate::documents::iscomposing;
 use crate::features::sessions::Break;
 use crate::features::signal::Carry;
 use crate::msrp::connections::SessionId;
-use crate::msrp::uri::Uri;
+use crate::msrp::path::Path;
 use crate::sip::sdp::message::MessageLine;
 use crate::sip::sdp::ours::Ours;
 use crate::sip::uri::{Aor, SipAddress};
@@ -76,6 +76,15 @@ pub struct Leaving {
     pub replaced: bool,
 }
 
+/// An MSRP session with a newer path of ours (RFC 4976 §9.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewing {
+    /// Which.
+    pub session: SessionId,
+    /// The path, once the relay has granted it, and the description that offers it.
+    pub offered: Option<(Path, Body)>,
+}
+
 /// What the other side said that it takes.
 #[derive(Debug, Default)]
 pub struct Taste {
@@ -134,20 +143,24 @@ pub struct Talk {
     pub meant: String,
     /// We opened it.
     pub ours: bool,
+    /// By which peer their paths come, by its place in `sip.peers`.
+    pub peer: usize,
     /// SIP.
     pub call: Session,
     /// Their offer, while it is not answered.
     pub offer: Option<Body>,
     /// What we have described.
     pub described: Ours,
-    /// Our end in MSRP, once there is one.
-    pub own: Option<Uri>,
+    /// Our end in MSRP, once there is one: what stands in our path.
+    pub own: Option<Path>,
     /// What stands in the path of the other side.
     pub path: String,
     /// MSRP, while there is one.
     pub msrp: Option<SessionId>,
     /// The MSRP session whose place that one takes, until it has said all.
     pub leaving: Option<Leaving>,
+    /// The MSRP session that shall take its place, by our own wish.
+    pub renewing: Option<Renewing>,
     /// How far it is.
     pub stage: Stage,
     /// It was open once.
@@ -190,6 +203,7 @@ impl Talk {
             device: String::new(),
             meant: String::new(),
             ours: false,
+            peer: 0,
             call,
             offer: None,
             described,
@@ -197,6 +211,7 @@ impl Talk {
             path: String::new(),
             msrp: None,
             leaving: None,
+            renewing: None,
             stage: Stage::Asked,
             opened: false,
             taste: Taste::default(),
@@ -259,10 +274,7 @@ impl Talk {
 
     /// A line that has not been sent says something else now. False where it has, or is not here.
     pub fn correct(&mut self, number: u64, text: &Arc<str>) -> bool {
-        let is_it = |line: &&mut Line| line.carry.number == number && line.sent.is_none() && !line.told;
-        let Some(line) = self.lines.iter_mut().find(is_it) else { return false };
-        line.carry = Arc::new(Carry { text: text.clone(), rich: None, ..(*line.carry).clone() });
-        true
+        correct(&mut self.lines, number, text)
     }
 
     /// The place of the line with this name that was given to MSRP.
@@ -285,6 +297,14 @@ impl Talk {
         self.sender = SipAddress { aor: self.contact.clone(), gr: device.gr };
         self.device = device.name;
     }
+}
+
+/// One of these lines that has not been sent says something else now. False where it has, or is not among them.
+pub fn correct(lines: &mut VecDeque<Line>, number: u64, text: &Arc<str>) -> bool {
+    let is_it = |line: &&mut Line| line.carry.number == number && line.sent.is_none() && !line.told;
+    let Some(line) = lines.iter_mut().find(is_it) else { return false };
+    line.carry = Arc::new(Carry { text: text.clone(), rich: None, ..(*line.carry).clone() });
+    true
 }
 
 #[cfg(test)]

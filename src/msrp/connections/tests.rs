@@ -27,7 +27,8 @@ impl World {
 
     fn start(&mut self, id: SessionId, path: &str, role: Role) {
         let path = crate::msrp::path::Path::parse(path).unwrap();
-        let terms = Terms { path, role, fingerprint: None, max_size: None };
+        let terms =
+            Terms { path, role, behalf: Behalf::Peer(0), anchor: None, fingerprint: None, max_size: None };
         self.all.start(self.now, &mut self.mint, id, terms);
     }
 
@@ -90,7 +91,7 @@ impl World {
             match out {
                 Out::Note(_) => {}
                 Out::Told { session, event } => lines.push(match event {
-                    Event::Admitted { path } => format!("{} admitted {}", session.0, path.uris().len()),
+                    Event::Admitted { path, .. } => format!("{} admitted {}", session.0, path.uris().len()),
                     Event::Opened => format!("{} open", session.0),
                     Event::Incoming { message, .. } => {
                         format!("{} got {}", session.0, String::from_utf8_lossy(&message.body))

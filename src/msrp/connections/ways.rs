@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::super::uri::Hop;
-use super::super::{AttemptId, ConnId, Link, MsrpOut};
+use super::super::{AttemptId, Behalf, ConnId, Link, MsrpOut};
 use super::{Alarm, Connections, Out, SessionId};
 use crate::words::id::Mint;
 use crate::words::time::Tick;
@@ -23,8 +23,14 @@ pub(super) struct Conn {
     pub(super) is_relay: bool,
 }
 
-/// Where a connection goes, and whose certificate it must have.
-pub(super) type Way = (Hop, Option<String>);
+/// Where a connection goes, on whose word, and whose certificate it must have. What one peer may be connected to by is not
+/// for the sessions of another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Way {
+    pub(super) hop: Hop,
+    pub(super) behalf: Behalf,
+    pub(super) fingerprint: Option<String>,
+}
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Opened {
@@ -53,9 +59,9 @@ impl Connections {
                 let attempt = AttemptId(self.next_attempt);
                 self.next_attempt += 1;
                 self.opened.insert(way.clone(), Opened::Attempt(attempt));
-                let (hop, fingerprint) = way.clone();
+                let Way { hop, behalf, fingerprint } = way.clone();
                 self.attempts.insert(attempt, Attempt { way, waiting: BTreeSet::new() });
-                self.out.push_back(Out::Msrp(MsrpOut::Connect { attempt, hop, fingerprint }));
+                self.out.push_back(Out::Msrp(MsrpOut::Connect { attempt, hop, behalf, fingerprint }));
                 attempt
             }
         };

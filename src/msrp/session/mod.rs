@@ -136,6 +136,16 @@ impl Session {
         }
     }
 
+    /// The session goes through these relays, which have let in the one before it.
+    pub fn go_through(&mut self, relays: Path) {
+        self.relays = Some(relays);
+    }
+
+    /// Our own relays.
+    pub fn relays(&self) -> Option<&Path> {
+        self.relays.as_ref()
+    }
+
     /// The SDP exchange is complete.
     pub fn start(&mut self, now: Tick, mut terms: Terms) {
         if self.state != State::ExpectTerms {
@@ -224,7 +234,7 @@ impl Session {
         {
             match admission.answer(mint, self.partition, response) {
                 Step::Again(request) => self.request_out(&request),
-                Step::Granted(relays) => self.admitted(relays),
+                Step::Granted(relays, expires) => self.admitted(relays, expires),
                 Step::Refused(code) => self.end(Ending::NotAdmitted(code)),
             }
         } else if let Some(greeting) = &mut self.greeting
@@ -479,13 +489,13 @@ impl Session {
         }
     }
 
-    fn admitted(&mut self, relays: Path) {
+    fn admitted(&mut self, relays: Path, expires: Option<Duration>) {
         let path = relays.reversed().then(&self.own);
         self.admission = None;
         self.relays = Some(relays);
         self.connect_by = None;
         self.state = State::ExpectTerms;
-        self.events.push_back(Event::Admitted { path });
+        self.events.push_back(Event::Admitted { path, expires });
     }
 
     fn request_out(&mut self, request: &Request) {

@@ -1,7 +1,11 @@
 //! What a session is given, and what it tells.
 
+use std::time::Duration;
+
+use super::super::Behalf;
 use super::super::message::{InMessage, OutMessage};
 use super::super::path::Path;
+use super::super::uri::Hop;
 
 /// Which side opens the connection (RFC 6135).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +21,12 @@ pub enum Role {
 pub struct Terms {
     /// The path of the peer's SDP. Its first URI is connected to, unless a relay of our own stands before it.
     pub path: Path,
+    /// What is connected to instead, where a middlebox anchors the session (RFC 6714).
+    pub anchor: Option<Hop>,
     /// Who connects.
     pub role: Role,
+    /// Whose SDP it is.
+    pub behalf: Behalf,
     /// The fingerprint that the peer's certificate must have, as in its SDP.
     pub fingerprint: Option<String>,
     /// The longest message that the peer takes.
@@ -36,6 +44,8 @@ pub enum Event {
     Admitted {
         /// What goes into our SDP: through the relay to us.
         path: Path,
+        /// How long it is good for, where the relay says so. Then another one is to be negotiated (RFC 4976 §9.4).
+        expires: Option<Duration>,
     },
     /// The connection is there and the peer has proven that the path leads to it.
     Opened,

@@ -21,8 +21,14 @@ struct World {
 impl World {
     fn new(role: Role) -> World {
         let mut session = Session::new(Uri::parse(OWN).unwrap(), Partition(0));
-        let terms =
-            Terms { path: Path::parse(PEER).unwrap(), role, fingerprint: None, max_size: Some(200_000) };
+        let terms = Terms {
+            path: Path::parse(PEER).unwrap(),
+            role,
+            behalf: crate::msrp::Behalf::Peer(0),
+            anchor: None,
+            fingerprint: None,
+            max_size: Some(200_000),
+        };
         session.start(at(0), terms);
         World { session, mint: Mint::new(Seed([1; 32])), now: at(0) }
     }

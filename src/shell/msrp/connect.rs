@@ -1,4 +1,4 @@
-//! Opening connections: DNS, the rules of [`egress`](super::egress), TCP, TLS, all within one time limit.
+//! Opening connections: DNS, the rules of [`egress`](crate::config::egress), TCP, TLS, all within one time limit.
 //!
 //! What DNS gave is judged and then connected to as it is: it is not looked up a second time. Of several addresses those
 //! that may be are tried in turn.
@@ -7,16 +7,17 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::client::TlsStream;
 
-use super::egress::{Around, Policy, Refusal};
 use super::{Shared, listener, tls};
 use crate::config::Config;
+use crate::config::egress::{Around, Policy, Refusal};
 use crate::gateway::io::Input;
 use crate::msrp::uri::{Hop, Host};
-use crate::msrp::{AttemptId, MsrpIn};
+use crate::msrp::{AttemptId, Behalf, MsrpIn};
 use crate::shell::dns::Dns;
 use crate::sip::locate::{Located, Query};
 use crate::words::note::Level;
@@ -39,12 +40,19 @@ pub struct Ways {
     policy: Policy,
     dns: Arc<Dns>,
     turns: Semaphore,
-    /// The peers' addresses, and names with whether their services are looked up too.
-    addresses: Vec<IpAddr>,
-    names: Vec<(String, bool)>,
+    peers: Vec<Peer>,
     /// What we call ourselves.
     advertised: Vec<Host>,
     told: Mutex<Told>,
+}
+
+/// A peer, as far as it opens ways.
+#[derive(Default)]
+struct Peer {
+    address: Option<IpAddr>,
+    /// Where it is a name: whether its services are looked up too.
+    name: Option<(String, bool)>,
+    networks: Vec<IpNet>,
 }
 
 /// When a forbidden address was last told, and how many were not since.
@@ -77,16 +85,14 @@ impl Ways {
             policy: Policy::new(config),
             dns,
             turns: Semaphore::new(LOOK_UPS),
-            addresses: Vec::new(),
-            names: Vec::new(),
+            peers: Vec::new(),
             advertised: Vec::new(),
             told: Mutex::default(),
         };
         for peer in &config.sip.peers {
-            match peer.host.parse() {
-                Ok(address) => ways.addresses.push(address),
-                Err(_) => ways.names.push((peer.host.clone(), peer.port.is_none())),
-            }
+            let address = peer.host.parse().ok();
+            let name = address.is_none().then(|| (peer.host.clone(), peer.port.is_none()));
+            ways.peers.push(Peer { address, name, networks: peer.networks.clone() });
         }
         ways.advertised.extend(config.msrp.advertise.clone());
         ways.advertised.extend(config.sip.advertise.as_deref().and_then(Host::parse));
@@ -94,7 +100,7 @@ impl Ways {
     }
 
     /// The addresses of a hop that may be connected to, in their order; otherwise why none may.
-    async fn find(&self, hop: &Hop) -> Result<Vec<SocketAddr>, Failed> {
+    async fn find(&self, hop: &Hop, behalf: Behalf) -> Result<Vec<SocketAddr>, Failed> {
         let port = hop.port.unwrap_or(PORT);
         let found = match &hop.host {
             Host::Ip(address) => vec![*address],
@@ -112,8 +118,19 @@ impl Ways {
                 }
             }
         }
-        let judge = |peers: &[IpAddr]| {
-            let around = Around { peers, aliases: &aliases, is_here: &is_here };
+        let nobody = Peer::default();
+        let (peer, is_named) = match behalf {
+            Behalf::Peer(place) => (self.peers.get(place).unwrap_or(&nobody), false),
+            Behalf::Ours => (&nobody, true),
+        };
+        let judge = |addresses: &[IpAddr]| {
+            let around = Around {
+                peer: addresses,
+                networks: &peer.networks,
+                is_named,
+                aliases: &aliases,
+                is_here: &is_here,
+            };
             let judged = found.iter().map(|address| {
                 let at = SocketAddr::new(*address, port);
                 self.policy.judge(at, around).map_err(|refusal| (at, refusal))
@@ -123,11 +140,10 @@ impl Ways {
             let bad = bad.into_iter().find_map(Result::err);
             if good.is_empty() { Err(bad) } else { Ok(good) }
         };
-        let mut judged = judge(&self.addresses);
-        if matches!(&judged, Err(Some((_, Refusal::Unnamed(_))))) && !self.names.is_empty() {
-            // Perhaps a peer with a name is near it.
-            let named = self.peers_by_name().await;
-            judged = judge(&[&self.addresses[..], &named].concat());
+        let mut judged = judge(peer.address.as_slice());
+        if let (Err(Some((_, Refusal::Unnamed(_)))), Some((name, has_services))) = (&judged, &peer.name) {
+            // Perhaps the peer is near it.
+            judged = judge(&self.addresses_of(name, *has_services).await);
         }
         judged.map_err(|refused| match refused {
             Some((at, refusal)) => failed("forbidden", format!("{hop} is at {at}: this is {refusal}")),
@@ -135,15 +151,12 @@ impl Ways {
         })
     }
 
-    async fn peers_by_name(&self) -> Vec<IpAddr> {
-        let mut addresses = Vec::new();
-        for (name, has_services) in &self.names {
-            addresses.extend(self.look_up(name).await);
-            for service in ["_sip._udp", "_sip._tcp"].iter().filter(|_| *has_services) {
-                for record in self.dns.find(&Query::Srv(format!("{service}.{name}"))).await {
-                    if let Located::Srv(_, _, _, target) = record {
-                        addresses.extend(self.look_up(&target).await);
-                    }
+    async fn addresses_of(&self, name: &str, has_services: bool) -> Vec<IpAddr> {
+        let mut addresses = self.look_up(name).await;
+        for service in ["_sip._udp", "_sip._tcp"].iter().filter(|_| has_services) {
+            for record in self.dns.find(&Query::Srv(format!("{service}.{name}"))).await {
+                if let Located::Srv(_, _, _, target) = record {
+                    addresses.extend(self.look_up(&target).await);
                 }
             }
         }
@@ -180,6 +193,7 @@ impl Shared {
         shard: usize,
         attempt: AttemptId,
         hop: Hop,
+        behalf: Behalf,
         fingerprint: Option<String>,
     ) -> Option<MsrpIn> {
         if !self.table().begin(&self.limits) {
@@ -188,7 +202,7 @@ impl Shared {
         }
         let shared = self.clone();
         tokio::spawn(async move {
-            let opening = shared.open(&hop, fingerprint.as_deref());
+            let opening = shared.open(&hop, behalf, fingerprint.as_deref());
             let opened = tokio::time::timeout(shared.limits.connect, opening)
                 .await
                 .unwrap_or_else(|_| Err(failed("timeout", format!("{hop}: no answer in time"))));
@@ -234,11 +248,16 @@ impl Shared {
         }
     }
 
-    async fn open(&self, hop: &Hop, fingerprint: Option<&str>) -> Result<(SocketAddr, Opened), Failed> {
+    async fn open(
+        &self,
+        hop: &Hop,
+        behalf: Behalf,
+        fingerprint: Option<&str>,
+    ) -> Result<(SocketAddr, Opened), Failed> {
         if &*hop.transport != "tcp" {
             return Err(failed("transport", format!("{hop}: only tcp is built")));
         }
-        let places = self.ways.find(hop).await?;
+        let places = self.ways.find(hop, behalf).await?;
         let connector = match hop.secure {
             true => Some(
                 self.tls

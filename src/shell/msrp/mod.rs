@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows sessions. Whole frames go to the shard whose partition their To-Path names, and what names none
 //! of ours is answered here. Shards say which connections they keep; see [`crate::msrp`] for what is promised to them.
-//! What is behind a path that somebody else wrote is connected to by the rules of [`egress`] only.
+//! What is behind a path that somebody else wrote is connected to by the rules of [`egress`](crate::config::egress) only.
 //!
 //! WebSocket (RFC 7977) has its place here and is not built yet.
 
@@ -26,7 +26,6 @@ use crate::words::note::Level;
 
 mod conn;
 mod connect;
-mod egress;
 mod listener;
 mod table;
 mod tls;
@@ -167,8 +166,8 @@ impl Endpoint {
     pub fn send(&self, shard: usize, out: MsrpOut) -> Option<MsrpIn> {
         let gone = |conn| Some(MsrpIn::Lost { conn, why: "the connection is gone".into() });
         match out {
-            MsrpOut::Connect { attempt, hop, fingerprint } => {
-                self.shared.connect(shard, attempt, hop, fingerprint)
+            MsrpOut::Connect { attempt, hop, behalf, fingerprint } => {
+                self.shared.connect(shard, attempt, hop, behalf, fingerprint)
             }
             MsrpOut::Send { conn, bytes } => {
                 let known = self.shared.table().get(conn).cloned();

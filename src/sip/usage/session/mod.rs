@@ -290,6 +290,11 @@ impl Session {
             && self.out.is_empty()
     }
 
+    /// The last description of ours that was agreed on, or is offered first.
+    pub fn description(&self) -> Option<&Body> {
+        self.ours.as_ref()
+    }
+
     /// Both sides have agreed, and nobody has hung up.
     pub fn is_up(&self) -> bool {
         self.state == State::Up

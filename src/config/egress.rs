@@ -2,16 +2,15 @@
 //!
 //! The path of an SDP is written by a stranger. Without a rule he chooses what we knock at: services of this machine,
 //! of its network, the metadata service of a cloud, ourselves. So public addresses are open to all, others where an
-//! admin has named them: as peers, as their networks, in `msrp.connect_to`, or by having peers of that kind. Some are
-//! never open. An address is judged in its plain form: one that wraps an IPv4 address is that address.
-//!
-//! It deliberately does not know which peer a session belongs to: the kinds of all peers count for all.
+//! admin has named them: in `msrp.connect_to`, as the peer by whom the path came, as one of its networks, or by that peer
+//! being of that kind itself. Some are never open. An address is judged in its plain form: one that wraps an IPv4 address
+//! is that address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::config::Config;
+use super::Config;
 use crate::sip::flow::Transport;
 
 /// What an admin has said, and what we are ourselves.
@@ -19,8 +18,6 @@ use crate::sip::flow::Transport;
 pub struct Policy {
     /// `msrp.connect_to`.
     connect_to: Vec<IpNet>,
-    /// The `networks` of peers.
-    networks: Vec<IpNet>,
     /// Where we listen ourselves, by TCP.
     own: Vec<SocketAddr>,
 }
@@ -28,8 +25,12 @@ pub struct Policy {
 /// What is looked up for a judgement.
 #[derive(Clone, Copy)]
 pub struct Around<'a> {
-    /// The addresses of all peers.
-    pub peers: &'a [IpAddr],
+    /// The addresses of the peer by whom the path came.
+    pub peer: &'a [IpAddr],
+    /// Its `networks`.
+    pub networks: &'a [IpNet],
+    /// The admin wrote where it leads: as our relay.
+    pub is_named: bool,
     /// The addresses that our advertised names have.
     pub aliases: &'a [IpAddr],
     /// Whether an address is one of this machine.
@@ -61,7 +62,7 @@ impl std::fmt::Display for Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Public,
-    /// Open where a peer is of this kind.
+    /// Open where the peer is of this kind.
     Near(&'static str),
     /// Open where it is named.
     Special(&'static str),
@@ -85,7 +86,6 @@ impl Policy {
         let msrp = config.msrp.listen.iter().map(|listen| listen.address);
         Policy {
             connect_to: config.msrp.connect_to.clone(),
-            networks: config.sip.peers.iter().flat_map(|peer| peer.networks.iter().copied()).collect(),
             own: sip.map(|listen| listen.address).chain(msrp).chain(config.http).collect(),
         }
     }
@@ -111,12 +111,13 @@ impl Policy {
         if let Kind::Never(name) = kind {
             return Err(Refusal::Never(name));
         }
-        let mut peers = around.peers.iter().map(|peer| plain(*peer));
+        let mut peer = around.peer.iter().map(|peer| plain(*peer));
         let holds = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
         let is_open = kind == Kind::Public
+            || around.is_named
             || holds(&self.connect_to)
-            || holds(&self.networks)
-            || peers.any(|peer| peer == address || matches!(kind, Kind::Near(_)) && self::kind(peer) == kind);
+            || holds(around.networks)
+            || peer.any(|peer| peer == address || matches!(kind, Kind::Near(_)) && self::kind(peer) == kind);
         match kind {
             _ if is_open => Ok(SocketAddr::new(address, at.port())),
             Kind::Near(name) | Kind::Special(name) | Kind::Never(name) => Err(Refusal::Unnamed(name)),
@@ -188,10 +189,21 @@ fn kind_of_v6(address: Ipv6Addr) -> Kind {
 mod tests {
     use super::*;
 
-    fn judge(policy: &Policy, at: &str, peers: &[&str]) -> Result<String, Refusal> {
-        let peers: Vec<IpAddr> = peers.iter().map(|peer| peer.parse().unwrap()).collect();
+    fn judge(policy: &Policy, at: &str, peer: &[&str]) -> Result<String, Refusal> {
+        judge_with(policy, at, peer, &[], false)
+    }
+
+    fn judge_with(
+        policy: &Policy,
+        at: &str,
+        peer: &[&str],
+        networks: &[IpNet],
+        is_named: bool,
+    ) -> Result<String, Refusal> {
+        let peer: Vec<IpAddr> = peer.iter().map(|peer| peer.parse().unwrap()).collect();
         let is_here = |address: IpAddr| address.is_loopback() || address.to_string() == "192.168.7.7";
-        let around = Around { peers: &peers, aliases: &["9.9.9.1".parse().unwrap()], is_here: &is_here };
+        let aliases = ["9.9.9.1".parse().unwrap()];
+        let around = Around { peer: &peer, networks, is_named, aliases: &aliases, is_here: &is_here };
         policy.judge(at.parse().unwrap(), around).map(|address| address.to_string())
     }
 
@@ -249,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_that_peers_have_are_open() {
+    fn the_kinds_that_the_peer_has_are_open() {
         assert!(open("10.1.2.3", &["192.168.0.1"]) && open("fd12::7", &["10.0.0.1"]));
         assert!(open("127.0.0.1", &["::1"]) && open("::ffff:127.0.0.1", &["127.0.0.1"]));
         assert!(open("100.64.0.9", &["100.127.0.1"]));
@@ -260,7 +272,7 @@ mod tests {
     #[test]
     fn some_are_never_open_whatever_is_named() {
         let all = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
-        let policy = Policy { connect_to: all, ..Policy::default() };
+        let policy = Policy { connect_to: all, own: Vec::new() };
         for at in [
             "169.254.169.254:80",
             "169.254.1.1:2855",
@@ -288,14 +300,19 @@ mod tests {
 
     #[test]
     fn named_networks_are_open() {
-        let policy = Policy {
-            connect_to: vec!["10.7.0.0/16".parse().unwrap()],
-            networks: vec!["2001:db8::/32".parse().unwrap()],
-            ..Policy::default()
-        };
-        assert!(judge(&policy, "10.7.1.1:1", &[]).is_ok() && judge(&policy, "[2001:db8::7]:1", &[]).is_ok());
+        let policy = Policy { connect_to: vec!["10.7.0.0/16".parse().unwrap()], ..Policy::default() };
+        let networks = ["2001:db8::/32".parse().unwrap()];
+        assert!(judge(&policy, "10.7.1.1:1", &[]).is_ok() && judge(&policy, "[2001:db8::7]:1", &[]).is_err());
+        assert!(judge_with(&policy, "[2001:db8::7]:1", &[], &networks, false).is_ok());
         let refusal = judge(&policy, "10.8.1.1:1", &[]).err().unwrap();
         assert_eq!(refusal.to_string(), "a private address; `msrp.connect_to` names what is allowed");
+    }
+
+    #[test]
+    fn what_the_admin_wrote_is_open_unless_nothing_opens_it() {
+        let named = |at| judge_with(&Policy::default(), at, &[], &[], true);
+        assert!(named("10.0.0.1:2855").is_ok() && named("127.0.0.1:2855").is_ok());
+        assert!(matches!(named("169.254.169.254:80"), Err(Refusal::Never(_))));
     }
 
     #[test]
@@ -303,7 +320,6 @@ mod tests {
         let policy = Policy {
             connect_to: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
             own: vec!["0.0.0.0:2855".parse().unwrap(), "[::1]:5070".parse().unwrap()],
-            ..Policy::default()
         };
         for at in
             ["127.0.0.1:2855", "192.168.7.7:2855", "[::ffff:192.168.7.7]:2855", "9.9.9.1:2855", "[::1]:5070"]
