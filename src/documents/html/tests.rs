@@ -29,6 +29,7 @@ fn pages_read_as_a_person_sees_them() {
         ("<img src=x alt=':-)'>", ":-)"),
         ("<div style=\"font: 'a>b'\">é</div>", "é"),
         ("<blockquote>he said<br>so</blockquote>no", "> he said\n> so\nno"),
+        ("<blockquote><s>he</s> said</blockquote>", "> ~he~ said"),
         ("I <s>hate</s> love it, 10<sup>-6</sup>, 1<sup>st</sup>", "I ~hate~ love it, 10^-6, 1st"),
         ("<pre>if a\n  b</pre>", "if a\n  b"),
         ("<q>so</q>", "“so”"),
