@@ -96,13 +96,18 @@ fn whatever_is_repeated_is_read_in_time() {
 #[test]
 fn an_entity_is_never_expanded() {
     let bomb = "<!DOCTYPE x [<!ENTITY a 'ha'><!ENTITY b '&a;&a;&a;'>]>";
-    let composing = format!("{bomb}<isComposing xmlns='urn:ietf:params:xml:ns:im-iscomposing'>&b;</isComposing>");
+    let composing =
+        format!("{bomb}<isComposing xmlns='urn:ietf:params:xml:ns:im-iscomposing'>&b;</isComposing>");
     assert!(IsComposing::parse(composing.as_bytes()).is_err());
-    let report = format!("{bomb}<imdn xmlns='urn:ietf:params:xml:ns:imdn'><message-id>&b;</message-id></imdn>");
+    let report =
+        format!("{bomb}<imdn xmlns='urn:ietf:params:xml:ns:imdn'><message-id>&b;</message-id></imdn>");
     assert!(Imdn::parse(report.as_bytes()).is_err());
     let file = format!("{bomb}<file xmlns='urn:gsma:params:xml:ns:rcs:rcs:fthttp'>&b;</file>");
     assert!(file_http::as_text(file.as_bytes()).is_err());
-    assert_eq!(html::read(&format!("{bomb}<b>&b;</b>")).rich.as_deref(), Some("]&gt;<strong>&amp;b;</strong>"));
+    assert_eq!(
+        html::read(&format!("{bomb}<b>&b;</b>")).rich.as_deref(),
+        Some("]&gt;<strong>&amp;b;</strong>")
+    );
 }
 
 #[test]

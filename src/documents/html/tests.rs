@@ -92,6 +92,7 @@ fn scripts_styles_and_comments_are_not_text() {
         "<iframe src='//evil'>no</iframe>ok<object data=x>no</object>",
         "<meta http-equiv=refresh content='0;url=//evil'><base href='//evil'><link rel=stylesheet href='//evil'>ok",
         "<form action='//evil'><input value=no></form>ok",
+        "<html><head><title>no</title><meta charset=utf-8><link href=x><body>ok",
         "ok<script>never closed",
         "ok<!-- never closed",
     ] {
