@@ -65,6 +65,51 @@ fn a_megabyte_of_tags_is_read_in_one_pass() {
     }
 }
 
+/// What parts, envelopes and documents consist of, many times, for whoever reads them.
+#[test]
+fn whatever_is_repeated_is_read_in_time() {
+    let bombs = [
+        "--b\r\n",
+        "--b\r\n\r\n",
+        "--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n",
+        "--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n",
+        "X: y\r\n",
+        " folded\r\n",
+        "Content-Transfer-Encoding: base64\r\n\r\n",
+        "=\r\n",
+        "<a>",
+        "<isComposing xmlns='urn:ietf:params:xml:ns:im-iscomposing'>",
+        "&lt;",
+        "a\\u0041;",
+    ];
+    for piece in bombs {
+        let written = piece.repeat(200_000 / piece.len());
+        for type_ in TYPES {
+            let begun = Instant::now();
+            let _ = content::read_body(Some(type_), None, written.as_bytes());
+            let _ = content::notice_in(type_, None, written.as_bytes(), imdn::TYPE);
+            assert!(begun.elapsed() < 5 * PATIENCE, "{type_}: {piece}: {:?}", begun.elapsed());
+        }
+    }
+}
+
+#[test]
+fn an_entity_is_never_expanded() {
+    let bomb = "<!DOCTYPE x [<!ENTITY a 'ha'><!ENTITY b '&a;&a;&a;'>]>";
+    let composing =
+        format!("{bomb}<isComposing xmlns='urn:ietf:params:xml:ns:im-iscomposing'>&b;</isComposing>");
+    assert!(IsComposing::parse(composing.as_bytes()).is_err());
+    let report =
+        format!("{bomb}<imdn xmlns='urn:ietf:params:xml:ns:imdn'><message-id>&b;</message-id></imdn>");
+    assert!(Imdn::parse(report.as_bytes()).is_err());
+    let file = format!("{bomb}<file xmlns='urn:gsma:params:xml:ns:rcs:rcs:fthttp'>&b;</file>");
+    assert!(file_http::as_text(file.as_bytes()).is_err());
+    assert_eq!(
+        html::read(&format!("{bomb}<b>&b;</b>")).rich.as_deref(),
+        Some("]&gt;<strong>&amp;b;</strong>")
+    );
+}
+
 #[test]
 fn a_compressed_page_is_bounded_before_it_is_read() {
     let page = "<b>x</b>".repeat(125_000);

@@ -7,7 +7,7 @@
 //! XMPP → SIP   pager ── Carry ──▸ chat ── Carried ──▸ pager          whoever has proof ── Proved ──▸ receipts
 //! SIP → XMPP   chat ── Arrived ──▸ pager ── Taken, then Met ──▸ chat receipts ── Received ──▸ chat
 //! reports      pager ── Sent, Asked ──▸ receipts                     receipts ── Whisper ──▸ pager
-//! besides      composing, receipts ── Whisper ──▸ chat or pager      chat ── Heard ──▸ composing, receipts
+//! besides      composing, receipts ── Whisper ──▸ chat or pager      chat ── Heard, Left ──▸ composing, receipts
 //! ```
 //!
 //! A signal is handed to every feature once the call that gave it has returned, in the order given, within the same step:
@@ -90,6 +90,15 @@ pub enum Signal {
         sender: SipAddress,
         /// Why it was not delivered.
         failure: Condition,
+    },
+    /// From the chat: a contact hung up a session.
+    Left {
+        /// The user, bare.
+        user: Jid,
+        /// The contact.
+        contact: Aor,
+        /// Her clients were told so.
+        told: bool,
     },
     /// Something that is not a message and may be lost: typing, a report. Carried in the open session with the contact,
     /// else as a MESSAGE.

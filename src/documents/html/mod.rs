@@ -218,8 +218,8 @@ impl Writer {
         }
     }
 
-    /// A character in both texts; at the beginning of a line the marks of a quotation before it.
-    fn both(&mut self, c: char) {
+    /// The marks of a quotation, at the beginning of a line.
+    fn margin(&mut self) {
         if self.quotes > 0 && (self.text.is_empty() || self.text.ends_with('\n')) {
             let marks = "> ".repeat(self.quotes.min(QUOTES));
             self.text.push_str(&marks);
@@ -227,6 +227,11 @@ impl Writer {
                 rich.text.push_str(&marks.replace('>', "&gt;"));
             }
         }
+    }
+
+    /// A character in both texts.
+    fn both(&mut self, c: char) {
+        self.margin();
         self.text.push(c);
         let Some(rich) = &mut self.rich else { return };
         match c {
@@ -326,6 +331,7 @@ impl Writer {
     }
 
     fn begin(&mut self, mark: Mark) {
+        self.margin();
         match mark {
             Mark::Strike => self.text.push('~'),
             Mark::Link(_) => self.link = Some(self.text.len()),

@@ -29,6 +29,7 @@ fn pages_read_as_a_person_sees_them() {
         ("<img src=x alt=':-)'>", ":-)"),
         ("<div style=\"font: 'a>b'\">é</div>", "é"),
         ("<blockquote>he said<br>so</blockquote>no", "> he said\n> so\nno"),
+        ("<blockquote><s>he</s> said</blockquote>", "> ~he~ said"),
         ("I <s>hate</s> love it, 10<sup>-6</sup>, 1<sup>st</sup>", "I ~hate~ love it, 10^-6, 1st"),
         ("<pre>if a\n  b</pre>", "if a\n  b"),
         ("<q>so</q>", "“so”"),
@@ -91,6 +92,7 @@ fn scripts_styles_and_comments_are_not_text() {
         "<iframe src='//evil'>no</iframe>ok<object data=x>no</object>",
         "<meta http-equiv=refresh content='0;url=//evil'><base href='//evil'><link rel=stylesheet href='//evil'>ok",
         "<form action='//evil'><input value=no></form>ok",
+        "<html><head><title>no</title><meta charset=utf-8><link href=x><body>ok",
         "ok<script>never closed",
         "ok<!-- never closed",
     ] {

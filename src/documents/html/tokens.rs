@@ -3,9 +3,9 @@
 //! Comments, declarations and what is not meant for eyes (scripts, styles, the head) are passed over. A `<` that begins no
 //! tag is a character. Every byte is looked at a fixed number of times, whatever is left open.
 
-/// Elements whose content is not text.
-const HIDDEN: [&str; 10] =
-    ["head", "script", "style", "template", "title", "noscript", "object", "svg", "math", "iframe"];
+/// Elements whose content is not text. That of a head is one of these, and its end may be left out.
+const HIDDEN: [&str; 9] =
+    ["script", "style", "template", "title", "noscript", "object", "svg", "math", "iframe"];
 
 /// The elements that mean something here. All others are as if they were not there; what is in them is.
 const KNOWN: [&str; 48] = [

@@ -13,7 +13,7 @@ use super::talk::{Stage, Talk, TalkId};
 use super::{Alarm, Chat};
 use crate::features::Cx;
 use crate::features::sessions::{self, Break, Cause, User};
-use crate::features::signal::Carried;
+use crate::features::signal::{Carried, Signal};
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::{Ending, Known, Unconfirmed};
 use crate::sip::message::Reply;
@@ -259,6 +259,8 @@ impl Chat {
         if says {
             say_gone(cx, talk);
         }
+        let (user, contact) = (talk.user.clone(), talk.contact.clone());
+        cx.signal(Signal::Left { user, contact, told: says });
         self.publish(cx, id);
         if has_msrp {
             self.timers.set(Alarm::Part(id), cx.now.tick + THEIRS);

@@ -124,6 +124,15 @@ impl Feature for Composing {
                 // In a session nobody waits for an answer.
                 let _ = self.heard(cx, heard);
             }
+            Signal::Left { user, contact, told } => {
+                // Whoever hung up does not write; `<gone/>` says so too, and nothing may follow it.
+                let key = Arc::new((user.clone(), contact.clone()));
+                let Some(pair) = self.pairs.get_mut(&key) else { return };
+                self.timers.stop(&Alarm::Lapse(key.clone()));
+                if pair.lapse() && !told {
+                    self.show(cx, &key, false);
+                }
+            }
             // Most pairs never say that they are typing.
             Signal::Crossed { user, contact, to_xmpp: true } if !self.pairs.is_empty() => {
                 // The message itself says that he is done.

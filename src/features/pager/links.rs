@@ -23,8 +23,12 @@ struct Link {
 
 /// The body with what is beside it; nothing where that adds nothing.
 pub fn added(message: &Element, body: &str) -> Option<String> {
+    let links = links(message);
+    if links.is_empty() {
+        return None;
+    }
     let mut text = body.to_owned();
-    for link in links(message) {
+    for link in links {
         let Some(line) = shown(link.name.as_deref(), link.size, &link.address) else { continue };
         if text.trim() == link.address {
             // The body is there for clients that do not know files.
