@@ -6,12 +6,18 @@
 //! behind a bare line break) framing is lost, and [`BadSip::fatal`] says so: guessing on is how a body becomes a
 //! request (RFC 4475 §3.1.2.3).
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
+use memchr::memmem::Finder;
 use sipx_sip::{Limits, parse_datagram};
 
 use super::flow::BadSip;
 use super::message::Message;
 use super::plain;
+
+/// What ends the headers.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
 /// The longest start line and headers.
 const HEAD_LIMIT: usize = 64 * 1024;
@@ -89,7 +95,7 @@ impl Stream {
         if self.wanted.is_none() {
             self.skip_line_breaks();
             let from = self.scanned.min(self.buffer.len());
-            let Some(at) = memchr::memmem::find(&self.buffer[from..], b"\r\n\r\n") else {
+            let Some(at) = HEAD_END.find(&self.buffer[from..]) else {
                 self.scanned = self.buffer.len().saturating_sub(3);
                 if self.buffer.len() > HEAD_LIMIT {
                     return Some(Err(bad(&self.buffer, "the header section is too long".into(), true)));

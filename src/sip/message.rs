@@ -7,8 +7,10 @@ pub use sipx_sip::headers;
 pub use sipx_sip::{Header, HeaderName, Headers, Message, Method, Request, Response, StatusCode};
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
+use memchr::memmem::Finder;
 
 use super::flow::Inlet;
 
@@ -64,11 +66,13 @@ pub fn branch(headers: &Headers) -> Option<Cow<'_, str>> {
     String::from_utf8(via.branch()?.to_vec()).ok().map(Cow::Owned)
 }
 
+static BRANCH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b";branch="));
+
 fn plain_branch(via: &[u8]) -> Option<&str> {
     if memchr::memchr3(b',', b'"', b'\r', via).is_some() {
         return None;
     }
-    let rest = &via[memchr::memmem::find(via, b";branch=")? + ";branch=".len()..];
+    let rest = &via[BRANCH.find(via)? + BRANCH.needle().len()..];
     let branch = &rest[..memchr::memchr(b';', rest).unwrap_or(rest.len())];
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     std::str::from_utf8(branch).ok().filter(|branch| branch.as_bytes().iter().all(is_plain))
