@@ -8,6 +8,8 @@ component_ports = { 5347 }
 component_interfaces = { "127.0.0.1" }
 -- Else a message waits, up to 40 ms, for the receiving client's system to acknowledge the one before.
 network_settings = { nagle = false }
+-- Prosody 13 drops messages from blocked contacts without a word; so SIP users are told, as 0.12 and ejabberd tell them.
+bounce_blocked_messages = true
 
 -- At the end.
 Component "sip.example.org"
