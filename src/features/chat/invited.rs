@@ -1,33 +1,23 @@
 //! Sessions that they open (RFC 7573 §5).
 //!
-//! The gateway answers for the user: at once when she is there, else once her server has shown that it is, as for a
-//! MESSAGE. One chat line is taken; everything else in the offer is refused at its place.
-
-use std::time::Duration;
+//! The gateway answers for the user: at once when the caller sees her online, else once her server has not objected
+//! (`probing.rs`). One chat line is taken; everything else in the offer is refused at its place.
 
 use bytes::Bytes;
 
+use super::Chat;
 use super::describe::{self, Device, Ways};
 use super::talk::{Stage, Talk, TalkId};
-use super::{Alarm, Chat};
 use crate::features::sessions::{self, Invited};
 use crate::features::{Cx, Incoming, Op, errors};
-use crate::gateway::LinkId;
 use crate::msrp::path::Path;
 use crate::sip::message::{self, HeaderName, Reply};
 use crate::sip::sdp::message::{Direction, MessageLine, Setup};
 use crate::sip::sdp::ours::Ours;
 use crate::sip::uri::SipAddress;
 use crate::sip::usage::session::{Body, Session};
-use crate::words::condition::{Kind, Scope};
 use crate::words::id::Partition;
 use crate::words::note::Level;
-use crate::xmpp::barrier;
-use crate::xmpp::jid::Jid;
-use crate::xmpp::stanza::Stanza;
-
-/// How long the user's server may take to show that it is there.
-const SERVER: Duration = Duration::from_secs(10);
 
 /// What a sender is told that we cannot serve now, in seconds.
 pub(super) const RETRY_AFTER: &str = "30";
@@ -106,7 +96,7 @@ impl Chat {
             talk.adopt(&line);
         }
         talk.offer = offer;
-        let state = self.user_state(cx, &talk.user);
+        let state = self.user_for(cx, &talk.user, &talk.jid);
         let verdict = match sessions::invited(&cx.config.sessions, state, calls) {
             // Nobody could tell her server, whatever the table says.
             Invited::Answer | Invited::Ask if !cx.link_is_up(&talk.jid) => {
@@ -206,72 +196,6 @@ impl Chat {
         self.run(cx, id);
     }
 
-    /// Asks whether the user's server is there: its answer, whatever it says, shows that it is.
-    fn ask_server(&mut self, cx: &mut Cx<'_>, id: TalkId) {
-        let Some(lane) = self.talks.get(&id).and_then(|talk| lane_of(cx, talk)) else { return };
-        self.timers.set(Alarm::Ask(id), cx.now.tick + SERVER);
-        if self.barrier.sent(cx.now.tick, &lane, id) {
-            self.ping_lane(cx, &lane);
-        }
-    }
-
-    /// Sends the pings that are due.
-    pub(super) fn ping(&mut self, cx: &mut Cx<'_>) {
-        while let Some(lane) = self.barrier.due(cx.now.tick) {
-            self.ping_lane(cx, &lane);
-        }
-    }
-
-    fn ping_lane(&mut self, cx: &mut Cx<'_>, lane: &(LinkId, String)) {
-        let from = cx.config.xmpp.components.get(lane.0.0).map(|own| Jid::new(None, &own.domain, None));
-        let latest = self.barrier.latest(lane).and_then(|id| self.talks.get(id));
-        let partition = latest.map_or(cx.mint.home(), |talk| Partition::of(talk.user.bare_str()));
-        let (Some(Ok(from)), Ok(to)) = (from, Jid::new(None, &lane.1, None)) else { return };
-        let id = cx.mint.token(partition);
-        cx.stanza(barrier::ping(&from, &to, &id));
-        self.barrier.pinged(cx.now.tick, lane, id);
-    }
-
-    /// An answer to a ping. False when it is none of ours.
-    pub(super) fn pong(&mut self, cx: &mut Cx<'_>, stanza: &Stanza) -> bool {
-        if !matches!(stanza.type_(), Some("result" | "error")) {
-            return false;
-        }
-        let Some(covered) = stanza.id().and_then(|id| self.barrier.pong(cx.now.tick, id)) else {
-            return false;
-        };
-        let nowhere = stanza
-            .stanza_error()
-            .filter(|error| matches!(error.kind, Kind::RemoteServerNotFound | Kind::RemoteServerTimeout));
-        for id in covered {
-            self.timers.stop(&Alarm::Ask(id));
-            match &nowhere {
-                Some(error) => {
-                    let condition = errors::condition_of_error(error, Scope::Bare, cx.domains);
-                    self.turn_away(cx, id, errors::reply_of(&condition));
-                }
-                None => self.welcome(cx, id),
-            }
-        }
-        self.ping(cx);
-        true
-    }
-
-    /// The user's server has not answered.
-    pub(super) fn asked_in_vain(&mut self, cx: &mut Cx<'_>, id: TalkId) {
-        if self.talks.get(&id).is_some_and(|talk| talk.stage == Stage::Asked) {
-            let reply = Reply::new(480).because("The XMPP server does not answer");
-            self.turn_away(cx, id, reply.with(HeaderName::RetryAfter, RETRY_AFTER));
-        }
-    }
-
-    /// Nobody waits for the user's server any more on behalf of this session.
-    pub(super) fn stop_asking(&mut self, cx: &Cx<'_>, id: TalkId) {
-        if let Some(lane) = self.talks.get(&id).and_then(|talk| lane_of(cx, talk)) {
-            self.barrier.uncover(&lane, |covered| *covered == id);
-        }
-    }
-
     /// A request inside a dialog. False when that is none of ours.
     pub(super) fn inside(&mut self, cx: &mut Cx<'_>, tag: &str, incoming: &Incoming) -> bool {
         let Some(id) = self.tags.get(tag).copied() else { return false };
@@ -322,6 +246,10 @@ fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Option<MessageLine>, bool),
     if lines.iter().any(|line| line.file && line.port != 0) {
         return refuse(304, "Files cannot be sent here yet, chats can");
     }
+    // 305: incompatible media format.
+    if lines.iter().any(|line| line.is_chat()) && !lines.iter().any(describe::takes_text) {
+        return refuse(305, "None of the offered types is a text, chats are possible here");
+    }
     if lines.iter().any(|line| line.is_chat() && describe::path_of(line).is_some()) {
         let secure = lines.iter().any(|line| line.is_chat() && line.secure);
         let words = if secure {
@@ -342,9 +270,4 @@ fn not_acceptable(cx: &Cx<'_>, code: u16, words: &str) -> Reply {
     let host = cx.config.sip.advertise.as_deref().unwrap_or("localhost");
     let warning = format!("{code} {host} \"{words}\"");
     Reply::new(488).because(words).with(message::other("Warning"), warning)
-}
-
-/// Where the user's server is asked.
-fn lane_of(cx: &Cx<'_>, talk: &Talk) -> Option<(LinkId, String)> {
-    Some((cx.domains.link_of(talk.jid.domain())?, talk.user.domain().to_owned()))
 }

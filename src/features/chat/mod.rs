@@ -15,6 +15,7 @@
 //! | `invited.rs` | sessions that they open |
 //! | `change.rs` | what either side changes in one |
 //! | `relay.rs` | paths through a relay of our own |
+//! | `probing.rs` | whether the user is there for who invites her |
 //! | `lines.rs` | what goes to SIP |
 //! | `arrivals.rs` | what comes from SIP |
 //! | `ending.rs` | ends: BYE, `<gone/>`, silence, lost connections, stops and starts |
@@ -30,6 +31,7 @@ mod ending;
 mod invited;
 mod lines;
 mod open;
+mod probing;
 mod relay;
 mod talk;
 
@@ -38,6 +40,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use self::arrivals::Arrivals;
 use self::asking::Questions;
 use self::ending::Goodbye;
+use self::probing::Probing;
 use self::relay::Admissions;
 use self::talk::{Stage, Talk, TalkId};
 use super::{Cx, Feature, Incoming, Manifest, Op, Signal, sessions};
@@ -51,7 +54,6 @@ use crate::store::record::Restored;
 use crate::words::note::Level;
 use crate::words::time::Tick;
 use crate::words::timers::Timers;
-use crate::xmpp::barrier::Barrier;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::{Stanza, StanzaKind};
 
@@ -118,8 +120,7 @@ pub struct Chat {
     pairs: BTreeMap<(Jid, Aor), Vec<TalkId>>,
     /// How many sessions each contact has that are not over.
     contacts: BTreeMap<Aor, usize>,
-    /// INVITEs that wait for the XMPP server of the user.
-    barrier: Barrier<(LinkId, String), TalkId>,
+    probing: Probing,
     arrivals: Arrivals,
     questions: Questions,
     /// What waits for our relay.
@@ -155,7 +156,7 @@ impl Feature for Chat {
                 false
             }
             StanzaKind::Iq => self.pong(cx, stanza),
-            StanzaKind::Message => false,
+            StanzaKind::Message => stanza.type_() == Some("error") && self.objected(cx, stanza),
         }
     }
 
@@ -241,7 +242,7 @@ impl Feature for Chat {
 
     fn next_timeout(&self) -> Option<(Tick, &'static str)> {
         let goodbye = self.goodbye.and_then(Goodbye::until).map(|at| (at, "chat-stop"));
-        let ping = self.barrier.next_timeout().map(|at| (at, "chat-ping"));
+        let ping = self.probing.next_timeout().map(|at| (at, "chat-ping"));
         let timer = self.timers.next().map(|(at, alarm)| {
             let why = match alarm {
                 Alarm::Call(_) => "chat-call",
@@ -267,7 +268,7 @@ impl Feature for Chat {
                         self.run(cx, id);
                     }
                 }
-                Alarm::Ask(id) => self.asked_in_vain(cx, id),
+                Alarm::Ask(id) => self.asked_enough(cx, id),
                 Alarm::Quiet(id) => self.quiet(cx, id),
                 Alarm::Part(id) => self.part_now(cx, id),
                 Alarm::Left(id) => self.left(cx, id),
@@ -282,7 +283,7 @@ impl Feature for Chat {
 
     fn link_down(&mut self, cx: &mut Cx<'_>, link: LinkId) {
         self.offline.clear();
-        for id in self.barrier.close(|lane| lane.0 == link) {
+        for id in self.probing.close(link) {
             self.asked_in_vain(cx, id);
         }
     }
@@ -317,8 +318,8 @@ impl Feature for Chat {
 
     fn load(&self) -> usize {
         let questions = self.questions.load();
-        let waiting = self.admissions.opening.len();
-        self.talks.len() + self.timers.len() + self.barrier.len() + self.arrivals.load() + questions + waiting
+        let waiting = self.admissions.opening.len() + self.probing.load();
+        self.talks.len() + self.timers.len() + self.arrivals.load() + questions + waiting
     }
 }
 

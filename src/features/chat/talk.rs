@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::describe;
+use super::probing::Question;
 use crate::documents::iscomposing;
 use crate::features::sessions::Break;
 use crate::features::signal::Carry;
@@ -149,6 +150,8 @@ pub struct Talk {
     pub call: Session,
     /// Their offer, while it is not answered.
     pub offer: Option<Body>,
+    /// What the user's server is asked, while its answer is not known.
+    pub question: Option<Question>,
     /// What we have described.
     pub described: Ours,
     /// Our end in MSRP, once there is one: what stands in our path.
@@ -206,6 +209,7 @@ impl Talk {
             peer: 0,
             call,
             offer: None,
+            question: None,
             described,
             own: None,
             path: String::new(),
