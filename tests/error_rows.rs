@@ -54,6 +54,7 @@ fn every_row_of_the_error_tables_has_a_vector() {
     let shown = shown(&root.join("tests/vectors/pager"));
     let missing: Vec<&String> = rows.iter().filter(|row| !shown.contains(*row)).collect();
     assert!(missing.is_empty(), "rows without a vector: {missing:?}");
-    let gone: Vec<&String> = shown.iter().filter(|row| !rows.contains(row)).collect();
+    let is_mine = |row: &&String| row.starts_with("statuses ") || row.starts_with("conditions ");
+    let gone: Vec<&String> = shown.iter().filter(is_mine).filter(|row| !rows.contains(row)).collect();
     assert!(gone.is_empty(), "vectors for rows that are not there: {gone:?}");
 }
