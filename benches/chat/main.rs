@@ -16,7 +16,7 @@ mod phone;
 #[path = "../world/mod.rs"]
 mod world;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -374,7 +374,8 @@ impl World {
             Means::Own => None,
         };
         let (mut sent, mut accepted, mut open) = (HashMap::new(), HashMap::new(), Vec::new());
-        let (mut own, mut latencies, mut over) = (HashMap::new(), Vec::new(), 0);
+        let (mut own, mut answered) = (HashMap::new(), HashSet::new());
+        let (mut latencies, mut over) = (Vec::new(), 0);
         let count = numbers.len();
         let mut numbers = numbers.into_iter();
         while over < count {
@@ -393,6 +394,10 @@ impl World {
                     }
                     let number = phone::number_of(&message);
                     self.say(&phone::inside("ACK", number, &message));
+                    if !answered.insert(number) {
+                        // The same again: it was slow to see the ACK.
+                        continue;
+                    }
                     let session = Session::of(number, &message);
                     accepted.insert(number, message);
                     let bind = session.bind(number);
