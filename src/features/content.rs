@@ -97,7 +97,10 @@ fn read_into(
     } else {
         entity(type_, &body)?
     };
-    content.text = clean(&found.text).into_owned();
+    content.text = match clean(&found.text) {
+        Cow::Owned(text) => text,
+        Cow::Borrowed(_) => found.text,
+    };
     content.lang = found.lang.or(content.lang);
     content.has_html = found.has_html;
     // Of alternatives the plain one is what was meant: a page that says something else is not shown.
@@ -128,6 +131,10 @@ pub fn notice_in<'a>(
     body: &'a [u8],
     type_: &str,
 ) -> Option<Cow<'a, [u8]>> {
+    if outer.starts_with("text/") {
+        // What nearly all bodies are, and no notice is.
+        return None;
+    }
     let outer = MediaType::parse(outer)?;
     let (main, sub) = type_.split_once('/')?;
     let is_envelope = outer.is("message", "cpim");

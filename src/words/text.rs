@@ -4,11 +4,18 @@ use std::borrow::Cow;
 
 /// Replaces every character that XML 1.0 §2.2 forbids by U+FFFD.
 pub fn clean(text: &str) -> Cow<'_, str> {
-    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    if is_plain || text.chars().all(may_stand_in_xml) {
+    if !is_suspicious(text.as_bytes()) || text.chars().all(may_stand_in_xml) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(text.chars().map(|c| if may_stand_in_xml(c) { c } else { '\u{fffd}' }).collect())
+}
+
+/// Whether there may be something forbidden: a control character, or a byte that those above U+EFFF begin with. Whole
+/// pieces are looked at without a branch for each byte, which is many times faster.
+fn is_suspicious(text: &[u8]) -> bool {
+    let is_odd =
+        |byte: u8| (byte < b' ') & (byte != b'\t') & (byte != b'\n') & (byte != b'\r') | (byte == 0xef);
+    text.chunks(128).any(|piece| piece.iter().fold(false, |odd, byte| odd | is_odd(*byte)))
 }
 
 /// XML 1.0 §2.2.
@@ -23,6 +30,12 @@ mod tests {
     #[test]
     fn forbidden_characters_are_replaced_and_others_stay() {
         assert_eq!(clean("a\u{0}b\u{ffff}c\u{1b}"), "a\u{fffd}b\u{fffd}c\u{fffd}");
-        assert!(matches!(clean("tab\tline\r\n\u{1f600}"), Cow::Borrowed(_)));
+        assert!(matches!(clean("tab\tline\r\n\u{1f600}\u{fffd}"), Cow::Borrowed(_)));
+        for forbidden in ["\u{8}", "\u{fffe}", "\u{1f}"] {
+            for before in [0, 1, 127, 128, 300] {
+                let text = "x".repeat(before);
+                assert_eq!(clean(&format!("{text}{forbidden}y")), format!("{text}\u{fffd}y"));
+            }
+        }
     }
 }

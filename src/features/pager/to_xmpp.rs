@@ -32,6 +32,7 @@ use crate::words::note::Level;
 use crate::words::time::{Tick, Wall};
 use crate::words::timers::Timers;
 use crate::xmpp::barrier::{self, Barrier};
+use crate::xmpp::element::text_at_most;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
 use crate::xmpp::stanza::{Element, Stanza, StanzaKind, condition_name};
@@ -668,10 +669,10 @@ fn is_about_a_device(kind: Kind) -> bool {
 /// Whether the stanza could be longer than `most` bytes: no character becomes more than six, and a JID at most 3 KiB.
 fn may_exceed(arrival: &Arrival, most: usize) -> bool {
     let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let texts =
-        arrival.text.len() + optional(&arrival.rich) + optional(&arrival.subject) + optional(&arrival.thread);
-    6 * (texts + arrival.from.as_str().len() + arrival.to.as_str().len() + optional(&arrival.lang)) + 512
-        > most
+    let texts = optional(&arrival.rich) + optional(&arrival.subject) + optional(&arrival.thread);
+    let others =
+        6 * (texts + arrival.from.as_str().len() + arrival.to.as_str().len() + optional(&arrival.lang)) + 512;
+    others + 6 * arrival.text.len() > most && others + text_at_most(&arrival.text) > most
 }
 
 /// The stanza of a message, as it is sent at `now`.
