@@ -40,6 +40,11 @@ impl Path {
         &self.0
     }
 
+    /// True when this is what was read from a text with one URI.
+    pub fn is_written(&self, text: &str) -> bool {
+        self.0.len() == 1 && self.first().as_str() == text
+    }
+
     /// True when a relay stands before the endpoint.
     pub fn has_relay(&self) -> bool {
         self.0.len() > 1

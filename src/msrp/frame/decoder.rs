@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 use memchr::memmem::Finder;
 
-use super::head::{self, Start};
+use super::head::{self, Known, Start};
 use super::{BODY_OF_OTHERS, Flag, Frame, Method};
 
 /// The longest start line and headers together.
@@ -33,6 +33,7 @@ pub struct Decoder {
     scanned: usize,
     state: State,
     body_limit: usize,
+    known: Known,
 }
 
 #[derive(Debug)]
@@ -78,7 +79,13 @@ impl std::fmt::Debug for Start {
 impl Decoder {
     /// A decoder that has read nothing. `body_limit` is for SEND; other bodies have a limit of their own (§7.1).
     pub fn new(body_limit: usize) -> Decoder {
-        Decoder { buffer: BytesMut::new(), scanned: 0, state: State::ExpectHead(Head::default()), body_limit }
+        Decoder {
+            buffer: BytesMut::new(),
+            scanned: 0,
+            state: State::ExpectHead(Head::default()),
+            body_limit,
+            known: Known::default(),
+        }
     }
 
     /// Another limit, from the next frame on: where memory is short, or the other end is better known.
@@ -147,7 +154,7 @@ impl Decoder {
                 continue;
             };
             if line.is_empty() {
-                let frame = head::headers(start, &self.buffer[second..begin])?;
+                let frame = head::headers(start, &self.buffer[second..begin], &mut self.known)?;
                 self.state = State::ExpectEnd(Box::new(Body::new(frame, next, self.body_limit)));
                 // A body that is empty may come without the line break that belongs to the end-line.
                 self.scanned = begin;
@@ -159,7 +166,7 @@ impl Decoder {
                     _ => None,
                 });
                 let flag = flag.ok_or(Garbage("an end-line has another transaction id"))?;
-                let mut frame = head::headers(start, &self.buffer[second..begin])?;
+                let mut frame = head::headers(start, &self.buffer[second..begin], &mut self.known)?;
                 if let Frame::Request(request) = &mut frame {
                     request.flag = flag;
                 }

@@ -59,7 +59,7 @@ pub(super) fn start_line(line: &[u8]) -> Result<Start, Garbage> {
 }
 
 /// Reads the headers: all lines behind the first, each with its line break. The body and the flag come later.
-pub(super) fn headers(start: Start, lines: &[u8]) -> Result<Frame, Garbage> {
+pub(super) fn headers(start: Start, lines: &[u8], known: &mut Known) -> Result<Frame, Garbage> {
     let text = String::from_utf8_lossy(lines);
     let mut found = Found::default();
     for line in text.split("\r\n").filter(|line| !line.is_empty()) {
@@ -67,7 +67,7 @@ pub(super) fn headers(start: Start, lines: &[u8]) -> Result<Frame, Garbage> {
             found.fault("a header has no colon");
             continue;
         };
-        found.header(name.trim_ascii_end(), value.trim_ascii())?;
+        found.header(name.trim_ascii_end(), value.trim_ascii(), known)?;
     }
     let to = found.to.ok_or(Garbage("there is no To-Path"))?;
     let from = found.from.ok_or(Garbage("there is no From-Path"))?;
@@ -95,6 +95,19 @@ pub(super) fn headers(start: Start, lines: &[u8]) -> Result<Frame, Garbage> {
     })
 }
 
+/// The paths of the frame before, To-Path and From-Path: the next one mostly has the same, which need not be read again.
+#[derive(Debug, Default)]
+pub(super) struct Known([Option<Path>; 2]);
+
+impl Known {
+    fn path(&mut self, place: usize, value: &str) -> Result<Path, Garbage> {
+        match &self.0[place] {
+            Some(known) if known.is_written(value) => Ok(known.clone()),
+            _ => Ok(self.0[place].insert(Path::parse(value).map_err(Garbage)?).clone()),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Found {
     to: Option<Path>,
@@ -110,14 +123,14 @@ struct Found {
 }
 
 impl Found {
-    fn header(&mut self, name: &str, value: &str) -> Result<(), Garbage> {
+    fn header(&mut self, name: &str, value: &str, known: &mut Known) -> Result<(), Garbage> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         if is("To-Path") {
-            if self.to.replace(Path::parse(value).map_err(Garbage)?).is_some() {
+            if self.to.replace(known.path(0, value)?).is_some() {
                 return Err(Garbage("there are two To-Paths"));
             }
         } else if is("From-Path") {
-            if self.from.replace(Path::parse(value).map_err(Garbage)?).is_some() {
+            if self.from.replace(known.path(1, value)?).is_some() {
                 return Err(Garbage("there are two From-Paths"));
             }
         } else if is("Message-ID") {
@@ -217,7 +230,7 @@ mod tests {
 
     fn request(more: &str) -> Request {
         let start = start_line(b"MSRP abcd1234 SEND").unwrap();
-        match headers(start, format!("{PATHS}{more}").as_bytes()) {
+        match headers(start, format!("{PATHS}{more}").as_bytes(), &mut Known::default()) {
             Ok(Frame::Request(request)) => request,
             other => panic!("{other:?}"),
         }
@@ -274,11 +287,11 @@ mod tests {
             "To-Path: msrp://us:3/x;tcp\r\nTo-Path: msrp://us:3/y;tcp\r\nFrom-Path: msrp://us:3/x;tcp\r\n",
         ] {
             let start = start_line(b"MSRP abcd1234 SEND").unwrap();
-            assert!(headers(start, lines.as_bytes()).is_err(), "{lines}");
+            assert!(headers(start, lines.as_bytes(), &mut Known::default()).is_err(), "{lines}");
         }
         let start = start_line(b"MSRP abcd1234 SEND").unwrap();
         let reversed = "From-Path: msrp://bob:2/b;tcp\r\nTo-Path: msrp://us:3/x;tcp\r\n";
-        assert!(headers(start, reversed.as_bytes()).is_ok());
+        assert!(headers(start, reversed.as_bytes(), &mut Known::default()).is_ok());
     }
 
     #[test]

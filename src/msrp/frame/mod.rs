@@ -182,7 +182,7 @@ impl Request {
             return None;
         }
         let to = match self.method {
-            Method::Send => self.from.first().clone().into(),
+            Method::Send if self.from.has_relay() => self.from.first().clone().into(),
             _ => self.from.clone(),
         };
         Some(Response {
@@ -190,7 +190,7 @@ impl Request {
             code,
             comment: comment(code).to_owned(),
             to,
-            from: self.to.last().clone().into(),
+            from: if self.to.has_relay() { self.to.last().clone().into() } else { self.to.clone() },
             headers: Vec::new(),
         })
     }

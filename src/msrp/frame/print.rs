@@ -4,6 +4,7 @@ use std::io::Write;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::super::path::Path;
 use super::{ByteRange, FailureReport, Flag, Frame, Method, Request, Response, Status};
 
 impl Frame {
@@ -22,8 +23,8 @@ impl Request {
     pub fn write(&self, out: &mut BytesMut) {
         out.reserve(512 + self.body.as_ref().map_or(0, Bytes::len));
         put(out, &["MSRP ", &self.tid, " ", self.method.name(), "\r\n"]);
-        header(out, "To-Path", format_args!("{}", self.to));
-        header(out, "From-Path", format_args!("{}", self.from));
+        path(out, "To-Path", &self.to);
+        path(out, "From-Path", &self.from);
         if let Some(id) = &self.message_id {
             text(out, "Message-ID", id);
         }
@@ -62,8 +63,8 @@ impl Response {
         put(out, &["MSRP ", &self.tid, " "]);
         printable(out, start.trim_ascii_end());
         put(out, &["\r\n"]);
-        header(out, "To-Path", format_args!("{}", self.to));
-        header(out, "From-Path", format_args!("{}", self.from));
+        path(out, "To-Path", &self.to);
+        path(out, "From-Path", &self.from);
         for (name, value) in &self.headers {
             text(out, name, value);
         }
@@ -117,6 +118,14 @@ fn header(out: &mut BytesMut, name: &str, value: std::fmt::Arguments<'_>) {
     put(out, &[name, ": "]);
     // Writing into memory does not fail.
     let _ = out.writer().write_fmt(value);
+    put(out, &["\r\n"]);
+}
+
+fn path(out: &mut BytesMut, name: &str, path: &Path) {
+    put(out, &[name, ":"]);
+    for uri in path.uris() {
+        put(out, &[" ", uri.as_str()]);
+    }
     put(out, &["\r\n"]);
 }
 
