@@ -24,8 +24,10 @@ impl<K> Default for Timers<K> {
 impl<K: Clone + Ord> Timers<K> {
     /// Arms `key` for `at`, replacing an earlier setting.
     pub fn set(&mut self, key: K, at: Tick) {
-        if let Some(old) = self.by_key.insert(key.clone(), at) {
-            self.by_time.remove(&(old, key.clone()));
+        match self.by_key.insert(key.clone(), at) {
+            Some(old) if old == at => return,
+            Some(old) => drop(self.by_time.remove(&(old, key.clone()))),
+            None => {}
         }
         self.by_time.insert((at, key));
     }
