@@ -44,8 +44,22 @@ pub fn tag(headers: &Headers, name: &HeaderName) -> Option<String> {
     if !may_have_tag(&value) {
         return None;
     }
+    if let Some(tag) = plain_tag(&value) {
+        return Some(tag.to_owned());
+    }
     let address = headers::Address::parse(&value, "address").ok()?;
     address.tag().map(|tag| String::from_utf8_lossy(tag).into_owned())
+}
+
+/// The tag behind an address without a display name and without other parameters, as we write it and most others do: it is
+/// looked at several times for each message, and the address need not be read for it.
+fn plain_tag(value: &[u8]) -> Option<&str> {
+    let (address, tag) = std::str::from_utf8(value).ok()?.rsplit_once(";tag=")?;
+    let uri = address.strip_prefix("<sip:")?.strip_suffix('>')?;
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"');
+    let in_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte);
+    let fits = !uri.is_empty() && uri.bytes().all(is_plain) && !tag.is_empty() && tag.bytes().all(in_token);
+    fits.then_some(tag)
 }
 
 /// False for a From or To that has no tag for certain: most requests outside dialogs are told apart without reading it.
@@ -249,6 +263,21 @@ mod tests {
             let mut headers = Headers::new();
             headers.push(Header::build(HeaderName::Via, via).expect("a header"));
             assert_eq!(branch(&headers).as_deref(), Some("z9hG4bKx"), "{via}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_the_one_of_the_header_wherever_it_stands() {
+        for from in [
+            "<sip:romeo@a>;tag=1.x",
+            "<sip:romeo@a;tag=no>;tag=1.x",
+            "sip:romeo@a;tag=1.x",
+            "\"<sip:a@b>;tag=no\" <sip:romeo@a>;x=y;TAG=1.x",
+            "<sip:romeo@a>;tag=1.x;x=\";tag=no\"",
+        ] {
+            let mut headers = Headers::new();
+            headers.push(Header::build(HeaderName::From, from).expect("a header"));
+            assert_eq!(tag(&headers, &HeaderName::From).as_deref(), Some("1.x"), "{from}");
         }
     }
 }

@@ -91,14 +91,15 @@ impl Ours {
     }
 
     fn describe(&mut self, line: &OurLine, times: Vec<Time>) -> Bytes {
-        let text = self.print(line, times.clone());
+        let mut text = self.print(line, times.clone());
         if text == self.last {
             return text.into();
         }
         if !self.last.is_empty() {
             self.version = self.version.saturating_add(1);
+            text = self.print(line, times);
         }
-        self.last = self.print(line, times);
+        self.last = text;
         Bytes::copy_from_slice(self.last.as_bytes())
     }
 
