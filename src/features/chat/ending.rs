@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::talk::{Stage, Talk, TalkId};
 use super::{Alarm, Chat};
-use crate::features::Cx;
+use crate::features::{Cx, Signal};
 use crate::features::sessions::{self, Break, Cause, User};
 use crate::features::signal::Carried;
 use crate::msrp::connections::SessionId;
@@ -197,6 +197,10 @@ impl Chat {
             fields.push(("why", talk.why.clone()));
             cx.gauge("msrp_sessions", &[], -1);
             cx.log(Level::Info, "session-closed", fields);
+        }
+        for failure in talk.unheard(cx.now.tick) {
+            let (user, sender) = (talk.user.clone(), talk.sender.clone());
+            cx.signal(Signal::Unreported { user, sender, failure });
         }
         let key = (talk.user.clone(), talk.contact.clone());
         if was_asked {

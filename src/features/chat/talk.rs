@@ -15,11 +15,15 @@ use crate::sip::sdp::message::MessageLine;
 use crate::sip::sdp::ours::Ours;
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::session::{Body, Session};
+use crate::words::condition::Condition;
 use crate::words::time::Tick;
 use crate::xmpp::jid::Jid;
 
 /// Another device that wrote so lately still talks (XEP-0085 knows only one).
 const LATELY: Duration = Duration::from_secs(600);
+/// A REPORT that left so lately may not have arrived. How many such are remembered.
+const JUST_NOW: Duration = Duration::from_secs(5);
+const REPORTED: usize = 32;
 /// How many devices of the user are told apart.
 const WRITERS: usize = 8;
 
@@ -170,6 +174,8 @@ pub struct Talk {
     pub last: Tick,
     /// Messages of theirs whose fate is not known yet.
     pub arriving: usize,
+    /// Failures that were reported, and when; the last ones.
+    pub reported: VecDeque<(Tick, Condition)>,
     /// How it ends for lines that are not settled, once that is known.
     pub how: Option<Break>,
     /// Why it ends, in words.
@@ -208,6 +214,7 @@ impl Talk {
             lines_in: 0,
             last: now,
             arriving: 0,
+            reported: VecDeque::new(),
             how: None,
             why: String::new(),
             saved: false,
@@ -244,6 +251,20 @@ impl Talk {
             self.writers.remove(0);
         }
         self.writers.push((resource.to_owned(), now));
+    }
+
+    /// They were told of a failure by a REPORT.
+    pub fn reports(&mut self, now: Tick, failure: Condition) {
+        if self.reported.len() >= REPORTED {
+            self.reported.pop_front();
+        }
+        self.reported.push_back((now, failure));
+    }
+
+    /// What was reported so lately that the end of the session may have come before it.
+    pub fn unheard(&mut self, now: Tick) -> impl Iterator<Item = Condition> + use<> {
+        let reported = std::mem::take(&mut self.reported);
+        reported.into_iter().filter(move |(at, _)| *at + JUST_NOW > now).map(|(_, failure)| failure)
     }
 
     /// Whether another device of hers wrote lately.

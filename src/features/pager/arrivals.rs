@@ -192,6 +192,9 @@ pub struct Done {
     /// A late error is not told, or was told already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
+    /// It did not arrive, whatever was answered before that was known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
     /// Until when it is remembered.
     until: Wall,
 }
@@ -270,18 +273,19 @@ impl Arrivals {
         Some(record(name, *partition, &Keep::Pending(arrival)))
     }
 
-    /// A message meets its fate: it was answered so. The record is to be saved.
+    /// A message meets its fate: it was answered so, and arrived unless it `failed`. The record is to be saved.
     pub fn settle(
         &mut self,
         now: Now,
         name: Name,
         said: Said,
+        failed: bool,
         sender: Option<SipAddress>,
     ) -> Option<(Box<Arrival>, Record)> {
         let (partition, arrival) = self.pending.remove(&name)?;
         let until = now.wall + REMEMBER;
         let (sender, hops, quiet) = (sender.map(Box::new), arrival.hops, arrival.quiet);
-        let done = Done { id: arrival.id.clone(), said, sender, hops, quiet, until };
+        let done = Done { id: arrival.id.clone(), said, sender, hops, quiet, failed, until };
         let record = record(name, partition, &Keep::Done(&done));
         self.done.insert(name, (partition, done));
         self.forget.push_back((now.tick + REMEMBER, name));
