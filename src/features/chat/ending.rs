@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::talk::{Stage, Talk, TalkId};
 use super::{Alarm, Chat};
-use crate::features::{Cx, Signal};
 use crate::features::sessions::{self, Break, Cause, User};
 use crate::features::signal::Carried;
+use crate::features::{Cx, Signal};
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::{Ending, Known, Unconfirmed};
 use crate::sip::message::Reply;

@@ -21,8 +21,9 @@ use crate::xmpp::jid::Jid;
 
 /// Another device that wrote so lately still talks (XEP-0085 knows only one).
 const LATELY: Duration = Duration::from_secs(600);
-/// A REPORT that left so lately may not have arrived. How many such are remembered.
-const JUST_NOW: Duration = Duration::from_secs(5);
+/// A REPORT that left so lately may not have arrived: as long as an answer may take (RFC 4975 §7.1.1). How many such
+/// are remembered.
+const JUST_NOW: Duration = Duration::from_secs(30);
 const REPORTED: usize = 32;
 /// How many devices of the user are told apart.
 const WRITERS: usize = 8;
