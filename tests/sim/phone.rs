@@ -481,7 +481,10 @@ impl World {
             self.send(ack.clone());
             self.acks.insert(branch, ack);
             let change = self.calls[number].changing.take();
-            if change.is_none() || matches!(status, 408 | 481) {
+            if matches!(change, Some(Change::Move)) {
+                // Its old path is nobody's any more.
+                self.hangs(number);
+            } else if change.is_none() || matches!(status, 408 | 481) {
                 self.over(number, "the gateway refuses");
             }
             return true;
@@ -606,6 +609,7 @@ impl World {
                 let own = self.new_path(romeo, number);
                 let call = &mut self.calls[number];
                 (call.own, call.conn, call.open, call.dials) = (own, None, false, true);
+                call.peer = None;
                 call.incoming.clear();
                 call.read.clear();
             }

@@ -49,6 +49,9 @@ pub enum Event {
     LinkDown,
     LinkUp,
     Crash,
+    /// The process is asked to stop, and is started again.
+    Stop,
+    Stopped(u64),
     Connection,
     StoreDown,
     StoreOk,
@@ -255,7 +258,7 @@ impl World {
         self.apply(Input::RestoreDone);
         self.after(0, Event::LinkUp);
         let people = u64::from(PEOPLE);
-        for _ in 0..6 + self.below(14) {
+        for _ in 0..4 + self.below(8) {
             let (one, other) = (self.below(people) as u8, self.below(people) as u8);
             let when = Tick(self.below(120_000_000));
             let event = if self.chance(50) {
@@ -266,7 +269,7 @@ impl World {
             self.at(when, event);
         }
         // Bursts: several lines are under way at once.
-        for _ in 0..self.below(5) {
+        for _ in 0..1 + self.below(5) {
             let (one, other) = (self.below(people) as u8, 1 + self.below(people - 1) as u8);
             let (from_xmpp, start) = (self.chance(60), self.below(110_000_000));
             for _ in 0..2 + self.below(5) {
@@ -276,7 +279,7 @@ impl World {
                 self.at(when, event);
             }
         }
-        for _ in 0..self.below(4) {
+        for _ in 0..self.below(6) {
             let (one, other) = (1 + self.below(people - 1) as u8, self.below(people) as u8);
             let when = Tick(self.below(100_000_000));
             self.at(when, Event::Calls(one, other));
@@ -285,6 +288,10 @@ impl World {
             let (one, other) = (self.below(people) as u8, self.below(people) as u8);
             let when = Tick(self.below(120_000_000));
             self.at(when, Event::Types(one, other));
+        }
+        if seed % 11 == 6 {
+            let when = Tick(1_000_000 + self.below(110_000_000));
+            self.at(when, Event::Stop);
         }
         if seed % 5 == 4 {
             let (commit, death) = (1 + self.below(60), [Death::Before, Death::After, Death::Midway]);
@@ -418,6 +425,10 @@ impl World {
                 self.at(at, Event::StanzaReaches(link, stanza));
             }
             Output::Msrp(out) => self.msrp_out(out),
+            Output::Stopped => {
+                let life = self.life();
+                self.after(100, Event::Stopped(life));
+            }
             _ => {}
         }
     }
@@ -513,6 +524,12 @@ impl World {
             }
             Event::LinkUp => {}
             Event::Crash => self.crash(),
+            Event::Stop => {
+                self.note("the process is asked to stop");
+                self.apply(Input::Stop);
+            }
+            Event::Stopped(life) if life == self.life() => self.crash(),
+            Event::Stopped(_) => {}
             Event::Connection => {
                 self.note("the TCP connection breaks");
                 self.connection += 1;
