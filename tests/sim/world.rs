@@ -526,6 +526,8 @@ impl World {
             Event::Crash => self.crash(),
             Event::Stop => {
                 self.note("the process is asked to stop");
+                let life = self.life();
+                self.after(60_000, Event::Stopped(life));
                 self.apply(Input::Stop);
             }
             Event::Stopped(life) if life == self.life() => self.crash(),
