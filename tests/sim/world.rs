@@ -348,7 +348,9 @@ impl World {
         for who in 0..PEOPLE {
             self.at(PEACE, Event::Temper(who, Temper::Answers));
             for romeo in 0..PEOPLE {
+                // Twice: the process may die with the first.
                 self.at(PEACE + Duration::from_secs(120), Event::Roster(who, romeo, false));
+                self.at(PEACE + Duration::from_secs(240), Event::Roster(who, romeo, false));
             }
         }
     }
