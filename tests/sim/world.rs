@@ -1,27 +1,32 @@
 //! The world around one gateway: a queue of events, a clock, a network that loses things, an XMPP server and SIP users.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use mostar::config::Config;
-use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
+use mostar::features::sessions::PeerMsrp;
+use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output};
+use mostar::msrp::AttemptId;
+use mostar::msrp::frame::{Frame, Request};
+use mostar::msrp::uri::Hop;
 use mostar::sip::flow::{ConnId, Flow, SendId, SipOut, Transport};
 use mostar::sip::framing;
-use mostar::sip::message::{HeaderName, Message, text};
-use mostar::store::record::{Record, Restored};
-use mostar::words::condition::Kind;
 use mostar::words::id::Seed;
-use mostar::words::time::{Now, Tick, Wall};
-use mostar::xmpp::jid::Jid;
-use mostar::xmpp::ns;
-use mostar::xmpp::stanza::{Element, ErrorType, Stanza, StanzaKind};
+use mostar::words::time::Tick;
+use mostar::xmpp::stanza::{Stanza, StanzaKind};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
+use super::disk::{Books, Death, Disk};
+use super::juliet::{juliet_jid, romeo_jid};
 use super::ledger::{Ledger, Totals};
+use super::phone::{Asking, Call, Change};
 use super::support::vector;
+use super::talk::Letter;
+use super::wire::Wire;
 
 /// What a run came to.
 pub struct Run {
@@ -31,7 +36,7 @@ pub struct Run {
 
 /// Something that will happen.
 #[derive(Debug)]
-enum Event {
+pub enum Event {
     /// A datagram or message reaches the gateway, over the connection of that number (0 for UDP).
     Arrives(u64, Bytes),
     /// A stanza reaches the gateway, sent in that life of the link.
@@ -44,6 +49,9 @@ enum Event {
     LinkDown,
     LinkUp,
     Crash,
+    /// The process is asked to stop, and is started again.
+    Stop,
+    Stopped(u64),
     Connection,
     StoreDown,
     StoreOk,
@@ -61,53 +69,105 @@ enum Event {
     Roster(u8, u8, bool),
     /// A Romeo begins to watch a Juliet.
     Watch(u8, u8),
+    /// A Juliet's client says something about her attention.
+    Types(u8, u8),
+    /// The writer of that life has written.
+    Written(u64),
+    /// A phone asks again, or gives up; so long after it asked first.
+    Asks(String, u64),
+    /// A phone's final answer to an INVITE has no ACK yet.
+    Repeats(usize, u64),
+    Calls(u8, u8),
+    Cancels(usize),
+    Picks(String, usize),
+    Hangs(usize),
+    Changes(usize, Change),
+    Dials(usize),
+    Speaks(usize),
+    Reports(usize, u64, Box<Request>),
+    Resends(usize),
+    Judges(String, Vec<String>),
+    Connects(u64, AttemptId, Hop),
+    ToGateway(u64, Box<Frame>),
+    ToPhone(u64, Box<Frame>, usize),
+    /// A connection is gone, as the gateway hears; and as the phone does.
+    Lost(u64),
+    Hears(u64),
+    Closes(u64),
+    Unkept(u64),
+    Leaves(u64),
 }
 
 /// How a Romeo treats what reaches him.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Temper {
+pub enum Temper {
     Answers,
     Slow,
     Silent,
     Status(u16),
 }
 
-const PEOPLE: u8 = 3;
+pub const PEOPLE: u8 = 3;
 /// When the faults end and the world only has to come to rest.
-const PEACE: Tick = Tick(240_000_000);
+pub const PEACE: Tick = Tick(240_000_000);
 /// When everything must be over.
 const END: Tick = Tick(1_500_000_000);
 
-struct World {
-    rng: ChaCha8Rng,
-    config: Arc<Config>,
-    udp: bool,
-    gateway: Gateway,
-    lives: u8,
-    store: BTreeMap<String, Vec<u8>>,
-    now: Tick,
+/// See the module.
+pub struct World {
+    pub rng: ChaCha8Rng,
+    pub config: Arc<Config>,
+    pub udp: bool,
+    pub gateway: Gateway,
+    pub store: BTreeMap<String, Vec<u8>>,
+    pub disk: Disk,
+    pub books: Books,
+    /// Commits at which the process dies, counted from 1.
+    pub deaths: BTreeMap<u64, Death>,
+    pub now: Tick,
     queue: BTreeMap<(Tick, u64), Event>,
     sequence: u64,
     /// Odd while the link is up: which life of the link this is.
-    link: u64,
+    pub link: u64,
     /// Which TCP connection this is.
-    connection: u64,
+    pub connection: u64,
     /// First in, first out: when the last thing sent on a stream arrives, by stream.
     last: BTreeMap<&'static str, Tick>,
     loss: u64,
-    tempers: Vec<Temper>,
-    julietes: Vec<bool>,
-    accepted: BTreeMap<(String, String, String), u16>,
-    pending: BTreeMap<String, (Bytes, String)>,
-    watches: BTreeSet<(String, String)>,
-    written: u64,
-    ledger: Ledger,
-    trace: u64,
+    /// How many of a hundred MSRP connections die.
+    pub cuts: u64,
+    /// The admin says that everybody speaks MSRP.
+    pub all_msrp: bool,
+    /// Phones say so when they are asked.
+    pub shows: bool,
+    pub tempers: Vec<Temper>,
+    pub julietes: Vec<bool>,
+    pub accepted: BTreeMap<(String, String, String), u16>,
+    pub pending: BTreeMap<String, (Bytes, String)>,
+    pub watches: BTreeSet<(String, String)>,
+    pub calls: Vec<Call>,
+    /// INVITEs that ring, by branch and call.
+    pub ringing: BTreeMap<(String, usize), String>,
+    /// What phones answered, by branch and method.
+    pub served: BTreeMap<(String, String), Bytes>,
+    /// What phones asked, by branch.
+    pub asking: BTreeMap<String, Asking>,
+    pub acks: BTreeMap<String, Bytes>,
+    pub wires: Vec<Wire>,
+    pub letters: Vec<Letter>,
+    /// Which piece of which letter a transaction carries, in which call.
+    pub spoken: BTreeMap<String, (usize, usize, usize)>,
+    pub greetings: BTreeMap<String, usize>,
+    /// Lines of which a phone's last 200 is on its way.
+    pub confirming: BTreeMap<String, (String, usize)>,
+    pub written: u64,
+    pub ledger: Ledger,
+    trace: DefaultHasher,
     show: bool,
 }
 
-/// Runs one seed to its end and judges it.
-pub fn run(seed: u64, show: bool) -> Result<Run, String> {
+/// Runs one seed to its end and judges it. The process dies at these commits.
+pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run, String> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut config = vector::config();
@@ -115,14 +175,20 @@ pub fn run(seed: u64, show: bool) -> Result<Run, String> {
     if udp {
         config.sip.peers[0].transport = Some(Transport::Udp);
     }
+    let all_msrp = seed % 7 == 1;
+    if all_msrp {
+        config.sip.peers[0].msrp = PeerMsrp::Yes;
+    }
     let config = Arc::new(config);
     let mut world = World {
         rng: ChaCha8Rng::from_seed(bytes),
         gateway: Gateway::new(config.clone(), Seed(bytes)),
         config,
         udp,
-        lives: 0,
         store: BTreeMap::new(),
+        disk: Disk::new([0, 0, 3, 20][(seed / 2 % 4) as usize]),
+        books: Books::default(),
+        deaths: deaths.iter().copied().collect(),
         now: Tick(1),
         queue: BTreeMap::new(),
         sequence: 0,
@@ -130,37 +196,50 @@ pub fn run(seed: u64, show: bool) -> Result<Run, String> {
         connection: 1,
         last: BTreeMap::new(),
         loss: if seed % 4 == 1 { 0 } else { seed % 20 },
+        cuts: [0, 30, 60][(seed / 3 % 3) as usize],
+        all_msrp,
+        shows: seed % 5 < 3,
         tempers: vec![Temper::Answers; PEOPLE as usize],
         julietes: vec![true; PEOPLE as usize],
         accepted: BTreeMap::new(),
         pending: BTreeMap::new(),
         watches: BTreeSet::new(),
+        calls: Vec::new(),
+        ringing: BTreeMap::new(),
+        served: BTreeMap::new(),
+        asking: BTreeMap::new(),
+        acks: BTreeMap::new(),
+        wires: Vec::new(),
+        letters: Vec::new(),
+        spoken: BTreeMap::new(),
+        greetings: BTreeMap::new(),
+        confirming: BTreeMap::new(),
         written: 0,
         ledger: Ledger::default(),
-        trace: 0xcbf2_9ce4_8422_2325,
+        trace: DefaultHasher::new(),
         show,
     };
     world.plan(seed);
     world.play()?;
     world.ledger.judge()?;
-    Ok(Run { totals: world.ledger.totals, trace: world.trace })
+    Ok(Run { totals: world.ledger.totals, trace: world.trace.finish() })
 }
 
 impl World {
-    fn chance(&mut self, percent: u64) -> bool {
+    pub fn chance(&mut self, percent: u64) -> bool {
         self.rng.next_u64() % 100 < percent
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.rng.next_u64() % limit.max(1)
     }
 
-    fn at(&mut self, when: Tick, event: Event) {
+    pub fn at(&mut self, when: Tick, event: Event) {
         self.sequence += 1;
         self.queue.insert((when.max(self.now), self.sequence), event);
     }
 
-    fn after(&mut self, millis: u64, event: Event) {
+    pub fn after(&mut self, millis: u64, event: Event) {
         self.at(self.now + Duration::from_millis(millis), event);
     }
 
@@ -179,7 +258,7 @@ impl World {
         self.apply(Input::RestoreDone);
         self.after(0, Event::LinkUp);
         let people = u64::from(PEOPLE);
-        for _ in 0..6 + self.below(14) {
+        for _ in 0..4 + self.below(8) {
             let (one, other) = (self.below(people) as u8, self.below(people) as u8);
             let when = Tick(self.below(120_000_000));
             let event = if self.chance(50) {
@@ -188,6 +267,35 @@ impl World {
                 Event::RomeoWrites(one, other)
             };
             self.at(when, event);
+        }
+        // Bursts: several lines are under way at once.
+        for _ in 0..1 + self.below(5) {
+            let (one, other) = (self.below(people) as u8, 1 + self.below(people - 1) as u8);
+            let (from_xmpp, start) = (self.chance(60), self.below(110_000_000));
+            for _ in 0..2 + self.below(5) {
+                let when = Tick(start + self.below(400_000));
+                let event =
+                    if from_xmpp { Event::JulietWrites(one, other) } else { Event::RomeoWrites(other, one) };
+                self.at(when, event);
+            }
+        }
+        for _ in 0..self.below(6) {
+            let (one, other) = (1 + self.below(people - 1) as u8, self.below(people) as u8);
+            let when = Tick(self.below(100_000_000));
+            self.at(when, Event::Calls(one, other));
+        }
+        for _ in 0..self.below(4) {
+            let (one, other) = (self.below(people) as u8, self.below(people) as u8);
+            let when = Tick(self.below(120_000_000));
+            self.at(when, Event::Types(one, other));
+        }
+        if seed % 11 == 6 {
+            let when = Tick(1_000_000 + self.below(110_000_000));
+            self.at(when, Event::Stop);
+        }
+        if seed % 5 == 4 {
+            let (commit, death) = (1 + self.below(60), [Death::Before, Death::After, Death::Midway]);
+            self.deaths.insert(commit, death[(commit % 3) as usize]);
         }
         for _ in 0..self.below(4) {
             let (one, other) = (self.below(people) as u8, self.below(people) as u8);
@@ -240,7 +348,9 @@ impl World {
         for who in 0..PEOPLE {
             self.at(PEACE, Event::Temper(who, Temper::Answers));
             for romeo in 0..PEOPLE {
+                // Twice: the process may die with the first.
                 self.at(PEACE + Duration::from_secs(120), Event::Roster(who, romeo, false));
+                self.at(PEACE + Duration::from_secs(240), Event::Roster(who, romeo, false));
             }
         }
     }
@@ -249,6 +359,9 @@ impl World {
         for _ in 0..200_000 {
             let alarm = self.gateway.next_timeout().map(|(at, _)| at.max(self.now));
             let event = self.queue.first_key_value().map(|((at, _), _)| *at);
+            if event.is_none() && self.now > PEACE && self.gateway.load() == 0 {
+                return self.rest();
+            }
             match (alarm, event) {
                 (Some(at), other) if other.is_none_or(|event| at <= event) => {
                     if at >= END {
@@ -272,66 +385,58 @@ impl World {
     /// Rule 12: when all is over, all books are empty; only consent and answered messages may stay in the store.
     fn rest(&self) -> Result<(), String> {
         match self.gateway.load() {
+            0 if self.has_wires() => Err("a connection is still kept".into()),
+            0 if !self.books.is_at_rest() => {
+                Err(format!("the figures say that something is left: {:?}", self.books))
+            }
             0 => Ok(()),
             load => Err(format!("{load} things are still held: {:?}", self.gateway.next_timeout())),
         }
     }
 
-    fn note(&mut self, line: &str) {
-        let stamped = format!("{} {line}", self.now.0);
-        self.trace = stamped
-            .bytes()
-            .fold(self.trace, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    pub fn note(&mut self, line: &str) {
+        self.trace.write_u64(self.now.0);
+        self.trace.write(line.as_bytes());
         if self.show {
             println!("{:>12.3} {}", self.now.0 as f64 / 1e6, line.replace("\r\n", "\n              "));
         }
     }
 
-    /// One step of the gateway: its saves commit, then its outputs leave.
-    fn apply(&mut self, input: Input) {
-        let now = Now { tick: self.now, wall: Wall(1_795_219_200_000) + Duration::from_micros(self.now.0) };
-        self.gateway.handle(now, input);
-        let mut outputs = Vec::new();
-        while let Some(output) = self.gateway.poll() {
-            outputs.push(match output {
-                Output::Now(inner) => *inner,
-                other => other,
-            });
-        }
-        for output in &outputs {
-            match output {
-                Output::Save(Record { key, value }) => {
-                    self.store.insert(key.to_string(), value.clone());
-                }
-                Output::Forget(key) => {
-                    self.store.remove(&key.to_string());
-                }
-                _ => {}
-            }
-        }
-        for output in outputs {
-            match output {
-                Output::Sip(out) => self.leave(out),
-                Output::Stanza(_, stanza) => {
-                    self.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
-                    let link = self.link;
-                    let at = self.in_order("to-xmpp", 20);
-                    self.at(at, Event::StanzaReaches(link, stanza));
-                }
-                _ => {}
-            }
-        }
+    /// Which life of the process this is.
+    pub fn life(&self) -> u64 {
+        self.ledger.totals.crashes
     }
 
     /// When something sent now on a stream arrives: never before what was sent earlier.
-    fn in_order(&mut self, stream: &'static str, spread: u64) -> Tick {
+    pub fn in_order(&mut self, stream: &'static str, spread: u64) -> Tick {
         let at = self.now + Duration::from_millis(self.below(spread));
         let last = self.last.entry(stream).or_default();
         *last = at.max(*last);
         *last
     }
 
-    fn leave(&mut self, out: SipOut) {
+    /// Something leaves the gateway.
+    pub fn leave(&mut self, output: Output) {
+        match output {
+            Output::Sip(out) => self.leave_in_sip(out),
+            Output::Stanza(_, stanza) => {
+                self.leaves_in_xmpp(&stanza);
+                self.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
+                let link = self.link;
+                let at = self.in_order("to-xmpp", 20);
+                self.at(at, Event::StanzaReaches(link, stanza));
+            }
+            Output::Msrp(out) => self.msrp_out(out),
+            Output::Stopped => {
+                let life = self.life();
+                self.after(100, Event::Stopped(life));
+            }
+            _ => {}
+        }
+    }
+
+    fn leave_in_sip(&mut self, out: SipOut) {
+        self.leaves_in_sip(&out.bytes);
         self.note(&format!("gateway -> sip {}", String::from_utf8_lossy(&out.bytes)));
         if out.target.transport == Transport::Tcp {
             let at = self.in_order("to-sip", 20);
@@ -351,7 +456,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, bytes: Bytes) {
+    pub fn send(&mut self, bytes: Bytes) {
         if self.udp {
             self.datagram(|world, at| world.at(at, Event::Arrives(0, bytes.clone())));
         } else {
@@ -361,7 +466,7 @@ impl World {
         }
     }
 
-    fn stanza_to_gateway(&mut self, stanza: Stanza) {
+    pub fn stanza_to_gateway(&mut self, stanza: Stanza) {
         let link = self.link;
         let at = self.in_order("from-xmpp", 20);
         self.at(at, Event::StanzaArrives(link, stanza));
@@ -381,9 +486,6 @@ impl World {
                     remote: "192.0.2.1:5060".parse().unwrap(),
                     conn: (connection != 0).then_some(ConnId(connection)),
                 };
-                if bytes.starts_with(b"MESSAGE ") {
-                    self.ledger.reached_gateway(&String::from_utf8_lossy(&bytes));
-                }
                 match framing::datagram(bytes) {
                     Ok(message) => self.apply(Input::Sip(flow, Box::new(message))),
                     Err(bad) => self.apply(Input::BadSip(flow, bad)),
@@ -411,6 +513,7 @@ impl World {
                 self.ledger.totals.link_losses += 1;
                 self.link += 1;
                 self.ledger.doubt();
+                self.ledger.unheard(self.now, false);
                 self.apply(Input::Link(LinkId(0), LinkChange::Down));
                 let back = self.moment(40_000).max(self.now);
                 self.at(back, Event::LinkUp);
@@ -423,19 +526,26 @@ impl World {
             }
             Event::LinkUp => {}
             Event::Crash => self.crash(),
+            Event::Stop => {
+                self.note("the process is asked to stop");
+                let life = self.life();
+                self.after(60_000, Event::Stopped(life));
+                self.apply(Input::Stop);
+            }
+            Event::Stopped(life) if life == self.life() => self.crash(),
+            Event::Stopped(_) => {}
             Event::Connection => {
                 self.note("the TCP connection breaks");
                 self.connection += 1;
                 self.ledger.doubt();
             }
             Event::StoreDown => {
-                self.note("the store fails");
-                self.apply(Input::Store(StoreChange::Down));
+                self.store_changes(true);
                 self.after(5_000, Event::StoreOk);
             }
-            Event::StoreOk => self.apply(Input::Store(StoreChange::Ok)),
+            Event::StoreOk => self.store_changes(false),
             Event::JulietWrites(juliet, romeo) => self.juliet_writes(juliet, romeo),
-            Event::RomeoWrites(romeo, juliet) => self.romeo_writes(romeo, juliet),
+            Event::RomeoWrites(romeo, juliet) => self.romeo_speaks(romeo, juliet),
             Event::RomeoRepeats(body, wait) => self.romeo_repeats(&body, wait),
             Event::Temper(who, temper) => self.tempers[who as usize] = temper,
             Event::Juliet(who, online) => self.juliet_comes(who, online),
@@ -446,335 +556,28 @@ impl World {
                 self.juliet_comes(juliet, self.julietes[juliet as usize]);
             }
             Event::Watch(romeo, juliet) => self.romeo_watches(romeo, juliet),
+            Event::Types(juliet, romeo) => self.juliet_types(juliet, romeo),
+            Event::Written(life) => self.written(life),
+            Event::Asks(branch, wait) => self.asks_again(&branch, wait),
+            Event::Repeats(call, wait) => self.repeats(call, wait),
+            Event::Calls(romeo, juliet) => drop(self.calls_juliet(romeo, juliet)),
+            Event::Cancels(call) => self.cancels(call),
+            Event::Picks(branch, call) => self.picks(&branch, call),
+            Event::Hangs(call) => self.hangs(call),
+            Event::Changes(call, change) => self.changes(call, change),
+            Event::Dials(call) => self.dials(call),
+            Event::Speaks(call) => self.speaks(call),
+            Event::Reports(call, conn, report) => self.reports(call, conn, *report),
+            Event::Resends(letter) => self.resends(letter),
+            Event::Judges(key, tokens) => self.judges(&key, &tokens),
+            Event::Connects(life, attempt, hop) => self.connects(life, attempt, &hop),
+            Event::ToGateway(conn, frame) => self.gateway_reads(conn, frame),
+            Event::ToPhone(conn, frame, drained) => self.phone_reads(conn, &frame, drained),
+            Event::Lost(conn) => self.lost(conn),
+            Event::Hears(conn) => self.hears(conn),
+            Event::Closes(conn) => self.closes(conn),
+            Event::Unkept(conn) => self.unkept(conn),
+            Event::Leaves(conn) => self.leaves_wire(conn),
         }
     }
-
-    fn crash(&mut self) {
-        self.note("crash and restart");
-        self.ledger.totals.crashes += 1;
-        self.ledger.doubt();
-        self.lives += 1;
-        let mut seed = [self.lives; 32];
-        seed[..8].copy_from_slice(&self.rng.next_u64().to_le_bytes());
-        self.gateway = Gateway::new(self.config.clone(), Seed(seed));
-        self.connection += 1;
-        if self.link % 2 == 1 {
-            self.link += 1;
-        }
-        for (key, value) in self.store.clone() {
-            let record = Restored::parse(&key, value).expect("the gateway's own keys can be read");
-            self.apply(Input::Restored(record));
-        }
-        self.apply(Input::RestoreDone);
-        let wait = 10 + self.below(3_000);
-        self.after(wait, Event::LinkUp);
-    }
-
-    // ---- the SIP side
-
-    fn romeo_writes(&mut self, romeo: u8, juliet: u8) {
-        self.written += 1;
-        let number = self.written;
-        let body = format!("from-sip-{number}");
-        let pair = (format!("romeo{romeo}"), format!("juliet{juliet}"));
-        self.ledger.written(true, &body, pair, number);
-        let transport = if self.udp { "UDP" } else { "TCP" };
-        let message = format!(
-            "MESSAGE sip:juliet{juliet}@example.com SIP/2.0\r\nVia: SIP/2.0/{transport} 192.0.2.1:5060;branch=z9hG4bKsim{number}\r\n\
-             Max-Forwards: 69\r\nFrom: <sip:romeo{romeo}@example.net>;tag=sim{number}\r\nTo: <sip:juliet{juliet}@example.com>\r\n\
-             Call-ID: sim-{number}\r\nCSeq: 1 MESSAGE\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let bytes = Bytes::from(message);
-        self.pending.insert(format!("sim-{number}"), (bytes.clone(), body));
-        self.send(bytes);
-        let first = Duration::from_millis(500);
-        self.after(500, Event::RomeoRepeats(format!("sim-{number}"), first));
-    }
-
-    /// Timer E over UDP; over TCP the client gives up after Timer F and sends the same request anew.
-    fn romeo_repeats(&mut self, call: &str, wait: Duration) {
-        let Some((bytes, body)) = self.pending.get(call).cloned() else { return };
-        if self.udp && wait < Duration::from_secs(33) {
-            self.send(bytes);
-            let next = (wait * 2).min(Duration::from_secs(4)) + Duration::from_millis(1);
-            let total = wait + next;
-            self.after(next.as_millis() as u64, Event::RomeoRepeats(call.to_owned(), total));
-        } else if !self.udp && wait < Duration::from_secs(60) {
-            let again = String::from_utf8_lossy(&bytes).replacen(
-                "z9hG4bK",
-                &format!("z9hG4bK{}", wait.as_millis()),
-                1,
-            );
-            if wait > Duration::from_secs(1) {
-                self.send(Bytes::from(again));
-            }
-            self.after(32_000, Event::RomeoRepeats(call.to_owned(), wait + Duration::from_secs(32)));
-        } else {
-            self.pending.remove(call);
-            if let Some(fate) = self.ledger.from_sip.get_mut(&body) {
-                fate.doubt = true;
-            }
-        }
-    }
-
-    fn romeo_watches(&mut self, romeo: u8, juliet: u8) {
-        self.written += 1;
-        let number = self.written;
-        let transport = if self.udp { "UDP" } else { "TCP" };
-        let subscribe = format!(
-            "SUBSCRIBE sip:juliet{juliet}@example.com SIP/2.0\r\nVia: SIP/2.0/{transport} 192.0.2.1:5060;branch=z9hG4bKsim{number}\r\n\
-             Max-Forwards: 69\r\nFrom: <sip:romeo{romeo}@example.net>;tag=watch{number}\r\nTo: <sip:juliet{juliet}@example.com>\r\n\
-             Call-ID: watch-{number}\r\nCSeq: 1 SUBSCRIBE\r\nContact: <sip:romeo{romeo}@192.0.2.1:5060>\r\nEvent: presence\r\n\
-             Expires: 600\r\nContent-Length: 0\r\n\r\n"
-        );
-        self.watches.insert((format!("juliet{juliet}"), format!("romeo{romeo}")));
-        self.send(Bytes::from(subscribe));
-    }
-
-    fn romeo_gets(&mut self, out: &SipOut) {
-        let tcp = out.target.transport == Transport::Tcp;
-        if tcp && out.target.conn.is_some_and(|conn| conn.0 != self.connection) && self.chance(50) {
-            // A response on a connection that is gone goes nowhere; a request is reported.
-            if let Some(id) = out.id {
-                let connection = self.connection - 1;
-                self.after(1, Event::SendFailed(connection, id));
-                return;
-            }
-        }
-        let Ok(message) = framing::datagram(out.bytes.clone()) else { return };
-        match message {
-            Message::Response(response) => {
-                let call = text(&response.headers, &HeaderName::CallId).unwrap_or_default();
-                let status = response.status.code();
-                if status >= 200
-                    && let Some((_, body)) = self.pending.get(&call).cloned()
-                    && let Some(fate) = self.ledger.from_sip.get_mut(&body)
-                {
-                    fate.answers.push(status);
-                    self.pending.remove(&call);
-                }
-            }
-            Message::Request(request) => {
-                let name = |header: &HeaderName| text(&request.headers, header).unwrap_or_default();
-                let identity = (name(&HeaderName::CallId), name(&HeaderName::From), name(&HeaderName::CSeq));
-                let user = String::from_utf8_lossy(request.uri.user().unwrap_or_default()).into_owned();
-                let who = user.trim_start_matches("romeo").parse::<usize>().unwrap_or(0) % PEOPLE as usize;
-                let temper = self.tempers[who];
-                if let Some(status) = self.accepted.get(&identity).copied() {
-                    return self.answer(&out.bytes, status, temper);
-                }
-                let method = request.method.to_string();
-                if method == "MESSAGE" {
-                    self.hear_of_failure(&request, &identity.1);
-                }
-                let status = match (method.as_str(), temper) {
-                    ("OPTIONS" | "NOTIFY", _) => 200,
-                    (_, Temper::Answers | Temper::Slow) => 200,
-                    (_, Temper::Silent) => return,
-                    (_, Temper::Status(status)) => status,
-                };
-                if method == "MESSAGE" {
-                    self.romeo_reads(&request, &identity, status);
-                }
-                if method == "NOTIFY" {
-                    self.ledger.totals.presence += 1;
-                }
-                self.accepted.insert(identity, status);
-                self.answer(&out.bytes, status, temper);
-                if method == "SUBSCRIBE" && status == 200 {
-                    self.notify(&out.bytes, name(&HeaderName::Expires) == "0");
-                }
-            }
-        }
-    }
-
-    fn romeo_reads(
-        &mut self,
-        request: &mostar::sip::message::Request,
-        identity: &(String, String, String),
-        status: u16,
-    ) {
-        let body = String::from_utf8_lossy(request.body()).trim().to_owned();
-        let key = format!("{} {} {}", identity.0, identity.1, identity.2);
-        if self.ledger.from_xmpp.contains_key(&body) {
-            if self.tempers.contains(&Temper::Slow)
-                && let Some(fate) = self.ledger.from_xmpp.get_mut(&body)
-            {
-                // An answer that comes after Timer F leaves the sender in doubt.
-                fate.doubt = true;
-            }
-            if status < 300 {
-                self.ledger.arrived(false, &body, &key);
-            } else if let Some(fate) = self.ledger.from_xmpp.get_mut(&body) {
-                fate.refused_there = true;
-            }
-        }
-    }
-
-    /// What is not a Juliet's line is the gateway telling of a late failure. It counts as told when it reaches Romeo,
-    /// though he may be silent.
-    fn hear_of_failure(&mut self, request: &mostar::sip::message::Request, from: &str) {
-        let body = String::from_utf8_lossy(request.body()).trim().to_owned();
-        if self.ledger.from_xmpp.contains_key(&body) {
-            return;
-        }
-        for fate in self.ledger.from_sip.values_mut() {
-            if from.contains(&fate.pair.1) && request.uri.to_string().contains(&fate.pair.0) {
-                fate.late = true;
-            }
-        }
-    }
-
-    fn answer(&mut self, request: &[u8], status: u16, temper: Temper) {
-        let text = String::from_utf8_lossy(request);
-        let mut lines = vec![format!("SIP/2.0 {status} Simulated")];
-        for line in text.lines().take_while(|line| !line.is_empty()) {
-            let name = line.split(':').next().unwrap_or_default();
-            if ["Via", "From", "Call-ID", "CSeq", "Record-Route"].contains(&name) {
-                lines.push(line.to_owned());
-            } else if name == "To" {
-                let tag = if line.contains(";tag=") { "" } else { ";tag=sim" };
-                lines.push(format!("{line}{tag}"));
-            } else if name == "Expires" {
-                lines.push(line.to_owned());
-            }
-        }
-        lines.push("Contact: <sip:romeo@192.0.2.1:5060>".into());
-        lines.push("Content-Length: 0".into());
-        let bytes = Bytes::from(format!("{}\r\n\r\n", lines.join("\r\n")));
-        if temper == Temper::Slow {
-            let wait = self.below(40_000);
-            let connection = if self.udp { 0 } else { self.connection };
-            self.after(wait, Event::Arrives(connection, bytes));
-        } else {
-            self.send(bytes);
-        }
-    }
-
-    /// The state of the phone that was subscribed to: open, or the end of the dialog.
-    fn notify(&mut self, subscribe: &[u8], last: bool) {
-        let text = String::from_utf8_lossy(subscribe).into_owned();
-        let header = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(&format!("{name}: ")))
-                .unwrap_or_default()
-                .to_owned()
-        };
-        self.written += 1;
-        let number = self.written;
-        let contact = header("Contact");
-        let uri = contact.split(['<', '>']).nth(1).unwrap_or("sip:nobody@invalid").to_owned();
-        let to = header("To");
-        let from = if to.contains(";tag=") { to } else { format!("{to};tag=sim") };
-        let entity = from.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
-        let state =
-            if last { "terminated;reason=timeout".to_owned() } else { "active;expires=600".to_owned() };
-        let body = format!(
-            "<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='{entity}'><tuple id='t{number}'><status>\
-             <basic>open</basic></status></tuple></presence>"
-        );
-        let transport = if self.udp { "UDP" } else { "TCP" };
-        let notify = format!(
-            "NOTIFY {uri} SIP/2.0\r\nVia: SIP/2.0/{transport} 192.0.2.1:5060;branch=z9hG4bKsim{number}\r\nMax-Forwards: 69\r\n\
-             From: {from}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {number} NOTIFY\r\nContact: <sip:romeo@192.0.2.1:5060>\r\n\
-             Event: presence\r\nSubscription-State: {state}\r\nContent-Type: application/pidf+xml\r\nContent-Length: {}\r\n\r\n{body}",
-            header("From"),
-            header("Call-ID"),
-            body.len()
-        );
-        self.send(Bytes::from(notify));
-    }
-
-    // ---- the XMPP side
-
-    fn juliet_writes(&mut self, juliet: u8, romeo: u8) {
-        if self.link.is_multiple_of(2) {
-            // Her server says that the gateway is away: not our message to keep.
-            return;
-        }
-        self.written += 1;
-        let number = self.written;
-        let body = format!("from-xmpp-{number}");
-        let (from, to) = (juliet_jid(juliet), romeo_jid(romeo));
-        let mut child = Element::new("body", ns::COMPONENT);
-        child.push_text(&body);
-        let stanza = Stanza::new(StanzaKind::Message, &from, &to)
-            .with_type("chat")
-            .with_id(&format!("sim-{number}"))
-            .with_child(child);
-        // It counts from the moment at which the gateway has read it: what the link loses before is the server's.
-        self.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
-        self.ledger.written(false, &body, (format!("juliet{juliet}"), format!("romeo{romeo}")), number);
-        self.apply(Input::Stanza(LinkId(0), stanza));
-    }
-
-    fn juliet_comes(&mut self, who: u8, online: bool) {
-        self.julietes[who as usize] = online;
-        let from = juliet_jid(who);
-        for romeo in 0..PEOPLE {
-            if self.watches.contains(&(format!("juliet{who}"), format!("romeo{romeo}"))) {
-                let presence = Stanza::new(StanzaKind::Presence, &from, &romeo_jid(romeo));
-                let presence = if online { presence } else { presence.with_type("unavailable") };
-                self.stanza_to_gateway(presence);
-            }
-        }
-    }
-
-    fn server_gets(&mut self, stanza: &Stanza) {
-        let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else { return };
-        match (stanza.kind, stanza.type_()) {
-            (StanzaKind::Iq, Some("get" | "set")) => {
-                if let Some(result) = stanza.result() {
-                    self.stanza_to_gateway(result);
-                }
-            }
-            (StanzaKind::Message, Some("error")) => {
-                let body = stanza.element.child("body", ns::COMPONENT).map(Element::text).unwrap_or_default();
-                if let Some(fate) = self.ledger.from_xmpp.get_mut(&body) {
-                    fate.answers.push(500);
-                }
-            }
-            (StanzaKind::Message, _) => {
-                let body = stanza.element.child("body", ns::COMPONENT).map(Element::text).unwrap_or_default();
-                let id = stanza.id().unwrap_or_default().to_owned();
-                let known = self.ledger.from_sip.contains_key(&body);
-                let refused = known && self.below(20) == 0;
-                if refused {
-                    if let Some(fate) = self.ledger.from_sip.get_mut(&body) {
-                        fate.refused_there = true;
-                    }
-                    let error = stanza.error(Kind::ServiceUnavailable, ErrorType::Cancel, None, None);
-                    error.into_iter().for_each(|error| self.stanza_to_gateway(error));
-                } else if known {
-                    self.ledger.arrived(true, &body, &id);
-                }
-            }
-            (StanzaKind::Presence, Some("subscribe")) => {
-                let answer =
-                    Stanza::new(StanzaKind::Presence, &to.bare(), &from.bare()).with_type("subscribed");
-                self.stanza_to_gateway(answer);
-                let who = to.local().unwrap_or_default().trim_start_matches("juliet").parse().unwrap_or(0);
-                self.juliet_comes(who, self.julietes[who as usize]);
-            }
-            (StanzaKind::Presence, Some("probe")) => {
-                let who: u8 =
-                    to.local().unwrap_or_default().trim_start_matches("juliet").parse().unwrap_or(0);
-                let online = self.julietes[who as usize];
-                let full = if online { juliet_jid(who) } else { to.bare() };
-                let presence = Stanza::new(StanzaKind::Presence, &full, &from.bare());
-                self.stanza_to_gateway(if online { presence } else { presence.with_type("unavailable") });
-            }
-            (StanzaKind::Presence, _) => self.ledger.totals.presence += 1,
-            _ => {}
-        }
-    }
-}
-
-fn juliet_jid(number: u8) -> Jid {
-    Jid::new(Some(&format!("juliet{number}")), "example.com", Some("balcony")).unwrap()
-}
-
-fn romeo_jid(number: u8) -> Jid {
-    Jid::new(Some(&format!("romeo{number}")), "example.net", None).unwrap()
 }

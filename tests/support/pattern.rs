@@ -7,12 +7,12 @@ pub type Bindings = BTreeMap<String, String>;
 
 /// Matches one line; bindings are made on the way and kept only if it matches as a whole.
 pub fn line(pattern: &str, text: &str, bindings: &mut Bindings) -> bool {
-    let mut trial = bindings.clone();
-    if step(pattern, text, &mut trial) {
-        *bindings = trial;
-        return true;
+    let mut made = Vec::new();
+    let matches = step(pattern, text, bindings, &mut made);
+    if matches {
+        bindings.extend(made);
     }
-    false
+    matches
 }
 
 /// Matches line by line.
@@ -24,11 +24,17 @@ pub fn block(pattern: &str, text: &str, bindings: &mut Bindings) -> bool {
 
 /// Replaces bound names in text that goes in.
 pub fn fill(text: &str, bindings: &Bindings) -> String {
-    let mut out = text.to_owned();
-    for (name, value) in bindings {
-        out = out.replace(&format!("{{{name}}}"), value);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(open) = rest.find('{') {
+        out.push_str(&rest[..open]);
+        rest = &rest[open..];
+        let known = rest.find('}').and_then(|close| Some((close, bindings.get(&rest[1..close])?)));
+        let (length, value) = known.map_or((1, "{"), |(close, value)| (close + 1, value.as_str()));
+        out.push_str(value);
+        rest = &rest[length..];
     }
-    out
+    out + rest
 }
 
 fn hole(pattern: &str) -> Option<(&str, &str, &str)> {
@@ -39,27 +45,28 @@ fn hole(pattern: &str) -> Option<(&str, &str, &str)> {
     is_name.then_some((&pattern[..open], name, &pattern[close + 1..]))
 }
 
-fn step(pattern: &str, text: &str, bindings: &mut Bindings) -> bool {
+fn step(pattern: &str, text: &str, bindings: &Bindings, made: &mut Vec<(String, String)>) -> bool {
     let Some((before, name, after)) = hole(pattern) else { return pattern == text };
     let Some(rest) = text.strip_prefix(before) else { return false };
-    if name != "_"
-        && let Some(bound) = bindings.get(name).cloned()
-    {
-        return rest.strip_prefix(bound.as_str()).is_some_and(|rest| step(after, rest, bindings));
+    if name != "_" {
+        let here = made.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        if let Some(bound) = here.or_else(|| bindings.get(name)).cloned() {
+            return rest.strip_prefix(bound.as_str()).is_some_and(|rest| step(after, rest, bindings, made));
+        }
     }
     // The shortest text that lets the remainder match.
     for end in (0..=rest.len()).filter(|end| rest.is_char_boundary(*end)) {
-        let mut trial = bindings.clone();
+        let known = made.len();
         if name != "_" {
             if end == 0 {
                 continue;
             }
-            trial.insert(name.to_owned(), rest[..end].to_owned());
+            made.push((name.to_owned(), rest[..end].to_owned()));
         }
-        if step(after, &rest[end..], &mut trial) {
-            *bindings = trial;
+        if step(after, &rest[end..], bindings, made) {
             return true;
         }
+        made.truncate(known);
     }
     false
 }

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mostar::config::{Auth, Config, MsrpListen, Relay, Secret, yaml};
+use mostar::config::{Auth, Config, MsrpListen, Record, Relay, Secret, yaml};
 use mostar::features::sessions::{self, table::Table};
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
 use mostar::msrp::uri::Uri;
+use mostar::shell::record::{Recorder, Share};
 use mostar::sip::flow::{BadSip, ConnId, Flow, SendId, SipOut, Transport};
 use mostar::sip::framing;
 use mostar::sip::message::Message;
@@ -94,6 +96,30 @@ pub fn run(text: &str) -> Result<(), String> {
     world.expect_silence().map_err(|error| format!("at the end\n{error}{}", world.tail()))
 }
 
+/// Plays a conversation as [`run`] does, with recorders beside it, one of which tells what people wrote: what they wrote
+/// down, where anything was said. They do not see what comes after a restart, which is another process.
+pub fn record(text: &str, folder: &Path) -> Result<Vec<(bool, String)>, String> {
+    let script: Script = text.parse()?;
+    let settings: Vec<&str> = script.settings().map(|(_, setting)| setting).collect();
+    // One that changes nothing where there is none.
+    let config =
+        if settings.is_empty() { "messages.late_errors=true".into() } else { settings.join("\nconfig ") };
+    let recorder = |bodies: bool| {
+        let folder = folder.join(bodies.to_string());
+        let settings = Record { folder, bodies, limit: u64::MAX, config: config.clone() };
+        Recorder::new(settings, Share { number: 0, home: Partition(0) })
+    };
+    let mut world = World::heard(&script, [true, false].map(recorder).into())?;
+    for step in &script.steps {
+        world.step(step).map_err(|error| world.located(step, &error))?;
+    }
+    let read = |bodies: bool| {
+        let file = std::fs::read_dir(folder.join(bodies.to_string())).ok()?.next()?.ok()?;
+        Some((bodies, std::fs::read_to_string(file.path()).ok()?))
+    };
+    Ok([true, false].into_iter().filter_map(read).collect())
+}
+
 /// A gateway with everything around it.
 pub struct World {
     config: Arc<Config>,
@@ -118,6 +144,7 @@ pub struct World {
     arrived: u64,
     log: Vec<String>,
     lives: u8,
+    recorders: Vec<Recorder>,
 }
 
 /// Something that came out and waits to be expected.
@@ -144,6 +171,10 @@ const BEGINNING: Wall = Wall(1_795_219_200_000);
 impl World {
     /// The world of a script, before its first step.
     pub fn of(script: &Script) -> Result<World, String> {
+        World::heard(script, Vec::new())
+    }
+
+    fn heard(script: &Script, recorders: Vec<Recorder>) -> Result<World, String> {
         let mut config = config();
         let mut recorded = Recorded::default();
         for (number, setting) in script.settings() {
@@ -159,17 +190,17 @@ impl World {
                 configure(&mut config, setting).map_err(at_line)?;
             }
         }
-        let mut world = World::begin(config, recorded);
+        let mut world = World::begin(config, recorded, recorders);
         world.shows_questions = script.steps.iter().any(|step| step.body().starts_with("OPTIONS sip:"));
         Ok(world)
     }
 
     /// A started gateway whose link is up.
     pub fn new(config: Config) -> World {
-        World::begin(config, Recorded::default())
+        World::begin(config, Recorded::default(), Vec::new())
     }
 
-    fn begin(config: Config, recorded: Recorded) -> World {
+    fn begin(config: Config, recorded: Recorded, recorders: Vec<Recorder>) -> World {
         let config = Arc::new(config);
         let mut world = World {
             gateway: recorded.gateway(&config),
@@ -190,6 +221,7 @@ impl World {
             arrived: 0,
             log: Vec::new(),
             lives: 1,
+            recorders,
         };
         if !world.is_recorded {
             world.handle(Input::RestoreDone);
@@ -203,7 +235,11 @@ impl World {
     }
 
     fn handle(&mut self, input: Input) {
-        self.gateway.handle(self.clock(), input);
+        let clock = self.clock();
+        for recorder in &mut self.recorders {
+            recorder.input(clock, &input, self.gateway.next_timeout().map(|(_, why)| why));
+        }
+        self.gateway.handle(clock, input);
         self.drain();
     }
 
@@ -216,6 +252,9 @@ impl World {
         let mut answers = Vec::new();
         let mut told = Vec::new();
         while let Some(output) = self.gateway.poll() {
+            for recorder in &mut self.recorders {
+                recorder.output(&output);
+            }
             let output = match output {
                 Output::Now(inner) => *inner,
                 other => other,
@@ -261,6 +300,9 @@ impl World {
                 | Output::Explained(..)
                 | Output::Stopped => {}
             }
+        }
+        for recorder in &mut self.recorders {
+            recorder.end_of_step();
         }
         for told in told {
             self.handle(Input::Msrp(told));
@@ -528,6 +570,7 @@ impl World {
 
     fn restart(&mut self) {
         self.lives += 1;
+        self.recorders.clear();
         self.gateway = Gateway::new(self.config.clone(), Seed([self.lives; 32]));
         for (key, value) in self.store.clone() {
             let record = Restored::parse(&key, value).expect("the gateway's own keys can be read");

@@ -3,7 +3,8 @@
 //! A SEND is answered in the step in which the pager takes the message: so 200 leaves once it is on disk. What becomes of
 //! it later is told by REPORT: a failure as soon as it is known; success when a client of the user's says so, or, where
 //! none of hers can by its capabilities (else: has ever done so), when her server has it, and then only to somebody who
-//! may see her presence (XEP-0184 §8). Proof or nothing.
+//! may see her presence (XEP-0184 §8). Proof or nothing. Nobody confirms a REPORT: what was reported just before a session
+//! ended is told by a MESSAGE too.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -226,6 +227,9 @@ impl Chat {
                 let is_open = cx.msrp.session(arrival.session).is_some_and(|session| session.is_open());
                 if is_open && arrival.receipt.wants(code) {
                     cx.msrp.report(cx.now.tick, cx.mint, arrival.session, &arrival.receipt, code);
+                    if let Some(talk) = self.talks.get_mut(&arrival.talk) {
+                        talk.reports(cx.now.tick, arrival.id, failure.clone());
+                    }
                 } else {
                     let (user, sender, id) = (arrival.user, arrival.sender, arrival.id);
                     cx.signal(Signal::Unreported { user, sender, id, failure: failure.clone() });

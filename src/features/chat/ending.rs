@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::talk::{Stage, Talk, TalkId};
 use super::{Alarm, Chat};
-use crate::features::Cx;
 use crate::features::sessions::{self, Break, Cause, User};
+use crate::features::Cx;
 use crate::features::signal::{Carried, Signal};
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::{Ending, Known, Unconfirmed};
@@ -212,6 +212,10 @@ impl Chat {
             fields.push(("why", talk.why.clone()));
             cx.gauge("msrp_sessions", &[], -1);
             cx.log(Level::Info, "session-closed", fields);
+        }
+        for (id, failure) in talk.unheard(cx.now.tick) {
+            let (user, sender) = (talk.user.clone(), talk.sender.clone());
+            cx.signal(Signal::Unreported { user, sender, id, failure });
         }
         let key = (talk.user.clone(), talk.contact.clone());
         if was_asked {

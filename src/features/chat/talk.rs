@@ -16,11 +16,16 @@ use crate::sip::sdp::message::MessageLine;
 use crate::sip::sdp::ours::Ours;
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::session::{Body, Session};
+use crate::words::condition::Condition;
 use crate::words::time::Tick;
 use crate::xmpp::jid::Jid;
 
 /// Another device that wrote so lately still talks (XEP-0085 knows only one).
 const LATELY: Duration = Duration::from_secs(600);
+/// A REPORT that left so lately may not have arrived: as long as an answer may take (RFC 4975 §7.1.1). How many such
+/// are remembered.
+const JUST_NOW: Duration = Duration::from_secs(30);
+const REPORTED: usize = 32;
 /// How many devices of the user are told apart.
 const WRITERS: usize = 8;
 
@@ -186,6 +191,8 @@ pub struct Talk {
     pub last: Tick,
     /// Messages of theirs whose fate is not known yet.
     pub arriving: usize,
+    /// Failures that were reported, the last ones: when, of which stanza, and why.
+    pub reported: VecDeque<(Tick, String, Condition)>,
     /// How it ends for lines that are not settled, once that is known.
     pub how: Option<Break>,
     /// Why it ends, in words.
@@ -227,6 +234,7 @@ impl Talk {
             lines_in: 0,
             last: now,
             arriving: 0,
+            reported: VecDeque::new(),
             how: None,
             why: String::new(),
             saved: false,
@@ -263,6 +271,21 @@ impl Talk {
             self.writers.remove(0);
         }
         self.writers.push((resource.to_owned(), now));
+    }
+
+    /// They were told by a REPORT that the stanza of this id failed.
+    pub fn reports(&mut self, now: Tick, id: String, failure: Condition) {
+        if self.reported.len() >= REPORTED {
+            self.reported.pop_front();
+        }
+        self.reported.push_back((now, id, failure));
+    }
+
+    /// What was reported so lately that the end of the session may have come before it.
+    pub fn unheard(&mut self, now: Tick) -> impl Iterator<Item = (String, Condition)> + use<> {
+        let reported = std::mem::take(&mut self.reported);
+        let lately = reported.into_iter().filter(move |(at, ..)| *at + JUST_NOW > now);
+        lately.map(|(_, id, failure)| (id, failure))
     }
 
     /// Whether another device of hers wrote lately.

@@ -204,6 +204,9 @@ pub struct Done {
     /// The sender asked for a notification if it fails.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
+    /// It did not arrive, whatever was answered before that was known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
     /// Until when it is remembered.
     until: Wall,
 }
@@ -282,18 +285,20 @@ impl Arrivals {
         Some(record(name, *partition, &Keep::Pending(arrival)))
     }
 
-    /// A message meets its fate: it was answered so. The record is to be saved.
+    /// A message meets its fate: it was answered so, and arrived unless it `failed`. The record is to be saved.
     pub fn settle(
         &mut self,
         now: Now,
         name: Name,
         said: Said,
+        failed: bool,
         sender: Option<SipAddress>,
     ) -> Option<(Box<Arrival>, Record)> {
         let (partition, arrival) = self.pending.remove(&name)?;
         let until = now.wall + REMEMBER;
         let (sender, hops, quiet) = (sender.map(Box::new), arrival.hops, arrival.quiet);
-        let done = Done { id: arrival.id.clone(), said, sender, hops, quiet, asked: arrival.asked, until };
+        let asked = arrival.asked;
+        let done = Done { id: arrival.id.clone(), said, sender, hops, quiet, asked, failed, until };
         let record = record(name, partition, &Keep::Done(&done));
         self.done.insert(name, (partition, done));
         self.forget.push_back((now.tick + REMEMBER, name));

@@ -96,8 +96,8 @@ impl ToXmpp {
         match self.arrivals.get(name) {
             Some(Known::Done(done)) => {
                 let text = "It was refused when it came before.";
-                let failure =
-                    (!done.said.is_success()).then(|| Condition::new(Kind::UndefinedCondition, text));
+                let failed = done.failed || !done.said.is_success();
+                let failure = failed.then(|| Condition::new(Kind::UndefinedCondition, text));
                 cx.signal(Signal::Taken { ticket, refused: None });
                 return cx.signal(Signal::Met { ticket, failure });
             }

@@ -550,7 +550,8 @@ impl ToXmpp {
         if let Some(ticket) = ticket {
             cx.signal(Signal::Met { ticket, failure: why.cloned() });
         }
-        let Some((arrival, record)) = self.arrivals.settle(cx.now, name, Said::of(&reply), sender) else {
+        let said = Said::of(&reply);
+        let Some((arrival, record)) = self.arrivals.settle(cx.now, name, said, why.is_some(), sender) else {
             return;
         };
         cx.save(record);

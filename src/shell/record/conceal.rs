@@ -73,7 +73,7 @@ impl Conceal {
         Conceal { bodies, heard: BTreeSet::new(), key: RandomState::new() }
     }
 
-    /// A SIP message, with line feeds alone. What the head says of the body's length is left out where it is so.
+    /// A SIP message or an MSRP frame, with line feeds alone. What the head says of the body's length is left out where it is so.
     pub fn message(&mut self, way: Way, text: &str) -> String {
         let text = text.replace("\r\n", "\n");
         let (head, body) = text.split_once("\n\n").unwrap_or((text.trim_end_matches('\n'), ""));
@@ -100,6 +100,14 @@ impl Conceal {
                 "subject" | "s" => Some(format!("{name}: {}", self.words(way, value))),
                 passing if way == Way::Out && PASSING.contains(&passing) => {
                     Some(format!("{name}: {ANYTHING}"))
+                }
+                // Whether a text is ASCII shows in its type.
+                "content-type" | "c"
+                    if way == Way::Out
+                        && !self.bodies
+                        && value.to_ascii_lowercase().starts_with("text/plain") =>
+                {
+                    Some(format!("{name}: text/plain{ANYTHING}"))
                 }
                 _ => Some(without_passwords(line)),
             };
@@ -129,6 +137,9 @@ impl Conceal {
         let base = lower.split(';').next().unwrap_or_default().trim();
         if base.ends_with("xml") || base == "text/html" {
             return self.xml(way, body);
+        }
+        if base == "application/sdp" {
+            return self.description(way, body);
         }
         if depth > 0 && base == "message/cpim" {
             // Headers, a blank line, headers of the content, a blank line.
@@ -161,6 +172,24 @@ impl Conceal {
             return out;
         }
         self.words(way, body)
+    }
+
+    /// A session description: without keys, and without what people call themselves and their sessions. What we number
+    /// has another number in each run.
+    fn description(&mut self, way: Way, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        for line in text.split_inclusive('\n') {
+            match line.split_once('=') {
+                Some(("k", _)) => {}
+                Some(("a", value)) if value.starts_with("crypto:") => {}
+                Some(("o", _)) if way == Way::Out => out.push_str(&format!("o={ANYTHING}\n")),
+                Some((name @ ("s" | "i" | "u" | "e" | "p"), value)) if value.trim() != "-" => {
+                    out.push_str(&format!("{name}={}\n", self.words(way, value.trim())));
+                }
+                _ => out.push_str(line),
+            }
+        }
+        out
     }
 
     /// The lines up to a blank one, which is among them; a subject is concealed.
@@ -378,11 +407,25 @@ mod tests {
                 Way::Out,
                 "MESSAGE sip:a SIP/2.0\r\nContent-Type: text/plain\r\nContent-Length: 8\r\n\r\nHi & ü"
             ),
-            "MESSAGE sip:a SIP/2.0\nContent-Type: text/plain\n\nxxxxxxx"
+            "MESSAGE sip:a SIP/2.0\nContent-Type: text/plain{_}\n\nxxxxxxx"
         );
         assert_eq!(
             conceal.xml(Way::Out, "<a ver='1'><body>our words</body><timestamp>2</timestamp></a>"),
             "<a ver='{_}'><body>{_}</body><timestamp>{_}</timestamp></a>"
+        );
+    }
+
+    #[test]
+    fn a_session_description_keeps_its_lines_and_tells_no_key() {
+        let mut conceal = Conceal::new(false);
+        let text = "v=0\no=juliet 1 2 IN IP4 a\ns=Our chat\nk=clear:secret\nm=message 5 TCP/MSRP *\na=path:msrp://a:5/x;tcp\n\
+                    a=crypto:1 secret\n";
+        assert_eq!(
+            conceal.body(Way::In, "application/sdp", text, DEPTH),
+            "v=0\no=juliet 1 2 IN IP4 a\ns=xxxxxxxx\nm=message 5 TCP/MSRP *\na=path:msrp://a:5/x;tcp\n"
+        );
+        assert!(
+            conceal.body(Way::Out, "application/sdp", text, DEPTH).starts_with("v=0\no={_}\ns=xxxxxxxx\n")
         );
     }
 
