@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::talk::{Stage, Talk, TalkId};
 use super::{Alarm, Chat};
-use crate::features::sessions::{self, Break, Cause, User};
 use crate::features::Cx;
+use crate::features::sessions::{self, Break, Cause, User};
 use crate::features::signal::{Carried, Signal};
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::{Ending, Known, Unconfirmed};
