@@ -12,7 +12,7 @@ use std::path::Path;
 use mostar::features::sessions;
 
 /// The questions about sessions; the others are about messages, and shown with those.
-const QUESTIONS: [&str; 7] = ["line", "failed", "broken", "invited", "quiet", "gone", "ended"];
+const QUESTIONS: [&str; 8] = ["line", "failed", "broken", "invited", "asked", "quiet", "gone", "ended"];
 
 #[test]
 fn every_row_about_sessions_has_a_vector() {

@@ -74,6 +74,38 @@ def unknown_user(c):
 
 
 @session_scene
+def blocked(c):
+    """Whom the XMPP user blocks gets no session, and one again when she lets him."""
+    def ask(action):
+        since = c.client.mark()
+        c.client.raw(f"<iq type='set' id='{action}'><{action} xmlns='urn:xmpp:blocking'><item jid='{c.romeo.jid}'/></{action}></iq>")
+        c.client.wait(f"an answer to {action}", lambda s: s.kind == "iq" and s.id == action and s.type == "result", since=since)
+
+    ask("block")
+    try:
+        status = c.phone.do("invite", to=c.juliet.uri)["status"]
+    finally:
+        ask("unblock")
+    if status != 404:
+        raise Missed(f"the INVITE was answered {status}")
+    there_and_back(c, opened(c))
+
+
+@session_scene
+def away(c):
+    """The XMPP user is away: the session is taken, what is written is kept for her, and nothing else is."""
+    c.client.offline()
+    try:
+        call = opened(c)
+        text = says("When thou art back")
+        if c.phone.do("say", call=call, text=text)["status"] != 200:
+            raise Missed("the SEND was refused")
+    finally:
+        c.client.online()
+    c.client.wait_message(c.romeo.jid, text)
+
+
+@session_scene
 def offers(c):
     """Audio beside the chat, several message lines, no SDP, no a=setup, an active offerer: the chat is taken."""
     for shape in ({"audio": "before"}, {"audio": "after", "lines": 2}, {"late": True}, {"setup": "none"}, {"setup": "active"}):
@@ -334,6 +366,8 @@ ALL = [
     ("message SIP → XMPP", scenes.message_to_xmpp),
     ("ends", ends),
     ("unknown XMPP user", unknown_user),
+    ("blocked", blocked),
+    ("XMPP user away", away),
     ("offers", offers),
     ("msrps", tls),
     ("changes", changes),

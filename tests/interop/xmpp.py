@@ -73,6 +73,9 @@ class Client:
     def mark(self):
         return self.child.events.mark()
 
+    def raw(self, stanza):
+        self.child.tell(do="raw", stanza=stanza)
+
     def message(self, to, body):
         name = f"m{next(_numbers)}"
         self.child.tell(do="message", to=to, body=body, id=name)

@@ -295,6 +295,9 @@ impl Chat {
             return;
         };
         let user = from.bare();
+        if let Some(contact) = stanza.to() {
+            self.probing.shown(user.clone(), contact.bare(), stanza.type_().is_none());
+        }
         let changed = if cx.facts.is_anyone_online(&user) {
             self.offline.remove(&user)
         } else {

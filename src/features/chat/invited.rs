@@ -1,35 +1,25 @@
 //! Sessions that they open (RFC 7573 §5).
 //!
-//! The gateway answers for the user: at once when she is there, else once her server has shown that it is, as for a
-//! MESSAGE. One chat line is taken; everything else in the offer is refused at its place.
-
-use std::time::Duration;
+//! The gateway answers for the user: at once when the caller sees her online, else once her server has not objected
+//! (`probing.rs`). One chat line is taken; everything else in the offer is refused at its place.
 
 use bytes::Bytes;
 
+use super::Chat;
 use super::describe::{self, Device, Ways};
 use super::talk::{Stage, Talk, TalkId};
-use super::{Alarm, Chat};
 use crate::features::sessions::{self, Invited};
 use crate::features::{Cx, Incoming, Op, errors};
-use crate::gateway::LinkId;
 use crate::sip::message::{self, HeaderName, Reply};
 use crate::sip::sdp::message::{Direction, MessageLine, Setup};
 use crate::sip::sdp::ours::Ours;
 use crate::sip::uri::SipAddress;
 use crate::sip::usage::session::{Body, Session};
-use crate::words::condition::{Kind, Scope};
 use crate::words::id::Partition;
 use crate::words::note::Level;
-use crate::xmpp::barrier;
-use crate::xmpp::jid::Jid;
-use crate::xmpp::stanza::Stanza;
-
-/// How long the user's server may take to show that it is there.
-const SERVER: Duration = Duration::from_secs(10);
 
 /// What a sender is told that we cannot serve now, in seconds.
-const RETRY_AFTER: &str = "30";
+pub(super) const RETRY_AFTER: &str = "30";
 
 /// What is served in the dialog of a session.
 const WITHIN: &str = "INVITE, ACK, BYE, CANCEL, UPDATE, OPTIONS";
@@ -101,7 +91,7 @@ impl Chat {
             talk.adopt(&line);
         }
         talk.offer = offer;
-        let state = self.user_state(cx, &talk.user);
+        let state = self.user_for(cx, &talk.user, &talk.jid);
         let verdict = match sessions::invited(&cx.config.sessions, state, calls) {
             // Nobody could tell her server, whatever the table says.
             Invited::Answer | Invited::Ask if !cx.link_is_up(&talk.jid) => {
@@ -125,7 +115,7 @@ impl Chat {
     }
 
     /// Answers an INVITE with 200.
-    fn welcome(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+    pub(super) fn welcome(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.stage == Stage::Asked) else { return };
         let offer = talk.offer.take();
         let user = talk.user.clone();
@@ -179,7 +169,7 @@ impl Chat {
     }
 
     /// An INVITE that waited for the user's server is refused.
-    fn turn_away(&mut self, cx: &mut Cx<'_>, id: TalkId, reply: Reply) {
+    pub(super) fn turn_away(&mut self, cx: &mut Cx<'_>, id: TalkId, reply: Reply) {
         let Some(talk) = self.talks.get_mut(&id) else { return };
         let mut fields = talk.fields();
         fields.extend([
@@ -190,72 +180,6 @@ impl Chat {
         cx.log(Level::Info, "session-refused", fields);
         talk.call.decline(cx.now, reply);
         self.run(cx, id);
-    }
-
-    /// Asks whether the user's server is there: its answer, whatever it says, shows that it is.
-    fn ask_server(&mut self, cx: &mut Cx<'_>, id: TalkId) {
-        let Some(lane) = self.talks.get(&id).and_then(|talk| lane_of(cx, talk)) else { return };
-        self.timers.set(Alarm::Ask(id), cx.now.tick + SERVER);
-        if self.barrier.sent(cx.now.tick, &lane, id) {
-            self.ping_lane(cx, &lane);
-        }
-    }
-
-    /// Sends the pings that are due.
-    pub(super) fn ping(&mut self, cx: &mut Cx<'_>) {
-        while let Some(lane) = self.barrier.due(cx.now.tick) {
-            self.ping_lane(cx, &lane);
-        }
-    }
-
-    fn ping_lane(&mut self, cx: &mut Cx<'_>, lane: &(LinkId, String)) {
-        let from = cx.config.xmpp.components.get(lane.0.0).map(|own| Jid::new(None, &own.domain, None));
-        let latest = self.barrier.latest(lane).and_then(|id| self.talks.get(id));
-        let partition = latest.map_or(cx.mint.home(), |talk| Partition::of(talk.user.bare_str()));
-        let (Some(Ok(from)), Ok(to)) = (from, Jid::new(None, &lane.1, None)) else { return };
-        let id = cx.mint.token(partition);
-        cx.stanza(barrier::ping(&from, &to, &id));
-        self.barrier.pinged(cx.now.tick, lane, id);
-    }
-
-    /// An answer to a ping. False when it is none of ours.
-    pub(super) fn pong(&mut self, cx: &mut Cx<'_>, stanza: &Stanza) -> bool {
-        if !matches!(stanza.type_(), Some("result" | "error")) {
-            return false;
-        }
-        let Some(covered) = stanza.id().and_then(|id| self.barrier.pong(cx.now.tick, id)) else {
-            return false;
-        };
-        let nowhere = stanza
-            .stanza_error()
-            .filter(|error| matches!(error.kind, Kind::RemoteServerNotFound | Kind::RemoteServerTimeout));
-        for id in covered {
-            self.timers.stop(&Alarm::Ask(id));
-            match &nowhere {
-                Some(error) => {
-                    let condition = errors::condition_of_error(error, Scope::Bare, cx.domains);
-                    self.turn_away(cx, id, errors::reply_of(&condition));
-                }
-                None => self.welcome(cx, id),
-            }
-        }
-        self.ping(cx);
-        true
-    }
-
-    /// The user's server has not answered.
-    pub(super) fn asked_in_vain(&mut self, cx: &mut Cx<'_>, id: TalkId) {
-        if self.talks.get(&id).is_some_and(|talk| talk.stage == Stage::Asked) {
-            let reply = Reply::new(480).because("The XMPP server does not answer");
-            self.turn_away(cx, id, reply.with(HeaderName::RetryAfter, RETRY_AFTER));
-        }
-    }
-
-    /// Nobody waits for the user's server any more on behalf of this session.
-    pub(super) fn stop_asking(&mut self, cx: &Cx<'_>, id: TalkId) {
-        if let Some(lane) = self.talks.get(&id).and_then(|talk| lane_of(cx, talk)) {
-            self.barrier.uncover(&lane, |covered| *covered == id);
-        }
     }
 
     /// A request inside a dialog. False when that is none of ours.
@@ -325,9 +249,4 @@ fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Option<MessageLine>, bool),
         return refuse(399, "The MSRP line has no path that can be used");
     }
     refuse(304, "Only chats by MSRP are possible here")
-}
-
-/// Where the user's server is asked.
-fn lane_of(cx: &Cx<'_>, talk: &Talk) -> Option<(LinkId, String)> {
-    Some((cx.domains.link_of(talk.jid.domain())?, talk.user.domain().to_owned()))
 }

@@ -14,6 +14,7 @@
 //! | `open.rs` | sessions that we open |
 //! | `invited.rs` | sessions that they open |
 //! | `change.rs` | what either side changes in one |
+//! | `probing.rs` | whether the user is there for who invites her |
 //! | `lines.rs` | what goes to SIP |
 //! | `arrivals.rs` | what comes from SIP |
 //! | `ending.rs` | ends: BYE, `<gone/>`, silence, lost connections, stops and starts |
@@ -29,6 +30,7 @@ mod ending;
 mod invited;
 mod lines;
 mod open;
+mod probing;
 mod talk;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -36,6 +38,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use self::arrivals::Arrivals;
 use self::asking::Questions;
 use self::ending::Goodbye;
+use self::probing::Probing;
 use self::talk::{Stage, Talk, TalkId};
 use super::{Cx, Feature, Incoming, Manifest, Op, Signal, sessions};
 use crate::gateway::LinkId;
@@ -48,7 +51,6 @@ use crate::store::record::Restored;
 use crate::words::note::Level;
 use crate::words::time::Tick;
 use crate::words::timers::Timers;
-use crate::xmpp::barrier::Barrier;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::{Stanza, StanzaKind};
 
@@ -109,8 +111,7 @@ pub struct Chat {
     pairs: BTreeMap<(Jid, Aor), Vec<TalkId>>,
     /// How many sessions each contact has that are not over.
     contacts: BTreeMap<Aor, usize>,
-    /// INVITEs that wait for the XMPP server of the user.
-    barrier: Barrier<(LinkId, String), TalkId>,
+    probing: Probing,
     arrivals: Arrivals,
     questions: Questions,
     /// Users who told us that they went offline.
@@ -144,7 +145,7 @@ impl Feature for Chat {
                 false
             }
             StanzaKind::Iq => self.pong(cx, stanza),
-            StanzaKind::Message => false,
+            StanzaKind::Message => stanza.type_() == Some("error") && self.objected(cx, stanza),
         }
     }
 
@@ -222,7 +223,7 @@ impl Feature for Chat {
 
     fn next_timeout(&self) -> Option<(Tick, &'static str)> {
         let goodbye = self.goodbye.and_then(Goodbye::until).map(|at| (at, "chat-stop"));
-        let ping = self.barrier.next_timeout().map(|at| (at, "chat-ping"));
+        let ping = self.probing.next_timeout().map(|at| (at, "chat-ping"));
         let timer = self.timers.next().map(|(at, alarm)| {
             let why = match alarm {
                 Alarm::Call(_) => "chat-call",
@@ -259,7 +260,7 @@ impl Feature for Chat {
 
     fn link_down(&mut self, cx: &mut Cx<'_>, link: LinkId) {
         self.offline.clear();
-        for id in self.barrier.close(|lane| lane.0 == link) {
+        for id in self.probing.close(link) {
             self.asked_in_vain(cx, id);
         }
     }
@@ -294,7 +295,7 @@ impl Feature for Chat {
 
     fn load(&self) -> usize {
         let questions = self.questions.load();
-        self.talks.len() + self.timers.len() + self.barrier.len() + self.arrivals.load() + questions
+        self.talks.len() + self.timers.len() + self.probing.load() + self.arrivals.load() + questions
     }
 }
 

@@ -138,6 +138,8 @@ pub struct Talk {
     pub call: Session,
     /// Their offer, while it is not answered.
     pub offer: Option<Body>,
+    /// The id of the message that asks the user's server, while no answer is there.
+    pub question: Option<String>,
     /// What we have described.
     pub described: Ours,
     /// Our end in MSRP, once there is one.
@@ -192,6 +194,7 @@ impl Talk {
             ours: false,
             call,
             offer: None,
+            question: None,
             described,
             own: None,
             path: String::new(),

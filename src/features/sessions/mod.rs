@@ -9,10 +9,11 @@ pub mod table;
 use std::time::Duration;
 
 use crate::words::condition::{Condition, Kind};
+use crate::xmpp::stanza::condition_name;
 use table::{Fact, Form, Question, Row, Table};
 
 /// Every question, in the order of the file.
-pub static QUESTIONS: [Question; 9] = [
+pub static QUESTIONS: [Question; 10] = [
     Question {
         name: "line",
         conditions: &[
@@ -51,6 +52,11 @@ pub static QUESTIONS: [Question; 9] = [
         decisions: &[("answer", &[]), ("ask", &[]), ("refuse", &["status", "text"])],
     },
     Question {
+        name: "asked",
+        conditions: &[("condition", Form::Words(CONDITIONS)), ("says", Form::Beginning)],
+        decisions: &[("answer", &[]), ("refuse", &[])],
+    },
+    Question {
         name: "quiet",
         conditions: &[("opened", Form::Words(&["us", "them"])), ("user", Form::Words(USER))],
         decisions: &[("hang-up", &["after"]), ("never", &[])],
@@ -71,6 +77,32 @@ pub static QUESTIONS: [Question; 9] = [
         conditions: &[("what", Form::Words(&["correction", "retraction", "reply", "reaction"]))],
         decisions: &[("text", &[]), ("drop", &[])],
     },
+];
+
+/// The conditions of RFC 6120 §8.3.3.
+const CONDITIONS: &[&str] = &[
+    "bad-request",
+    "conflict",
+    "feature-not-implemented",
+    "forbidden",
+    "gone",
+    "internal-server-error",
+    "item-not-found",
+    "jid-malformed",
+    "not-acceptable",
+    "not-allowed",
+    "not-authorized",
+    "policy-violation",
+    "recipient-unavailable",
+    "redirect",
+    "registration-required",
+    "remote-server-not-found",
+    "remote-server-timeout",
+    "resource-constraint",
+    "service-unavailable",
+    "subscription-required",
+    "undefined-condition",
+    "unexpected-request",
 ];
 
 const USER: &[&str] = &["online", "unknown", "offline"];
@@ -307,6 +339,13 @@ pub fn invited(table: &Table, user: User, calls: bool) -> Invited {
     }
 }
 
+/// Whether an error with which the user's server answers the question about her means that she is there all the same.
+pub fn asked_is_there(table: &Table, kind: Kind, says: Option<&str>) -> bool {
+    let condition = ("condition", Fact::Word(condition_name(kind)));
+    let says = ("says", says.map_or(Fact::Nothing, |text| Fact::Text(text.trim())));
+    table.ask("asked", &[condition, says]).is_some_and(|row| row.then == "answer")
+}
+
 /// After how long without a line a session is hung up; nothing means never. `ours`: we opened it.
 pub fn quiet(table: &Table, ours: bool, user: User) -> Option<Duration> {
     let opened = ("opened", Fact::Word(if ours { "us" } else { "them" }));
@@ -412,6 +451,15 @@ mod tests {
         assert_eq!(quiet(&table(), true, User::Online), minutes(10));
         assert_eq!(quiet(&table(), false, User::Unknown), None);
         assert_eq!(quiet(&table(), false, User::Offline), minutes(1));
+    }
+
+    #[test]
+    fn who_is_only_away_is_there() {
+        let says = |kind, text| asked_is_there(&table(), kind, text);
+        assert!(says(Kind::ServiceUnavailable, Some("User session not found")));
+        assert!(says(Kind::RecipientUnavailable, None));
+        assert!(!says(Kind::ServiceUnavailable, None));
+        assert!(!says(Kind::ItemNotFound, Some("User session not found")));
     }
 
     #[test]
