@@ -247,7 +247,7 @@ impl Feature for Chat {
                         self.run(cx, id);
                     }
                 }
-                Alarm::Ask(id) => self.asked_in_vain(cx, id),
+                Alarm::Ask(id) => self.asked_enough(cx, id),
                 Alarm::Quiet(id) => self.quiet(cx, id),
                 Alarm::Part(id) => self.part_now(cx, id),
                 Alarm::Left(id) => self.left(cx, id),

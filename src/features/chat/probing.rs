@@ -3,7 +3,7 @@
 //!
 //! XMPP has no question for it: servers hide who has an account. What they tell the sender of a message they tell here
 //! too, so the question is a message without a body: `<active/>` (XEP-0085), not to be stored (XEP-0334), then a ping. An
-//! error before the pong is the answer, by the rows `asked` of `mappings/sessions.yaml`; silence means that she is there.
+//! error before the pong, or at once after it, is the answer, by the rows `asked` of `mappings/sessions.yaml`; silence means that she is there.
 //! docs/decisions/asking-before-a-session.md says what the servers answer. Who sees her online asks nothing, and who was
 //! told that she is away, not again within ten minutes.
 
@@ -27,6 +27,9 @@ use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
 
 /// How long the user's server may take.
 const SERVER: Duration = Duration::from_secs(10);
+/// How long after the pong an error may come: that of a server whose clients' processes object by themselves (ejabberd,
+/// where an online user has blocked the caller).
+const GRACE: Duration = Duration::from_millis(50);
 /// Who is away, and was there for somebody, is believed to be for so long: who is away blocks nobody.
 const BELIEVED: Duration = Duration::from_secs(600);
 /// How many pairs are remembered; the first by address go first.
@@ -34,6 +37,14 @@ const PAIRS: usize = 50_000;
 
 /// A user and a contact as XMPP calls him, both bare.
 type Pair = (Jid, Jid);
+
+/// A message that asks, while its answer is not known.
+#[derive(Debug)]
+pub struct Question {
+    id: String,
+    /// The server has read it, and has not objected so far.
+    read: bool,
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -113,7 +124,7 @@ impl Chat {
                 .with_child(Element::new("no-store", ns::HINTS));
             self.probing.open.insert(name.clone(), id);
             if let Some(talk) = self.talks.get_mut(&id) {
-                talk.question = Some(name);
+                talk.question = Some(Question { id: name, read: false });
             }
             cx.stanza(question);
         }
@@ -151,11 +162,15 @@ impl Chat {
             .stanza_error()
             .filter(|error| matches!(error.kind, Kind::RemoteServerNotFound | Kind::RemoteServerTimeout));
         for id in covered {
-            self.timers.stop(&Alarm::Ask(id));
-            match &nowhere {
-                Some(error) => {
-                    let condition = errors::condition_of_error(error, Scope::Bare, cx.domains);
-                    self.turn_away(cx, id, errors::reply_of(&condition));
+            if let Some(error) = &nowhere {
+                let condition = errors::condition_of_error(error, Scope::Bare, cx.domains);
+                self.turn_away(cx, id, errors::reply_of(&condition));
+                continue;
+            }
+            match self.talks.get_mut(&id).and_then(|talk| talk.question.as_mut()) {
+                Some(question) => {
+                    question.read = true;
+                    self.timers.set(Alarm::Ask(id), cx.now.tick + GRACE);
                 }
                 None => self.is_there(cx, id),
             }
@@ -193,6 +208,16 @@ impl Chat {
         self.welcome(cx, id);
     }
 
+    /// The user's server has had its time.
+    pub(super) fn asked_enough(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let question = self.talks.get(&id).and_then(|talk| talk.question.as_ref());
+        if question.is_some_and(|question| question.read) {
+            self.is_there(cx, id);
+        } else {
+            self.asked_in_vain(cx, id);
+        }
+    }
+
     /// The user's server has not answered.
     pub(super) fn asked_in_vain(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         if self.talks.get(&id).is_some_and(|talk| talk.stage == Stage::Asked) {
@@ -205,8 +230,8 @@ impl Chat {
     pub(super) fn stop_asking(&mut self, cx: &Cx<'_>, id: TalkId) {
         self.timers.stop(&Alarm::Ask(id));
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        if let Some(name) = talk.question.take() {
-            self.probing.open.remove(&name);
+        if let Some(question) = talk.question.take() {
+            self.probing.open.remove(&question.id);
         }
         if let Some(lane) = lane_of(cx, talk) {
             self.probing.barrier.uncover(&lane, |covered| *covered == id);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::describe;
+use super::probing::Question;
 use crate::documents::iscomposing;
 use crate::features::sessions::Break;
 use crate::features::signal::Carry;
@@ -138,8 +139,8 @@ pub struct Talk {
     pub call: Session,
     /// Their offer, while it is not answered.
     pub offer: Option<Body>,
-    /// The id of the message that asks the user's server, while no answer is there.
-    pub question: Option<String>,
+    /// What the user's server is asked, while its answer is not known.
+    pub question: Option<Question>,
     /// What we have described.
     pub described: Ours,
     /// Our end in MSRP, once there is one.
