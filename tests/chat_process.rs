@@ -167,6 +167,7 @@ fn sessions_open_from_both_sides_over_real_sockets() {
         body.len()
     ));
     let ping = xmpp.until("</iq>");
+    let ping = ping.split("<iq ").nth(1).unwrap();
     let id = ping.split("id='").nth(1).or(ping.split("id=\"").nth(1)).unwrap();
     let id = id.split(['\'', '"']).next().unwrap();
     xmpp.say(&format!("<iq from='example.org' to='sip.example.org' type='result' id='{id}'/>"));
