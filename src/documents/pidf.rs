@@ -19,6 +19,8 @@ use crate::words::time::Wall;
 pub const TYPE: &str = "application/pidf+xml";
 /// The namespace of RFC 3863.
 pub const PIDF: &str = "urn:ietf:params:xml:ns:pidf";
+/// The namespace of what a service can do (RFC 5196).
+const CAPS: &str = "urn:ietf:params:xml:ns:pidf:caps";
 /// The namespace of `<show/>`, by RFC 8048 §6.2.
 const SHOW: &str = "jabber:client";
 
@@ -52,6 +54,9 @@ pub struct Tuple {
     pub notes: Vec<Words>,
     /// Rich presence in the tuple or its status.
     pub rpid: Rpid,
+    /// Whether it takes messages in sessions: `<message/>` of RFC 5196 §3.2, or the tag of RFC 4569 behind its address.
+    /// Read, not written.
+    pub sessions: Option<bool>,
     /// When it became so.
     pub timestamp: Option<Wall>,
 }
@@ -200,7 +205,13 @@ fn tuple(node: Node<'_, '_>) -> Tuple {
     if let Some(contact) = children(node, PIDF, "contact").find(|contact| !inner(*contact).is_empty()) {
         let text = inner(contact);
         tuple.priority = contact.attribute("priority").and_then(read_priority);
-        tuple.contact = Some(repair(&text).map_or(Contact::Other(text), Contact::Sip));
+        tuple.sessions = tag_for_sessions(&text);
+        let uri = text.strip_prefix('<').and_then(|rest| rest.split_once('>')).map_or(&*text, |(uri, _)| uri);
+        tuple.contact = Some(repair(uri).map_or_else(|| Contact::Other(text.clone()), Contact::Sip));
+    }
+    for caps in children(node, CAPS, "servcaps") {
+        let told = children(caps, CAPS, "message").find_map(truth);
+        tuple.sessions = told.or(tuple.sessions);
     }
     tuple.notes = children(node, PIDF, "note").filter_map(words).collect();
     tuple.timestamp = children(node, PIDF, "timestamp").find_map(|stamp| date::read_rfc3339(&inner(stamp)));
@@ -213,6 +224,24 @@ fn basic(node: Node<'_, '_>) -> Option<bool> {
         "closed" => Some(false),
         _ => None,
     }
+}
+
+/// An xs:boolean.
+fn truth(node: Node<'_, '_>) -> Option<bool> {
+    match inner(node).to_ascii_lowercase().as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// What a Contact of SIP says of sessions (RFC 3840 §9, RFC 4569), where a client has copied one into its document.
+fn tag_for_sessions(contact: &str) -> Option<bool> {
+    contact.split(';').skip(1).find_map(|param| {
+        let (name, value) = param.split_once('=').unwrap_or((param, "TRUE"));
+        let is_tag = ["message", "+sip.message"].iter().any(|tag| name.trim().eq_ignore_ascii_case(tag));
+        is_tag.then(|| !value.trim().trim_matches(['"', '>']).eq_ignore_ascii_case("FALSE"))
+    })
 }
 
 /// False for an extension with a part inside that must be understood and is not: then the whole extension is as if it
@@ -300,6 +329,27 @@ mod tests {
         );
         let open: Vec<_> = found.tuples.iter().map(|tuple| tuple.open).collect();
         assert_eq!(open, [Some(false), Some(true), None, None, None]);
+    }
+
+    #[test]
+    fn what_takes_sessions_says_so() {
+        let caps = |inside: &str| {
+            format!(
+                "<tuple id='t'><c:servcaps xmlns:c='{CAPS}'>{inside}</c:servcaps><contact>sip:b@a</contact></tuple>"
+            )
+        };
+        let contact = |text: &str| format!("<tuple id='t'><contact>{text}</contact></tuple>");
+        for (tuple, expected) in [
+            (caps("<c:audio>true</c:audio><c:message>true</c:message>"), Some(true)),
+            (caps("<c:message> 0 </c:message>"), Some(false)),
+            (caps("<c:message>perhaps</c:message>"), None),
+            (caps("<c:audio>true</c:audio>"), None),
+            (contact("&lt;sip:bob@sip.lab;gr=x&gt;;audio;+sip.message"), Some(true)),
+            (contact("sip:bob@sip.lab;message=&quot;FALSE&quot;"), Some(false)),
+            (contact("sip:bob@sip.lab;gr=message"), None),
+        ] {
+            assert_eq!(read(&tuple).tuples[0].sessions, expected, "{tuple}");
+        }
     }
 
     #[test]
@@ -401,6 +451,7 @@ mod tests {
                 priority: Some(7),
                 notes: vec![words_of(Some("en"), "<&> \"gone\"\u{1}")],
                 rpid: Rpid { idle: Some(true), ..Rpid::default() },
+                sessions: None,
                 timestamp: Some(Wall(1_795_170_896_000)),
             }],
             persons: vec![Person {

@@ -33,6 +33,8 @@ pub struct Facts {
     sessions: BTreeMap<(Jid, Aor), Stage>,
     /// What the contacts' devices have shown they can do.
     pub devices: super::devices::Devices,
+    /// What the users' clients can do.
+    pub clients: super::clients::Known,
     /// Which SIP contacts each XMPP user, by bare JID, lets see her presence.
     shares: BTreeMap<Jid, BTreeSet<Aor>>,
 }

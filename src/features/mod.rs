@@ -23,6 +23,7 @@ use crate::xmpp::stanza::Stanza;
 
 pub mod availability;
 pub mod chat;
+pub mod clients;
 pub mod composing;
 pub mod contact;
 pub mod content;
@@ -312,6 +313,7 @@ pub fn registry() -> Vec<Box<dyn Feature + Send>> {
     vec![
         // First: it looks at where users write from and what they tell of themselves, and leaves that to others.
         Box::<contact::Contacts>::default(),
+        Box::<clients::Clients>::default(),
         // Before those that take a whole message: it looks at what goes along with one.
         Box::<composing::Composing>::default(),
         Box::<receipts::Receipts>::default(),

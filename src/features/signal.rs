@@ -6,7 +6,7 @@
 //! ```text
 //! XMPP → SIP   pager ── Carry ──▸ chat ── Carried ──▸ pager          whoever has proof ── Proved ──▸ receipts
 //! SIP → XMPP   chat ── Arrived ──▸ pager ── Taken, then Met ──▸ chat receipts ── Received ──▸ chat
-//! reports      pager ── Sent, Asked ──▸ receipts                     receipts ── Whisper ──▸ pager
+//! reports      pager ── Sent, Asked, Undelivered ──▸ receipts        receipts ── Whisper ──▸ pager
 //! besides      composing, receipts ── Whisper ──▸ chat or pager      chat ── Heard ──▸ composing, receipts
 //! ```
 //!
@@ -81,6 +81,14 @@ pub enum Signal {
         /// Why it was not delivered; nothing when it was.
         failure: Option<Condition>,
     },
+    /// From the pager: a message whose sender asked to be notified of a failure has failed, after its answer. Who asked
+    /// hears of it by a notification, and by nothing else.
+    Undelivered {
+        /// To whom the message was.
+        user: Jid,
+        /// The id of its stanza.
+        id: String,
+    },
     /// From the chat: its session is over, or wants no reports, so that it could not tell of a failure that it was told
     /// of by [`Signal::Met`].
     Unreported {
@@ -88,6 +96,8 @@ pub enum Signal {
         user: Jid,
         /// Who wrote it.
         sender: SipAddress,
+        /// The id of its stanza.
+        id: String,
         /// Why it was not delivered.
         failure: Condition,
     },

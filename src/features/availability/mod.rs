@@ -60,6 +60,7 @@ pub fn tuple_of(resource: &str, availability: &Availability, contact: &SipAddres
         priority: priority_of(availability.priority),
         notes: availability.status.clone(),
         rpid: Rpid { idle: row.and_then(|row| row.idle.then_some(true)), ..Rpid::default() },
+        sessions: None,
         timestamp: availability.at,
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A SEND is answered in the step in which the pager takes the message: so 200 leaves once it is on disk. What becomes of
 //! it later is told by REPORT: a failure as soon as it is known; success when a client of the user's says so, or, where
-//! none of hers has ever said such a thing, when her server has it, and then only to somebody who may see her presence
-//! (XEP-0184 §8). Proof or nothing.
+//! none of hers can by its capabilities (else: has ever done so), when her server has it, and then only to somebody who
+//! may see her presence (XEP-0184 §8). Proof or nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -227,12 +227,13 @@ impl Chat {
                 if is_open && arrival.receipt.wants(code) {
                     cx.msrp.report(cx.now.tick, cx.mint, arrival.session, &arrival.receipt, code);
                 } else {
-                    let (user, sender) = (arrival.user, arrival.sender);
-                    cx.signal(Signal::Unreported { user, sender, failure: failure.clone() });
+                    let (user, sender, id) = (arrival.user, arrival.sender, arrival.id);
+                    cx.signal(Signal::Unreported { user, sender, id, failure: failure.clone() });
                 }
             }
             None => {
-                let confirms = self.arrivals.confirming.contains(&arrival.user);
+                let confirms = cx.facts.clients.confirms(&arrival.user);
+                let confirms = confirms.unwrap_or_else(|| self.arrivals.confirming.contains(&arrival.user));
                 if !confirms
                     && cx.facts.shares(&arrival.user, &arrival.sender.aor)
                     && let Some(known) = self.arrivals.forget(&arrival.id)

@@ -1,6 +1,7 @@
 //! What the user is told: presence stanzas from the contact and from each of its resources (RFC 8048 §5.2, §6.2).
 
-use crate::documents::pidf::{Contact as Address, Pidf};
+use crate::documents::pidf::{Contact as Address, Pidf, Tuple};
+use crate::features::devices::Ability;
 use crate::features::{Cx, Signal, availability, disco};
 use crate::sip::message::{self, HeaderName, Headers};
 use crate::sip::uri::SipAddress;
@@ -67,6 +68,9 @@ impl Pair {
         for device in pidf.entity.iter().chain(devices) {
             is_news |= self.learn(cx, device);
         }
+        for tuple in &pidf.tuples {
+            self.learn_sessions(cx, tuple);
+        }
         let mut found: Vec<(String, Availability)> = availability::merge(pidf).into_iter().collect();
         found.sort_by_key(|(_, state)| !state.open);
         found.truncate(RESOURCES);
@@ -76,20 +80,38 @@ impl Pair {
         self.become_(cx, now) | is_news
     }
 
+    /// A tuple may say whether its device takes chat sessions. A refusal by the device itself counts more while it is
+    /// believed: the same document comes again and again.
+    fn learn_sessions(&self, cx: &mut Cx<'_>, tuple: &Tuple) {
+        let Some(can) = tuple.sessions.filter(|_| tuple.open != Some(false)) else { return };
+        // Without a GRUU it is some device of the contact's.
+        let own = tuple.contact.as_ref().and_then(Address::sip).filter(|address| self.is_own(address));
+        let device = own.and_then(|address| address.gr.as_deref()).unwrap_or_default();
+        let (now, contact) = (cx.now.tick, &self.contact);
+        let refused = cx.facts.devices.can(now, contact, device, Ability::Msrp) == Some(false);
+        if !(can && refused) {
+            cx.facts.devices.shows(now, contact, device, Ability::Msrp, can);
+        }
+    }
+
     /// The contact has shown this device, and how it writes itself. Of others' devices its word is not taken. True if a
     /// restart must know.
     pub(super) fn learn(&self, cx: &mut Cx<'_>, device: &SipAddress) -> bool {
-        let is_own = device.aor.host == self.contact.host
-            && match (&device.aor.user, &self.contact.user) {
-                // The JID has folded the case that SIP keeps.
-                (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
-                (one, other) => one == other,
-            };
+        let is_own = self.is_own(device);
         if is_own {
             cx.facts.show(&SipAddress { aor: self.contact.clone(), gr: device.gr.clone() });
         }
         // What only repeats our own spelling says nothing.
         is_own && device.aor.user != self.contact.user && cx.facts.set_spelling(&self.contact, &device.aor)
+    }
+
+    fn is_own(&self, device: &SipAddress) -> bool {
+        device.aor.host == self.contact.host
+            && match (&device.aor.user, &self.contact.user) {
+                // The JID has folded the case that SIP keeps.
+                (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+                (one, other) => one == other,
+            }
     }
 
     /// The same for the Contact of a SIP message.

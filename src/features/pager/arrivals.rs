@@ -160,6 +160,9 @@ pub struct Arrival {
     /// Its failure is not told by a MESSAGE.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
+    /// The sender asked for a notification if it fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked: bool,
     /// The stanza asks for a receipt.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub receipt: bool,
@@ -198,6 +201,9 @@ pub struct Done {
     /// A late error is not told, or was told already.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
+    /// The sender asked for a notification if it fails.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked: bool,
     /// Until when it is remembered.
     until: Wall,
 }
@@ -287,7 +293,7 @@ impl Arrivals {
         let (partition, arrival) = self.pending.remove(&name)?;
         let until = now.wall + REMEMBER;
         let (sender, hops, quiet) = (sender.map(Box::new), arrival.hops, arrival.quiet);
-        let done = Done { id: arrival.id.clone(), said, sender, hops, quiet, until };
+        let done = Done { id: arrival.id.clone(), said, sender, hops, quiet, asked: arrival.asked, until };
         let record = record(name, partition, &Keep::Done(&done));
         self.done.insert(name, (partition, done));
         self.forget.push_back((now.tick + REMEMBER, name));

@@ -204,8 +204,8 @@ impl Feature for Pager {
             Signal::Carried { number, fate } => self.to_sip.carried(cx, *number, fate),
             Signal::Whisper(whisper) => self.to_sip.whisper(cx, whisper),
             Signal::Arrived(arrived) => self.to_xmpp.arrived(cx, &mut self.pairs, arrived),
-            Signal::Unreported { user, sender, failure } => {
-                self.to_xmpp.unreported(cx, user, sender, failure)
+            Signal::Unreported { user, sender, id, failure } => {
+                self.to_xmpp.unreported(cx, user, sender, id, failure)
             }
             _ => return,
         }

@@ -138,7 +138,18 @@ impl ToXmpp {
     }
 
     /// A session could not tell of a failure: it is told by a MESSAGE, like one that comes after its answer.
-    pub fn unreported(&mut self, cx: &mut Cx<'_>, user: &Jid, sender: &SipAddress, failure: &Condition) {
+    pub fn unreported(
+        &mut self,
+        cx: &mut Cx<'_>,
+        user: &Jid,
+        sender: &SipAddress,
+        id: &str,
+        failure: &Condition,
+    ) {
+        let known = self.arrivals.by_id(id).and_then(|name| self.arrivals.get(name));
+        if matches!(known, Some(Known::Done(done)) if done.asked) {
+            return cx.signal(Signal::Undelivered { user: user.clone(), id: id.to_owned() });
+        }
         self.tell(cx, user, sender, super::HOPS, failure);
     }
 }

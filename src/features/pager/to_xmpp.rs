@@ -356,6 +356,7 @@ impl ToXmpp {
             flights: 0,
             receipt: letter.receipt,
             marker: letter.marker,
+            asked: content.asks.as_ref().is_some_and(|asks| asks.wanted.failure),
             asks: content.asks,
             said: None,
             ticket: None,
@@ -495,13 +496,17 @@ impl ToXmpp {
                     return;
                 }
                 done.quiet = true;
-                let (sender, hops) = (done.sender.clone(), done.hops);
+                let (sender, hops, done_asked) = (done.sender.clone(), done.hops, done.asked);
                 let Some((user, contact)) = error.from().zip(error.to()) else { return };
                 let scope = if user.is_bare() { Scope::Bare } else { Scope::Full };
                 let condition = errors::condition_of_error(&said, scope, cx.domains);
                 let sender = sender.map(|sender| *sender);
                 let Some(sender) = sender.or_else(|| cx.domains.contact_sip(contact).ok()) else { return };
                 let user = user.bare();
+                if done_asked {
+                    let id = error.id().unwrap_or_default().to_owned();
+                    return cx.signal(Signal::Undelivered { user, id });
+                }
                 self.tell(cx, &user, &sender, hops, &condition);
             }
         }
@@ -599,7 +604,13 @@ impl ToXmpp {
     fn fail_late(&mut self, cx: &mut Cx<'_>, name: Name, why: Option<&Condition>) {
         let Some((arrival, why)) = self.arrivals.pending(name).zip(why) else { return };
         let (user, sender, hops) = (arrival.to.bare(), arrival.sender.clone(), arrival.hops);
-        if !std::mem::replace(&mut arrival.quiet, true) {
+        let (asked, id) = (arrival.asked, arrival.id.clone());
+        if std::mem::replace(&mut arrival.quiet, true) {
+            return;
+        }
+        if asked {
+            cx.signal(Signal::Undelivered { user, id });
+        } else {
             self.tell(cx, &user, &sender, hops, why);
         }
     }
@@ -648,7 +659,8 @@ fn learn(cx: &mut Cx<'_>, incoming: &Incoming, content: &Content) {
 
 /// Whoever asked for notifications is remembered, to be told when a client says so.
 fn ask(cx: &mut Cx<'_>, arrival: &Arrival) {
-    if let Some(asks) = arrival.asks.as_ref().filter(|_| arrival.receipt || arrival.marker) {
+    let wanted = arrival.receipt || arrival.marker || arrival.asked;
+    if let Some(asks) = arrival.asks.as_ref().filter(|_| wanted) {
         cx.signal(Signal::Asked(Arc::new(Asked {
             user: arrival.to.bare(),
             sender: arrival.sender.clone(),

@@ -46,6 +46,9 @@ pub struct Question {
     /// It is to be told that it was shown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     display: bool,
+    /// It is to be told that it failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    failure: bool,
     /// When it was asked.
     since: Wall,
     /// Its place among those of the same moment.
@@ -55,7 +58,7 @@ pub struct Question {
 impl Question {
     /// Whether nothing more is to be told.
     pub fn is_answered(&self) -> bool {
-        !self.delivery && !self.display
+        !self.delivery && !self.display && !self.failure
     }
 
     /// Its name in the store.
@@ -96,6 +99,7 @@ impl Questions {
             written: asked.written,
             delivery: asked.wanted.delivery,
             display: asked.wanted.display,
+            failure: asked.wanted.failure,
             since: now,
             order: self.next,
         };
@@ -111,9 +115,9 @@ impl Questions {
         Ok(())
     }
 
-    /// A client confirmed a stanza: the questions that this answers, each with what is to be told of it. A question is
-    /// closed when nothing more is to be told.
-    pub fn confirmed(&mut self, user: &Jid, id: &str, displayed: bool) -> Vec<(Question, Status)> {
+    /// A client confirmed a stanza: the questions that this answers, each with what is to be told of it, if anything. A
+    /// question is closed when nothing more is to be told.
+    pub fn confirmed(&mut self, user: &Jid, id: &str, displayed: bool) -> Vec<(Question, Option<Status>)> {
         let Some(place) = self.by_id.get(id).filter(|place| place.0.as_str() == user.bare_str()).cloned()
         else {
             return Vec::new();
@@ -126,6 +130,7 @@ impl Questions {
         for place in places.into_iter().rev() {
             let Some(question) = self.open.get_mut(&place) else { continue };
             let mut statuses = Vec::new();
+            question.failure = false;
             // What was shown was received, and a client need not say both.
             if std::mem::take(&mut question.delivery) {
                 statuses.push(Status::Delivered);
@@ -137,9 +142,19 @@ impl Questions {
             if question.is_answered() {
                 self.take(&place);
             }
-            told.extend(statuses.into_iter().map(|status| (question.clone(), status)));
+            if statuses.is_empty() {
+                told.push((question, None));
+            } else {
+                told.extend(statuses.into_iter().map(|status| (question.clone(), Some(status))));
+            }
         }
         told
+    }
+
+    /// A message failed: the question about it, if that is to be told. It is closed.
+    pub fn failed(&mut self, user: &Jid, id: &str) -> Option<Question> {
+        let place = self.by_id.get(id).filter(|place| place.0.as_str() == user.bare_str()).cloned()?;
+        if self.open.get(&place)?.failure { self.take(&place) } else { None }
     }
 
     /// When [`Questions::expired`] is wanted.
@@ -201,7 +216,10 @@ mod tests {
 
     fn told(questions: &mut Questions, id: &str, displayed: bool) -> Vec<String> {
         let answers = questions.confirmed(&juliet().with_resource("balcony").unwrap(), id, displayed);
-        answers.iter().map(|(question, status)| format!("{} {status:?}", question.message_id)).collect()
+        let told = |(question, status): &(Question, Option<Status>)| {
+            status.map(|status| format!("{} {status:?}", question.message_id))
+        };
+        answers.iter().filter_map(told).collect()
     }
 
     #[test]
@@ -225,6 +243,25 @@ mod tests {
             ["m1 Delivered", "m1 Displayed", "m2 Delivered", "m2 Displayed"]
         );
         assert_eq!(questions.open.len(), 1);
+    }
+
+    #[test]
+    fn what_was_received_has_not_failed() {
+        let mut questions = Questions::default();
+        let all = Wanted { failure: true, ..ALL };
+        questions.ask(Wall(5), &asked("1", all));
+        questions.ask(Wall(5), &asked("2", all));
+        questions.ask(Wall(5), &asked("3", ALL));
+        told(&mut questions, "1", false);
+        let mut failed = |id| questions.failed(&juliet(), id).map(|question| question.message_id);
+        assert_eq!(
+            [failed("1"), failed("2"), failed("2"), failed("3")],
+            [None, Some("m2".into()), None, None]
+        );
+        questions.ask(Wall(5), &asked("4", Wanted { failure: true, ..Wanted::default() }));
+        let rest = ["m1 Displayed", "m3 Delivered", "m3 Displayed"];
+        assert_eq!(told(&mut questions, "4", true), rest, "of the fourth nothing was to be told");
+        assert!(questions.open.is_empty(), "received: nothing remains to be told");
     }
 
     #[test]

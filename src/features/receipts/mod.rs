@@ -14,7 +14,7 @@ mod sent;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::asked::Questions;
+use self::asked::{Question, Questions};
 use self::sent::{Memory, Remembered};
 use super::devices::Ability;
 use super::signal::{Heard, Whisper};
@@ -74,19 +74,9 @@ impl Feature for Receipts {
             found = true;
             cx.signal(Signal::Received { id: id.to_owned(), user: user.clone(), displayed });
             for (question, status) in self.questions.confirmed(user, id, displayed) {
-                cx.signal(Signal::Whisper(Arc::new(Whisper {
-                    user: question.user.clone(),
-                    to: question.sender.clone(),
-                    type_: imdn::TYPE,
-                    body: Imdn {
-                        message_id: question.message_id.clone(),
-                        datetime: Some(question.written),
-                        status,
-                    }
-                    .write()
-                    .into(),
-                    keep: true,
-                })));
+                if let Some(status) = status {
+                    notify(cx, &question, status);
+                }
                 if question.is_answered() {
                     cx.forget(question.key());
                 } else {
@@ -130,6 +120,12 @@ impl Feature for Receipts {
                 let (record, oldest) = self.questions.ask(cx.now.wall, asked);
                 cx.save(record);
                 oldest.into_iter().for_each(|key| cx.forget(key));
+            }
+            Signal::Undelivered { user, id } => {
+                if let Some(question) = self.questions.failed(user, id) {
+                    notify(cx, &question, Status::Failed);
+                    cx.forget(question.key());
+                }
             }
             Signal::Proved { user, to, id } => {
                 let answer = receipt(cx, user, to, id, "received", ns::RECEIPTS);
@@ -201,6 +197,18 @@ impl Receipts {
         }
         Ok(())
     }
+}
+
+/// Tells who asked what became of his message.
+fn notify(cx: &mut Cx<'_>, question: &Question, status: Status) {
+    let told = Imdn { message_id: question.message_id.clone(), datetime: Some(question.written), status };
+    cx.signal(Signal::Whisper(Arc::new(Whisper {
+        user: question.user.clone(),
+        to: question.sender.clone(),
+        type_: imdn::TYPE,
+        body: told.write().into(),
+        keep: true,
+    })));
 }
 
 /// Tells the sender once that a device has it, if she asked.
