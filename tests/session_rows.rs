@@ -1,7 +1,8 @@
 //! Every row of `mappings/sessions.yaml` that the chat asks has a conversation that shows it; this test names the rows
 //! without one.
 //!
-//! A vector says which rows it shows in lines of the form `# rows QUESTION: ROW ROW …`.
+//! A vector says which rows it shows in lines of the form `# rows QUESTION: ROW ROW …`, and which decisions of the lists
+//! about messages in lines of the form `# decisions QUESTION: WORD DECISION, WORD DECISION …`.
 
 #![allow(clippy::disallowed_types, reason = "tests are shell, not core")]
 
@@ -9,10 +10,53 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use mostar::features::sessions;
+use mostar::features::sessions::{self, table::Form};
 
 /// The questions about sessions; the others are about messages, and shown with those.
 const QUESTIONS: [&str; 8] = ["line", "failed", "broken", "invited", "asked", "quiet", "gone", "ended"];
+
+/// Lists of one row, which an admin may want otherwise: each of these decisions is shown, for each of the things that it
+/// can be about.
+const DECISIONS: [&str; 2] = ["answered", "extra"];
+
+#[test]
+fn every_decision_about_messages_has_a_vector() {
+    let mut wanted = BTreeSet::new();
+    for question in sessions::QUESTIONS.iter().filter(|question| DECISIONS.contains(&question.name)) {
+        let words = question.conditions.iter().flat_map(|(_, form)| match form {
+            Form::Words(words) => *words,
+            _ => &[],
+        });
+        let words: Vec<&str> =
+            if question.conditions.is_empty() { vec![""] } else { words.copied().collect() };
+        for (decision, _) in question.decisions {
+            wanted.extend(
+                words.iter().map(|word| format!("{} {word} {decision}", question.name).replace("  ", " ")),
+            );
+        }
+    }
+    let shown = decisions_shown();
+    let missing: Vec<_> = wanted.difference(&shown).collect();
+    assert!(missing.is_empty(), "decisions without a vector: {missing:?}");
+    let gone: Vec<_> = shown.difference(&wanted).collect();
+    assert!(gone.is_empty(), "vectors for decisions that are not there: {gone:?}");
+}
+
+/// The decisions that vectors say they show, each with its question.
+fn decisions_shown() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let mut shown = BTreeSet::new();
+    for folder in ["pager", "receipts"] {
+        for entry in fs::read_dir(root.join(folder)).expect("the vectors").flatten() {
+            let text = fs::read_to_string(entry.path()).unwrap_or_default();
+            let marks = text.lines().filter_map(|line| line.strip_prefix("# decisions ")?.split_once(':'));
+            for (question, decisions) in marks {
+                shown.extend(decisions.split(',').map(|decision| format!("{question} {}", decision.trim())));
+            }
+        }
+    }
+    shown
+}
 
 #[test]
 fn every_row_about_sessions_has_a_vector() {

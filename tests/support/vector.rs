@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mostar::config::{Config, MsrpListen, Secret};
+use mostar::config::{Config, MsrpListen, Secret, yaml};
+use mostar::features::sessions::{self, table::Table};
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
 use mostar::sip::flow::{BadSip, ConnId, Flow, SendId, SipOut, Transport};
 use mostar::sip::framing;
@@ -30,6 +31,8 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
     let seconds = || value.parse().map(Duration::from_secs).map_err(|error| error.to_string());
     let peer = &mut config.sip.peers[0];
     match key {
+        // As in a configuration: { LIST: [ ROW, … ] }.
+        "sessions" => config.sessions = Arc::new(rows(value)?),
         "messages.from_gruu" => config.messages.from_gruu = flag()?,
         "messages.late_errors" => config.messages.late_errors = flag()?,
         "messages.hold" => config.messages.hold = seconds()?,
@@ -63,6 +66,17 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
         _ => return Err(format!("unknown key {key}")),
     }
     Ok(())
+}
+
+/// The table of sessions with these rows of an admin's.
+fn rows(text: &str) -> Result<Table, String> {
+    let mut mistakes = Vec::new();
+    let own =
+        yaml::parse(text, &mut mistakes).map(|root| Table::of(&root, &sessions::QUESTIONS, &mut mistakes));
+    match (own, mistakes.first()) {
+        (Some(own), None) => Ok(sessions::whole(None).with(own)),
+        (_, mistake) => Err(mistake.map_or_else(|| "no rows".to_owned(), |mistake| mistake.what.clone())),
+    }
 }
 
 /// Runs a conversation; the error says at which line it went wrong, and what came out instead.

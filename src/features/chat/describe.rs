@@ -105,9 +105,14 @@ pub fn read(body: &Body) -> Result<Description, String> {
 /// The first line for a chat whose path can be used.
 pub fn chat_line(description: &Description, ways: Ways) -> Option<(usize, MessageLine, Path)> {
     description.messages().into_iter().find_map(|(place, line)| {
-        let path = path_of(&line).filter(|_| line.is_chat() && ways.fit(&line))?;
+        let path = path_of(&line).filter(|_| line.is_chat() && takes_text(&line) && ways.fit(&line))?;
         Some((place, line, path))
     })
+}
+
+/// Whether texts can be shown at the other end: what is offered may be pictures of a screen.
+pub fn takes_text(line: &MessageLine) -> bool {
+    line.accepts("text/plain") || line.accepts("message/cpim")
 }
 
 /// The path of a line.

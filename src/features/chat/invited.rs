@@ -236,6 +236,10 @@ fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Option<MessageLine>, bool),
     if lines.iter().any(|line| line.file && line.port != 0) {
         return refuse(304, "Files cannot be sent here yet, chats can");
     }
+    // 305: incompatible media format.
+    if lines.iter().any(|line| line.is_chat()) && !lines.iter().any(describe::takes_text) {
+        return refuse(305, "None of the offered types is a text, chats are possible here");
+    }
     if lines.iter().any(|line| line.is_chat() && describe::path_of(line).is_some()) {
         let secure = lines.iter().any(|line| line.is_chat() && line.secure);
         let words = if secure {

@@ -49,7 +49,7 @@ pub fn outgoing(stanza: &Stanza, sessions: &Table) -> Outgoing {
     if stanza.type_() == Some("groupchat") {
         return refused(Kind::ServiceUnavailable, "This address is a person, not a room.");
     }
-    if element.children().any(is_encrypted) {
+    if element.children().any(is_encrypted) || is_said_to_be_encrypted(element) {
         return refused(
             Kind::NotAcceptable,
             "This contact is on a telephone network, which cannot read encrypted messages. \
@@ -96,9 +96,29 @@ pub fn outgoing(stanza: &Stanza, sessions: &Table) -> Outgoing {
     })
 }
 
+/// XEP-0380 §3: the body beside the mark is for people who cannot read the message, except with OTR, where it is the message.
+fn is_said_to_be_encrypted(element: &Element) -> bool {
+    let has_body = element.child("body", ns::COMPONENT).is_some_and(|body| !body.text().is_empty());
+    element.children().filter(|child| child.is("encryption", EME)).any(|mark| {
+        let is_otr = mark.attr("namespace").is_some_and(|namespace| namespace.starts_with("urn:xmpp:otr:"));
+        !(is_otr && has_body)
+    })
+}
+
 /// RFC 6120 §8.4: a message with nothing but unknown children is ignored or answered `service-unavailable`. What only
 /// accompanies a conversation is ignored; what somebody waits for, a call for example, is answered.
 fn without_body(stanza: &Stanza) -> Outgoing {
+    // Copies of other messages (XEP-0280, XEP-0313): whoever they were for has them already.
+    if stanza.element.children().any(|child| COPIES.contains(&child.ns())) {
+        return Outgoing::Nothing;
+    }
+    // XEP-0155 §4.2.3: this is how somebody says that there are no such sessions.
+    if stanza.element.child("feature", "http://jabber.org/protocol/feature-neg").is_some() {
+        return refused(
+            Kind::ServiceUnavailable,
+            "Sessions are not negotiated with this contact. Just write: whatever is needed is arranged on the way.",
+        );
+    }
     let from_server = stanza.from().is_none_or(|from| from.local().is_none());
     let silent = |child: &Element| {
         SILENT.contains(&child.ns()) || child.is("thread", ns::COMPONENT) || child.is("body", ns::COMPONENT)
@@ -110,16 +130,14 @@ fn without_body(stanza: &Stanza) -> Outgoing {
 }
 
 /// Typing, receipts, markers and what only goes along with a message.
-const SILENT: [&str; 8] = [
-    ns::CHAT_STATES,
-    "jabber:x:event",
-    ns::MARKERS,
-    "urn:xmpp:eme:0",
-    ns::HINTS,
-    ns::NICK,
-    ns::RECEIPTS,
-    "urn:xmpp:sid:0",
-];
+const SILENT: [&str; 7] =
+    [ns::CHAT_STATES, "jabber:x:event", ns::MARKERS, ns::HINTS, ns::NICK, ns::RECEIPTS, "urn:xmpp:sid:0"];
+
+/// What wraps copies of messages that were for somebody else, or are old.
+const COPIES: [&str; 2] = ["urn:xmpp:carbons:2", "urn:xmpp:mam:2"];
+
+/// XEP-0380.
+const EME: &str = "urn:xmpp:eme:0";
 
 /// OMEMO old and new, OpenPGP new and old: the body beside them is only an apology.
 fn is_encrypted(child: &Element) -> bool {

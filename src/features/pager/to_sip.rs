@@ -418,7 +418,7 @@ impl ToSip {
                 }
                 Event::Waits(number) => self.flies(number, false),
                 Event::NoDevice(device) => cx.facts.unshow(&device),
-                Event::Arrived(number, agent) => {
+                Event::Arrived(number, status, agent) => {
                     if let Some(lane) = self.whispers.remove(&number) {
                         self.say_hushed(cx, &lane);
                     }
@@ -428,7 +428,8 @@ impl ToSip {
                         cx.facts.devices.heard(&live.post.target.aor, device, agent.as_deref());
                     }
                     cx.forget(live.post.key());
-                    if live.post.receipt && answer_is_receipt(&cx.config.sessions) {
+                    // Whoever says 202 only keeps it.
+                    if live.post.receipt && status == 200 && answer_is_receipt(&cx.config.sessions) {
                         prove(cx, &live.post);
                     }
                     if !live.post.is_quiet() {

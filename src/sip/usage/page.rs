@@ -62,8 +62,8 @@ pub enum Event {
     Waits(u64),
     /// This device was unknown or away; its address of record is tried next.
     NoDevice(SipAddress),
-    /// A 2xx, or a 482 that says the same; and what the other side calls itself, where it says that.
-    Arrived(u64, Option<String>),
+    /// A 2xx, or a 482 that says the same, by its status; and what the other side calls itself, where it says that.
+    Arrived(u64, u16, Option<String>),
     /// It will not arrive, unless the owner puts it back.
     Failed(u64, Box<Page>, Fault),
 }
@@ -177,8 +177,8 @@ impl Pages {
             Answer::Final { response, cseq } => {
                 let status = response.status.code();
                 match status {
-                    200..=299 => return self.done(id, number, agent(response)),
-                    482 if page.tried => return self.done(id, number, None),
+                    200..=299 => return self.done(id, number, status, agent(response)),
+                    482 if page.tried => return self.done(id, number, status, None),
                     404 | 480 if page.to.gr.is_some() => {
                         let person = page.to.aor.address();
                         let device = std::mem::replace(&mut page.to, person);
@@ -325,12 +325,12 @@ impl Pages {
         self.events.push_back(Event::Waits(number));
     }
 
-    fn done(&mut self, id: LaneId, number: u64, agent: Option<String>) {
+    fn done(&mut self, id: LaneId, number: u64, status: u16, agent: Option<String>) {
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.fault = None;
             lane.take();
         }
-        self.events.push_back(Event::Arrived(number, agent));
+        self.events.push_back(Event::Arrived(number, status, agent));
     }
 
     fn fail(&mut self, id: LaneId, fault: Fault) {
@@ -417,7 +417,7 @@ mod tests {
                 Event::Send(number, request) => format!("{number}>{} {}", request.uri, request.cseq),
                 Event::Waits(number) => format!("{number} waits"),
                 Event::NoDevice(device) => format!("no {device}"),
-                Event::Arrived(number, _) => format!("{number} ok"),
+                Event::Arrived(number, ..) => format!("{number} ok"),
                 Event::Failed(number, ..) => format!("{number} failed"),
             });
         }
