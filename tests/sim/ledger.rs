@@ -191,11 +191,19 @@ impl Ledger {
         if let Some(wrong) = self.wrongs.first() {
             return Err(wrong.clone());
         }
+        // What tells Romeo of a failure waits behind the lines to him, and fails with them if nobody answers for a minute.
+        let unreachable: BTreeSet<(String, String)> = self
+            .from_xmpp
+            .values()
+            .filter(|fate| fate.copies.is_empty() && !fate.answers.is_empty())
+            .map(|fate| (fate.pair.1.clone(), fate.pair.0.clone()))
+            .collect();
         for (body, fate) in &self.from_sip {
             let answer = fate.answers.first().copied();
+            let untold = fate.refused_there && unreachable.contains(&fate.pair);
             let delivered = !fate.copies.is_empty();
             let wrong = match answer {
-                Some(200..300) if !delivered && !fate.late && !fate.in_vain => {
+                Some(200..300) if !delivered && !fate.late && !fate.in_vain && !untold => {
                     Some("was answered 2xx and is lost")
                 }
                 Some(300..) if delivered && !fate.doubt && !fate.refused_there => {
