@@ -234,7 +234,8 @@ impl Ledger {
                 Some("is lost and nobody was told")
             } else if delivered && told && !fate.doubt && !fate.refused_there {
                 Some("was delivered and its sender was told that it failed")
-            } else if fate.answers.len() > 1 {
+            } else if fate.answers.len() > 1 && !fate.in_vain {
+                // What was on its way when the process died is told again: its record is forgotten after it was told.
                 Some("failed twice")
             } else {
                 None

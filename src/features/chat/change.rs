@@ -71,6 +71,10 @@ impl Chat {
             return Ok((talk.described.answer(&description, None, &line), true));
         };
         let (ways, moved) = (Ways::of(cx), line.path.join(" ") != talk.path);
+        // What ends waits for what is outstanding on the path that it has, and for nothing else.
+        if moved && talk.stage == Stage::Parting {
+            return Err(gone());
+        }
         if moved && !ways.fit(&line) {
             return Err(Reply::new(488).because("The other path cannot be used here"));
         }
@@ -171,7 +175,7 @@ impl Chat {
         };
         let moved = line.path.join(" ") != talk.path;
         talk.adopt(&line);
-        let place = talk.own.clone().zip(talk.msrp).filter(|_| moved);
+        let place = talk.own.clone().zip(talk.msrp).filter(|_| moved && talk.stage != Stage::Parting);
         if let Some((own, old)) = place {
             let terms = describe::terms(&line, path, Setup::ActPass.connects_after(line.setup), talk.peer);
             let Some(session) = cx.msrp.succeed(cx.mint, old) else { return };

@@ -181,6 +181,9 @@ impl Chat {
     /// They have answered the offer of another path.
     pub(super) fn renewed(&mut self, cx: &mut Cx<'_>, id: TalkId, answer: Option<&Body>) {
         let Some(talk) = self.talks.get_mut(&id) else { return };
+        if talk.stage == Stage::Parting {
+            return self.not_renewed(cx, id);
+        }
         let description = answer.and_then(|body| describe::read(body).ok());
         let place = talk.described.place();
         let line = description.and_then(|description| description.message(place?));
