@@ -6,7 +6,6 @@
 
 use bytes::Bytes;
 use sdp_types::{AddrType, Connection, Media, NetType, Origin, Session, Time};
-use serde::{Deserialize, Serialize};
 
 use super::Description;
 use super::message::{Direction, Fingerprint, Setup};
@@ -39,25 +38,25 @@ pub struct OurLine {
 }
 
 /// A line of the session, as the next description must repeat it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Slot {
     Ours,
     Refused { media: String, proto: String, fmt: String },
 }
 
-/// What we have described so far in one session; kept with it over a restart.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What we have described so far in one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ours {
     id: u64,
     version: u64,
     slots: Vec<Slot>,
-    last: String,
+    last: Bytes,
 }
 
 impl Ours {
     /// Nothing is described yet. `id` shall not repeat; it names the session in `o=`.
     pub fn new(id: u64) -> Ours {
-        Ours { id, version: 1, slots: Vec::new(), last: String::new() }
+        Ours { id, version: 1, slots: Vec::new(), last: Bytes::new() }
     }
 
     /// An offer: the first has our line alone, a later one the lines that the session has.
@@ -93,29 +92,28 @@ impl Ours {
     fn describe(&mut self, line: &OurLine, times: Vec<Time>) -> Bytes {
         let mut text = self.print(line, times.clone());
         if text == self.last {
-            return text.into();
+            return self.last.clone();
         }
         if !self.last.is_empty() {
             self.version = self.version.saturating_add(1);
             text = self.print(line, times);
         }
-        self.last = text;
-        Bytes::copy_from_slice(self.last.as_bytes())
+        // Without the room that printing left: it stays as long as the session, here and with who sends it.
+        self.last = Bytes::copy_from_slice(&text);
+        self.last.clone()
     }
 
-    fn print(&self, line: &OurLine, times: Vec<Time>) -> String {
+    fn print(&self, line: &OurLine, times: Vec<Time>) -> Vec<u8> {
         let family = if line.host.contains(':') { AddrType::Ip6 } else { AddrType::Ip4 };
         let origin = Origin::new(self.id, self.version, NetType::In, family.clone(), &line.host);
         let mut session = Session::new(origin, "-");
         session.connection = Some(Connection::new(NetType::In, family, &line.host));
         session.times = times;
         session.medias = self.slots.iter().map(|slot| media_of(slot, line)).collect();
-        let mut out = Vec::with_capacity(512);
-        match session.write(&mut out) {
-            Ok(()) => String::from_utf8(out).unwrap_or_default(),
-            // Writing into memory does not fail.
-            Err(_) => String::new(),
-        }
+        let mut out = Vec::with_capacity(1024);
+        // Writing into memory does not fail; what was not written would be refused by who reads it.
+        let _ = session.write(&mut out);
+        out
     }
 }
 
@@ -240,12 +238,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_breaks_a_line_and_a_record_goes_on() {
+    fn nothing_breaks_a_line_and_what_changes_has_a_new_version() {
         let mut ours = Ours::new(7);
         let evil = ours.offer(&OurLine { path: "msrp://a\r\nm=audio 1 RTP/AVP 0".into(), ..line() });
         assert_eq!(text(&evil).lines().filter(|line| line.starts_with("m=")).count(), 1);
-        let kept = serde_json::to_string(&ours).expect("JSON");
-        let mut restored: Ours = serde_json::from_str(&kept).expect("a record");
-        assert!(text(&restored.offer(&line())).contains("o=- 7 2 IN"));
+        assert!(text(&ours.offer(&line())).contains("o=- 7 2 IN"));
     }
 }
