@@ -3,9 +3,9 @@
 //!
 //! XMPP has no question for it: servers hide who has an account. What they tell the sender of a message they tell here
 //! too, so the question is a message without a body: `<active/>` (XEP-0085), not to be stored (XEP-0334), then a ping. An
-//! error before the pong, or at once after it, is the answer, by the rows `asked` of `mappings/sessions.yaml`; silence means that she is there.
-//! docs/decisions/asking-before-a-session.md says what the servers answer. Who sees her online asks nothing, and who was
-//! told that she is away, not again within ten minutes.
+//! error before the pong, or at once after it, is the answer, by the rows `asked` of `mappings/sessions.yaml`; silence
+//! means that she is there. docs/decisions/asking-before-a-session.md says what the servers answer. Who sees her online
+//! asks nothing, and who was told that she is away, not again within ten minutes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
