@@ -37,6 +37,14 @@ struct Row {
     rule: String,
 }
 
+impl Row {
+    /// What it decides, as [`shown`] calls it.
+    fn decision(&self) -> String {
+        let decision = self.rule.rsplit("do: ").next().and_then(|rest| rest.split(',').next());
+        format!("{} do {}", self.question, decision.unwrap_or_default())
+    }
+}
+
 /// A conversation, and how many rows it shows.
 struct Shown {
     file: String,
@@ -56,7 +64,8 @@ fn the_page_of_sessions_is_fresh() {
             question.clone_from(&row.question);
             let _ = write!(page, "\n## `{question}`\n\n{}\n", intros[&question]);
         }
-        let Some(shown) = shown.get(&format!("{} {}", row.question, row.name)) else {
+        let by_row = shown.get(&format!("{} {}", row.question, row.name));
+        let Some(shown) = by_row.or_else(|| shown.get(&row.decision())) else {
             panic!("{} {} has no vector: see tests/session_rows.rs", row.question, row.name)
         };
         let title = shown.script.before[0].trim_start_matches("# ");
@@ -78,19 +87,18 @@ fn the_page_of_sessions_is_fresh() {
     assert!(stands == page, "docs/sessions.md is stale: BLESS=1 cargo test --test flows");
 }
 
-/// For each row, the conversation that shows it and as little else as possible.
+/// For each row, and each decision of the lists about messages (`QUESTION do DECISION`), the conversation that shows it and
+/// as little else as possible.
 fn shown() -> BTreeMap<String, Shown> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut best: BTreeMap<String, Shown> = BTreeMap::new();
     for path in script::vectors() {
         let text = std::fs::read_to_string(&path).expect("a vector");
-        let rows: Vec<String> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("# rows ")?.split_once(':'))
-            .flat_map(|(question, names)| {
-                names.split_whitespace().map(move |name| format!("{question} {name}"))
-            })
-            .collect();
+        let decisions = script::decisions(&text).filter_map(|decision| {
+            let (question, word) = (decision.split(' ').next()?, decision.rsplit(' ').next()?);
+            Some(format!("{question} do {word}"))
+        });
+        let rows: Vec<String> = script::rows(&text).chain(decisions).collect();
         let script: Script = text.parse().expect("a vector");
         let relative = path.strip_prefix(root.join("tests/vectors")).expect("below").with_extension("");
         for row in &rows {

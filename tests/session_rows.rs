@@ -6,11 +6,14 @@
 
 #![allow(clippy::disallowed_types, reason = "tests are shell, not core")]
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use mostar::features::sessions::{self, table::Form};
+use support::script;
 
 /// The questions about sessions; the others are about messages, and shown with those.
 const QUESTIONS: [&str; 8] = ["line", "failed", "broken", "invited", "asked", "quiet", "gone", "ended"];
@@ -49,10 +52,7 @@ fn decisions_shown() -> BTreeSet<String> {
     for folder in ["pager", "receipts"] {
         for entry in fs::read_dir(root.join(folder)).expect("the vectors").flatten() {
             let text = fs::read_to_string(entry.path()).unwrap_or_default();
-            let marks = text.lines().filter_map(|line| line.strip_prefix("# decisions ")?.split_once(':'));
-            for (question, decisions) in marks {
-                shown.extend(decisions.split(',').map(|decision| format!("{question} {}", decision.trim())));
-            }
+            shown.extend(script::decisions(&text));
         }
     }
     shown
@@ -69,13 +69,8 @@ fn every_row_about_sessions_has_a_vector() {
     let mut shown = BTreeSet::new();
     for entry in fs::read_dir(folder).expect("the vectors").flatten() {
         let text = fs::read_to_string(entry.path()).unwrap_or_default();
-        for line in text.lines().filter_map(|line| line.strip_prefix("# rows ")) {
-            if let Some((question, names)) = line.split_once(':')
-                && QUESTIONS.contains(&question)
-            {
-                shown.extend(names.split_whitespace().map(|name| format!("{question} {name}")));
-            }
-        }
+        let is_question = |row: &String| QUESTIONS.iter().any(|name| row.split(' ').next() == Some(*name));
+        shown.extend(script::rows(&text).filter(is_question));
     }
     let missing: Vec<_> = rows.difference(&shown).collect();
     assert!(missing.is_empty(), "rows without a vector: {missing:?}");
@@ -126,11 +121,7 @@ fn every_row_of_typing_reports_and_codes_has_a_vector() {
     for folder in ["chat", "composing", "receipts"] {
         for entry in fs::read_dir(root.join(folder)).expect("the vectors").flatten() {
             let text = fs::read_to_string(entry.path()).unwrap_or_default();
-            for (table, rows) in
-                text.lines().filter_map(|line| line.strip_prefix("# rows ")?.split_once(": "))
-            {
-                shown.extend(rows.split_whitespace().map(|row| format!("{table} {row}")));
-            }
+            shown.extend(script::rows(&text));
         }
     }
     let rows = TABLES.iter().flat_map(|(table, rows)| rows.iter().map(move |row| format!("{table} {row}")));

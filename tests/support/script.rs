@@ -108,6 +108,23 @@ pub fn is_comment(line: &str) -> bool {
     line.starts_with('#')
 }
 
+/// `LIST NAME` for each row of a table that a vector says it shows: `# rows LIST: NAME NAME …`.
+pub fn rows(text: &str) -> impl Iterator<Item = String> {
+    marks(text, "# rows ")
+        .flat_map(|(list, names)| names.split_whitespace().map(move |name| format!("{list} {name}")))
+}
+
+/// `LIST WORD DECISION` for each decision that a vector says it shows: `# decisions LIST: WORD DECISION, …`.
+pub fn decisions(text: &str) -> impl Iterator<Item = String> {
+    marks(text, "# decisions ").flat_map(|(list, decisions)| {
+        decisions.split(',').map(move |decision| format!("{list} {}", decision.trim()))
+    })
+}
+
+fn marks<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    text.lines().filter_map(move |line| line.strip_prefix(word)?.split_once(':'))
+}
+
 /// All vectors, in order.
 pub fn vectors() -> Vec<PathBuf> {
     let mut found = Vec::new();
