@@ -27,27 +27,15 @@ pub fn beside(message: &Element, body: &str) -> Option<String> {
 pub fn element(rich: &str) -> Option<Element> {
     let text = format!("<body xmlns='{XHTML}'>{rich}</body>");
     let document = xml::tree(&text, "body", XHTML).ok()?;
-    Some(Element::new("html", XHTML_IM).with_child(copy(document.root_element())))
+    Some(
+        Element::new("html", XHTML_IM)
+            .with_child(Element::of_tree(document.root_element(), |namespace| namespace)),
+    )
 }
 
 /// As a document for SIP.
 pub fn document(rich: &str) -> String {
     format!("<html><body>{rich}</body></html>")
-}
-
-fn copy(node: roxmltree::Node<'_, '_>) -> Element {
-    let mut element = Element::new(node.tag_name().name().to_owned(), XHTML);
-    for attribute in node.attributes() {
-        element.set(attribute.name().to_owned(), attribute.value());
-    }
-    for child in node.children() {
-        if child.is_element() {
-            element.push(copy(child));
-        } else if let Some(text) = child.text() {
-            element.push_text(text);
-        }
-    }
-    element
 }
 
 #[cfg(test)]
@@ -58,7 +46,8 @@ mod tests {
     fn message(inside: &str) -> Element {
         let text = format!("<body xmlns='{XHTML}'>{inside}</body>");
         let document = xml::tree(&text, "body", XHTML).expect("the test's own XHTML");
-        let html = Element::new("html", XHTML_IM).with_child(copy(document.root_element()));
+        let html = Element::new("html", XHTML_IM)
+            .with_child(Element::of_tree(document.root_element(), |namespace| namespace));
         Element::new("message", ns::COMPONENT).with_child(html)
     }
 

@@ -20,7 +20,7 @@ use crate::words::id::Seed;
 use crate::words::time::{Now, Tick, Wall};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
-use crate::xmpp::stanza::{Attr, Element, Stanza, StanzaKind};
+use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
 
 /// A shard that is busy for longer does not answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -74,31 +74,13 @@ pub fn stanza(text: &str) -> Result<Stanza, String> {
     let document =
         roxmltree::Document::parse_with_options(&wrapped, options).map_err(|error| error.to_string())?;
     let node = document.root_element().first_element_child().ok_or("there is no stanza in it")?;
-    Stanza::from_element(element(node)).map_err(|_| "it is no stanza with good addresses".to_owned())
+    Stanza::from_element(Element::of_tree(node, own))
+        .map_err(|_| "it is no stanza with good addresses".to_owned())
 }
 
-fn element(node: roxmltree::Node<'_, '_>) -> Element {
-    // What was copied from a client's own stream is meant as well.
-    let own = |namespace: &str| {
-        if namespace == ns::CLIENT { ns::COMPONENT.to_owned() } else { namespace.to_owned() }
-    };
-    let namespace = own(node.tag_name().namespace().unwrap_or_default());
-    let mut made = Element::new(node.tag_name().name().to_owned(), namespace);
-    for attr in node.attributes() {
-        made.push_attr(Attr {
-            ns: attr.namespace().unwrap_or_default().to_owned().into(),
-            name: attr.name().to_owned().into(),
-            value: attr.value().to_owned(),
-        });
-    }
-    for child in node.children() {
-        if child.is_element() {
-            made.push(element(child));
-        } else if let Some(text) = child.text() {
-            made.push_text(text);
-        }
-    }
-    made
+/// What was copied from a client's own stream is meant as well.
+fn own(namespace: &str) -> &str {
+    if namespace == ns::CLIENT { ns::COMPONENT } else { namespace }
 }
 
 /// The message that is asked about: of a file, else a plain line; from and to whom as the command line says.

@@ -6,7 +6,6 @@
 use std::fmt;
 
 pub mod journal;
-mod json;
 pub mod memory;
 pub mod record;
 pub mod sled;

@@ -7,7 +7,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::json;
 use crate::words::id::Partition;
 
 /// Names a record for ever.
@@ -55,7 +54,7 @@ impl Record {
     /// A record of `value`. Serialising the types of this project to JSON cannot fail; if it does, the value is empty
     /// and will be refused when it is read.
     pub fn new<T: Serialize>(key: Key, value: &T) -> Record {
-        Record { key, value: json::write(value).unwrap_or_default() }
+        Record { key, value: serde_json::to_vec(value).unwrap_or_default() }
     }
 }
 

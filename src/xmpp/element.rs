@@ -121,6 +121,27 @@ impl Element {
         &self.ns
     }
 
+    /// A tree that was read elsewhere, its namespaces as `named` has them.
+    pub fn of_tree(node: roxmltree::Node<'_, '_>, named: fn(&str) -> &str) -> Element {
+        let namespace = named(node.tag_name().namespace().unwrap_or_default());
+        let mut element = Element::new(node.tag_name().name().to_owned(), namespace.to_owned());
+        for attr in node.attributes() {
+            element.push_attr(Attr {
+                ns: attr.namespace().unwrap_or_default().to_owned().into(),
+                name: attr.name().to_owned().into(),
+                value: attr.value().to_owned(),
+            });
+        }
+        for child in node.children() {
+            if child.is_element() {
+                element.push(Element::of_tree(child, named));
+            } else if let Some(text) = child.text() {
+                element.push_text(text);
+            }
+        }
+        element
+    }
+
     /// True for this name in this namespace.
     pub fn is(&self, name: &str, ns: &str) -> bool {
         self.name == name && self.ns == ns

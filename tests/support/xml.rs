@@ -1,7 +1,7 @@
 //! XML of test files to trees, and trees to a form that can be compared.
 
 use mostar::xmpp::ns;
-use mostar::xmpp::stanza::{Attr, Element};
+use mostar::xmpp::stanza::Element;
 
 /// Reads one element; without `xmlns` it is in the component namespace.
 pub fn parse(text: &str) -> Result<Element, String> {
@@ -12,29 +12,7 @@ pub fn parse(text: &str) -> Result<Element, String> {
     let root = document.root_element();
     let node =
         if root.tag_name().name() == "wrap" { root.first_element_child().ok_or("no element")? } else { root };
-    Ok(convert(node))
-}
-
-fn convert(node: roxmltree::Node<'_, '_>) -> Element {
-    let mut element = Element::new(
-        node.tag_name().name().to_owned(),
-        node.tag_name().namespace().unwrap_or_default().to_owned(),
-    );
-    for attr in node.attributes() {
-        element.push_attr(Attr {
-            ns: attr.namespace().unwrap_or_default().to_owned().into(),
-            name: attr.name().to_owned().into(),
-            value: attr.value().to_owned(),
-        });
-    }
-    for child in node.children() {
-        if child.is_element() {
-            element.push(convert(child));
-        } else if let Some(text) = child.text() {
-            element.push_text(text);
-        }
-    }
-    element
+    Ok(Element::of_tree(node, |namespace| namespace))
 }
 
 /// One line a node: attributes sorted, white space between tags dropped. Equal trees give equal lines.
