@@ -18,8 +18,8 @@ use crate::features::{self, sessions};
 use crate::words::table;
 
 use super::{
-    Auth, Component, Config, Identity, Listen, Messages, Msrp, MsrpListen, Peer, Record, Relay, Secret, Sip,
-    Xmpp, XmppDomain, shape,
+    Auth, Component, Config, Identity, Listen, Messages, Msrp, MsrpListen, Peer, Record, Relay, Rooms, Secret,
+    Sip, Xmpp, XmppDomain, shape,
 };
 use crate::msrp::uri::Host;
 
@@ -80,8 +80,17 @@ impl Checker<'_> {
         let sessions = self.sessions(&file, &mappings);
         let stop_timeout = self.value(&file, "stop_timeout", values::duration);
         let messages = self.messages(&file.section("messages"));
+        let rooms = self.rooms(&file.section("rooms"));
         let record = root.get("record").is_some().then(|| self.record(&file.section("record"), root));
         pairs::domains(&components, &domains, &peers, &mut self.mistakes);
+        let has_rooms = domains.iter().any(|placed| placed.value.rooms)
+            || components.iter().any(|placed| placed.value.rooms);
+        if let Some(at) = root.get("rooms").map(|entry| entry.key_at.clone()).filter(|_| !has_rooms) {
+            self.mistakes.push(
+                Mistake::warning(at, "no domain holds rooms, so this means nothing")
+                    .help("say `rooms: true` at the entry of `xmpp.domains` that holds them"),
+            );
+        }
         pairs::peers(&listen, &peers, &mut self.mistakes);
         pairs::listeners(&listen, sip.get("advertise").is_some(), &mut self.mistakes);
         let msrp = self.msrp(&file.section("msrp"), &sip, &listen, http.flatten());
@@ -96,6 +105,7 @@ impl Checker<'_> {
             sessions,
             stop_timeout: stop_timeout?,
             messages: messages?,
+            rooms: rooms?,
             record: record.flatten(),
         })
     }
@@ -106,13 +116,14 @@ impl Checker<'_> {
             let domain = self.domain(&section, "domain");
             let sip_domain = self.domain(&section, "sip_domain");
             let any_domain = self.flag(&section, "any_domain");
+            let rooms = self.flag(&section, "rooms");
             let secret = self.secret(&section, "secret");
             // A bad name is told once, not again by what it fails to match.
             let good = sip_domain.is_some() || section.get("sip_domain").is_none();
             if let Some(domain) = domain.filter(|_| good) {
                 let sip_domain = sip_domain.map_or_else(|| domain.value.sip.clone(), |other| other.value.sip);
                 let secret = secret.unwrap_or_else(|| Secret::new(""));
-                let value = Component { domain: domain.value.jid, sip_domain, secret, any_domain };
+                let value = Component { domain: domain.value.jid, sip_domain, secret, any_domain, rooms };
                 components.push(Placed { at: domain.at, value });
             }
         }
@@ -124,11 +135,12 @@ impl Checker<'_> {
         for section in xmpp.sections("domains") {
             let domain = self.domain(&section, "domain");
             let alias = self.domain(&section, "sip_alias");
+            let rooms = self.flag(&section, "rooms");
             let good = alias.is_some() || section.get("sip_alias").is_none();
             if let Some(domain) = domain.filter(|_| good) {
                 let at = alias.as_ref().map_or(domain.at, |alias| alias.at.clone());
                 let sip_alias = alias.map_or(domain.value.sip, |alias| alias.value.sip);
-                domains.push(Placed { at, value: XmppDomain { domain: domain.value.jid, sip_alias } });
+                domains.push(Placed { at, value: XmppDomain { domain: domain.value.jid, sip_alias, rooms } });
             }
         }
         domains
@@ -302,6 +314,12 @@ impl Checker<'_> {
             hold: hold?,
             rate: rate?,
         })
+    }
+
+    fn rooms(&mut self, section: &Section) -> Option<Rooms> {
+        let factory = self.value(section, "factory", values::factory);
+        let history = self.number(section, "history");
+        Some(Rooms { factory: factory?, history: history? })
     }
 
     fn record(&mut self, section: &Section, root: &Node) -> Option<Record> {

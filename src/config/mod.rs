@@ -75,6 +75,8 @@ pub struct Config {
     pub stop_timeout: Duration,
     /// How messages are treated.
     pub messages: Messages,
+    /// Rooms.
+    pub rooms: Rooms,
     /// Where recordings go; nothing where none are made.
     pub record: Option<Record>,
 }
@@ -93,6 +95,7 @@ impl Config {
             sessions: Arc::new(crate::features::sessions::whole(None)),
             stop_timeout: Duration::from_secs(60),
             messages: Messages::default(),
+            rooms: Rooms::default(),
             record: None,
         }
     }
@@ -120,6 +123,8 @@ pub struct Component {
     pub secret: Secret,
     /// Whether `user\40other.example@domain` reaches SIP users of any domain. Off by default.
     pub any_domain: bool,
+    /// Its users on the SIP side are rooms: each has a focus.
+    pub rooms: bool,
 }
 
 /// A listed XMPP domain.
@@ -129,6 +134,8 @@ pub struct XmppDomain {
     pub domain: String,
     /// The name it has in SIP, in A-labels; the same by default.
     pub sip_alias: String,
+    /// Its users are rooms (XEP-0045).
+    pub rooms: bool,
 }
 
 /// The `sip` section.
@@ -253,6 +260,21 @@ pub struct Messages {
 impl Default for Messages {
     fn default() -> Self {
         Messages { max_message: 65536, from_gruu: false, late_errors: true, hold: Duration::ZERO, rate: 100 }
+    }
+}
+
+/// The `rooms` section.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    /// The user part that makes a new room in a domain of rooms; nothing for `none`.
+    pub factory: Option<String>,
+    /// How many old lines a SIP user gets who joins a room.
+    pub history: u64,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Rooms { factory: Some("new".into()), history: 0 }
     }
 }
 

@@ -96,6 +96,12 @@ pub const OPTIONS: &[Opt] = &[
          domains are reachable.",
     ),
     opt(
+        "xmpp.components[].rooms",
+        Flag,
+        Default("false"),
+        "The SIP users of this component are rooms: each has a focus (RFC 4579).",
+    ),
+    opt(
         "xmpp.domains",
         Groups,
         Required,
@@ -107,6 +113,12 @@ pub const OPTIONS: &[Opt] = &[
         Text("DOMAIN"),
         Absent("the same name as `domain`"),
         "The name of this domain in SIP, where it needs another one: `juliet@` the domain is `sip:juliet@` the alias.",
+    ),
+    opt(
+        "xmpp.domains[].rooms",
+        Flag,
+        Default("false"),
+        "This domain holds rooms (XEP-0045): a SIP user who calls `sip:room@` its `sip_alias` joins one.",
     ),
     opt("sip", Group, Required, "The SIP side."),
     opt(
@@ -271,6 +283,19 @@ pub const OPTIONS: &[Opt] = &[
         "How many messages a second one person may send for long; 20 seconds' worth at once. More are refused, and the \
          sender is told to wait. `0`: no limit.",
     ),
+    opt("rooms", Group, Absent("every default below"), "Rooms, where a domain or a component has `rooms: true`."),
+    opt(
+        "rooms.factory",
+        Text("NAME or none"),
+        Default("new"),
+        "Who calls `sip:NAME@` a domain of rooms makes a new room there, and is told its address.",
+    ),
+    opt(
+        "rooms.history",
+        Number(0, 500),
+        Default("0"),
+        "How many old lines a SIP user gets who joins a room.",
+    ),
     opt(
         "record",
         Group,
@@ -294,9 +319,6 @@ pub const OPTIONS: &[Opt] = &[
          `mostar_record_left_out_total`.",
     ),
 ];
-
-/// Keys that a later version will have, and what they will be.
-pub const LATER: &[(&str, &str)] = &[("rooms", "rooms")];
 
 /// The option of this path.
 pub fn find(key: &str) -> Option<&'static Opt> {
@@ -367,10 +389,6 @@ pub fn page() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(page, "| `{}` | {form} | {default} | {about} |", option.key);
     }
-    page.push_str("\nLater versions will have: ");
-    let later: Vec<String> = LATER.iter().map(|(key, what)| format!("`{key}` ({what})")).collect();
-    page.push_str(&later.join(", "));
-    page.push_str(".\n");
     page
 }
 

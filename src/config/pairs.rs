@@ -38,6 +38,15 @@ pub fn domains(
             );
         }
     }
+    for Placed { at, value } in components.iter().filter(|placed| placed.value.rooms && placed.value.any_domain) {
+        mistakes.push(
+            Mistake::error(
+                at.clone(),
+                format!("{} cannot hold rooms and reach users of any domain", value.domain),
+            )
+            .help("whoever is called there would be a room: make rooms a component of their own"),
+        );
+    }
     let mut aliases = BTreeMap::new();
     for Placed { at, value } in domains {
         match jids.insert(value.domain.as_str(), "an XMPP domain") {

@@ -3,7 +3,7 @@
 //! Says for an unknown key which one may have been meant, or where it belongs. Also finds what may be a secret, so
 //! that no report shows it.
 
-use super::options::{self, Kind, LATER, Need, OPTIONS, Opt};
+use super::options::{self, Kind, Need, OPTIONS, Opt};
 use super::report::Mistake;
 use super::yaml::{At, Entry, Node, Value};
 use crate::words::near;
@@ -231,10 +231,6 @@ fn unknown(path: &str, entry: &Entry) -> Mistake {
         };
         Mistake::error(entry.key_at.clone(), what).help(help)
     };
-    if let Some((_, what)) = LATER.iter().find(|(key, _)| *key == options::join(path, name)) {
-        return Mistake::error(entry.key_at.clone(), format!("`{name}`: {what} come in a later version"))
-            .help("remove it for now");
-    }
     if let Some(known) = near(path, name) {
         return mistake(format!("did you mean `{known}`?"));
     }

@@ -83,6 +83,21 @@ pub fn msrp(text: &str) -> Result<PeerMsrp, Bad> {
     }
 }
 
+/// The user part of a room factory, as it stands in a JID and in a SIP URI alike; nothing for `none`.
+pub fn factory(text: &str) -> Result<Option<String>, Bad> {
+    if text == "none" {
+        return Ok(None);
+    }
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(fits) {
+        return bad(
+            format!("`{text}` is no name for a room factory"),
+            "write small letters, digits, `-`, `_` or `.`, as in `new`; or `none`",
+        );
+    }
+    Ok(Some(text.to_owned()))
+}
+
 /// A whole number within limits.
 pub fn number(text: &str, low: u64, high: u64) -> Result<u64, Bad> {
     match text.parse::<u64>() {

@@ -241,8 +241,9 @@ mod tests {
             sip_domain: "example.net".into(),
             secret: Secret::new("x"),
             any_domain: false,
+            rooms: false,
         };
-        let user = XmppDomain { domain: "example.com".into(), sip_alias: "xmpp.example.com".into() };
+        let user = XmppDomain { domain: "example.com".into(), sip_alias: "xmpp.example.com".into(), rooms: false };
         Domains::new(&Config {
             xmpp: Xmpp { server: String::new(), components: vec![component], domains: vec![user] },
             ..Config::empty()

@@ -28,6 +28,26 @@ impl Domains {
         self.components.iter().position(|component| component.domain == domain).map(LinkId)
     }
 
+    /// True for an XMPP domain whose users are rooms.
+    pub fn holds_xmpp_rooms(&self, domain: &str) -> bool {
+        self.users.iter().any(|user| user.rooms && user.domain == domain)
+    }
+
+    /// True for a component whose SIP users are rooms.
+    pub fn holds_sip_rooms(&self, domain: &str) -> bool {
+        self.components.iter().any(|component| component.rooms && component.domain == domain)
+    }
+
+    /// True where there are SIP rooms at all.
+    pub fn has_sip_rooms(&self) -> bool {
+        self.components.iter().any(|component| component.rooms)
+    }
+
+    /// True for either.
+    pub fn holds_rooms(&self, domain: &str) -> bool {
+        self.holds_xmpp_rooms(domain) || self.holds_sip_rooms(domain)
+    }
+
     /// Whether XMPP users of this JID domain may use the gateway.
     pub fn is_user_domain(&self, domain: &str) -> bool {
         self.users.iter().any(|user| user.domain == domain)
@@ -163,9 +183,10 @@ mod tests {
             sip_domain: sip_domain.into(),
             secret: Secret::new("s"),
             any_domain,
+            rooms: false,
         };
         let user =
-            |domain: &str, sip_alias: &str| XmppDomain { domain: domain.into(), sip_alias: sip_alias.into() };
+            |domain: &str, sip_alias: &str| XmppDomain { domain: domain.into(), sip_alias: sip_alias.into(), rooms: false };
         Domains {
             components: vec![
                 component("sip.example.org", "example.org", any_domain),

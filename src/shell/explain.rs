@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::inbox::Inboxes;
 use crate::config::Config;
 use crate::gateway::io::{Input, Output};
-use crate::gateway::{Gateway, owner};
+use crate::gateway::Gateway;
 use crate::words::id::Seed;
 use crate::words::time::{Now, Tick, Wall};
 use crate::xmpp::jid::Jid;
@@ -47,7 +47,7 @@ impl Questions {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(number, answer);
-        let shard = self.inboxes.shard_of(owner::of_stanza(&stanza));
+        let shard = self.inboxes.of_stanza(&stanza);
         self.inboxes.put(shard, Input::Explain(number, Box::new(stanza))).await;
         let answer = tokio::time::timeout(PATIENCE, answered).await;
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);

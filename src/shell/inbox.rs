@@ -72,7 +72,7 @@ impl Inboxes {
 
     /// The shard that owns a stanza.
     pub fn of_stanza(&self, stanza: &Stanza) -> usize {
-        self.shard_of(owner::of_stanza(stanza))
+        self.shard_of(owner::of_stanza(&self.domains, stanza))
     }
 
     /// Hands over those inputs for which there is room, and empties the batch. Gives how many had none.

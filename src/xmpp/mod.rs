@@ -5,6 +5,7 @@ pub mod element;
 pub mod jid;
 mod lexer;
 pub mod limits;
+pub mod muc;
 pub mod ns;
 pub mod stanza;
 pub mod stream;

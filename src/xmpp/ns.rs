@@ -38,6 +38,22 @@ pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
 pub const RECEIPTS: &str = "urn:xmpp:receipts";
 /// XEP-0333.
 pub const MARKERS: &str = "urn:xmpp:chat-markers:0";
+/// XEP-0045: what enters a room.
+pub const MUC: &str = "http://jabber.org/protocol/muc";
+/// XEP-0045: what a room says.
+pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
+/// XEP-0045: roles and affiliations.
+pub const MUC_ADMIN: &str = "http://jabber.org/protocol/muc#admin";
+/// XEP-0045: configuration.
+pub const MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
+/// XEP-0249.
+pub const CONFERENCE: &str = "jabber:x:conference";
+/// XEP-0004.
+pub const DATA: &str = "jabber:x:data";
+/// XEP-0421.
+pub const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
+/// XEP-0359.
+pub const STANZA_ID: &str = "urn:xmpp:sid:0";
 /// XEP-0106, as a disco feature.
 pub const JID_ESCAPING: &str = "jid\\20escaping";
 
@@ -50,13 +66,15 @@ pub fn intern(namespace: &str) -> Cow<'static, str> {
 }
 
 /// In the order of their bytes, for the search.
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 24] = [
     "",
     STREAM,
     CAPS,
     CHAT_STATES,
     DISCO_INFO,
     DISCO_ITEMS,
+    MUC,
+    MUC_USER,
     NICK,
     XML,
     CLIENT,
@@ -67,9 +85,10 @@ const KNOWN: [&str; 21] = [
     MARKERS,
     DELAY,
     HINTS,
+    OCCUPANT_ID,
     PING,
     RECEIPTS,
-    "urn:xmpp:sid:0",
+    STANZA_ID,
     VCARD,
     "vcard-temp:x:update",
 ];

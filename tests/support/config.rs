@@ -20,8 +20,9 @@ pub fn config() -> Config {
                 sip_domain: "example.net".into(),
                 secret: Secret::new("vector"),
                 any_domain: false,
+                rooms: false,
             }],
-            domains: vec![XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into() }],
+            domains: vec![XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into(), rooms: false }],
         },
         sip: Sip {
             listen: vec![
@@ -50,6 +51,7 @@ pub fn config() -> Config {
         sessions: std::sync::Arc::new(mostar::features::sessions::whole(None)),
         stop_timeout: Duration::from_secs(60),
         messages: Messages::default(),
+        rooms: Default::default(),
         record: None,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mostar::config::{Auth, Config, MsrpListen, Record, Relay, Secret, yaml};
+use mostar::config::{Auth, Config, MsrpListen, Record, Relay, Secret, XmppDomain, yaml};
 use mostar::features::sessions::{self, table::Table};
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
 use mostar::msrp::uri::Uri;
@@ -43,6 +43,14 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
         "messages.max_message" => config.messages.max_message = value.parse().map_err(|_| "a number")?,
         "component.any_domain" => config.xmpp.components[0].any_domain = flag()?,
         "component.sip_domain" => config.xmpp.components[0].sip_domain = value.into(),
+        "domain.rooms" => config.xmpp.domains.push(XmppDomain {
+            domain: value.into(),
+            sip_alias: value.into(),
+            rooms: true,
+        }),
+        "component.rooms" => config.xmpp.components[0].rooms = flag()?,
+        "rooms.factory" => config.rooms.factory = Some(value.to_owned()).filter(|name| name != "none"),
+        "rooms.history" => config.rooms.history = value.parse().map_err(|_| "a number")?,
         "domain.sip_alias" => config.xmpp.domains[0].sip_alias = value.into(),
         "peer.any_domain" => peer.any_domain = flag()?,
         "peer.long_messages" => peer.long_messages = flag()?,

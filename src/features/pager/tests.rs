@@ -28,6 +28,7 @@ fn config() -> Config {
         sip_domain: "example.net".into(),
         secret: Secret::new("x"),
         any_domain: false,
+        rooms: false,
     };
     let peer = Peer {
         uri: String::new(),
@@ -46,7 +47,7 @@ fn config() -> Config {
         xmpp: Xmpp {
             server: String::new(),
             components: vec![component],
-            domains: vec![XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into() }],
+            domains: vec![XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into(), rooms: false }],
         },
         sip: Sip { listen: vec![], advertise: None, peers: vec![peer] },
         ..Config::empty()

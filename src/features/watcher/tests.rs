@@ -36,8 +36,9 @@ impl World {
             sip_domain: "example.net".into(),
             secret: Secret::new("x"),
             any_domain: false,
+            rooms: false,
         };
-        let users = XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into() };
+        let users = XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into(), rooms: false };
         let config = Config {
             xmpp: Xmpp { server: "localhost:5347".into(), components: vec![component], domains: vec![users] },
             ..Config::empty()
