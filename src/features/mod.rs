@@ -27,15 +27,18 @@ pub mod clients;
 pub mod composing;
 pub mod contact;
 pub mod content;
+pub mod describe;
 pub mod devices;
 pub mod disco;
 pub mod errors;
 pub mod facts;
+pub mod leg;
 pub mod options;
 pub mod pager;
 pub mod ping;
 pub mod receipts;
 pub mod rich;
+pub mod room;
 pub mod sessions;
 pub mod signal;
 pub mod vcard;
@@ -301,9 +304,10 @@ impl Cx<'_> {
 pub type ReadsTable = fn(&str) -> Result<(), String>;
 
 /// The tables of `mappings/` that an admin may replace, by the names of their files, each with what reads it.
-pub const TABLES: [(&str, ReadsTable); 4] = [
+pub const TABLES: [(&str, ReadsTable); 5] = [
     ("errors", errors::check_table),
     ("presence", availability::check_table),
+    ("rooms", room::table::check_table),
     ("sessions", sessions::check_table),
     ("subscribe", contact::table::check_table),
 ];
@@ -311,6 +315,8 @@ pub const TABLES: [(&str, ReadsTable); 4] = [
 /// Every feature, in the order in which they are asked. Adding a feature is one line here.
 pub fn registry() -> Vec<Box<dyn Feature + Send>> {
     vec![
+        // First of all: what is about a room is nobody else's.
+        Box::<room::Rooms>::default(),
         // First: it looks at where users write from and what they tell of themselves, and leaves that to others.
         Box::<contact::Contacts>::default(),
         Box::<clients::Clients>::default(),

@@ -10,7 +10,6 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `talk.rs` | one session, a value |
-//! | `describe.rs` | SDP: our line, theirs |
 //! | `open.rs` | sessions that we open |
 //! | `invited.rs` | sessions that they open |
 //! | `change.rs` | what either side changes in one |
@@ -26,7 +25,6 @@
 mod arrivals;
 mod asking;
 mod change;
-mod describe;
 mod ending;
 mod invited;
 mod lines;
@@ -43,7 +41,7 @@ use self::ending::Goodbye;
 use self::probing::Probing;
 use self::relay::Admissions;
 use self::talk::{Stage, Talk, TalkId};
-use super::{Cx, Feature, Incoming, Manifest, Op, Signal, sessions};
+use super::{Cx, Feature, Incoming, Manifest, Op, Signal, describe, sessions};
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::Event;

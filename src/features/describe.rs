@@ -1,4 +1,4 @@
-//! What stands between the chat and session descriptions: our line, their line, whose device a Contact is.
+//! What stands between chats, rooms and session descriptions: our line, their line, whose device a Contact is.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -112,6 +112,11 @@ pub fn our_line(
         cema: is_direct && theirs.is_none_or(anchors),
         direction,
     }
+}
+
+/// The same for a room: all that is said in one is in CPIM (RFC 7701 §5.2).
+pub fn room_line(line: OurLine) -> OurLine {
+    OurLine { accept_types: "message/cpim".to_owned(), ..line }
 }
 
 /// The description in a body, also where it is a part of a multipart body; what is wrong with it otherwise.

@@ -1,0 +1,206 @@
+//! One INVITE dialog with one MSRP line in it, as a room has it for each SIP user: what is offered, answered, changed.
+//!
+//! What it means that somebody is at the other end is the owner's. Chats have the same in `chat/`, grown with what only they
+//! need: lines that outlive their session, and an offer of ours that finds no MSRP.
+
+use bytes::Bytes;
+
+use super::Cx;
+use super::describe::{self, Ways};
+use crate::msrp::connections::SessionId;
+use crate::msrp::path::Path;
+use crate::sip::message::Reply;
+use crate::sip::sdp::message::{Direction, MessageLine, Setup};
+use crate::sip::sdp::ours::{OurLine, Ours};
+use crate::sip::usage::session::{Body, Session};
+use crate::xmpp::jid::Jid;
+
+/// The numbers of descriptions: what fits into 53 bits is read by everybody.
+const VERSIONS: u64 = 1 << 53;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Leg {
+    /// SIP.
+    pub call: Session,
+    /// By which peer their paths come, by its place in `sip.peers`.
+    pub peer: usize,
+    /// Their first offer, until it is answered.
+    offer: Option<Body>,
+    described: Ours,
+    /// Our end in MSRP, once there is one.
+    own: Option<Path>,
+    /// Their path, as it is written.
+    path: String,
+    /// MSRP, while there is one.
+    pub msrp: Option<SessionId>,
+    /// They have put us on hold: nothing may be sent.
+    pub held: bool,
+    /// What a line of ours says beside what all say.
+    dress: fn(OurLine) -> OurLine,
+}
+
+/// What a further offer of theirs, or their answer to one of ours, has changed.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// Our answer.
+    pub body: Bytes,
+    /// The line is closed.
+    pub ends: bool,
+    /// The MSRP session that was left for another one: it may finish.
+    pub left: Option<SessionId>,
+}
+
+impl Leg {
+    /// A dialog that begins, with their offer or none.
+    pub fn new(cx: &mut Cx<'_>, call: Session, peer: usize, offer: Option<Body>, dress: fn(OurLine) -> OurLine) -> Leg {
+        Leg {
+            call,
+            peer,
+            offer,
+            described: Ours::new(cx.mint.below(VERSIONS)),
+            own: None,
+            path: String::new(),
+            msrp: None,
+            held: false,
+            dress,
+        }
+    }
+
+    /// A dialog of before the start, which will only be ended.
+    pub fn of_before(call: Session) -> Leg {
+        let (own, path) = (None, String::new());
+        Leg {
+            call,
+            peer: 0,
+            offer: None,
+            described: Ours::new(0),
+            own,
+            path,
+            msrp: None,
+            held: false,
+            dress: describe::room_line,
+        }
+    }
+
+    /// Makes our end in MSRP, for this room or user. False where nobody could connect to us.
+    pub fn bind(&mut self, cx: &mut Cx<'_>, home: &Jid) -> bool {
+        let ways = Ways::of(cx);
+        let read = self.offer.as_ref().and_then(|offer| describe::read(offer).ok());
+        let found = read.as_ref().and_then(|description| describe::chat_line(description, ways));
+        let secure = found.as_ref().map_or(!ways.plain, |(_, line, _)| line.secure);
+        let near = found.as_ref().and_then(|(_, line, _)| line.address.as_deref());
+        let Some(uri) = describe::own_uri(cx, home, secure, near) else { return false };
+        self.msrp = Some(cx.msrp.offer(cx.mint, uri.clone()));
+        self.own = Some(Path::from(uri));
+        true
+    }
+
+    /// Asks our relay to let the session in: it tells the session by its path, to [`Leg::enter_by`].
+    pub fn ask_relay(&mut self, cx: &mut Cx<'_>, home: &Jid) -> Option<SessionId> {
+        let account = cx.config.msrp.relay.as_ref()?.account();
+        let own = describe::relayed_uri(cx, home);
+        self.msrp = Some(cx.msrp.offer_through(cx.now.tick, cx.mint, own, account));
+        self.msrp
+    }
+
+    /// Our relay has let the session in.
+    pub fn enter_by(&mut self, path: &Path) {
+        self.own = Some(path.clone());
+    }
+
+    /// Whether our end in MSRP is there.
+    pub fn is_bound(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Our answer to their first offer: MSRP begins; or our offer where they had none. Nothing where neither can be.
+    pub fn answer(&mut self, cx: &mut Cx<'_>) -> Option<Bytes> {
+        let (own, session) = self.own.clone().zip(self.msrp)?;
+        let Some(offer) = self.offer.take() else { return Some(self.offered(cx)) };
+        let description = describe::read(&offer).ok()?;
+        let (place, line, path) = describe::chat_line(&description, Ways::of(cx))?;
+        let setup = Ways::of(cx).setup(&line);
+        let ours = describe::our_line(cx, &own, Some(&line), setup, line.direction.answer());
+        let body = self.described.answer(&description, Some(place), &(self.dress)(ours));
+        self.adopt(&line);
+        let terms = describe::terms(&line, path, setup == Setup::Active, self.peer);
+        cx.msrp.start(cx.now.tick, cx.mint, session, terms);
+        Some(body)
+    }
+
+    /// Our offer: of the line that there is.
+    pub fn offered(&mut self, cx: &Cx<'_>) -> Bytes {
+        let Some(own) = &self.own else { return Bytes::new() };
+        let line = describe::our_line(cx, own, None, Setup::ActPass, Direction::SendRecv);
+        self.described.offer(&(self.dress)(line))
+    }
+
+    /// Their answer to an offer of ours: MSRP begins, goes on, or moves. The line that it was settled with.
+    pub fn settle(&mut self, cx: &mut Cx<'_>, answer: Option<&Body>) -> Option<(MessageLine, Change)> {
+        let description = answer.and_then(|body| describe::read(body).ok())?;
+        let line = self.described.place().and_then(|place| description.message(place));
+        let line = line.filter(MessageLine::is_chat)?;
+        let path = describe::path_of(&line)?;
+        let (first, moved) = (self.path.is_empty(), line.path.join(" ") != self.path);
+        let mut change = Change::default();
+        self.adopt(&line);
+        if moved {
+            let old = self.msrp?;
+            let session = if first { old } else { cx.msrp.succeed(cx.mint, old)? };
+            self.msrp = Some(session);
+            change.left = Some(old).filter(|_| !first);
+            let terms = describe::terms(&line, path, Setup::ActPass.connects_after(line.setup), self.peer);
+            cx.msrp.start(cx.now.tick, cx.mint, session, terms);
+        }
+        Some((line, change))
+    }
+
+    /// A further offer of theirs: hold, another path (RFC 4975 §8.4), or the same again; or they want one of ours.
+    pub fn reconsider(&mut self, cx: &mut Cx<'_>, home: &Jid, offer: Option<&Body>) -> Result<Change, Reply> {
+        let gone = || Reply::new(488).because("The session is ending");
+        let (mut own, old) = self.own.clone().zip(self.msrp).ok_or_else(gone)?;
+        let Some(offer) = offer else {
+            return Ok(Change { body: self.offered(cx), ..Change::default() });
+        };
+        let description = describe::read(offer).map_err(|words| Reply::new(488).because(words))?;
+        let found = self.described.place().and_then(|place| {
+            let line = description.message(place).filter(MessageLine::is_chat)?;
+            Some((place, describe::path_of(&line)?, line))
+        });
+        let Some((place, path, line)) = found else {
+            let line = describe::our_line(cx, &own, None, Setup::ActPass, Direction::SendRecv);
+            let body = self.described.answer(&description, None, &(self.dress)(line));
+            return Ok(Change { body, ends: true, left: None });
+        };
+        let (ways, moved) = (Ways::of(cx), line.path.join(" ") != self.path);
+        if moved && !ways.fit(&line) {
+            return Err(Reply::new(488).because("The other path cannot be used here"));
+        }
+        let (setup, mut left) = (ways.setup(&line), None);
+        if moved {
+            if own.has_relay() {
+                self.msrp = Some(cx.msrp.succeed(cx.mint, old).ok_or_else(gone)?);
+            } else {
+                let uri = describe::own_uri(cx, home, line.secure, line.address.as_deref()).ok_or_else(gone)?;
+                self.msrp = Some(cx.msrp.offer(cx.mint, uri.clone()));
+                own = Path::from(uri);
+                self.own = Some(own.clone());
+            }
+            left = Some(old);
+        }
+        self.adopt(&line);
+        let ours = describe::our_line(cx, &own, Some(&line), setup, line.direction.answer());
+        let body = self.described.answer(&description, Some(place), &(self.dress)(ours));
+        if let Some(session) = self.msrp.filter(|_| moved) {
+            let terms = describe::terms(&line, path, setup == Setup::Active, self.peer);
+            cx.msrp.start(cx.now.tick, cx.mint, session, terms);
+        }
+        Ok(Change { body, ends: false, left })
+    }
+
+    fn adopt(&mut self, line: &MessageLine) {
+        self.held = !line.direction.lets_us_send();
+        self.path = line.path.join(" ");
+    }
+}

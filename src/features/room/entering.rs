@@ -1,0 +1,123 @@
+//! The way in (XEP-0045 §7.2): presence goes to the room, all who are there come back, oneself last.
+//!
+//! A nick that is taken is varied by a number. In 25 seconds the INVITE has an answer, whatever the room does.
+
+use std::time::Duration;
+
+use super::seat::{SeatId, Stage};
+use super::{Alarm, Question, Rooms, asking, table};
+use crate::features::{Cx, errors};
+use crate::sip::message::Reply;
+use crate::sip::usage::session::Cause;
+use crate::words::condition::{Kind, Scope};
+use crate::words::note::Level;
+use crate::xmpp::muc::{self, Codes};
+use crate::xmpp::stanza::StanzaError;
+
+/// How long a room may take to let somebody in.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// How many other nicks are tried.
+const TRIES: u32 = 9;
+
+impl Rooms {
+    /// Asks the room to let a seat in, under the nick that it has.
+    pub(super) fn enter(&mut self, cx: &mut Cx<'_>, id: SeatId) {
+        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.stage == Stage::Entering) else { return };
+        let Some(occupant) = seat.occupant() else {
+            return self.turn_away(cx, id, Reply::new(403).because("This name cannot stand in a room"));
+        };
+        seat.seen.clear();
+        let history = if seat.again { 0 } else { cx.config.rooms.history };
+        let presence = muc::enter(&seat.own, &occupant, seat.password.as_deref(), history);
+        cx.stanza(presence);
+        if self.timers.at(&Alarm::Enter(id)).is_none() {
+            self.timers.set(Alarm::Enter(id), cx.now.tick + PATIENCE);
+        }
+    }
+
+    /// The room does not let a seat in.
+    pub(super) fn not_let_in(&mut self, cx: &mut Cx<'_>, id: SeatId, error: &StanzaError) {
+        let Some(row) = table::join(error.kind) else { return };
+        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.stage == Stage::Entering) else { return };
+        if row.again && seat.tries < TRIES {
+            seat.vary();
+            return self.enter(cx, id);
+        }
+        let words = match error.text.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
+            Some(said) => format!("{}: {said}", row.words),
+            None => row.words.clone(),
+        };
+        // It never was in.
+        seat.stage = Stage::Out;
+        let moved = error.redirect.is_some() && matches!(error.kind, Kind::Gone | Kind::Redirect);
+        let reply = if moved {
+            errors::reply_of(&errors::condition_of_error(error, Scope::Bare, cx.domains))
+        } else {
+            Reply::new(row.status).because(one_line(&words))
+        };
+        self.timers.stop(&Alarm::Enter(id));
+        if seat.again {
+            let cause = Cause { status: row.status, text: one_line(&words) };
+            return self.dismiss(cx, id, cause);
+        }
+        self.turn_away(cx, id, reply);
+    }
+
+    /// A seat is in: all who are there have been told.
+    pub(super) fn let_in(&mut self, cx: &mut Cx<'_>, id: SeatId, nick: &str, codes: &Codes) {
+        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.stage == Stage::Entering) else { return };
+        self.timers.stop(&Alarm::Enter(id));
+        self.timers.set(Alarm::Ping(id), cx.now.tick + asking::SILENCE);
+        seat.stage = Stage::In;
+        nick.clone_into(&mut seat.nick);
+        let (room, own, seen) = (seat.room.clone(), seat.own.clone(), std::mem::take(&mut seat.seen));
+        let (again, fields) = (seat.again, seat.fields());
+        if let Some(hall) = self.halls.get_mut(&room) {
+            hall.only(&seen);
+        }
+        if codes.has(Codes::CREATED) {
+            let question = cx.token_for(&room);
+            cx.stanza(muc::unlock(&own, &room, &question));
+            self.questions.insert(question, Question::Unlock(id));
+        }
+        cx.count("room_joins_total", &[("result", if again { "again" } else { "joined" })]);
+        cx.log(Level::Info, "room-joined", fields);
+        if !again {
+            self.welcome(cx, id);
+        }
+    }
+
+    /// The room has had its time to let a seat in.
+    pub(super) fn entered_too_late(&mut self, cx: &mut Cx<'_>, id: SeatId) {
+        let Some(seat) = self.seats.get(&id).filter(|seat| seat.stage == Stage::Entering) else { return };
+        let words = "The room does not answer";
+        if seat.again {
+            return self.dismiss(cx, id, Cause { status: 504, text: words.to_owned() });
+        }
+        self.turn_away(cx, id, Reply::new(504).because(words));
+    }
+
+    /// A seat that found itself out goes in again.
+    pub(super) fn enter_again(&mut self, cx: &mut Cx<'_>, id: SeatId) {
+        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.stage == Stage::In) else { return };
+        (seat.stage, seat.again, seat.tries) = (Stage::Entering, true, 0);
+        seat.wanted.clone_from(&seat.nick);
+        self.enter(cx, id);
+    }
+
+    /// Whether a new room was unlocked.
+    pub(super) fn unlocked(&mut self, cx: &mut Cx<'_>, id: SeatId, error: Option<&StanzaError>) {
+        let Some((seat, error)) = self.seats.get(&id).zip(error) else { return };
+        let mut fields = seat.fields();
+        fields.push(("why", format!("{:?} {}", error.kind, error.text.as_deref().unwrap_or_default())));
+        cx.log(Level::Warn, "room-locked", fields);
+    }
+}
+
+/// Words of a room's as they may stand in a header.
+pub(super) fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let line: String = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    line.chars().take(200).collect()
+}

@@ -1,0 +1,206 @@
+//! What a room says goes to SIP: lines, private lines, the subject (RFC 7701 §6, RFC 7702 §5.3 the other way round).
+//!
+//! Nobody hears his own line again: it is known by its id, and answers the SEND that it came with.
+
+use bytes::Bytes;
+
+use super::hall::Told;
+use super::seat::{SeatId, Stage, Whispered};
+use super::{Rooms, table};
+use crate::documents::{cpim, date};
+use crate::features::Cx;
+use crate::features::errors;
+use crate::msrp::frame::FailureReport;
+use crate::msrp::message::OutMessage;
+use crate::msrp::session::{By, Unsendable};
+use crate::sip::uri::SipAddress;
+use crate::sip::usage::session::Cause;
+use crate::words::condition::{Condition, Kind};
+use crate::xmpp::jid::Jid;
+use crate::xmpp::muc::{self, Line, Message};
+use crate::xmpp::stanza::{Stanza, StanzaKind};
+
+impl Rooms {
+    /// A message from a room or from somebody in it.
+    pub(super) fn message(&mut self, cx: &mut Cx<'_>, from: &Jid, stanza: &Stanza) {
+        let Some(to) = stanza.to() else { return };
+        let Some(id) = self.owns.get(to).copied() else {
+            // A room that still has somebody in it whom nobody knows here learns it by this.
+            let condition = Condition::new(Kind::RecipientUnavailable, "Nobody is in this room with that address");
+            let is_ghost = !to.is_bare() && matches!(stanza.type_(), Some("groupchat" | "chat"));
+            let error = errors::stanza_error(stanza, &condition).filter(|_| is_ghost);
+            return cx.answer(error);
+        };
+        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.room.bare_str() == from.bare_str()) else {
+            return;
+        };
+        seat.heard = cx.now.tick;
+        let nick = from.resource().map(str::to_owned);
+        let is_own = nick.as_deref() == Some(seat.nick.as_str());
+        match muc::message(stanza) {
+            Message::Refused(error) => self.refused(cx, id, stanza.id(), error.kind),
+            Message::Line(_) | Message::Subject(_) if is_own && self.reflected(cx, id, stanza.id()) => {}
+            Message::Line(line) => {
+                let told = Told { nick, text: line.body, subject: None, stamp: line.stamp };
+                self.deliver(cx, id, told, None);
+            }
+            Message::Subject(subject) => self.subject(cx, id, nick, subject),
+            Message::Private(line) => self.whisper(cx, id, from, stanza, line),
+            Message::State(_) | Message::Invitation(_) | Message::Declined { .. } | Message::Nothing => {}
+        }
+    }
+
+    /// The subject is this now.
+    fn subject(&mut self, cx: &mut Cx<'_>, id: SeatId, nick: Option<String>, subject: String) {
+        let Some(room) = self.seats.get(&id).map(|seat| seat.room.clone()) else { return };
+        let hall = self.halls.entry(room).or_default();
+        let had_one = !hall.subject.is_empty();
+        hall.subject.clone_from(&subject);
+        // A room without a subject says so to everybody who enters.
+        if subject.is_empty() && !had_one {
+            return;
+        }
+        let text = match subject.is_empty() {
+            true => "The room has no subject any more".to_owned(),
+            false => format!("Subject: {subject}"),
+        };
+        self.deliver(cx, id, Told { nick, text, subject: Some(subject), stamp: None }, None);
+    }
+
+    /// Somebody says something to one alone.
+    fn whisper(&mut self, cx: &mut Cx<'_>, id: SeatId, from: &Jid, stanza: &Stanza, line: Line) {
+        let Some(seat) = self.seats.get(&id) else { return };
+        if !seat.private {
+            let text = "This person's client cannot show private messages of a room";
+            let error = errors::stanza_error(stanza, &Condition::new(Kind::FeatureNotImplemented, text));
+            return cx.answer(error);
+        }
+        let told = Told {
+            nick: from.resource().map(str::to_owned),
+            text: line.body,
+            subject: None,
+            stamp: line.stamp,
+        };
+        self.deliver(cx, id, told, Some(stanza));
+    }
+
+    /// Sends something to a seat; `private`: the stanza that says it to this one alone.
+    fn deliver(&mut self, cx: &mut Cx<'_>, id: SeatId, told: Told, private: Option<&Stanza>) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let Some(session) = seat.leg.msrp.filter(|_| seat.stage == Stage::In && seat.leg.call.is_up()) else {
+            return;
+        };
+        let Ok(room) = cx.domains.user_sip(&seat.room) else { return };
+        let body = match private {
+            Some(_) => envelope(cx, &room, Some(&seat.nick), &told),
+            None => {
+                let hall = self.halls.entry(seat.room.clone()).or_default();
+                match &hall.last {
+                    Some((known, bytes)) if *known == told => bytes.clone(),
+                    _ => {
+                        let bytes = envelope(cx, &room, None, &told);
+                        hall.last = Some((told, bytes.clone()));
+                        bytes
+                    }
+                }
+            }
+        };
+        let message_id = cx.token_for(&seat.room);
+        if let Some((from, stanza)) = private.and_then(|stanza| Some((stanza.from()?.clone(), stanza))) {
+            let id = stanza.id().map(str::to_owned);
+            seat.whispers(Whispered { message_id: message_id.clone(), from, id });
+        }
+        self.send(cx, id, session, message_id, body);
+    }
+
+    fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SeatId,
+        session: crate::msrp::connections::SessionId,
+        message_id: String,
+        body: Bytes,
+    ) {
+        let length = body.len();
+        let message = OutMessage {
+            message_id,
+            content_type: "message/cpim".to_owned(),
+            headers: Vec::new(),
+            body,
+            success_report: false,
+            failure_report: FailureReport::Yes,
+        };
+        let Err((why, message)) = cx.msrp.send(cx.now.tick, cx.mint, session, message) else { return };
+        match why {
+            // Whoever does not follow would see a room with holes in it.
+            Unsendable::Full => {
+                let text = "You do not take what the room says".to_owned();
+                self.dismiss(cx, id, Cause { status: 480, text });
+            }
+            Unsendable::TooLarge => {
+                self.failed(cx, id, &message.message_id, 413, By::Response);
+                let text = format!("A message of {length} bytes is too long for your client.");
+                let told = Told { nick: None, text, subject: None, stamp: None };
+                if length > 512 {
+                    self.deliver(cx, id, told, None);
+                }
+            }
+            Unsendable::Ending | Unsendable::Malformed | Unsendable::Twice => {}
+        }
+    }
+
+    /// A line has arrived.
+    pub(super) fn delivered(&mut self, id: SeatId, message_id: &str) {
+        if let Some(seat) = self.seats.get_mut(&id) {
+            seat.take_whispered(message_id);
+        }
+    }
+
+    /// A line has not arrived. Of one to all nobody is told (RFC 7701 §6.3), of a private one its sender.
+    pub(super) fn failed(&mut self, cx: &mut Cx<'_>, id: SeatId, message_id: &str, code: u16, by: By) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        if let Some(whispered) = seat.take_whispered(message_id) {
+            let mut stanza = Stanza::new(StanzaKind::Message, &whispered.from, &seat.own).with_type("chat");
+            if let Some(id) = &whispered.id {
+                stanza = stanza.with_id(id);
+            }
+            let text = format!("This person's client did not take the message (MSRP {code})");
+            let condition = Condition::new(Kind::RecipientUnavailable, text);
+            cx.answer(errors::stanza_error(&stanza, &condition));
+        }
+        if by == By::Silence {
+            // Whoever does not answer in 30 seconds is not there (RFC 4975 §7.1.1).
+            let cause = Cause { status: 408, text: "a message was not answered".to_owned() };
+            self.dismiss(cx, id, cause);
+        }
+    }
+
+    /// The room does not take a line.
+    fn refused(&mut self, cx: &mut Cx<'_>, id: SeatId, stanza: Option<&str>, kind: Kind) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let Some(said) = stanza.and_then(|stanza| seat.take_said(stanza)) else { return };
+        cx.count("room_lines_refused_total", &[]);
+        cx.msrp.answer(cx.now.tick, cx.mint, said.session, said.ticket, table::line(kind));
+        self.arm_line(id);
+        if kind == Kind::NotAcceptable {
+            self.ask(cx, id);
+        }
+    }
+}
+
+/// A CPIM message from somebody in the room, or from the room: to all, or to the nick of one alone.
+fn envelope(cx: &Cx<'_>, room: &SipAddress, to: Option<&str>, told: &Told) -> Bytes {
+    let place = |nick: Option<&str>| SipAddress { aor: room.aor.clone(), gr: nick.map(str::to_owned) };
+    let from = match &told.nick {
+        // What a quoted name would have to escape: the address has it as it is.
+        Some(nick) => format!("\"{}\" <{}>", nick.replace(['"', '\\'], "'"), place(Some(nick))),
+        None => format!("<{room}>"),
+    };
+    let to = format!("<{}>", place(to));
+    let wall = told.stamp.as_deref().and_then(date::read_rfc3339).unwrap_or(cx.now.wall);
+    let date = date::write_rfc3339(wall);
+    let mut headers = vec![("From", from.as_str()), ("To", to.as_str()), ("DateTime", date.as_str())];
+    headers.extend(told.subject.as_deref().map(|subject| ("Subject", subject)));
+    let type_ = if told.text.is_ascii() { "text/plain" } else { "text/plain;charset=UTF-8" };
+    cpim::write(&headers, &[("Content-Type", type_)], told.text.as_bytes()).into()
+}

@@ -1,0 +1,185 @@
+//! One INVITE dialog in a room, or on its way in or out. A plain value.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::features::leg::Leg;
+use crate::msrp::connections::SessionId;
+use crate::msrp::message::Receipt;
+use crate::msrp::session::Ticket;
+use crate::sip::uri::Aor;
+use crate::words::time::Tick;
+use crate::xmpp::jid::Jid;
+
+/// Names a seat in memory.
+pub type SeatId = u64;
+
+/// How many lines to a room may be without an answer at once.
+pub const SAID: usize = 100;
+/// How many private lines are remembered whose failure would be told.
+const WHISPERED: usize = 100;
+
+/// Where a seat is in the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The room has been asked to let it in.
+    Entering,
+    /// It is in.
+    In,
+    /// The room has been told that it leaves.
+    Leaving,
+    /// It is out, or never was in.
+    Out,
+}
+
+/// A line to the room whose SEND is not answered.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// The id of the stanza.
+    pub id: String,
+    /// For the answer.
+    pub session: SessionId,
+    /// For the answer.
+    pub ticket: Ticket,
+    /// What the sender wants to be told.
+    pub receipt: Receipt,
+    /// When it went to the room.
+    pub at: Tick,
+    /// To one alone, who is not told by a reflection.
+    pub private: bool,
+}
+
+/// A private line to SIP, until it has arrived.
+#[derive(Clone, Debug)]
+pub struct Whispered {
+    /// Its Message-ID.
+    pub message_id: String,
+    /// The occupant who said it.
+    pub from: Jid,
+    /// The id of the stanza.
+    pub id: Option<String>,
+}
+
+/// A question whether we are in.
+#[derive(Clone, Debug)]
+pub struct Ping {
+    /// The id of the stanza.
+    pub id: String,
+    /// When it was asked.
+    pub at: Tick,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Seat {
+    /// The room, bare.
+    pub room: Jid,
+    /// Our address for it in XMPP: the contact, with a resource of its own.
+    pub own: Jid,
+    /// The nick that it has, or asks for.
+    pub nick: String,
+    /// The nick that was wanted first.
+    pub wanted: String,
+    /// How many others were tried.
+    pub tries: u32,
+    /// Who it is.
+    pub contact: Aor,
+    /// What opens the room.
+    pub password: Option<String>,
+    /// Its client can tell private lines from others.
+    pub private: bool,
+    /// SIP and MSRP.
+    pub leg: Leg,
+    /// Where it is in the room.
+    pub stage: Stage,
+    /// It has been in before: it is on its way back.
+    pub again: bool,
+    /// Who has been seen on the way in.
+    pub seen: BTreeSet<Box<str>>,
+    /// Lines to the room, the oldest first.
+    pub said: VecDeque<Said>,
+    /// Private lines from the room that may fail.
+    pub whispered: VecDeque<Whispered>,
+    /// The question that is out.
+    pub ping: Option<Ping>,
+    /// When the room was heard last.
+    pub heard: Tick,
+    /// The MSRP connection was there once.
+    pub opened: bool,
+    /// The room has not been told that it left, since the link was away.
+    pub owes_farewell: bool,
+    /// It is on disk.
+    pub saved: bool,
+}
+
+impl Seat {
+    /// A seat that begins.
+    pub fn new(now: Tick, room: Jid, own: Jid, contact: Aor, nick: String, leg: Leg) -> Seat {
+        Seat {
+            room,
+            own,
+            wanted: nick.clone(),
+            nick,
+            tries: 0,
+            contact,
+            password: None,
+            private: false,
+            leg,
+            stage: Stage::Entering,
+            again: false,
+            seen: BTreeSet::new(),
+            said: VecDeque::new(),
+            whispered: VecDeque::new(),
+            ping: None,
+            heard: now,
+            opened: false,
+            owes_farewell: false,
+            saved: false,
+        }
+    }
+
+    /// Its address in the room.
+    pub fn occupant(&self) -> Option<Jid> {
+        self.room.with_resource(&self.nick).ok()
+    }
+
+    /// Another nick than the one that is taken: `Romeo 2`.
+    pub fn vary(&mut self) {
+        self.tries += 1;
+        let number = format!(" {}", self.tries + 1);
+        let mut end = self.wanted.len().min(1023 - number.len());
+        while !self.wanted.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.nick = format!("{}{number}", self.wanted[..end].trim_end());
+    }
+
+    /// The line of this id is answered.
+    pub fn take_said(&mut self, id: &str) -> Option<Said> {
+        let place = self.said.iter().position(|said| said.id == id)?;
+        self.said.remove(place)
+    }
+
+    /// A private line goes to SIP.
+    pub fn whispers(&mut self, whispered: Whispered) {
+        if self.whispered.len() >= WHISPERED {
+            self.whispered.pop_front();
+        }
+        self.whispered.push_back(whispered);
+    }
+
+    /// A private line has arrived, or has not.
+    pub fn take_whispered(&mut self, message_id: &str) -> Option<Whispered> {
+        let place = self.whispered.iter().position(|one| one.message_id == message_id)?;
+        self.whispered.remove(place)
+    }
+
+    /// What a log line says of it. The Call-ID is that of the dialog.
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("corr", self.leg.call.call_id().to_owned()),
+            ("room", self.room.to_string()),
+            ("contact", self.contact.to_string()),
+            ("nick", self.nick.clone()),
+        ]
+    }
+}

@@ -1,0 +1,196 @@
+//! Pure decisions: what a room's answers become for a SIP user in it (`mappings/rooms.yaml`).
+
+use std::sync::LazyLock;
+
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Deserializer};
+
+use crate::words::condition::Kind;
+use crate::words::table;
+use crate::xmpp::muc::{Codes, Departure, Role};
+
+/// A room that does not let somebody in.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    condition: Condition,
+    /// The answer to the INVITE.
+    pub status: u16,
+    /// Another nick may help.
+    pub again: bool,
+    /// For people.
+    pub words: String,
+}
+
+/// An answer of MSRP.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Code {
+    condition: Condition,
+    code: u16,
+}
+
+/// An end.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Removal {
+    status: String,
+    /// The disconnection-method of the roster.
+    pub method: Method,
+    /// The code of the BYE's Reason.
+    pub cause: u16,
+    /// For people.
+    pub words: String,
+}
+
+/// How somebody left (RFC 4575 §5.7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// By will.
+    #[default]
+    Departed,
+    /// By somebody else's.
+    Booted,
+    /// By accident.
+    Failed,
+}
+
+impl Method {
+    /// As it is written in the roster.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::Departed => "departed",
+            Method::Booted => "booted",
+            Method::Failed => "failed",
+        }
+    }
+}
+
+/// What somebody is in the roster.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    role: Role,
+    entry: String,
+}
+
+/// A row's condition, or any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Other,
+    Is(Kind),
+}
+
+impl<'de> Deserialize<'de> for Condition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Condition, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if name == "other" {
+            return Ok(Condition::Other);
+        }
+        Kind::deserialize(name.into_deserializer()).map(Condition::Is)
+    }
+}
+
+impl Condition {
+    fn fits(self, kind: Kind) -> bool {
+        match self {
+            Condition::Other => true,
+            Condition::Is(known) => known == kind,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tables {
+    joins: Vec<Join>,
+    nicknames: Vec<Code>,
+    lines: Vec<Code>,
+    removals: Vec<Removal>,
+    roles: Vec<Entry>,
+}
+
+static TABLES: LazyLock<Tables> = LazyLock::new(|| {
+    read(table::text("rooms", include_str!("../../../mappings/rooms.yaml")))
+        .expect("mappings/rooms.yaml is tested, and an admin's own is checked")
+});
+
+/// What is wrong with a table of an admin's own.
+pub fn check_table(text: &str) -> Result<(), String> {
+    read(text).map(drop)
+}
+
+fn read(text: &str) -> Result<Tables, String> {
+    let tables: Tables = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    let ends = [
+        ("joins", tables.joins.last().is_some_and(|row| row.condition == Condition::Other)),
+        ("nicknames", tables.nicknames.last().is_some_and(|row| row.condition == Condition::Other)),
+        ("lines", tables.lines.last().is_some_and(|row| row.condition == Condition::Other)),
+        ("removals", tables.removals.last().is_some_and(|row| row.status == "other")),
+    ];
+    if let Some((name, _)) = ends.iter().find(|(_, ends)| !ends) {
+        return Err(format!("the last row of {name} must be `other`"));
+    }
+    if let Some(row) = tables.joins.iter().find(|row| !(300..700).contains(&row.status)) {
+        return Err(format!("joins: {} refuses no INVITE", row.status));
+    }
+    let codes = tables.nicknames.iter().chain(&tables.lines);
+    if let Some(row) = codes.into_iter().find(|row| !(400..600).contains(&row.code)) {
+        return Err(format!("{} is no refusal of MSRP", row.code));
+    }
+    Ok(tables)
+}
+
+/// A room does not let somebody in.
+pub fn join(kind: Kind) -> Option<&'static Join> {
+    TABLES.joins.iter().find(|row| row.condition.fits(kind))
+}
+
+/// A room does not take a nick.
+pub fn nickname(kind: Kind) -> u16 {
+    TABLES.nicknames.iter().find(|row| row.condition.fits(kind)).map_or(403, |row| row.code)
+}
+
+/// A room does not take a line.
+pub fn line(kind: Kind) -> u16 {
+    TABLES.lines.iter().find(|row| row.condition.fits(kind)).map_or(403, |row| row.code)
+}
+
+/// Somebody is out. 333 goes before 307, which servers write beside it.
+pub fn removal(codes: &Codes, departure: &Departure) -> Option<&'static Removal> {
+    let fits = |row: &&Removal| match row.status.as_str() {
+        "other" => true,
+        "destroyed" => departure.destroyed.is_some(),
+        "307" => codes.has(307) && !codes.has(333),
+        status => status.parse().is_ok_and(|status| codes.has(status)),
+    };
+    TABLES.removals.iter().find(fits)
+}
+
+/// What somebody of this role is in the roster.
+pub fn role(role: Role) -> &'static str {
+    TABLES.roles.iter().find(|row| row.role == role).map_or("participant", |row| &row.entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_row_that_fits_counts() {
+        assert_eq!(join(Kind::Conflict).map(|row| (row.status, row.again)), Some((486, true)));
+        assert_eq!(join(Kind::UnexpectedRequest).map(|row| row.status), Some(480));
+        assert_eq!((nickname(Kind::Conflict), nickname(Kind::Gone)), (425, 403));
+        assert_eq!((line(Kind::NotAcceptable), line(Kind::Gone)), (481, 403));
+    }
+
+    #[test]
+    fn a_table_without_an_end_is_refused() {
+        let whole = include_str!("../../../mappings/rooms.yaml");
+        assert_eq!(read(whole).map(drop), Ok(()));
+        let cut = whole.replace("  - { condition: other,          code: 403 }\n", "");
+        assert_eq!(read(&cut).map(drop), Err("the last row of nicknames must be `other`".to_owned()));
+        assert!(read(&whole.replace("code: 425", "code: 200")).is_err());
+    }
+}
