@@ -9,6 +9,7 @@ use crate::documents::pidf::{self, DocumentError, Pidf};
 use crate::features::{Cx, Incoming};
 use crate::sip::message::{self, Answer, HeaderName, Reply};
 use crate::sip::uri::Aor;
+use crate::sip::usage::package::PRESENCE;
 use crate::sip::usage::subscription::{End, Meaning, Notice, Parties, Reason, State, Step, Subscription};
 use crate::words::condition::{Condition, Kind};
 use crate::words::id::Partition;
@@ -585,6 +586,7 @@ fn parties(cx: &Cx<'_>, user: &Jid, contact: &Aor) -> Result<Parties, Condition>
     let own = cx.domains.user_sip(&user.bare())?.aor;
     let spelled = cx.facts.spelled(contact);
     Ok(Parties {
+        package: &PRESENCE,
         from: format!("<{own}>"),
         to: format!("<{spelled}>"),
         uri: spelled.to_string(),
@@ -605,7 +607,7 @@ fn read(type_: &str, encoding: Option<&str>, body: &[u8]) -> Result<Pidf, Reply>
         return Err(Reply::new(415).because("not a presence document").with(HeaderName::Accept, pidf::TYPE));
     }
     pidf::parse(body).map_err(|error| {
-        let status = if matches!(error, DocumentError::TooLong(_)) { 413 } else { 400 };
+        let status = if matches!(error, DocumentError::TooLong { .. }) { 413 } else { 400 };
         Reply::new(status).because(error.to_string())
     })
 }
