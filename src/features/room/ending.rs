@@ -77,6 +77,7 @@ impl Rooms {
         }
         self.timers.stop(&Alarm::Enter(id));
         self.timers.stop(&Alarm::Part(id));
+        self.end_watches(cx, id);
         self.leave(cx, id);
         if let Some(session) = session {
             match end {
@@ -237,7 +238,7 @@ impl Rooms {
         let leg = Leg::of_before(Session::restore(cx.now, kept.call));
         let mut seat = Seat::new(cx.now.tick, kept.room, kept.own, kept.contact, kept.nick, leg);
         (seat.stage, seat.owes_farewell, seat.saved) = (Stage::Leaving, true, true);
-        let id = self.add(seat);
+        let id = self.add(cx, seat);
         self.restored.push_back(id);
         Ok(())
     }

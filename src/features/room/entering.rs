@@ -72,10 +72,11 @@ impl Rooms {
         seat.stage = Stage::In;
         nick.clone_into(&mut seat.nick);
         let (room, own, seen) = (seat.room.clone(), seat.own.clone(), std::mem::take(&mut seat.seen));
-        let (again, fields) = (seat.again, seat.fields());
+        let (again, contact, fields) = (seat.again, seat.contact.clone(), seat.fields());
         if let Some(hall) = self.halls.get_mut(&room) {
             hall.only(&seen);
         }
+        self.activate_watches(cx, &room, &contact);
         if codes.has(Codes::CREATED) {
             let question = cx.token_for(&room);
             cx.stanza(muc::unlock(&own, &room, &question));

@@ -4,8 +4,8 @@ use super::seat::{Seat, SeatId};
 use super::{PER_CONTACT, PER_ROOM, Rooms, SEATS};
 use crate::features::describe::{self, Ways};
 use crate::features::leg::Leg;
-use crate::features::{Cx, Incoming, Op, errors};
-use crate::sip::message::{self, HeaderName, Reply};
+use crate::features::{Cx, Incoming, Op};
+use crate::sip::message::{self, HeaderName, Method, Reply};
 use crate::sip::sdp::message::MessageLine;
 use crate::sip::uri::Aor;
 use crate::sip::usage::session::{Body, Cause, Session};
@@ -18,7 +18,7 @@ use crate::xmpp::jid::Jid;
 const RETRY_AFTER: &str = "30";
 
 /// What is served in the dialog of a seat.
-const WITHIN: &str = "INVITE, ACK, BYE, CANCEL, UPDATE, OPTIONS";
+const WITHIN: &str = "INVITE, ACK, BYE, CANCEL, UPDATE, SUBSCRIBE, OPTIONS";
 
 impl Rooms {
     /// An INVITE that wants into a room.
@@ -66,9 +66,8 @@ impl Rooms {
             return refuse(488, "There are no rooms here without MSRP", "media");
         }
         let tag = cx.token_for(room);
-        let address = cx.domains.user_sip(room).map_err(|bad| (errors::reply_of(&bad), "address"))?;
-        // RFC 4579 §5.1: who calls sees by this that there is a focus.
-        let own = format!("{};isfocus", cx.config.sip.contact(&address.aor, &contact.host));
+        // RFC 4579 §5.1: who calls sees by its Contact that there is a focus.
+        let Some(own) = self.focus_of(cx, room, contact) else { return refuse(404, "Not found", "address") };
         let partition = Partition::of(room.bare_str());
         let allow = crate::features::ALLOW.as_str();
         let (call, offer) =
@@ -83,14 +82,14 @@ impl Rooms {
         let nick = nick_for(room, incoming.from_name.as_deref(), contact);
         let leg = Leg::new(cx, call, incoming.peer, offer, describe::room_line);
         let mut seat = Seat::new(cx.now.tick, room.clone(), own, contact.clone(), nick, leg);
-        seat.private = line.is_some_and(|line| line.chatroom.is_some());
+        seat.private = line.is_some_and(|line| line.takes_private_messages());
         seat.password = incoming
             .request
             .uri
             .password()
             .and_then(|password| crate::words::percent::decode(password).ok())
             .filter(|password| !password.is_empty());
-        let id = self.add(seat);
+        let id = self.add(cx, seat);
         self.asked.insert(incoming.key, id);
         self.run(cx, id);
         self.enter(cx, id);
@@ -99,6 +98,9 @@ impl Rooms {
 
     /// A request inside a dialog. False when that is none of ours.
     pub(super) fn inside(&mut self, cx: &mut Cx<'_>, tag: &str, incoming: &Incoming) -> bool {
+        if incoming.request.method == Method::Subscribe && self.subscribed_again(cx, tag, incoming) {
+            return true;
+        }
         let Some(id) = self.tags.get(tag).copied() else { return false };
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.leg.call.holds(&incoming.request.headers))
         else {
@@ -106,8 +108,12 @@ impl Rooms {
         };
         self.asked.insert(incoming.key, id);
         if !seat.leg.call.request(cx.now, cx.mint, incoming.key, &incoming.request) {
-            // The dialog is there: 481 would end it (RFC 5057 §5.1).
             self.asked.remove(&incoming.key);
+            if incoming.request.method == Method::Subscribe && seat.leg.call.is_up() {
+                self.subscribed_inside(cx, id, incoming);
+                return true;
+            }
+            // The dialog is there: 481 would end it (RFC 5057 §5.1).
             cx.reply(incoming.key, Reply::new(405).with(HeaderName::Allow, WITHIN));
         }
         self.run(cx, id);
@@ -133,6 +139,7 @@ impl Rooms {
             return self.turn_away(cx, id, Reply::new(488));
         };
         if let Some(session) = seat.leg.msrp {
+            cx.msrp.take_nicknames(session);
             self.msrp.insert(session, id);
         }
         seat.leg.call.agree(cx.now, Body::sdp(body));
@@ -175,7 +182,7 @@ impl Rooms {
             let cause = Cause { status: 488, text: "no line for a room".to_owned() };
             return self.dismiss(cx, id, cause);
         };
-        seat.private = line.chatroom.is_some();
+        seat.private = line.takes_private_messages();
         self.moved(cx, id, change.left);
     }
 
@@ -200,6 +207,7 @@ impl Rooms {
     /// A seat may have another MSRP session: what it left finishes.
     fn moved(&mut self, cx: &mut Cx<'_>, id: SeatId, left: Option<crate::msrp::connections::SessionId>) {
         if let Some(session) = self.seats.get(&id).and_then(|seat| seat.leg.msrp) {
+            cx.msrp.take_nicknames(session);
             self.msrp.insert(session, id);
         }
         if let Some(left) = left {

@@ -53,9 +53,10 @@ impl Rooms {
     /// The subject is this now.
     fn subject(&mut self, cx: &mut Cx<'_>, id: SeatId, nick: Option<String>, subject: String) {
         let Some(room) = self.seats.get(&id).map(|seat| seat.room.clone()) else { return };
-        let hall = self.halls.entry(room).or_default();
+        let Some(hall) = self.halls.get_mut(&room) else { return };
         let had_one = !hall.subject.is_empty();
-        hall.subject.clone_from(&subject);
+        hall.set_subject(&subject);
+        self.arm_step(cx, &room);
         // A room without a subject says so to everybody who enters.
         if subject.is_empty() && !had_one {
             return;
@@ -94,7 +95,7 @@ impl Rooms {
         let body = match private {
             Some(_) => envelope(cx, &room, Some(&seat.nick), &told),
             None => {
-                let hall = self.halls.entry(seat.room.clone()).or_default();
+                let Some(hall) = self.halls.get_mut(&seat.room) else { return };
                 match &hall.last {
                     Some((known, bytes)) if *known == told => bytes.clone(),
                     _ => {

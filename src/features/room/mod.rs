@@ -9,6 +9,8 @@
 //! | `invited.rs` | INVITE, and what is asked in its dialog |
 //! | `entering.rs` | the way in: presence, refusals, other nicks |
 //! | `roster.rs` | who comes and goes, as presence tells |
+//! | `watching.rs` | who watches the roster |
+//! | `nick.rs` | NICKNAME |
 //! | `lines.rs` | what the room says goes to SIP |
 //! | `arrivals.rs` | what SIP says goes to the room |
 //! | `asking.rs` | whether we are in still (XEP-0410) |
@@ -24,14 +26,17 @@ mod entering;
 mod hall;
 mod invited;
 mod lines;
+mod nick;
 mod roster;
 mod seat;
 pub mod table;
+mod watching;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use self::hall::Hall;
 use self::seat::{Seat, SeatId, Stage};
+use self::watching::{Watch, WatchId};
 use super::{Cx, Feature, Incoming, Manifest, Op};
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
@@ -52,6 +57,7 @@ static MANIFEST: Manifest = Manifest {
     follows: &[
         "RFC 7702 §6",
         "RFC 7701",
+        "RFC 4575",
         "RFC 4579",
         "XEP-0045",
         "XEP-0249",
@@ -59,8 +65,8 @@ static MANIFEST: Manifest = Manifest {
         "XEP-0421",
     ],
     summary: "SIP users in rooms of XMPP",
-    methods: &["INVITE", "ACK", "BYE", "CANCEL", "UPDATE"],
-    events: &[],
+    methods: &["INVITE", "ACK", "BYE", "CANCEL", "UPDATE", "SUBSCRIBE"],
+    events: &["conference"],
     disco: &[ns::MUC],
     records: &[ending::RECORD],
 };
@@ -74,7 +80,7 @@ const PER_ROOM: usize = 2_000;
 const EXCHANGE_BITS: u32 = 16;
 
 /// Why an alarm is armed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
     /// The SIP machine of a seat wants it.
     Call(SeatId),
@@ -88,6 +94,12 @@ enum Alarm {
     Part(SeatId),
     /// The room has not said that somebody who left is out.
     Out(SeatId),
+    /// The room has not said whether a seat may have a nick.
+    Nick(SeatId),
+    /// A subscription has a NOTIFY to send, or expires.
+    Watch(WatchId),
+    /// What has changed in a room may be told.
+    Step(Jid),
     /// More seats are to be asked after, or ended.
     Resume,
 }
@@ -114,6 +126,9 @@ pub struct Rooms {
     msrp: HashMap<SessionId, SeatId>,
     /// INVITEs and UPDATEs of theirs that are not answered.
     asked: BTreeMap<ServerKey, SeatId>,
+    watches: BTreeMap<WatchId, Watch>,
+    /// Those with a dialog of their own, by our tag.
+    watch_tags: HashMap<Box<str>, WatchId>,
     /// By the id of the stanza that asked.
     questions: BTreeMap<String, Question>,
     /// How many seats each person has.
@@ -170,6 +185,7 @@ impl Feature for Rooms {
         };
         match incoming.request.method {
             Method::Invite => self.invited(cx, incoming, &room.bare()),
+            Method::Subscribe => self.subscribed(cx, incoming, &room.bare()),
             Method::Message => {
                 let words = "Call this room to say something in it";
                 cx.ops.push_back(Op::ReplyNow(incoming.key, Reply::new(403).because(words)));
@@ -202,7 +218,7 @@ impl Feature for Rooms {
 
     fn answer(&mut self, cx: &mut Cx<'_>, token: u64, answer: &Answer) {
         let (id, exchange) = of_token(token);
-        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let Some(seat) = self.seats.get_mut(&id) else { return self.notified(cx, id, answer) };
         seat.leg.call.answer(cx.now, cx.mint, exchange, answer);
         self.run(cx, id);
     }
@@ -223,6 +239,9 @@ impl Feature for Rooms {
             Event::Failed { message_id, code, by, .. } => self.failed(cx, id, message_id, *code, *by),
             Event::Ended { why, unconfirmed } => self.ended(cx, id, session, why, unconfirmed),
             Event::Admitted { path, .. } => self.admitted(cx, id, path),
+            Event::Nickname { ticket, nickname } => self.wants_nick(cx, id, session, *ticket, nickname),
+            // We ask nobody for a name.
+            Event::Named { .. } => {}
         }
         true
     }
@@ -237,6 +256,9 @@ impl Feature for Rooms {
                 Alarm::Ping(_) => "room-ping",
                 Alarm::Part(_) => "room-part",
                 Alarm::Out(_) => "room-out",
+                Alarm::Nick(_) => "room-nick",
+                Alarm::Watch(_) => "room-watch",
+                Alarm::Step(_) => "room-step",
                 Alarm::Resume => "room-resume",
             };
             (at, why)
@@ -258,6 +280,9 @@ impl Feature for Rooms {
                 Alarm::Ping(id) => self.silent(cx, id),
                 Alarm::Part(id) => self.lost(cx, id),
                 Alarm::Out(id) => self.out(cx, id),
+                Alarm::Nick(id) => self.nick_too_late(cx, id),
+                Alarm::Watch(id) => self.tend(cx, id),
+                Alarm::Step(room) => self.step(cx, &room),
                 Alarm::Resume => self.resume(cx),
             }
         }
@@ -288,19 +313,20 @@ impl Feature for Rooms {
     }
 
     fn load(&self) -> usize {
-        self.halls.len() + self.seats.len() + self.questions.len() + self.timers.len() + self.doubted.len()
+        self.halls.len() + self.seats.len() + self.watches.len() + self.questions.len() + self.timers.len() + self.doubted.len()
     }
 }
 
 impl Rooms {
     /// Remembers a seat that begins.
-    fn add(&mut self, seat: Seat) -> SeatId {
+    fn add(&mut self, cx: &Cx<'_>, seat: Seat) -> SeatId {
         self.next += 1;
         let id = self.next;
         self.tags.insert(seat.leg.call.tag().into(), id);
         self.owns.insert(seat.own.clone(), id);
         *self.contacts.entry(seat.contact.clone()).or_default() += 1;
-        self.halls.entry(seat.room.clone()).or_default().seats.insert(id);
+        let hall = self.halls.entry(seat.room.clone()).or_insert_with(|| Hall::new(cx.domains, &seat.room, cx.now));
+        hall.seats.insert(id);
         self.seats.insert(id, Box::new(seat));
         id
     }
@@ -322,8 +348,9 @@ impl Rooms {
         }
         if let Some(hall) = self.halls.get_mut(&seat.room) {
             hall.seats.remove(&id);
-            if hall.is_void() {
+            if hall.seats.is_empty() {
                 self.halls.remove(&seat.room);
+                self.timers.stop(&Alarm::Step(seat.room.clone()));
             }
         }
         for alarm in [
@@ -333,6 +360,7 @@ impl Rooms {
             Alarm::Ping(id),
             Alarm::Part(id),
             Alarm::Out(id),
+            Alarm::Nick(id),
         ] {
             self.timers.stop(&alarm);
         }

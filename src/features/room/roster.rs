@@ -4,6 +4,7 @@ use super::entering::one_line;
 use super::hall::Hall;
 use super::seat::{SeatId, Stage};
 use super::{Rooms, table};
+use crate::documents::conference::{Disconnection, Execution, Leaving};
 use crate::features::Cx;
 use crate::sip::usage::session::Cause;
 use crate::xmpp::muc::{self, Codes, Departure, Occupant, Presence};
@@ -26,7 +27,8 @@ impl Rooms {
             Some(Presence::Refused(error)) if seat.stage == Stage::Entering => {
                 self.not_let_in(cx, id, &error);
             }
-            _ => {}
+            Some(Presence::Refused(error)) => self.no_nick(cx, id, error.kind),
+            None => {}
         }
     }
 
@@ -40,12 +42,18 @@ impl Rooms {
         } else if is_self {
             nick.clone_into(&mut seat.nick);
         }
-        let hall = self.halls.entry(seat.room.clone()).or_default();
-        hall.open |= is_self && codes.has(Codes::OPEN);
-        hall.put(occupant);
+        let room = seat.room.clone();
+        if let Some(hall) = self.halls.get_mut(&room) {
+            if is_self && codes.has(Codes::OPEN) {
+                hall.reveal(cx.domains);
+            }
+            hall.put(cx.domains, occupant);
+        }
         if is_self {
+            self.has_nick(cx, id, &nick);
             self.let_in(cx, id, &nick, codes);
         }
+        self.arm_step(cx, &room);
     }
 
     fn gone(
@@ -58,16 +66,23 @@ impl Rooms {
     ) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let is_self = codes.has(Codes::SELF) || occupant.nick == seat.nick;
-        if let Some(hall) = self.halls.get_mut(&seat.room) {
-            Hall::remove(hall, &occupant.nick);
+        let room = seat.room.clone();
+        if let Some(hall) = self.halls.get_mut(&room) {
+            let leaving = match &departure.nick {
+                Some(_) => None,
+                None => leaving(cx, hall, codes, departure),
+            };
+            hall.remove(&occupant.nick, leaving);
         }
         if let Some(new) = departure.nick.as_ref().filter(|_| is_self) {
             new.clone_into(&mut seat.nick);
         }
+        let stage = seat.stage;
+        self.arm_step(cx, &room);
         if !is_self || departure.nick.is_some() {
             return;
         }
-        match seat.stage {
+        match stage {
             Stage::In | Stage::Entering => self.removed(cx, id, codes, departure),
             Stage::Leaving | Stage::Out => self.out(cx, id),
         }
@@ -95,6 +110,15 @@ impl Rooms {
         cx.count("room_removals_total", &[("method", row.method.as_str())]);
         self.dismiss(cx, id, Cause { status: row.cause, text: one_line(&text) });
     }
+}
+
+/// How somebody left, for the roster.
+fn leaving(cx: &Cx<'_>, hall: &Hall, codes: &Codes, departure: &Departure) -> Option<Leaving> {
+    let row = table::removal(codes, departure)?;
+    let by = departure.actor.as_deref().map(|nick| hall.entity(nick));
+    let reason = departure.reason.clone().or_else(|| departure.status.clone());
+    let how = Disconnection::parse(row.method.as_str())?;
+    Some(Leaving { how, info: Execution { when: Some(cx.now.wall), reason, by } })
 }
 
 /// A room holds somebody in it whom nobody knows here, as after a crash: it is told that he is not there.

@@ -59,6 +59,17 @@ pub struct Whispered {
     pub id: Option<String>,
 }
 
+/// A NICKNAME that the room has to decide.
+#[derive(Clone, Debug)]
+pub struct Renaming {
+    /// What is wanted.
+    pub nick: String,
+    /// For the answer.
+    pub session: SessionId,
+    /// For the answer.
+    pub ticket: Ticket,
+}
+
 /// A question whether we are in.
 #[derive(Clone, Debug)]
 pub struct Ping {
@@ -99,6 +110,8 @@ pub struct Seat {
     pub said: VecDeque<Said>,
     /// Private lines from the room that may fail.
     pub whispered: VecDeque<Whispered>,
+    /// The nick that it wants to have.
+    pub renaming: Option<Renaming>,
     /// The question that is out.
     pub ping: Option<Ping>,
     /// When the room was heard last.
@@ -129,6 +142,7 @@ impl Seat {
             seen: BTreeSet::new(),
             said: VecDeque::new(),
             whispered: VecDeque::new(),
+            renaming: None,
             ping: None,
             heard: now,
             opened: false,

@@ -1,0 +1,320 @@
+//! Who watches the roster: SUBSCRIBE for `conference` (RFC 4575), in the dialog of a seat or in one of its own.
+//!
+//! Only who is in the room sees who is in it. A document is built once for each change and its bytes go to all; one's own
+//! address beside one's own entry is the only difference. With the last seat of a person in a room its watching ends.
+
+use super::seat::{SeatId, Stage};
+use super::{Alarm, Rooms, token_of};
+use crate::documents::conference::Seen;
+use crate::features::{Cx, Incoming, Op};
+use crate::sip::message::{Answer, Reply};
+use crate::sip::uri::Aor;
+use crate::sip::usage::notifier::{Body, Notifier, Reason, Verdict};
+use crate::sip::usage::package::CONFERENCE;
+use crate::words::id::Partition;
+use crate::xmpp::jid::Jid;
+
+/// Names a subscription in memory; never the same as a seat's.
+pub type WatchId = u64;
+
+/// How many watch in one room with one address.
+const PER_PERSON: usize = 16;
+
+/// A subscription to the roster of a room.
+#[derive(Debug)]
+pub struct Watch {
+    room: Jid,
+    contact: Aor,
+    /// A seat of the same person, whose entry in the roster is its own.
+    seat: SeatId,
+    /// The seat whose dialog it shares.
+    inside: Option<SeatId>,
+    notifier: Notifier,
+    seen: Seen,
+    focus: String,
+}
+
+impl Rooms {
+    /// A SUBSCRIBE outside dialogs.
+    pub(super) fn subscribed(&mut self, cx: &mut Cx<'_>, incoming: &Incoming, room: &Jid) {
+        if let Err(reply) = self.watch(cx, incoming, room) {
+            cx.ops.push_back(Op::ReplyNow(incoming.key, reply));
+        }
+    }
+
+    fn watch(&mut self, cx: &mut Cx<'_>, incoming: &Incoming, room: &Jid) -> Result<(), Reply> {
+        let terms = CONFERENCE.judge(&incoming.request.headers)?;
+        let contact = &incoming.from.aor;
+        let seat = self.seat_of(room, contact);
+        let Some(seat) = seat else {
+            return Err(Reply::new(403).because("Who is in a room is told to who is in it: call it first"));
+        };
+        if self.watches_of(room, contact).len() >= PER_PERSON {
+            return Err(Reply::new(486).because("Too many subscriptions"));
+        }
+        let focus = self.focus_of(cx, room, contact).ok_or_else(|| Reply::new(404))?;
+        let tag = cx.token_for(room);
+        let partition = Partition::of(room.bare_str());
+        let (request, flow) = (&incoming.request, &incoming.flow);
+        let (notifier, reply) = Notifier::accept(request, &terms, &focus, &tag, partition, flow, cx.now)?;
+        cx.reply(incoming.key, reply);
+        let watch = Watch {
+            room: room.clone(),
+            contact: contact.clone(),
+            seat,
+            inside: None,
+            notifier,
+            seen: Seen::default(),
+            focus,
+        };
+        self.begin_watch(cx, watch, seat);
+        Ok(())
+    }
+
+    /// A SUBSCRIBE in the dialog of a seat, which has judged its CSeq: a new subscription, or a refresh of one.
+    pub(super) fn subscribed_inside(&mut self, cx: &mut Cx<'_>, id: SeatId, incoming: &Incoming) {
+        let terms = match CONFERENCE.judge(&incoming.request.headers) {
+            Ok(terms) => terms,
+            Err(reply) => return cx.reply(incoming.key, reply),
+        };
+        let Some((room, contact)) = self.seats.get(&id).map(|seat| (seat.room.clone(), seat.contact.clone())) else {
+            return;
+        };
+        let theirs = self.watches_of(&room, &contact);
+        let is_it = |watch: &Watch| watch.inside == Some(id) && watch.notifier.event() == terms.event;
+        if let Some(known) = theirs.iter().find(|known| self.watches.get(known).is_some_and(is_it)) {
+            return self.refreshed(cx, *known, incoming);
+        }
+        if theirs.len() >= PER_PERSON {
+            return cx.reply(incoming.key, Reply::new(486).because("Too many subscriptions"));
+        }
+        let Some(focus) = self.focus_of(cx, &room, &contact) else {
+            return cx.reply(incoming.key, Reply::new(404));
+        };
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let dialog = seat.leg.call.dialog_mut();
+        let (notifier, reply) =
+            Notifier::accept_inside(dialog, &incoming.request, &terms, &focus, &incoming.flow, cx.now);
+        cx.reply(incoming.key, reply);
+        let watch = Watch { room, contact, seat: id, inside: Some(id), notifier, seen: Seen::default(), focus };
+        self.begin_watch(cx, watch, id);
+    }
+
+    /// A SUBSCRIBE in the dialog of a subscription. False when there is no such.
+    pub(super) fn subscribed_again(&mut self, cx: &mut Cx<'_>, tag: &str, incoming: &Incoming) -> bool {
+        let Some(id) = self.watch_tags.get(tag).copied() else { return false };
+        if !self.watches.get(&id).is_some_and(|watch| watch.notifier.holds(&incoming.request.headers)) {
+            return false;
+        }
+        self.refreshed(cx, id, incoming);
+        true
+    }
+
+    fn begin_watch(&mut self, cx: &mut Cx<'_>, mut watch: Watch, seat: SeatId) {
+        self.next += 1;
+        let id = self.next;
+        if self.seats.get(&seat).is_some_and(|seat| seat.stage == Stage::In) {
+            watch.notifier.activate();
+        }
+        watch.notifier.want_now(cx.now);
+        if watch.inside.is_none() {
+            self.watch_tags.insert(watch.notifier.tag().into(), id);
+        }
+        let room = watch.room.clone();
+        self.watches.insert(id, watch);
+        if let Some(hall) = self.halls.get_mut(&room) {
+            if hall.watches.is_empty() {
+                // What has happened before anybody watched is no news.
+                hall.roster.step(cx.now);
+            }
+            hall.watches.insert(id);
+        }
+        self.tend(cx, id);
+        self.arm_step(cx, &room);
+    }
+
+    fn refreshed(&mut self, cx: &mut Cx<'_>, id: WatchId, incoming: &Incoming) {
+        let terms = match CONFERENCE.judge(&incoming.request.headers) {
+            Ok(terms) => terms,
+            Err(reply) => return cx.reply(incoming.key, reply),
+        };
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        let (request, flow, now) = (&incoming.request, &incoming.flow, cx.now);
+        let focus = watch.focus.clone();
+        let seat = watch.inside.and_then(|seat| self.seats.get_mut(&seat));
+        let reply = match seat {
+            Some(seat) => {
+                let dialog = seat.leg.call.dialog_mut();
+                watch.notifier.inside(dialog, |notifier| notifier.refresh(request, &terms, &focus, flow, now))
+            }
+            None => watch.notifier.refresh(request, &terms, &focus, flow, now),
+        };
+        let is_good = reply.status == 200;
+        cx.reply(incoming.key, reply);
+        if is_good {
+            // A refresh brings all there is (RFC 4575 §4.5).
+            watch.seen.nothing();
+            watch.notifier.want_now(cx.now);
+            self.tend(cx, id);
+        }
+    }
+
+    /// Sends the NOTIFY that is due, if one is, and arms the alarm for the next.
+    pub(super) fn tend(&mut self, cx: &mut Cx<'_>, id: WatchId) {
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        if watch.notifier.is_due(cx.now) {
+            self.notify(cx, id);
+        }
+        let Some(watch) = self.watches.get(&id) else { return };
+        if watch.notifier.has_ended() && !watch.notifier.owes() {
+            return self.drop_watch(id);
+        }
+        match watch.notifier.next() {
+            Some(at) => self.timers.set(Alarm::Watch(id), at),
+            None => {
+                self.timers.stop(&Alarm::Watch(id));
+            }
+        }
+    }
+
+    fn notify(&mut self, cx: &mut Cx<'_>, id: WatchId) {
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        let Some(hall) = self.halls.get_mut(&watch.room) else { return };
+        let document = if watch.notifier.is_active() { hall.roster.tell(&mut watch.seen) } else { None };
+        let entity = self.seats.get(&watch.seat).map(|seat| hall.entity(&seat.nick));
+        let body = document.map(|document| Body {
+            kind: CONFERENCE.document,
+            language: None,
+            bytes: match &entity {
+                Some(entity) => document.marked(entity, &watch.contact.to_string()),
+                None => document.bytes(),
+            },
+        });
+        let (focus, now) = (watch.focus.clone(), cx.now);
+        let seat = watch.inside.and_then(|seat| self.seats.get_mut(&seat));
+        let request = match seat {
+            Some(seat) => {
+                let dialog = seat.leg.call.dialog_mut();
+                watch.notifier.inside(dialog, |notifier| notifier.notify(focus, body, now))
+            }
+            None => watch.notifier.notify(focus, body, now),
+        };
+        cx.request(token_of(id, 0), request);
+    }
+
+    /// What became of a NOTIFY.
+    pub(super) fn notified(&mut self, cx: &mut Cx<'_>, id: WatchId, answer: &Answer) {
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        let now = cx.now;
+        let seat = watch.inside.and_then(|seat| self.seats.get_mut(&seat));
+        let verdict = match seat {
+            Some(seat) => {
+                let dialog = seat.leg.call.dialog_mut();
+                watch.notifier.inside(dialog, |notifier| notifier.answered(answer, now))
+            }
+            None => watch.notifier.answered(answer, now),
+        };
+        let arrived = matches!(answer, Answer::Final { response, .. } if response.status.code() / 100 == 2);
+        if !arrived && matches!(answer, Answer::Final { .. } | Answer::Failed(_)) {
+            watch.seen.nothing();
+        }
+        match verdict {
+            Verdict::Keep => self.tend(cx, id),
+            // There is no shorter way to say it: the steps that follow are short.
+            Verdict::Shorten => self.tend(cx, id),
+            Verdict::Gone => {
+                cx.count("subscriptions_lost_total", &[("direction", "sip_to_xmpp")]);
+                self.drop_watch(id);
+            }
+        }
+    }
+
+    /// The watching of a person who is in the room from now on counts.
+    pub(super) fn activate_watches(&mut self, cx: &mut Cx<'_>, room: &Jid, contact: &Aor) {
+        for id in self.watches_of(room, contact) {
+            let Some(watch) = self.watches.get_mut(&id).filter(|watch| !watch.notifier.is_active()) else { continue };
+            watch.notifier.activate();
+            watch.notifier.want_now(cx.now);
+            self.tend(cx, id);
+        }
+    }
+
+    /// A seat is over: what shares its dialog ends, and all of the person's watching with the last seat.
+    pub(super) fn end_watches(&mut self, cx: &mut Cx<'_>, seat: SeatId) {
+        let Some((room, contact)) = self.seats.get(&seat).map(|seat| (seat.room.clone(), seat.contact.clone())) else {
+            return;
+        };
+        let other = self.another_seat(&room, &contact, seat);
+        for id in self.watches_of(&room, &contact) {
+            let Some(watch) = self.watches.get_mut(&id) else { continue };
+            if let Some(other) = other.filter(|_| watch.inside != Some(seat)) {
+                watch.seat = other;
+            } else {
+                watch.notifier.end(Reason::NoResource, None, cx.now);
+                // It does not wait for the one that is out: the dialog will not be there any more.
+                self.notify(cx, id);
+                self.drop_watch(id);
+            }
+        }
+    }
+
+    /// What has changed in a room becomes a version, which is told.
+    pub(super) fn step(&mut self, cx: &mut Cx<'_>, room: &Jid) {
+        let Some(hall) = self.halls.get_mut(room) else { return };
+        if hall.roster.step(cx.now) {
+            for id in hall.watches.iter().copied().collect::<Vec<_>>() {
+                if let Some(watch) = self.watches.get_mut(&id).filter(|watch| watch.notifier.is_active()) {
+                    watch.notifier.want(cx.now);
+                    self.tend(cx, id);
+                }
+            }
+        }
+        self.arm_step(cx, room);
+    }
+
+    /// Sets the alarm for the next version, where anybody watches.
+    pub(super) fn arm_step(&mut self, cx: &Cx<'_>, room: &Jid) {
+        let Some(hall) = self.halls.get(room).filter(|hall| !hall.watches.is_empty()) else { return };
+        if let Some(at) = hall.roster.next() {
+            self.timers.set(Alarm::Step(room.clone()), at.max(cx.now.tick));
+        }
+    }
+
+    fn drop_watch(&mut self, id: WatchId) {
+        let Some(watch) = self.watches.remove(&id) else { return };
+        self.timers.stop(&Alarm::Watch(id));
+        if watch.inside.is_none() {
+            self.watch_tags.remove(watch.notifier.tag());
+        }
+        if let Some(hall) = self.halls.get_mut(&watch.room) {
+            hall.watches.remove(&id);
+        }
+    }
+
+    fn watches_of(&self, room: &Jid, contact: &Aor) -> Vec<WatchId> {
+        let Some(hall) = self.halls.get(room) else { return Vec::new() };
+        let is_its = |id: &&WatchId| self.watches.get(id).is_some_and(|watch| watch.contact == *contact);
+        hall.watches.iter().filter(is_its).copied().collect()
+    }
+
+    /// A seat of this person that is in the room, or on its way in.
+    pub(super) fn seat_of(&self, room: &Jid, contact: &Aor) -> Option<SeatId> {
+        self.another_seat(room, contact, 0)
+    }
+
+    fn another_seat(&self, room: &Jid, contact: &Aor, than: SeatId) -> Option<SeatId> {
+        let hall = self.halls.get(room)?;
+        let is_its = |id: &&SeatId| {
+            **id != than && self.seats.get(id).is_some_and(|seat| {
+                seat.contact == *contact && matches!(seat.stage, Stage::In | Stage::Entering)
+            })
+        };
+        hall.seats.iter().find(is_its).copied()
+    }
+
+    /// The whole value of Contact of a room's focus.
+    pub(super) fn focus_of(&self, cx: &Cx<'_>, room: &Jid, contact: &Aor) -> Option<String> {
+        let address = cx.domains.user_sip(room).ok()?;
+        Some(format!("{};isfocus", cx.config.sip.contact(&address.aor, &contact.host)))
+    }
+}
