@@ -83,6 +83,26 @@ impl Leg {
         }
     }
 
+    /// A dialog that we begin: `call` makes it of our offer. Nothing where nobody could connect to us.
+    pub fn calling(
+        cx: &mut Cx<'_>,
+        home: &Jid,
+        domain: &str,
+        call: impl FnOnce(&mut Cx<'_>, Body) -> Session,
+    ) -> Option<Leg> {
+        let dress = describe::room_line;
+        let peer = cx.config.sip.peer_for(domain).unwrap_or_default();
+        let near = cx.config.sip.peers.get(peer).map(|peer| peer.host.clone());
+        let uri = describe::own_uri(cx, home, !Ways::of(cx).plain, near.as_deref())?;
+        let own = Path::from(uri.clone());
+        let mut described = Ours::new(cx.mint.below(VERSIONS));
+        let line = describe::our_line(cx, &own, None, Setup::ActPass, Direction::SendRecv);
+        let offer = Body::sdp(described.offer(&dress(line)));
+        let msrp = Some(cx.msrp.offer(cx.mint, uri));
+        let (call, own, path) = (call(cx, offer), Some(own), String::new());
+        Some(Leg { call, peer, offer: None, described, own, path, msrp, held: false, dress })
+    }
+
     /// Makes our end in MSRP, for this room or user. False where nobody could connect to us.
     pub fn bind(&mut self, cx: &mut Cx<'_>, home: &Jid) -> bool {
         let ways = Ways::of(cx);
@@ -130,7 +150,7 @@ impl Leg {
     }
 
     /// Our offer: of the line that there is.
-    pub fn offered(&mut self, cx: &Cx<'_>) -> Bytes {
+    fn offered(&mut self, cx: &Cx<'_>) -> Bytes {
         let Some(own) = &self.own else { return Bytes::new() };
         let line = describe::our_line(cx, own, None, Setup::ActPass, Direction::SendRecv);
         self.described.offer(&(self.dress)(line))

@@ -39,6 +39,7 @@ impl Rooms {
         let Some(question) = stanza.id().and_then(|id| self.questions.remove(id)) else { return false };
         match question {
             Question::Ping(id) => self.pinged(cx, id, muc::pinged(stanza)),
+            Question::Expel(_, watch) => self.expelled(cx, watch, stanza.stanza_error().as_ref()),
             Question::Unlock(id) => self.unlocked(cx, id, stanza.stanza_error().as_ref()),
         }
         true
@@ -52,6 +53,9 @@ impl Rooms {
                 seat.heard = cx.now.tick;
                 self.timers.set(Alarm::Ping(id), cx.now.tick + SILENCE);
                 self.dealt_with(cx, id, ping.at);
+                if self.invited_until(cx, id, ping.at) {
+                    self.ask(cx, id);
+                }
             }
             Pinged::Out => {
                 self.nothing_arrived(cx, id);

@@ -77,6 +77,7 @@ impl Rooms {
         }
         self.timers.stop(&Alarm::Enter(id));
         self.timers.stop(&Alarm::Part(id));
+        self.not_accepted(cx, id, end);
         self.end_watches(cx, id);
         self.leave(cx, id);
         if let Some(session) = session {
@@ -175,7 +176,7 @@ impl Rooms {
             let Some(seat) = self.seats.get_mut(&id) else { continue };
             if seat.owes_farewell {
                 self.bid_farewell(cx, id);
-            } else if seat.stage == Stage::In || seat.stage == Stage::Entering && seat.again {
+            } else if seat.stage == Stage::In || seat.stage == Stage::Entering && seat.stands {
                 self.doubted.push_back(id);
             }
         }
@@ -189,7 +190,7 @@ impl Rooms {
             if let Some(ping) = seat.ping.take() {
                 self.questions.remove(&ping.id);
             }
-            if seat.stage == Stage::Entering && !seat.again {
+            if seat.stage == Stage::Entering && !seat.stands {
                 self.turn_away(cx, id, Reply::new(480).because("The XMPP server cannot be reached"));
             }
         }

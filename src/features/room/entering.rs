@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::seat::{SeatId, Stage};
 use super::{Alarm, Question, Rooms, asking, table};
+use crate::documents::conference::Joining;
 use crate::features::{Cx, errors};
 use crate::sip::message::Reply;
 use crate::sip::usage::session::Cause;
@@ -17,6 +18,9 @@ use crate::xmpp::stanza::StanzaError;
 /// How long a room may take to let somebody in.
 const PATIENCE: Duration = Duration::from_secs(25);
 
+/// How long a new room may take to be unlocked.
+const KEY: Duration = Duration::from_secs(5);
+
 /// How many other nicks are tried.
 const TRIES: u32 = 9;
 
@@ -25,10 +29,11 @@ impl Rooms {
     pub(super) fn enter(&mut self, cx: &mut Cx<'_>, id: SeatId) {
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.stage == Stage::Entering) else { return };
         let Some(occupant) = seat.occupant() else {
-            return self.turn_away(cx, id, Reply::new(403).because("This name cannot stand in a room"));
+            let text = "This name cannot stand in a room".to_owned();
+            return self.dismiss(cx, id, Cause { status: 403, text });
         };
         seat.seen.clear();
-        let history = if seat.again { 0 } else { cx.config.rooms.history };
+        let history = if seat.stands { 0 } else { cx.config.rooms.history };
         let presence = muc::enter(&seat.own, &occupant, seat.password.as_deref(), history);
         cx.stanza(presence);
         if self.timers.at(&Alarm::Enter(id)).is_none() {
@@ -57,7 +62,7 @@ impl Rooms {
             Reply::new(row.status).because(one_line(&words))
         };
         self.timers.stop(&Alarm::Enter(id));
-        if seat.again {
+        if seat.stands {
             let cause = Cause { status: row.status, text: one_line(&words) };
             return self.dismiss(cx, id, cause);
         }
@@ -72,9 +77,13 @@ impl Rooms {
         seat.stage = Stage::In;
         nick.clone_into(&mut seat.nick);
         let (room, own, seen) = (seat.room.clone(), seat.own.clone(), std::mem::take(&mut seat.seen));
-        let (again, contact, fields) = (seat.again, seat.contact.clone(), seat.fields());
+        let was_called = seat.joining == Joining::DialedOut;
+        let (stands, contact, fields) = (seat.stands, seat.contact.clone(), seat.fields());
         if let Some(hall) = self.halls.get_mut(&room) {
             hall.only(&seen);
+            if was_called {
+                hall.was_called(cx.domains, nick);
+            }
         }
         self.activate_watches(cx, &room, &contact);
         if codes.has(Codes::CREATED) {
@@ -82,18 +91,26 @@ impl Rooms {
             cx.stanza(muc::unlock(&own, &room, &question));
             self.questions.insert(question, Question::Unlock(id));
         }
-        cx.count("room_joins_total", &[("result", if again { "again" } else { "joined" })]);
+        cx.count("room_joins_total", &[("result", if stands { "again" } else { "joined" })]);
         cx.log(Level::Info, "room-joined", fields);
-        if !again {
+        if codes.has(Codes::CREATED) && !stands {
+            // Others could not come in before; but who called does not wait for ever.
+            self.timers.set(Alarm::Enter(id), cx.now.tick + KEY);
+        } else if !stands {
             self.welcome(cx, id);
         }
     }
 
     /// The room has had its time to let a seat in.
     pub(super) fn entered_too_late(&mut self, cx: &mut Cx<'_>, id: SeatId) {
-        let Some(seat) = self.seats.get(&id).filter(|seat| seat.stage == Stage::Entering) else { return };
+        let Some(seat) = self.seats.get(&id) else { return };
+        match seat.stage {
+            Stage::Entering => {}
+            Stage::In => return self.welcome(cx, id),
+            Stage::Leaving | Stage::Out => return,
+        }
         let words = "The room does not answer";
-        if seat.again {
+        if seat.stands {
             return self.dismiss(cx, id, Cause { status: 504, text: words.to_owned() });
         }
         self.turn_away(cx, id, Reply::new(504).because(words));
@@ -102,17 +119,23 @@ impl Rooms {
     /// A seat that found itself out goes in again.
     pub(super) fn enter_again(&mut self, cx: &mut Cx<'_>, id: SeatId) {
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.stage == Stage::In) else { return };
-        (seat.stage, seat.again, seat.tries) = (Stage::Entering, true, 0);
+        (seat.stage, seat.stands, seat.tries) = (Stage::Entering, true, 0);
         seat.wanted.clone_from(&seat.nick);
         self.enter(cx, id);
     }
 
-    /// Whether a new room was unlocked.
+    /// A new room was unlocked, or is not.
     pub(super) fn unlocked(&mut self, cx: &mut Cx<'_>, id: SeatId, error: Option<&StanzaError>) {
-        let Some((seat, error)) = self.seats.get(&id).zip(error) else { return };
-        let mut fields = seat.fields();
-        fields.push(("why", format!("{:?} {}", error.kind, error.text.as_deref().unwrap_or_default())));
-        cx.log(Level::Warn, "room-locked", fields);
+        let Some(seat) = self.seats.get(&id) else { return };
+        if let Some(error) = error {
+            let mut fields = seat.fields();
+            fields.push(("why", format!("{:?} {}", error.kind, error.text.as_deref().unwrap_or_default())));
+            cx.log(Level::Warn, "room-locked", fields);
+        }
+        if seat.stage == Stage::In && !seat.leg.call.is_up() {
+            self.timers.stop(&Alarm::Enter(id));
+            self.welcome(cx, id);
+        }
     }
 }
 

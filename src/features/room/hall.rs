@@ -25,6 +25,8 @@ pub struct Hall {
     pub watches: BTreeSet<WatchId>,
     /// Who of SIP is in it, or on the way in or out.
     pub seats: BTreeSet<SeatId>,
+    /// Nicks of those who were called, and did not call.
+    called: BTreeSet<Box<str>>,
     /// Who is there, by nick.
     pub people: BTreeMap<Box<str>, Occupant>,
     /// Everybody sees who everybody is: their addresses may be shown.
@@ -71,6 +73,7 @@ impl Hall {
             roster,
             watches: BTreeSet::new(),
             seats: BTreeSet::new(),
+            called: BTreeSet::new(),
             people: BTreeMap::new(),
             open: false,
             subject: String::new(),
@@ -106,6 +109,12 @@ impl Hall {
         }
     }
 
+    /// Somebody is there because we called.
+    pub fn was_called(&mut self, domains: &Domains, nick: &str) {
+        self.called.insert(nick.into());
+        self.show(domains, nick);
+    }
+
     fn show(&mut self, domains: &Domains, nick: &str) {
         let Some(occupant) = self.people.get(nick) else { return };
         let entity = self.entity(nick);
@@ -120,7 +129,7 @@ impl Hall {
         let endpoint = Endpoint {
             entity: entity.clone(),
             status: Some(Status::Connected),
-            joining: Some(Joining::DialedIn),
+            joining: Some(if self.called.contains(nick) { Joining::DialedOut } else { Joining::DialedIn }),
             media: vec![media],
             ..Endpoint::default()
         };
@@ -141,6 +150,7 @@ impl Hall {
 
     /// Somebody is not there any more.
     pub fn remove(&mut self, nick: &str, leaving: Option<Leaving>) {
+        self.called.remove(nick);
         if self.people.remove(nick).is_some() {
             let entity = self.entity(nick);
             self.roster.remove(&entity, leaving);

@@ -17,13 +17,21 @@ use crate::xmpp::jid::Jid;
 /// What a sender is told that we cannot serve now, in seconds.
 const RETRY_AFTER: &str = "30";
 
+/// How many names are tried for a new room: with so many, one fits.
+const NAMES: u32 = 10_000;
+
 /// What is served in the dialog of a seat.
-const WITHIN: &str = "INVITE, ACK, BYE, CANCEL, UPDATE, SUBSCRIBE, OPTIONS";
+const WITHIN: &str = "INVITE, ACK, BYE, CANCEL, UPDATE, SUBSCRIBE, REFER, OPTIONS";
 
 impl Rooms {
-    /// An INVITE that wants into a room.
+    /// An INVITE that wants into a room, or a new one.
     pub(super) fn invited(&mut self, cx: &mut Cx<'_>, incoming: &Incoming, room: &Jid) {
-        if let Err((reply, why)) = self.consider(cx, incoming, room) {
+        let new = match &cx.config.rooms.factory {
+            Some(name) if room.local() == Some(name) => new_room(cx, room),
+            _ => None,
+        };
+        let (room, is_new) = (new.as_ref().unwrap_or(room), new.is_some());
+        if let Err((reply, why)) = self.consider(cx, incoming, room, is_new) {
             cx.count("room_joins_total", &[("result", why)]);
             let fields = vec![
                 ("corr", incoming.call_id.clone()),
@@ -42,6 +50,7 @@ impl Rooms {
         cx: &mut Cx<'_>,
         incoming: &Incoming,
         room: &Jid,
+        is_new: bool,
     ) -> Result<(), (Reply, &'static str)> {
         let refuse = |status, words: &str, why| Err((Reply::new(status).because(words), why));
         let contact = &incoming.from.aor;
@@ -67,7 +76,11 @@ impl Rooms {
         }
         let tag = cx.token_for(room);
         // RFC 4579 §5.1: who calls sees by its Contact that there is a focus.
-        let Some(own) = self.focus_of(cx, room, contact) else { return refuse(404, "Not found", "address") };
+        let Some(mut own) = self.focus_of(cx, room, contact) else { return refuse(404, "Not found", "address") };
+        if let Some(address) = cx.domains.user_sip(room).ok().filter(|_| is_new) {
+            // RFC 4579 §5.4: this is how others learn where the new room is.
+            own = format!("<{address}>;isfocus");
+        }
         let partition = Partition::of(room.bare_str());
         let allow = crate::features::ALLOW.as_str();
         let (call, offer) =
@@ -109,9 +122,17 @@ impl Rooms {
         self.asked.insert(incoming.key, id);
         if !seat.leg.call.request(cx.now, cx.mint, incoming.key, &incoming.request) {
             self.asked.remove(&incoming.key);
-            if incoming.request.method == Method::Subscribe && seat.leg.call.is_up() {
-                self.subscribed_inside(cx, id, incoming);
-                return true;
+            let (room, is_up) = (seat.room.clone(), seat.leg.call.is_up());
+            match incoming.request.method {
+                Method::Subscribe if is_up => {
+                    self.subscribed_inside(cx, id, incoming);
+                    return true;
+                }
+                Method::Refer if is_up => {
+                    self.referred(cx, incoming, &room, Some(id));
+                    return true;
+                }
+                _ => {}
             }
             // The dialog is there: 481 would end it (RFC 5057 §5.1).
             cx.reply(incoming.key, Reply::new(405).with(HeaderName::Allow, WITHIN));
@@ -214,6 +235,16 @@ impl Rooms {
             cx.msrp.finish(cx.now.tick, cx.mint, left);
         }
     }
+}
+
+/// A room that nobody can guess, and whose owner is the factory's: what is asked of the factory comes to this gateway.
+fn new_room(cx: &mut Cx<'_>, factory: &Jid) -> Option<Jid> {
+    let home = Partition::of(factory.bare_str());
+    // One in 256 fits.
+    (0..NAMES).find_map(|_| {
+        let room = Jid::new(Some(&cx.mint.token(home)), factory.domain(), None).ok()?;
+        (Partition::of(room.bare_str()) == home).then_some(room)
+    })
 }
 
 /// The name in the room for somebody who calls herself so.

@@ -25,6 +25,9 @@ impl Rooms {
     pub(super) fn message(&mut self, cx: &mut Cx<'_>, from: &Jid, stanza: &Stanza) {
         let Some(to) = stanza.to() else { return };
         let Some(id) = self.owns.get(to).copied() else {
+            if let Message::Invitation(invitation) = muc::message(stanza) {
+                return self.call(cx, to, invitation);
+            }
             // A room that still has somebody in it whom nobody knows here learns it by this.
             let condition = Condition::new(Kind::RecipientUnavailable, "Nobody is in this room with that address");
             let is_ghost = !to.is_bare() && matches!(stanza.type_(), Some("groupchat" | "chat"));
@@ -38,7 +41,13 @@ impl Rooms {
         let nick = from.resource().map(str::to_owned);
         let is_own = nick.as_deref() == Some(seat.nick.as_str());
         match muc::message(stanza) {
-            Message::Refused(error) => self.refused(cx, id, stanza.id(), error.kind),
+            Message::Refused(error) => {
+                let is_invitation =
+                    stanza.id().is_some_and(|stanza| self.not_invited(cx, id, stanza, &error));
+                if !is_invitation {
+                    self.refused(cx, id, stanza.id(), error.kind);
+                }
+            }
             Message::Line(_) | Message::Subject(_) if is_own && self.reflected(cx, id, stanza.id()) => {}
             Message::Line(line) => {
                 let told = Told { nick, text: line.body, subject: None, stamp: line.stamp };
@@ -46,7 +55,13 @@ impl Rooms {
             }
             Message::Subject(subject) => self.subject(cx, id, nick, subject),
             Message::Private(line) => self.whisper(cx, id, from, stanza, line),
-            Message::State(_) | Message::Invitation(_) | Message::Declined { .. } | Message::Nothing => {}
+            Message::Declined { by, reason } => {
+                let who = by.map_or_else(|| "Somebody".to_owned(), |by| by.bare_str().to_owned());
+                let words = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                let text = format!("{who} does not come{words}");
+                self.deliver(cx, id, Told { nick: None, text, subject: None, stamp: None }, Some(stanza));
+            }
+            Message::State(_) | Message::Invitation(_) | Message::Nothing => {}
         }
     }
 

@@ -9,6 +9,8 @@
 //! | `invited.rs` | INVITE, and what is asked in its dialog |
 //! | `entering.rs` | the way in: presence, refusals, other nicks |
 //! | `roster.rs` | who comes and goes, as presence tells |
+//! | `calling.rs` | invitations of XMPP, as calls |
+//! | `referring.rs` | REFER: asking in, putting out |
 //! | `watching.rs` | who watches the roster |
 //! | `nick.rs` | NICKNAME |
 //! | `lines.rs` | what the room says goes to SIP |
@@ -21,12 +23,14 @@
 
 mod arrivals;
 mod asking;
+mod calling;
 mod ending;
 mod entering;
 mod hall;
 mod invited;
 mod lines;
 mod nick;
+mod referring;
 mod roster;
 mod seat;
 pub mod table;
@@ -59,13 +63,14 @@ static MANIFEST: Manifest = Manifest {
         "RFC 7701",
         "RFC 4575",
         "RFC 4579",
+        "RFC 3515",
         "XEP-0045",
         "XEP-0249",
         "XEP-0410",
         "XEP-0421",
     ],
     summary: "SIP users in rooms of XMPP",
-    methods: &["INVITE", "ACK", "BYE", "CANCEL", "UPDATE", "SUBSCRIBE"],
+    methods: &["INVITE", "ACK", "BYE", "CANCEL", "UPDATE", "SUBSCRIBE", "REFER"],
     events: &["conference"],
     disco: &[ns::MUC],
     records: &[ending::RECORD],
@@ -111,6 +116,8 @@ enum Question {
     Ping(SeatId),
     /// That a new room be unlocked.
     Unlock(SeatId),
+    /// In the name of a seat, that somebody be put out; who wants to know.
+    Expel(SeatId, Option<WatchId>),
 }
 
 /// See the module.
@@ -160,7 +167,7 @@ impl Feature for Rooms {
 
     fn stanza(&mut self, cx: &mut Cx<'_>, _link: LinkId, stanza: &Stanza) -> bool {
         let Some(from) = stanza.from().filter(|from| cx.domains.holds_xmpp_rooms(from.domain())) else {
-            return false;
+            return stanza.kind == StanzaKind::Message && self.asked_in(cx, stanza);
         };
         match stanza.kind {
             StanzaKind::Presence => {
@@ -186,6 +193,7 @@ impl Feature for Rooms {
         match incoming.request.method {
             Method::Invite => self.invited(cx, incoming, &room.bare()),
             Method::Subscribe => self.subscribed(cx, incoming, &room.bare()),
+            Method::Refer => self.referred(cx, incoming, &room.bare(), None),
             Method::Message => {
                 let words = "Call this room to say something in it";
                 cx.ops.push_back(Op::ReplyNow(incoming.key, Reply::new(403).because(words)));
@@ -364,7 +372,10 @@ impl Rooms {
         ] {
             self.timers.stop(&alarm);
         }
-        self.questions.retain(|_, question| !matches!(question, Question::Ping(of) | Question::Unlock(of) if *of == id));
+        self.questions.retain(|_, question| {
+            let (Question::Ping(of) | Question::Unlock(of) | Question::Expel(of, _)) = question;
+            *of != id
+        });
         if seat.saved {
             cx.forget(ending::key_of(&seat.room, seat.leg.call.tag()));
         }
@@ -398,8 +409,8 @@ impl Rooms {
         match event {
             session::Event::Ringing(_)
             | session::Event::Withdrawn
-            | session::Event::Declined(_)
-            | session::Event::Accepted { .. } => {}
+            | session::Event::Declined(_) => {}
+            session::Event::Accepted { answer, .. } => self.accepted(cx, id, answer.as_ref()),
             session::Event::Confirmed { answer } => self.confirmed(cx, id, answer.as_ref()),
             session::Event::Answered(answer) => self.settled(cx, id, answer.as_ref()),
             session::Event::Offered(offer) => self.offered(cx, id, offer.as_ref()),

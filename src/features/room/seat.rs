@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::watching::WatchId;
+use crate::documents::conference::Joining;
 use crate::features::leg::Leg;
 use crate::msrp::connections::SessionId;
 use crate::msrp::message::Receipt;
@@ -9,6 +11,7 @@ use crate::msrp::session::Ticket;
 use crate::sip::uri::Aor;
 use crate::words::time::Tick;
 use crate::xmpp::jid::Jid;
+use crate::xmpp::muc::Invitation;
 
 /// Names a seat in memory.
 pub type SeatId = u64;
@@ -59,6 +62,17 @@ pub struct Whispered {
     pub id: Option<String>,
 }
 
+/// An invitation that the room has not dealt with.
+#[derive(Clone, Debug)]
+pub struct Inviting {
+    /// The id of the stanza.
+    pub id: String,
+    /// When it went.
+    pub at: Tick,
+    /// Who wants to know.
+    pub watch: Option<WatchId>,
+}
+
 /// A NICKNAME that the room has to decide.
 #[derive(Clone, Debug)]
 pub struct Renaming {
@@ -102,8 +116,14 @@ pub struct Seat {
     pub leg: Leg,
     /// Where it is in the room.
     pub stage: Stage,
-    /// It has been in before: it is on its way back.
-    pub again: bool,
+    /// Its call stands already: it was called, or is on its way back.
+    pub stands: bool,
+    /// Why it is called, until it has accepted.
+    pub invitation: Option<Invitation>,
+    /// How it came.
+    pub joining: Joining,
+    /// Invitations of its that the room has not dealt with.
+    pub inviting: Vec<Inviting>,
     /// Who has been seen on the way in.
     pub seen: BTreeSet<Box<str>>,
     /// Lines to the room, the oldest first.
@@ -138,7 +158,10 @@ impl Seat {
             private: false,
             leg,
             stage: Stage::Entering,
-            again: false,
+            stands: false,
+            invitation: None,
+            joining: Joining::DialedIn,
+            inviting: Vec::new(),
             seen: BTreeSet::new(),
             said: VecDeque::new(),
             whispered: VecDeque::new(),

@@ -1,4 +1,5 @@
-//! Who watches the roster: SUBSCRIBE for `conference` (RFC 4575), in the dialog of a seat or in one of its own.
+//! Subscriptions: who watches the roster, by SUBSCRIBE for `conference` (RFC 4575), in the dialog of a seat or in one of its
+//! own; and who waits for what becomes of a REFER.
 //!
 //! Only who is in the room sees who is in it. A document is built once for each change and its bytes go to all; one's own
 //! address beside one's own entry is the only difference. With the last seat of a person in a room its watching ends.
@@ -7,10 +8,11 @@ use super::seat::{SeatId, Stage};
 use super::{Alarm, Rooms, token_of};
 use crate::documents::conference::Seen;
 use crate::features::{Cx, Incoming, Op};
-use crate::sip::message::{Answer, Reply};
+use crate::sip::message::{self, Answer, HeaderName, Reply};
 use crate::sip::uri::Aor;
 use crate::sip::usage::notifier::{Body, Notifier, Reason, Verdict};
-use crate::sip::usage::package::CONFERENCE;
+use crate::sip::usage::package::{CONFERENCE, Package, REFER};
+use crate::sip::usage::refer::Referral;
 use crate::words::id::Partition;
 use crate::xmpp::jid::Jid;
 
@@ -18,20 +20,62 @@ use crate::xmpp::jid::Jid;
 pub type WatchId = u64;
 
 /// How many watch in one room with one address.
-const PER_PERSON: usize = 16;
+pub const PER_PERSON: usize = 16;
 
 /// A subscription to the roster of a room.
 #[derive(Debug)]
 pub struct Watch {
-    room: Jid,
-    contact: Aor,
+    /// The room.
+    pub room: Jid,
+    /// Whose it is.
+    pub contact: Aor,
     /// A seat of the same person, whose entry in the roster is its own.
-    seat: SeatId,
+    pub seat: SeatId,
     /// The seat whose dialog it shares.
-    inside: Option<SeatId>,
-    notifier: Notifier,
-    seen: Seen,
-    focus: String,
+    pub inside: Option<SeatId>,
+    /// What is told.
+    pub about: About,
+    /// The whole value of our Contact.
+    pub focus: String,
+}
+
+/// What a subscription is about.
+#[derive(Debug)]
+pub enum About {
+    /// Who is in the room, and how much of that has been told.
+    Roster(Notifier, Seen),
+    /// What became of a REFER.
+    Referral(Referral),
+}
+
+impl Watch {
+    fn notifier(&self) -> &Notifier {
+        match &self.about {
+            About::Roster(notifier, _) => notifier,
+            About::Referral(referral) => &referral.notifier,
+        }
+    }
+
+    fn notifier_mut(&mut self) -> &mut Notifier {
+        match &mut self.about {
+            About::Roster(notifier, _) => notifier,
+            About::Referral(referral) => &mut referral.notifier,
+        }
+    }
+
+    /// What was told is not known to have arrived, or is asked for again.
+    fn tell_all(&mut self) {
+        if let About::Roster(_, seen) = &mut self.about {
+            seen.nothing();
+        }
+    }
+
+    fn package(&self) -> &'static Package {
+        match &self.about {
+            About::Roster(..) => &CONFERENCE,
+            About::Referral(_) => &REFER,
+        }
+    }
 }
 
 impl Rooms {
@@ -63,8 +107,7 @@ impl Rooms {
             contact: contact.clone(),
             seat,
             inside: None,
-            notifier,
-            seen: Seen::default(),
+            about: About::Roster(notifier, Seen::default()),
             focus,
         };
         self.begin_watch(cx, watch, seat);
@@ -73,37 +116,40 @@ impl Rooms {
 
     /// A SUBSCRIBE in the dialog of a seat, which has judged its CSeq: a new subscription, or a refresh of one.
     pub(super) fn subscribed_inside(&mut self, cx: &mut Cx<'_>, id: SeatId, incoming: &Incoming) {
-        let terms = match CONFERENCE.judge(&incoming.request.headers) {
-            Ok(terms) => terms,
-            Err(reply) => return cx.reply(incoming.key, reply),
-        };
-        let Some((room, contact)) = self.seats.get(&id).map(|seat| (seat.room.clone(), seat.contact.clone())) else {
-            return;
-        };
+        if let Err(reply) = self.watch_inside(cx, id, incoming) {
+            cx.reply(incoming.key, reply);
+        }
+    }
+
+    fn watch_inside(&mut self, cx: &mut Cx<'_>, id: SeatId, incoming: &Incoming) -> Result<(), Reply> {
+        let Some(seat) = self.seats.get(&id) else { return Err(Reply::new(481)) };
+        let (room, contact) = (seat.room.clone(), seat.contact.clone());
         let theirs = self.watches_of(&room, &contact);
-        let is_it = |watch: &Watch| watch.inside == Some(id) && watch.notifier.event() == terms.event;
+        let event = message::text(&incoming.request.headers, &HeaderName::Event).unwrap_or_default();
+        let is_it = |watch: &Watch| watch.inside == Some(id) && watch.notifier().event() == event.trim();
         if let Some(known) = theirs.iter().find(|known| self.watches.get(known).is_some_and(is_it)) {
-            return self.refreshed(cx, *known, incoming);
+            self.refreshed(cx, *known, incoming);
+            return Ok(());
         }
+        let terms = CONFERENCE.judge(&incoming.request.headers)?;
         if theirs.len() >= PER_PERSON {
-            return cx.reply(incoming.key, Reply::new(486).because("Too many subscriptions"));
+            return Err(Reply::new(486).because("Too many subscriptions"));
         }
-        let Some(focus) = self.focus_of(cx, &room, &contact) else {
-            return cx.reply(incoming.key, Reply::new(404));
-        };
-        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let focus = self.focus_of(cx, &room, &contact).ok_or_else(|| Reply::new(404))?;
+        let Some(seat) = self.seats.get_mut(&id) else { return Err(Reply::new(481)) };
         let dialog = seat.leg.call.dialog_mut();
         let (notifier, reply) =
             Notifier::accept_inside(dialog, &incoming.request, &terms, &focus, &incoming.flow, cx.now);
         cx.reply(incoming.key, reply);
-        let watch = Watch { room, contact, seat: id, inside: Some(id), notifier, seen: Seen::default(), focus };
-        self.begin_watch(cx, watch, id);
+        let about = About::Roster(notifier, Seen::default());
+        self.begin_watch(cx, Watch { room, contact, seat: id, inside: Some(id), about, focus }, id);
+        Ok(())
     }
 
     /// A SUBSCRIBE in the dialog of a subscription. False when there is no such.
     pub(super) fn subscribed_again(&mut self, cx: &mut Cx<'_>, tag: &str, incoming: &Incoming) -> bool {
         let Some(id) = self.watch_tags.get(tag).copied() else { return false };
-        if !self.watches.get(&id).is_some_and(|watch| watch.notifier.holds(&incoming.request.headers)) {
+        if !self.watches.get(&id).is_some_and(|watch| watch.notifier().holds(&incoming.request.headers)) {
             return false;
         }
         self.refreshed(cx, id, incoming);
@@ -111,50 +157,54 @@ impl Rooms {
     }
 
     fn begin_watch(&mut self, cx: &mut Cx<'_>, mut watch: Watch, seat: SeatId) {
-        self.next += 1;
-        let id = self.next;
         if self.seats.get(&seat).is_some_and(|seat| seat.stage == Stage::In) {
-            watch.notifier.activate();
+            watch.notifier_mut().activate();
         }
-        watch.notifier.want_now(cx.now);
-        if watch.inside.is_none() {
-            self.watch_tags.insert(watch.notifier.tag().into(), id);
-        }
+        watch.notifier_mut().want_now(cx.now);
         let room = watch.room.clone();
-        self.watches.insert(id, watch);
-        if let Some(hall) = self.halls.get_mut(&room) {
-            if hall.watches.is_empty() {
-                // What has happened before anybody watched is no news.
-                hall.roster.step(cx.now);
-            }
-            hall.watches.insert(id);
+        if let Some(hall) = self.halls.get_mut(&room).filter(|hall| hall.watches.is_empty()) {
+            // What has happened before anybody watched is no news.
+            hall.roster.step(cx.now);
         }
+        let id = self.add_watch(watch);
         self.tend(cx, id);
         self.arm_step(cx, &room);
     }
 
+    /// Remembers a subscription that begins.
+    pub(super) fn add_watch(&mut self, watch: Watch) -> WatchId {
+        self.next += 1;
+        let id = self.next;
+        if watch.inside.is_none() {
+            self.watch_tags.insert(watch.notifier().tag().into(), id);
+        }
+        if let Some(hall) = self.halls.get_mut(&watch.room) {
+            hall.watches.insert(id);
+        }
+        self.watches.insert(id, watch);
+        id
+    }
+
     fn refreshed(&mut self, cx: &mut Cx<'_>, id: WatchId, incoming: &Incoming) {
-        let terms = match CONFERENCE.judge(&incoming.request.headers) {
+        let Some(watch) = self.watches.get_mut(&id) else { return };
+        let terms = match watch.package().judge(&incoming.request.headers) {
             Ok(terms) => terms,
             Err(reply) => return cx.reply(incoming.key, reply),
         };
-        let Some(watch) = self.watches.get_mut(&id) else { return };
         let (request, flow, now) = (&incoming.request, &incoming.flow, cx.now);
         let focus = watch.focus.clone();
         let seat = watch.inside.and_then(|seat| self.seats.get_mut(&seat));
+        let refresh = |notifier: &mut Notifier| notifier.refresh(request, &terms, &focus, flow, now);
         let reply = match seat {
-            Some(seat) => {
-                let dialog = seat.leg.call.dialog_mut();
-                watch.notifier.inside(dialog, |notifier| notifier.refresh(request, &terms, &focus, flow, now))
-            }
-            None => watch.notifier.refresh(request, &terms, &focus, flow, now),
+            Some(seat) => watch.notifier_mut().inside(seat.leg.call.dialog_mut(), refresh),
+            None => refresh(watch.notifier_mut()),
         };
         let is_good = reply.status == 200;
         cx.reply(incoming.key, reply);
         if is_good {
             // A refresh brings all there is (RFC 4575 §4.5).
-            watch.seen.nothing();
-            watch.notifier.want_now(cx.now);
+            watch.tell_all();
+            watch.notifier_mut().want_now(cx.now);
             self.tend(cx, id);
         }
     }
@@ -162,14 +212,14 @@ impl Rooms {
     /// Sends the NOTIFY that is due, if one is, and arms the alarm for the next.
     pub(super) fn tend(&mut self, cx: &mut Cx<'_>, id: WatchId) {
         let Some(watch) = self.watches.get_mut(&id) else { return };
-        if watch.notifier.is_due(cx.now) {
+        if watch.notifier_mut().is_due(cx.now) {
             self.notify(cx, id);
         }
         let Some(watch) = self.watches.get(&id) else { return };
-        if watch.notifier.has_ended() && !watch.notifier.owes() {
+        if watch.notifier().has_ended() && !watch.notifier().owes() {
             return self.drop_watch(id);
         }
-        match watch.notifier.next() {
+        match watch.notifier().next() {
             Some(at) => self.timers.set(Alarm::Watch(id), at),
             None => {
                 self.timers.stop(&Alarm::Watch(id));
@@ -180,24 +230,27 @@ impl Rooms {
     fn notify(&mut self, cx: &mut Cx<'_>, id: WatchId) {
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let Some(hall) = self.halls.get_mut(&watch.room) else { return };
-        let document = if watch.notifier.is_active() { hall.roster.tell(&mut watch.seen) } else { None };
-        let entity = self.seats.get(&watch.seat).map(|seat| hall.entity(&seat.nick));
-        let body = document.map(|document| Body {
-            kind: CONFERENCE.document,
-            language: None,
-            bytes: match &entity {
-                Some(entity) => document.marked(entity, &watch.contact.to_string()),
-                None => document.bytes(),
-            },
-        });
+        let body = match &mut watch.about {
+            About::Referral(referral) => Some(referral.body()),
+            About::Roster(notifier, _) if !notifier.is_active() => None,
+            About::Roster(_, seen) => {
+                let entity = self.seats.get(&watch.seat).map(|seat| hall.entity(&seat.nick));
+                hall.roster.tell(seen).map(|document| Body {
+                    kind: CONFERENCE.document,
+                    language: None,
+                    bytes: match &entity {
+                        Some(entity) => document.marked(entity, &watch.contact.to_string()),
+                        None => document.bytes(),
+                    },
+                })
+            }
+        };
         let (focus, now) = (watch.focus.clone(), cx.now);
         let seat = watch.inside.and_then(|seat| self.seats.get_mut(&seat));
+        let notify = |notifier: &mut Notifier| notifier.notify(focus, body, now);
         let request = match seat {
-            Some(seat) => {
-                let dialog = seat.leg.call.dialog_mut();
-                watch.notifier.inside(dialog, |notifier| notifier.notify(focus, body, now))
-            }
-            None => watch.notifier.notify(focus, body, now),
+            Some(seat) => watch.notifier_mut().inside(seat.leg.call.dialog_mut(), notify),
+            None => notify(watch.notifier_mut()),
         };
         cx.request(token_of(id, 0), request);
     }
@@ -207,16 +260,14 @@ impl Rooms {
         let Some(watch) = self.watches.get_mut(&id) else { return };
         let now = cx.now;
         let seat = watch.inside.and_then(|seat| self.seats.get_mut(&seat));
+        let answered = |notifier: &mut Notifier| notifier.answered(answer, now);
         let verdict = match seat {
-            Some(seat) => {
-                let dialog = seat.leg.call.dialog_mut();
-                watch.notifier.inside(dialog, |notifier| notifier.answered(answer, now))
-            }
-            None => watch.notifier.answered(answer, now),
+            Some(seat) => watch.notifier_mut().inside(seat.leg.call.dialog_mut(), answered),
+            None => answered(watch.notifier_mut()),
         };
         let arrived = matches!(answer, Answer::Final { response, .. } if response.status.code() / 100 == 2);
         if !arrived && matches!(answer, Answer::Final { .. } | Answer::Failed(_)) {
-            watch.seen.nothing();
+            watch.tell_all();
         }
         match verdict {
             Verdict::Keep => self.tend(cx, id),
@@ -232,9 +283,9 @@ impl Rooms {
     /// The watching of a person who is in the room from now on counts.
     pub(super) fn activate_watches(&mut self, cx: &mut Cx<'_>, room: &Jid, contact: &Aor) {
         for id in self.watches_of(room, contact) {
-            let Some(watch) = self.watches.get_mut(&id).filter(|watch| !watch.notifier.is_active()) else { continue };
-            watch.notifier.activate();
-            watch.notifier.want_now(cx.now);
+            let Some(watch) = self.watches.get_mut(&id).filter(|watch| !watch.notifier().is_active()) else { continue };
+            watch.notifier_mut().activate();
+            watch.notifier_mut().want_now(cx.now);
             self.tend(cx, id);
         }
     }
@@ -250,7 +301,7 @@ impl Rooms {
             if let Some(other) = other.filter(|_| watch.inside != Some(seat)) {
                 watch.seat = other;
             } else {
-                watch.notifier.end(Reason::NoResource, None, cx.now);
+                watch.notifier_mut().end(Reason::NoResource, None, cx.now);
                 // It does not wait for the one that is out: the dialog will not be there any more.
                 self.notify(cx, id);
                 self.drop_watch(id);
@@ -263,8 +314,10 @@ impl Rooms {
         let Some(hall) = self.halls.get_mut(room) else { return };
         if hall.roster.step(cx.now) {
             for id in hall.watches.iter().copied().collect::<Vec<_>>() {
-                if let Some(watch) = self.watches.get_mut(&id).filter(|watch| watch.notifier.is_active()) {
-                    watch.notifier.want(cx.now);
+                if let Some(About::Roster(notifier, _)) = self.watches.get_mut(&id).map(|watch| &mut watch.about)
+                    && notifier.is_active()
+                {
+                    notifier.want(cx.now);
                     self.tend(cx, id);
                 }
             }
@@ -284,14 +337,14 @@ impl Rooms {
         let Some(watch) = self.watches.remove(&id) else { return };
         self.timers.stop(&Alarm::Watch(id));
         if watch.inside.is_none() {
-            self.watch_tags.remove(watch.notifier.tag());
+            self.watch_tags.remove(watch.notifier().tag());
         }
         if let Some(hall) = self.halls.get_mut(&watch.room) {
             hall.watches.remove(&id);
         }
     }
 
-    fn watches_of(&self, room: &Jid, contact: &Aor) -> Vec<WatchId> {
+    pub(super) fn watches_of(&self, room: &Jid, contact: &Aor) -> Vec<WatchId> {
         let Some(hall) = self.halls.get(room) else { return Vec::new() };
         let is_its = |id: &&WatchId| self.watches.get(id).is_some_and(|watch| watch.contact == *contact);
         hall.watches.iter().filter(is_its).copied().collect()
