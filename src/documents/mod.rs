@@ -1,5 +1,6 @@
 //! Bodies: what SIP carries inside its messages, read into owned values and written from them.
 
+pub mod conference;
 pub mod cpim;
 pub mod date;
 pub mod encoding;

@@ -24,8 +24,13 @@ const XML: &str = "http://www.w3.org/XML/1998/namespace";
 /// Why a body is not the document that it should be; reads as a reason phrase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DocumentError {
-    /// It has so many bytes, more than [`SIZE_LIMIT`].
-    TooLong(usize),
+    /// It is longer than documents of its kind may be.
+    TooLong {
+        /// So long.
+        bytes: usize,
+        /// What would have been read.
+        limit: usize,
+    },
     /// It is not UTF-8: what it is instead.
     Encoding(&'static str),
     /// It is no XML that we read: what the parser said.
@@ -37,8 +42,8 @@ pub enum DocumentError {
 impl fmt::Display for DocumentError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DocumentError::TooLong(bytes) => {
-                write!(out, "the document has {bytes} bytes, more than {SIZE_LIMIT}")
+            DocumentError::TooLong { bytes, limit } => {
+                write!(out, "the document has {bytes} bytes, more than {limit}")
             }
             DocumentError::Encoding(what) => write!(out, "the document is {what}, not UTF-8"),
             DocumentError::Xml(error) => write!(out, "the document is not well-formed XML: {error}"),
@@ -51,8 +56,13 @@ impl std::error::Error for DocumentError {}
 
 /// The text of a document: at most [`SIZE_LIMIT`] bytes of UTF-8.
 pub fn text(bytes: &[u8]) -> Result<&str, DocumentError> {
-    if bytes.len() > SIZE_LIMIT {
-        return Err(DocumentError::TooLong(bytes.len()));
+    text_within(SIZE_LIMIT, bytes)
+}
+
+/// The same with another limit, for kinds of documents that are long by nature.
+pub fn text_within(limit: usize, bytes: &[u8]) -> Result<&str, DocumentError> {
+    if bytes.len() > limit {
+        return Err(DocumentError::TooLong { bytes: bytes.len(), limit });
     }
     match bytes {
         [0xfe, 0xff, ..] | [0xff, 0xfe, ..] | [0, b'<', ..] | [b'<', 0, ..] => {
@@ -64,7 +74,17 @@ pub fn text(bytes: &[u8]) -> Result<&str, DocumentError> {
 
 /// The tree of a document whose root element has this name and namespace.
 pub fn tree<'a>(text: &'a str, root: &str, ns: &str) -> Result<Document<'a>, DocumentError> {
-    let options = ParsingOptions { allow_dtd: false, nodes_limit: NODES_LIMIT, ..ParsingOptions::default() };
+    tree_within(NODES_LIMIT, text, root, ns)
+}
+
+/// The same with another limit of nodes.
+pub fn tree_within<'a>(
+    nodes_limit: u32,
+    text: &'a str,
+    root: &str,
+    ns: &str,
+) -> Result<Document<'a>, DocumentError> {
+    let options = ParsingOptions { allow_dtd: false, nodes_limit, ..ParsingOptions::default() };
     // White space after the document is common where a body was padded; before the declaration it is an error that
     // only strict readers notice.
     let document = Document::parse_with_options(text.trim_start(), options)
@@ -118,6 +138,16 @@ impl XmlWriter {
         writer
     }
 
+    /// A piece of a document, which others put together.
+    pub fn piece() -> XmlWriter {
+        XmlWriter(Writer::new(Vec::with_capacity(512)))
+    }
+
+    /// How many bytes are written: where the next element will begin, unless it is the first inside another.
+    pub fn written(&self) -> usize {
+        self.0.get_ref().len()
+    }
+
     /// `<name a='b'>`, then what `inside` writes, then `</name>`; `<name/>` where that is nothing.
     pub fn element(&mut self, name: &str, attrs: &[(&str, &str)], inside: impl FnOnce(&mut XmlWriter)) {
         self.put(Event::Start(start(name, attrs)));
@@ -141,6 +171,11 @@ impl XmlWriter {
             Some(lang) => self.text(name, &[("xml:lang", lang)], &words.text),
             None => self.text(name, &[], &words.text),
         }
+    }
+
+    /// A piece that is written already.
+    pub fn raw(&mut self, piece: &[u8]) {
+        self.0.get_mut().extend_from_slice(piece);
     }
 
     /// The bytes.

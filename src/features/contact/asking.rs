@@ -605,7 +605,7 @@ fn read(type_: &str, encoding: Option<&str>, body: &[u8]) -> Result<Pidf, Reply>
         return Err(Reply::new(415).because("not a presence document").with(HeaderName::Accept, pidf::TYPE));
     }
     pidf::parse(body).map_err(|error| {
-        let status = if matches!(error, DocumentError::TooLong(_)) { 413 } else { 400 };
+        let status = if matches!(error, DocumentError::TooLong { .. }) { 413 } else { 400 };
         Reply::new(status).because(error.to_string())
     })
 }
