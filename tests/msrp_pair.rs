@@ -74,6 +74,7 @@ impl End {
                 Out::Msrp(connect) => self.connects.push_back(connect),
                 Out::Told { session, event } => match event {
                     Event::Admitted { .. } | Event::Opened => {}
+                    Event::Nickname { .. } | Event::Named { .. } => panic!("nobody asks for a name"),
                     Event::Incoming { ticket, message } => {
                         self.got.push((session, message.receipt.message_id.clone()));
                         let first = message.receipt.message_id.bytes().next().unwrap();

@@ -241,6 +241,27 @@ impl Connections {
         }
     }
 
+    /// From now on NICKNAME requests of this session's peer are told, as [`Event::Nickname`].
+    pub fn take_nicknames(&mut self, id: SessionId) {
+        if let Some(entry) = self.sessions.get_mut(&id) {
+            entry.session.take_nicknames();
+        }
+    }
+
+    /// Asks for a name in the room behind a session; [`Event::Named`] follows, unless the session ends.
+    pub fn ask_nickname(
+        &mut self,
+        now: Tick,
+        mint: &mut Mint,
+        id: SessionId,
+        nickname: &str,
+    ) -> Result<(), Unsendable> {
+        let entry = self.sessions.get_mut(&id).ok_or(Unsendable::Ending)?;
+        entry.session.ask_nickname(nickname)?;
+        self.settle(now, mint, id);
+        Ok(())
+    }
+
     /// Reports what became of a message that came, if its sender wants to know.
     pub fn report(&mut self, now: Tick, mint: &mut Mint, id: SessionId, receipt: &Receipt, code: u16) {
         if let Some(entry) = self.sessions.get_mut(&id) {

@@ -29,6 +29,7 @@
 //! | [`uri`], [`path`] | addresses, and how they are compared |
 //! | [`frame`] | requests and responses: read, printed |
 //! | [`message`] | whole messages, and what their senders want to be told |
+//! | [`nickname`] | names in a room |
 //! | [`reassembly`] | chunks to messages |
 //! | [`relay`] | admission to a relay of our own |
 //! | [`session`] | one session |
@@ -40,6 +41,7 @@
 pub mod connections;
 pub mod frame;
 pub mod message;
+pub mod nickname;
 pub mod path;
 mod pieces;
 pub mod reassembly;

@@ -110,6 +110,7 @@ pub fn our_line(
             .filter(|_| is_direct && met.is_secure())
             .and_then(Fingerprint::read),
         cema: is_direct && theirs.is_none_or(anchors),
+        chatroom: None,
         direction,
     }
 }

@@ -234,6 +234,8 @@ impl Feature for Chat {
             Event::Failed { message_id, code, comment, by } => {
                 self.failed(cx, id, message_id, *code, comment, *by);
             }
+            // Told of sessions that take or ask for nicknames, which a chat of two does not.
+            Event::Nickname { .. } | Event::Named { .. } => {}
             Event::Ended { why, unconfirmed } => self.ended(cx, id, session, why, unconfirmed),
             Event::Admitted { path, expires } => self.admitted(cx, id, session, path, *expires),
         }

@@ -96,6 +96,8 @@ impl World {
                     Event::Incoming { message, .. } => {
                         format!("{} got {}", session.0, String::from_utf8_lossy(&message.body))
                     }
+                    Event::Nickname { nickname, .. } => format!("{} asks for {nickname}", session.0),
+                    Event::Named { nickname, code, .. } => format!("{} {nickname} {code}", session.0),
                     Event::Sent { message_id } => format!("{} sent {message_id}", session.0),
                     Event::Delivered { message_id } => format!("{} delivered {message_id}", session.0),
                     Event::Failed { message_id, code, .. } => {

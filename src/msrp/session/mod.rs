@@ -10,8 +10,10 @@
 //! its sessions; a new one is for the owner to negotiate (§5.4).
 //!
 //! It deliberately knows no connections: [`Connections`](super::connections::Connections) brings requests and takes
-//! bytes. It does not look at content types, and it answers NICKNAME and other methods with 501.
+//! bytes. It does not look at content types, and it answers other methods with 501; NICKNAME too, unless its owner takes
+//! nicknames.
 
+mod naming;
 mod outbox;
 mod terms;
 #[cfg(test)]
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use self::naming::Naming;
 use self::outbox::{ANSWER_WITHIN, Outbox};
 pub use self::terms::{By, Ending, Event, Known, Role, Terms, Ticket, Unconfirmed, Unsendable};
 use super::frame::{ByteRange, Method, Request, Response, Status, comment, is_ident, mint_tid};
@@ -82,6 +85,7 @@ pub struct Session {
     greeting: Option<Greeting>,
     /// Answers and reports, which go before any chunk.
     control: VecDeque<Bytes>,
+    naming: Naming,
     outbox: Outbox,
     reassembly: Reassembly,
     /// Requests that completed a message, without their bodies, and how long the messages are.
@@ -117,6 +121,7 @@ impl Session {
             finish_by: None,
             greeting: None,
             control: VecDeque::new(),
+            naming: Naming::default(),
             outbox: Outbox::default(),
             reassembly: Reassembly::default(),
             tickets: BTreeMap::new(),
@@ -222,7 +227,8 @@ impl Session {
                     self.reported(id, request.range, status);
                 }
             }
-            Method::Nickname | Method::Auth | Method::Other(_) => self.respond(&request, 501),
+            Method::Nickname => self.nickname_came(request),
+            Method::Auth | Method::Other(_) => self.respond(&request, 501),
         }
     }
 
@@ -248,6 +254,8 @@ impl Session {
                 // Any other code still proves the path: some do not like a SEND without body.
                 self.open();
             }
+        } else if self.naming.awaits(tid) {
+            self.nickname_answered(*code, comment);
         } else if matches!(code, 481 | 506) && self.outbox.expects(tid) {
             self.end_if_refused(*code);
         } else {
@@ -275,11 +283,13 @@ impl Session {
         self.outbox.withdraw(message_id)
     }
 
-    /// Answers a message that came: 200 once it is safe, or why it is not taken.
+    /// Answers a message or a NICKNAME that came: 200 once it is safe, or why it is not taken.
     pub fn answer(&mut self, ticket: Ticket, code: u16) {
         let Some((request, length)) = self.tickets.remove(&ticket) else { return };
         self.with_owner -= length;
-        if code != 200
+        if request.method == Method::Nickname {
+            self.naming.asked -= 1;
+        } else if code != 200
             && let Some(id) = &request.message_id
         {
             self.reassembly.forget(id);
@@ -324,6 +334,7 @@ impl Session {
         self.account = None;
         self.admission = None;
         self.control.clear();
+        self.naming = Naming::default();
         self.tickets.clear();
         self.with_owner = 0;
         self.reassembly = Reassembly::default();
@@ -354,6 +365,9 @@ impl Session {
         if self.state != State::Open {
             return None;
         }
+        if let Some(tid) = self.write_nickname(mint, out) {
+            return Some(Some(tid));
+        }
         let path = &self.terms.as_ref()?.path;
         self.outbox.write(mint, self.partition, path, &self.own, out).map(Some)
     }
@@ -362,11 +376,15 @@ impl Session {
     pub fn has_output(&self) -> bool {
         self.greeting.as_ref().is_some_and(|greeting| !greeting.is_written)
             || !self.control.is_empty()
+            || self.has_nickname()
             || self.state == State::Open && self.outbox.has_chunk()
     }
 
     /// The last byte of a transaction has left: from now on its answer is awaited (§7.1.1).
     pub fn left(&mut self, now: Tick, tid: &str) {
+        if self.nickname_left(now, tid) {
+            return;
+        }
         match &mut self.greeting {
             Some(greeting) if greeting.tid == tid => {
                 greeting.answer_by = Some(now + ANSWER_WITHIN).filter(|_| !greeting.is_answered);
@@ -381,6 +399,7 @@ impl Session {
         [
             (self.connect_by, "msrp-connect"),
             (greeting, "msrp-welcome"),
+            (self.nickname_due(), "msrp-nickname"),
             (self.outbox.next_timeout(), "msrp-answer"),
             (self.reassembly.next_timeout(), "msrp-abandoned"),
             (self.finish_by, "msrp-finish"),
@@ -410,6 +429,7 @@ impl Session {
                 return self.end(Ending::Unanswered);
             }
         }
+        self.nickname_timeout(now);
         self.outbox.timeout(now, &mut self.events);
         while let Some(receipt) = self.reassembly.expire(now) {
             self.report(mint, &receipt, 408);
@@ -455,7 +475,8 @@ impl Session {
 
     /// Messages under way in either direction; zero when all is over.
     pub fn load(&self) -> usize {
-        self.outbox.len() + self.tickets.len() + self.control.len()
+        let nickname = usize::from(self.has_nickname() || self.nickname_due().is_some());
+        self.outbox.len() + self.tickets.len() + self.control.len() + nickname
     }
 
     fn reported(&mut self, id: &str, range: Option<ByteRange>, status: &Status) {

@@ -56,6 +56,23 @@ pub enum Event {
         /// The message.
         message: Box<InMessage>,
     },
+    /// The peer asks for a name in the room. It must be answered once: 200, 403, 424 or 425. Only told where the owner
+    /// takes nicknames.
+    Nickname {
+        /// For the answer.
+        ticket: Ticket,
+        /// The name; an empty one takes the present name away.
+        nickname: String,
+    },
+    /// The peer has answered to the name that we asked for.
+    Named {
+        /// The name.
+        nickname: String,
+        /// 200, or why not; 408 for silence.
+        code: u16,
+        /// What the peer said to it.
+        comment: String,
+    },
     /// The next hop has the message, as far as its Failure-Report lets it say so: `yes`, all chunks were answered 200;
     /// otherwise they have left. After `partial` a failure may still come.
     Sent {

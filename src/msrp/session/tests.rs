@@ -603,3 +603,72 @@ fn a_peer_whose_messages_pile_up_is_told_to_stop() {
     assert_eq!(world.lines(), ["tid1000 413"]);
     assert_eq!(world.events().len(), TICKETS);
 }
+
+#[test]
+fn a_nickname_is_answered_by_an_owner_who_takes_them() {
+    let mut world = World::open();
+    world.request("aaaa", "NICKNAME", "Use-Nickname: Ally\r\n", None);
+    assert_eq!((world.events(), world.lines()), (vec![], vec!["aaaa 501".to_owned()]));
+    world.session.take_nicknames();
+    world.request("bbbb", "NICKNAME", "Use-Nickname: \"Ally\"\r\nFailure-Report: no\r\n", None);
+    world.request("cccc", "NICKNAME", "Use-Nickname: \"Ally\r\n", None);
+    let events = world.events();
+    let [Event::Nickname { ticket, nickname }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((nickname.as_str(), world.lines()), ("Ally", vec!["cccc 424".to_owned()]));
+    world.session.answer(*ticket, 425);
+    world.session.answer(*ticket, 200);
+    assert_eq!(world.lines(), ["bbbb 425"]);
+    assert_eq!((world.session.load(), world.session.held()), (0, 0));
+}
+
+#[test]
+fn nicknames_in_floods_are_forbidden_while_some_wait() {
+    let mut world = World::open();
+    world.session.take_nicknames();
+    for number in 0..6 {
+        world.request(&format!("aaa{number}"), "NICKNAME", "Use-Nickname: Ally\r\n", None);
+    }
+    let events = world.events();
+    assert_eq!((events.len(), world.lines()), (4, vec!["aaa4 403".to_owned(), "aaa5 403".to_owned()]));
+    for event in events {
+        let Event::Nickname { ticket, .. } = event else { panic!("{event:?}") };
+        world.session.answer(ticket, 200);
+    }
+    world.request("aaa6", "NICKNAME", "Use-Nickname: Ally\r\n", None);
+    assert_eq!(world.events().len(), 1);
+}
+
+#[test]
+fn our_nickname_goes_before_messages_once_the_session_is_open() {
+    let mut world = World::new(Role::Active);
+    world.send("one1", "hello");
+    assert_eq!(world.session.ask_nickname("Ju \"C\""), Ok(()));
+    assert_eq!(world.session.ask_nickname("Other"), Err(Unsendable::Full));
+    assert_eq!(world.lines(), [""; 0]);
+    world.session.connected(&mut world.mint);
+    let first = world.requests().remove(0);
+    world.response(&first.tid, 200);
+    let requests = world.requests();
+    assert_eq!(requests[0].method, Method::Nickname);
+    assert_eq!(requests[0].headers, [("Use-Nickname".to_owned(), "\"Ju \\\"C\\\"\"".to_owned())]);
+    assert_eq!(requests[1].message_id.as_deref(), Some("one1"));
+    world.response(&requests[0].tid, 425);
+    let named = Event::Named { nickname: "Ju \"C\"".into(), code: 425, comment: "because".into() };
+    assert_eq!(world.events(), [Event::Opened, named]);
+    assert_eq!(world.session.ask_nickname("x\ny"), Err(Unsendable::Malformed));
+}
+
+#[test]
+fn a_nickname_without_an_answer_is_given_up_and_an_unknown_session_ends() {
+    let mut world = World::open();
+    world.session.ask_nickname("Ally").expect("it can be asked for");
+    world.frames();
+    assert_eq!(world.session.next_timeout(), Some((at(30), "msrp-nickname")));
+    world.wait(at(30));
+    assert!(matches!(&world.events()[..], [Event::Named { code: 408, .. }]));
+    world.session.ask_nickname("Ally").expect("it can be asked for again");
+    let asked = world.requests().remove(0);
+    world.response(&asked.tid, 481);
+    assert!(matches!(&world.events()[..], [Event::Ended { why: Ending::Refused(481), .. }]));
+    assert_eq!((world.session.load(), world.session.ask_nickname("x")), (0, Err(Unsendable::Ending)));
+}

@@ -197,6 +197,20 @@ impl MessageLine {
         })
     }
 
+    /// Whether nicknames can be asked for (RFC 7701 §8; its text also spells the token `nicknames`).
+    pub fn takes_nicknames(&self) -> bool {
+        self.can("nickname") || self.can("nicknames")
+    }
+
+    /// Whether messages to one person of the room can be sent, or are told from the others (RFC 7701 §8).
+    pub fn takes_private_messages(&self) -> bool {
+        self.can("private-messages")
+    }
+
+    fn can(&self, token: &str) -> bool {
+        self.chatroom.iter().flatten().any(|known| known == token)
+    }
+
     /// Whether a chat can use it: not refused, with a path, and not for a file.
     pub fn is_chat(&self) -> bool {
         self.port != 0 && !self.path.is_empty() && !self.file

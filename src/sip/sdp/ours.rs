@@ -33,6 +33,9 @@ pub struct OurLine {
     pub fingerprint: Option<Fingerprint>,
     /// `a=msrp-cema`.
     pub cema: bool,
+    /// `a=chatroom` (RFC 7701 §8): what the room, or we as somebody in it, can do; an empty value where that is nothing
+    /// more than to be a room.
+    pub chatroom: Option<&'static str>,
     /// Who may send.
     pub direction: Direction,
 }
@@ -150,6 +153,11 @@ fn media_of(slot: &Slot, line: &OurLine) -> Media {
     if line.cema {
         media.add_attribute_from_str("msrp-cema");
     }
+    match line.chatroom {
+        Some("") => media.add_attribute_from_str("chatroom"),
+        Some(can) => media.add_attribute_with_value("chatroom", can),
+        None => {}
+    }
     if line.direction != Direction::SendRecv {
         media.add_attribute_from_str(line.direction.as_str());
     }
@@ -172,6 +180,7 @@ mod tests {
             setup: Setup::ActPass,
             fingerprint: None,
             cema: false,
+            chatroom: None,
             direction: Direction::SendRecv,
         }
     }
@@ -205,6 +214,21 @@ mod tests {
         );
         let read = Description::parse(&bytes).expect("a description").message(0).expect("a line");
         assert!(read.secure && read.cema && read.direction == Direction::Inactive);
+    }
+
+    #[test]
+    fn a_room_says_what_it_can_do() {
+        for (chatroom, nicknames, private) in [
+            (None, false, false),
+            (Some(""), false, false),
+            (Some("nickname"), true, false),
+            (Some("nickname private-messages"), true, true),
+        ] {
+            let bytes = Ours::new(7).offer(&OurLine { chatroom, ..line() });
+            let read = Description::parse(&bytes).expect("a description").message(0).expect("a line");
+            assert_eq!(read.chatroom.is_some(), chatroom.is_some(), "{bytes:?}");
+            assert_eq!((read.takes_nicknames(), read.takes_private_messages()), (nicknames, private));
+        }
     }
 
     #[test]
