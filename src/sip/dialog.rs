@@ -118,6 +118,23 @@ impl Dialog {
         }
     }
 
+    /// What names it, without what its requests are made of: for a usage that shares it.
+    pub fn name(&self) -> Dialog {
+        Dialog {
+            call_id: self.call_id.clone(),
+            local: String::new(),
+            local_tag: self.local_tag.clone(),
+            remote: String::new(),
+            remote_tag: self.remote_tag.clone(),
+            local_cseq: 0,
+            remote_cseq: None,
+            routes: Vec::new(),
+            target: String::new(),
+            domain: self.domain.clone(),
+            partition: self.partition,
+        }
+    }
+
     /// The ACK for a 2xx to the INVITE of this number (RFC 3261 §13.2.2.4).
     pub fn ack(&self, cseq: u32) -> OutRequest {
         OutRequest { cseq, ..self.clone().request(Method::Ack) }

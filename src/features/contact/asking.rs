@@ -9,6 +9,7 @@ use crate::documents::pidf::{self, DocumentError, Pidf};
 use crate::features::{Cx, Incoming};
 use crate::sip::message::{self, Answer, HeaderName, Reply};
 use crate::sip::uri::Aor;
+use crate::sip::usage::package::PRESENCE;
 use crate::sip::usage::subscription::{End, Meaning, Notice, Parties, Reason, State, Step, Subscription};
 use crate::words::condition::{Condition, Kind};
 use crate::words::id::Partition;
@@ -585,6 +586,7 @@ fn parties(cx: &Cx<'_>, user: &Jid, contact: &Aor) -> Result<Parties, Condition>
     let own = cx.domains.user_sip(&user.bare())?.aor;
     let spelled = cx.facts.spelled(contact);
     Ok(Parties {
+        package: &PRESENCE,
         from: format!("<{own}>"),
         to: format!("<{spelled}>"),
         uri: spelled.to_string(),

@@ -22,6 +22,7 @@ use crate::features::{availability, errors};
 use crate::gateway::io::LinkId;
 use crate::sip::message::{Answer, Method};
 use crate::sip::uri::Aor;
+use crate::sip::usage::package::PRESENCE;
 use crate::sip::usage::subscription::Subscription;
 use crate::store::record::Restored;
 use crate::words::condition::{Condition, Kind};
@@ -194,7 +195,7 @@ impl Feature for Contacts {
             cx.facts.set_spelling(&pair.contact, &spelled);
         }
         let id = self.add(pair);
-        if let Some(machine) = dialog.and_then(|kept| Subscription::restore(cx.now, kept)) {
+        if let Some(machine) = dialog.and_then(|kept| Subscription::restore(cx.now, kept, &PRESENCE)) {
             self.keep_ask(cx, Owner::Pair(id), machine);
         }
     }

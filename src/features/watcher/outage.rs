@@ -12,6 +12,7 @@ use super::{
 use crate::features::Cx;
 use crate::gateway::LinkId;
 use crate::sip::usage::notifier::{Notifier, Reason};
+use crate::sip::usage::package::PRESENCE;
 use crate::store::record::{Key, Restored};
 use crate::words::note::Level;
 use crate::words::time::Wall;
@@ -70,7 +71,7 @@ impl Watcher {
     fn restore_dialog(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Option<()> {
         let kept: KeptDialog = record.read().ok()?;
         let pair = self.pair(cx, kept.user, kept.contact)?;
-        let notifier = Notifier::restore(kept.subscription, cx.now);
+        let notifier = Notifier::restore(kept.subscription, &PRESENCE, cx.now);
         self.add_sub(Sub { pair, notifier, fetch: false, held: false, told: Told::Something, short: false });
         Some(())
     }

@@ -8,20 +8,12 @@ use super::{
 use crate::features::{Cx, Incoming, Op};
 use crate::sip::message::{self, HeaderName, Method, Reply};
 use crate::sip::uri::SipAddress;
-use crate::sip::usage::notifier::{Notifier, Package, Reason, Terms};
+use crate::sip::usage::notifier::{Notifier, Reason};
+use crate::sip::usage::package::{PRESENCE, Terms};
 use crate::words::id::Partition;
 use crate::words::note::Level;
 use crate::xmpp::ns;
 use crate::xmpp::stanza::{Element, Stanza};
-
-/// The presence package (RFC 3856): a minute at least, an hour unless less is asked.
-const PRESENCE: Package = Package {
-    name: "presence",
-    document: "application/pidf+xml",
-    default_expires: 3600,
-    min_expires: 60,
-    max_expires: 3600,
-};
 
 /// How many dialogs one watcher may have to one user: phones that were switched off leave some behind.
 const DIALOGS: usize = 16;

@@ -2,6 +2,7 @@
 
 pub mod capabilities;
 pub mod notifier;
+pub mod package;
 pub mod page;
 pub mod session;
 pub mod subscription;

@@ -1,7 +1,7 @@
-//! A subscriber's side of one subscription (RFC 6665 §4.1), for the package `presence` (RFC 3856).
+//! A subscriber's side of one subscription (RFC 6665 §4.1), to any package.
 //!
 //! A machine without I/O: answers to our SUBSCRIBEs, NOTIFY requests and time go in; requests and [`Meaning`]s come
-//! out. One dialog at most (RFC 3856 §6.9): the first NOTIFY makes it, whoever sent it, and a NOTIFY of any other fork
+//! out. One dialog at most (RFC 3856 §6.9, RFC 4575 §3.8): the first NOTIFY makes it, whoever sent it, and a NOTIFY of any other fork
 //! gets 481. The machine never starts over by itself: a subscription that is over says so, and whoever owns it decides
 //! whether and when a new one, with a new Call-ID and tag, begins. It does not read documents.
 
@@ -11,17 +11,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 pub use sipx_sip::event::{Reason, State, Subscription as SubscriptionState};
 
+use super::package::Package;
 use crate::sip::dialog::{self, Dialog};
 use crate::sip::message::{self, Answer, Failure, HeaderName, Method, OutRequest, Reply, Request};
 use crate::words::id::{Mint, Partition};
 use crate::words::time::{Now, Tick, Wall};
 
-/// The event package.
-const PACKAGE: &str = "presence";
-/// The documents that we read.
-const ACCEPT: &str = "application/pidf+xml";
-/// How long we ask for: the package's default (RFC 3856 §6.4).
-const WANTED: Duration = Duration::from_secs(3600);
 /// Timer N: how long after a SUBSCRIBE its NOTIFY may take (RFC 6665 §4.1.2.4), 64·T1.
 const TIMER_N: Duration = Duration::from_secs(32);
 /// Longer grants than this are treated as this: a broken peer must not make us forget to refresh.
@@ -33,12 +28,14 @@ const SHORTER_AT_MOST: u8 = 2;
 /// A NOTIFY that moves the expiry by less than this does not move the refresh: many NOTIFYs must not put it off.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// Who asks about whom: the same for every request of a subscription.
+/// Who asks about whom, and what: the same for every request of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parties {
+    /// What is asked for.
+    pub package: &'static Package,
     /// The subscriber's address, without tag: `<sip:juliet@example.com>`.
     pub from: String,
-    /// The one whose presence is asked for: `<sip:romeo@example.net>`.
+    /// The one who is asked about: `<sip:romeo@example.net>`.
     pub to: String,
     /// The Request-URI of the first request.
     pub uri: String,
@@ -161,7 +158,7 @@ pub struct Kept {
 impl Subscription {
     /// Begins a subscription in a dialog of its own.
     pub fn subscribe(now: Now, mint: &mut Mint, parties: &Parties) -> (Subscription, OutRequest) {
-        Subscription::begin(now, mint, parties, WANTED)
+        Subscription::begin(now, mint, parties, wanted(parties.package))
     }
 
     /// Asks for the state once: Expires of zero in a dialog of its own (RFC 6665 §4.4.3).
@@ -170,11 +167,12 @@ impl Subscription {
     }
 
     /// A subscription of before a restart; nothing if it has expired meanwhile. Refresh it.
-    pub fn restore(now: Now, kept: Kept) -> Option<Subscription> {
+    pub fn restore(now: Now, kept: Kept, package: &Package) -> Option<Subscription> {
         if kept.expires <= now.wall {
             return None;
         }
-        let mut subscription = Subscription::fresh(now, &kept.dialog.call_id, &kept.dialog.local_tag, WANTED);
+        let mut subscription =
+            Subscription::fresh(now, &kept.dialog.call_id, &kept.dialog.local_tag, wanted(package));
         subscription.cseq = kept.dialog.local_cseq;
         subscription.expires_at = Some(now.tick_at(kept.expires));
         subscription.dialog = Some(kept.dialog);
@@ -269,7 +267,7 @@ impl Subscription {
                 Step { request: self.farewell(now, parties).map(Box::new), meaning: None }
             }
             423 if !self.ending && self.obeyed < SHORTER_AT_MOST => {
-                let least = seconds(&HeaderName::MinExpires).unwrap_or(WANTED * 2);
+                let least = seconds(&HeaderName::MinExpires).unwrap_or(wanted(parties.package) * 2);
                 if self.wanted.is_zero() || least <= self.wanted {
                     return Step::over(End::Refused { status, retry_after: None });
                 }
@@ -340,8 +338,9 @@ impl Subscription {
     ) -> Result<(Notice, Option<OutRequest>), Reply> {
         let headers = &request.headers;
         let event = message::text(headers, &HeaderName::Event).unwrap_or_default();
-        if !event.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(PACKAGE)) {
-            return Err(Reply::new(489).with(HeaderName::AllowEvents, PACKAGE));
+        let package = parties.package.name;
+        if !event.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(package)) {
+            return Err(Reply::new(489).with(HeaderName::AllowEvents, package));
         }
         let said = match headers.value(&HeaderName::SubscriptionState) {
             None => return Err(Reply::new(400).because("Subscription-State is missing")),
@@ -477,8 +476,8 @@ impl Subscription {
         let expires = if self.ending { 0 } else { self.wanted.as_secs() };
         request.headers = vec![
             (HeaderName::Contact, parties.contact.clone()),
-            (HeaderName::Event, PACKAGE.to_owned()),
-            (HeaderName::Accept, ACCEPT.to_owned()),
+            (HeaderName::Event, parties.package.name.to_owned()),
+            (HeaderName::Accept, parties.package.document.to_owned()),
             (HeaderName::Expires, expires.to_string()),
         ];
         request
@@ -532,6 +531,11 @@ impl Subscription {
 /// nothing more will come.
 fn ends_usage(status: u16) -> bool {
     matches!(status, 403..=405 | 410 | 416 | 480..=485 | 489 | 501 | 603 | 604)
+}
+
+/// How long we ask for.
+fn wanted(package: &Package) -> Duration {
+    Duration::from_secs(package.default_expires.into())
 }
 
 fn seconds(text: &str) -> Option<Duration> {

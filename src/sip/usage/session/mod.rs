@@ -10,7 +10,8 @@
 //! §4, RFC 6337 §2). An offer of ours goes by re-INVITE, as RFC 3311 §5.1 recommends; UPDATE is sent to refresh.
 //!
 //! It deliberately sends no INVITE without an offer, follows no redirection, has no reliable provisional answers
-//! (RFC 3262), and shares its dialog with no other usage (RFC 5057).
+//! (RFC 3262), and knows no other usage. What shares its dialog (RFC 5057) borrows it from here, so that all count on from one
+//! number: [`Session::dialog_mut`].
 //!
 //! The parts: [`client`] is the caller, [`server`] the called, [`requests`] what comes in a dialog, [`modify`] our own
 //! re-INVITE and UPDATE, [`timer`] the session timer, [`ending`] BYE, [`kept`] what survives a restart, [`parts`] what
@@ -313,6 +314,12 @@ impl Session {
     /// The tag that names the dialog on our side.
     pub fn tag(&self) -> &str {
         &self.dialog.local_tag
+    }
+
+    /// The dialog, for a usage that shares it: what [`Session::request`] leaves to the owner may be the beginning of one, and
+    /// has its CSeq judged already. Who keeps sessions on disk keeps this one again after some thousand requests in it.
+    pub fn dialog_mut(&mut self) -> &mut Dialog {
+        &mut self.dialog
     }
 
     /// The remote target: the peer's device.

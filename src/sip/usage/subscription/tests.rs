@@ -1,6 +1,7 @@
 //! One behaviour of RFC 6665 §4.1 each.
 
 use super::*;
+use crate::sip::usage::package::{CONFERENCE, PRESENCE};
 use crate::words::id::Seed;
 use sipx_sip::{Limits, Message, Response, parse_datagram};
 
@@ -19,6 +20,7 @@ impl Scene {
 
     fn begin(how: fn(Now, &mut Mint, &Parties) -> (Subscription, OutRequest)) -> Scene {
         let parties = Parties {
+            package: &PRESENCE,
             from: "<sip:juliet@example.com>".into(),
             to: "<sip:romeo@example.net>".into(),
             uri: "sip:romeo@example.net".into(),
@@ -112,6 +114,16 @@ fn over(step: &Step) -> Option<&End> {
         Some(Meaning::Over(end)) => Some(end),
         _ => None,
     }
+}
+
+#[test]
+fn a_roster_is_asked_for_and_another_package_is_489() {
+    let mut scene = Scene::new();
+    scene.parties.package = &CONFERENCE;
+    (scene.machine, scene.sent) = Subscription::subscribe(scene.now, &mut scene.mint, &scene.parties);
+    assert_eq!(header(&scene.sent, &HeaderName::Event), "conference");
+    assert_eq!(header(&scene.sent, &HeaderName::Accept), "application/conference-info+xml");
+    assert_eq!(scene.notify("r1", 5, "active"), Err(489), "it is about presence");
 }
 
 #[test]
@@ -345,12 +357,13 @@ fn a_subscription_survives_a_restart() {
     scene.notify("r1", 4, "active;expires=3600").expect("taken");
     let kept = serde_json::to_string(&scene.machine.keep(scene.now)).expect("JSON");
     let kept: Option<Kept> = serde_json::from_str(&kept).expect("kept");
-    scene.machine = Subscription::restore(scene.now, kept.clone().expect("a dialog")).expect("alive");
+    scene.machine =
+        Subscription::restore(scene.now, kept.clone().expect("a dialog"), &PRESENCE).expect("alive");
     scene.refresh();
     assert_eq!(scene.sent.cseq, 2);
     scene.notify("r1", 5, "active").expect("taken");
     scene.wait(3600);
-    assert!(Subscription::restore(scene.now, kept.expect("a dialog")).is_none());
+    assert!(Subscription::restore(scene.now, kept.expect("a dialog"), &PRESENCE).is_none());
 }
 
 #[test]
