@@ -22,7 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Requests that may await their answers; more get 503.
 const LIMIT: usize = 50_000;
 /// What the usage of INVITE understands (RFC 4028).
-const SESSION_EXTENSIONS: [&str; 1] = ["timer"];
+const SESSION_EXTENSIONS: &[&str] = &["timer"];
+/// What that of REFER understands (RFC 4488).
+const REFER_EXTENSIONS: &[&str] = &["norefersub"];
 /// How long an INVITE may ring after each provisional answer: proxies wait as long (RFC 3261 §16.6, timer C).
 const RINGING: Duration = Duration::from_secs(180);
 /// Seconds until somebody who got 503 may try again.
@@ -242,9 +244,12 @@ impl Agent {
         };
         if !matches!(request.method, Method::Ack | Method::Cancel) {
             let mut required = message::list(&request.headers, &HeaderName::Require);
-            if matches!(request.method, Method::Invite | Method::Update) {
-                required.retain(|tag| !SESSION_EXTENSIONS.contains(&tag.to_ascii_lowercase().as_str()));
-            }
+            let known = match request.method {
+                Method::Invite | Method::Update => SESSION_EXTENSIONS,
+                Method::Refer => REFER_EXTENSIONS,
+                _ => &[],
+            };
+            required.retain(|tag| !known.contains(&tag.to_ascii_lowercase().as_str()));
             if !required.is_empty() {
                 let mut refusal = refuse(420, "extension", print::reason_of(420));
                 refusal.reply = refusal.reply.with(HeaderName::Unsupported, required.join(", "));

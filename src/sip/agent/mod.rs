@@ -46,6 +46,7 @@ use crate::words::timers::Timers;
 
 pub use self::head::Head;
 pub use self::own::PRODUCT;
+pub use self::print::reason_of;
 
 /// The user agent core of one gateway.
 pub struct Agent {

@@ -4,5 +4,6 @@ pub mod capabilities;
 pub mod notifier;
 pub mod package;
 pub mod page;
+pub mod refer;
 pub mod session;
 pub mod subscription;
