@@ -90,7 +90,7 @@ fn no_body_and_no_secret_is_in_the_log_and_both_legs_have_one_id() {
     let text = format!(
         "xmpp:\n  server: {}\n  components:\n    - {{ domain: sip.test, secret: {{ env: T_SECRET }} }}\n  domains:\n    - {{ \
          domain: xmpp.test }}\nsip:\n  listen: [ \"tcp://{listen}\" ]\n  peers:\n    - uri: \"sip:{};transport=tcp\"\n      \
-         may_send_from: [ sip.test ]\n      auth: {{ username: mostar, password: {{ env: T_PASSWORD }} }}\nstore: {}\nhttp: none\n",
+         may_send_from: [ sip.test ]\n      auth: {{ username: mostar, password: {{ env: T_PASSWORD }} }}\nstore: {}\nhttp: none\nmsrp: {{ listen: [] }}\n",
         server.local_addr().unwrap(),
         proxy.local_addr().unwrap(),
         folder.path().join("store").display()

@@ -3,7 +3,7 @@
 //! refused, forked, changed and ended at any moment, and connections die with what is on its way. Each seed is one run of
 //! some minutes; the same seed gives the same trace.
 //!
-//! `MOSTAR_SEEDS=5000` says how many seeds run. `MOSTAR_SEED=17` runs one and prints its trace, with `MOSTAR_DEATH=9` one
+//! `MOSTAR_SEEDS=5000` says how many seeds run, `MOSTAR_FROM=20000` which is the first. `MOSTAR_SEED=17` runs one and prints its trace, with `MOSTAR_DEATH=9` one
 //! whose process dies at its ninth commit. `MOSTAR_LONG` (of `scripts/test --full`) runs ten times as many.
 
 #![allow(clippy::disallowed_types, reason = "tests are shell, not core")]
@@ -46,7 +46,8 @@ fn nothing_is_lost_whatever_happens() {
         return;
     }
     let seeds = number("MOSTAR_SEEDS").unwrap_or(if is_long() { 10 * SEEDS } else { SEEDS });
-    let runs: Vec<(u64, Option<u64>)> = (0..seeds).map(|seed| (seed, None)).collect();
+    let first = number("MOSTAR_FROM").unwrap_or_default();
+    let runs: Vec<(u64, Option<u64>)> = (first..first + seeds).map(|seed| (seed, None)).collect();
     let totals = judge(&runs);
     assert!(totals.crossed > seeds, "the simulation hardly sends anything: {totals:?}");
     let [sessions, twice, receipts, cut] =
@@ -56,7 +57,11 @@ fn nothing_is_lost_whatever_happens() {
 
 #[test]
 fn the_process_may_die_at_any_commit() {
-    let all = if is_long() { (0..40).collect() } else { DYING.to_vec() };
+    let all = match number("MOSTAR_FROM") {
+        Some(first) => (first..first + 40).collect(),
+        None if is_long() => (0..40).collect(),
+        None => DYING.to_vec(),
+    };
     for seed in all {
         let commits = world::run(seed, &[], false).expect("it goes well").totals.commits;
         let runs: Vec<_> = (1..=commits).map(|commit| (seed, Some(commit))).collect();

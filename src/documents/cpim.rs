@@ -1,11 +1,15 @@
 //! CPIM messages (RFC 3862): the envelope of `message/cpim`, its headers, and the one part that it wraps.
 //!
 //! Lines may end in CR LF or in LF, both in one message. Header names are case-sensitive (§2.2); the MIME headers of
-//! the part are not, and may be folded. The envelope's addresses are read as text: who sent a message is what SIP says.
+//! the part are not, and may be folded. Between two people the envelope's addresses are text: who sent a message is what SIP
+//! says. In a room they say who of it speaks, and to whom (RFC 7701 §6): [`Cpim::mailboxes`].
 
 use std::borrow::Cow;
 
 use super::mime::{self, MediaType};
+use super::{date, pidf};
+use crate::sip::uri::SipAddress;
+use crate::words::time::Wall;
 
 /// One header of the envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +20,53 @@ pub struct Header {
     pub lang: Option<String>,
     /// Its value, the escapes of §2.3 undone.
     pub value: String,
+}
+
+/// An address of the envelope with its name (§3.1.1): `Juliet <sip:room@chat.example;gr=Juliet>`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mailbox {
+    /// The formal name. It may hold anything but control characters.
+    pub name: Option<String>,
+    /// The address.
+    pub uri: String,
+}
+
+impl Mailbox {
+    /// The address of somebody of this name; an empty name is none.
+    pub fn new(name: Option<&str>, address: &SipAddress) -> Mailbox {
+        let name = name.map(|name| name.replace(char::is_control, " ").trim().to_owned());
+        Mailbox { name: name.filter(|name| !name.is_empty()), uri: address.text() }
+    }
+
+    /// Reads the value of From, To or cc, its escapes undone. Nothing where there is no address in it. What stands before the
+    /// address is the name, with its quotes or without.
+    pub fn parse(value: &str) -> Option<Mailbox> {
+        let value = value.trim();
+        let Some((name, rest)) = value.rsplit_once('<') else {
+            // The brackets must be there, and some leave them out.
+            let is_uri = value.contains(':') && !value.contains(char::is_whitespace);
+            return is_uri.then(|| Mailbox { name: None, uri: value.to_owned() });
+        };
+        let (uri, name) = (rest.split('>').next().unwrap_or_default().trim(), name.trim());
+        let quoted = name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
+        let name = quoted.unwrap_or(name).trim();
+        let mailbox =
+            Mailbox { name: Some(name.to_owned()).filter(|name| !name.is_empty()), uri: uri.to_owned() };
+        (!uri.is_empty()).then_some(mailbox)
+    }
+
+    /// The SIP address, repaired where that was needed.
+    pub fn address(&self) -> Option<SipAddress> {
+        pidf::repair(&self.uri)
+    }
+
+    /// The value of its header, for [`write`].
+    pub fn value(&self) -> String {
+        match &self.name {
+            Some(name) => format!("\"{name}\" <{}>", self.uri),
+            None => format!("<{}>", self.uri),
+        }
+    }
 }
 
 /// A CPIM message.
@@ -46,15 +97,20 @@ pub fn parse(bytes: &[u8]) -> Result<Cpim<'_>, &'static str> {
 }
 
 /// Writes a CPIM message: the envelope's headers in the order given, then one part with its MIME headers and its bytes.
-/// Lines end in CR LF. Values are taken as they are said: what may not stand in a line is escaped (§2.3).
+/// Lines end in CR LF. Values are taken as they are said: what may not stand in a line is escaped (§2.3), and so is a quote
+/// inside the quotes of a name.
 pub fn write(headers: &[(&str, &str)], part: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(256 + body.len());
     for (names, escaped) in [(headers, true), (part, false)] {
         for (name, value) in names {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(b": ");
-            for c in value.chars() {
+            // The quotes that belong to the value are the first and the last of an address.
+            let is_address = escaped && matches!(*name, "From" | "To" | "cc") && value.starts_with('"');
+            let last = value.rfind("\" <").unwrap_or_default();
+            for (at, c) in value.char_indices() {
                 match c {
+                    '"' if is_address && at > 0 && at < last => out.extend_from_slice(b"\\\""),
                     '\\' if escaped => out.extend_from_slice(b"\\\\"),
                     c if c.is_control() => out.extend_from_slice(if escaped { b"\\u" } else { b" " }),
                     c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
@@ -75,6 +131,22 @@ impl Cpim<'_> {
     /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&Header> {
         self.headers.iter().find(|header| header.name == name)
+    }
+
+    /// The addresses of all headers of this name: `To`. One that cannot be read is left out.
+    pub fn mailboxes(&self, name: &str) -> Vec<Mailbox> {
+        let found = self.headers.iter().filter(|header| header.name == name);
+        found.filter_map(|header| Mailbox::parse(&header.value)).collect()
+    }
+
+    /// When it was written (`DateTime`).
+    pub fn datetime(&self) -> Option<Wall> {
+        date::read_rfc3339(&self.header("DateTime")?.value)
+    }
+
+    /// What it is about; of several, in several languages, the first. An empty one is a subject too.
+    pub fn subject(&self) -> Option<&str> {
+        self.header("Subject").map(|header| header.value.as_str())
     }
 
     /// A MIME header of the part.
@@ -232,7 +304,64 @@ mod tests {
         assert_eq!(cpim.body().as_deref(), Some(&b"hi\r\n\r\nho"[..]));
     }
 
+    #[test]
+    fn who_speaks_in_a_room_is_read_as_clients_write_it() {
+        for (value, name, uri) in [
+            ("Conference Room <sip:room@chat.example>", Some("Conference Room"), "sip:room@chat.example"),
+            ("<sip:room@chat.example;gr=Ju%20C>", None, "sip:room@chat.example;gr=Ju%20C"),
+            ("\"Ju <C>\" <sip:a@b>", Some("Ju <C>"), "sip:a@b"),
+            ("sip:a@b", None, "sip:a@b"),
+            ("\"\" <a%40b>", None, "a%40b"),
+        ] {
+            let mailbox = Mailbox { name: name.map(str::to_owned), uri: uri.into() };
+            assert_eq!(Mailbox::parse(value), Some(mailbox), "{value}");
+        }
+        for value in ["", "Juliet", "Juliet <>", "hi: there"] {
+            assert_eq!(Mailbox::parse(value), None, "{value}");
+        }
+        let whole = Mailbox::parse("<a%40b>").and_then(|mailbox| mailbox.address());
+        assert_eq!(whole.map(|address| address.to_string()).as_deref(), Some("sip:a@b"));
+    }
+
+    #[test]
+    fn a_line_of_a_room_crosses_both_ways() {
+        let room = SipAddress::parse("sip:room@chat.example").expect("an address");
+        let nick = "Ju \"C\" \\ <é\u{1f600}>";
+        let speaker = SipAddress { gr: Some(nick.into()), ..room.clone() };
+        let (from, to) = (Mailbox::new(Some(nick), &speaker), Mailbox::new(Some(" \n"), &room));
+        assert_eq!(to.value(), "<sip:room@chat.example>");
+        let headers = [
+            ("From", from.value()),
+            ("To", to.value()),
+            ("DateTime", date::write_rfc3339(Wall(1_795_170_896_000))),
+            ("Subject", "Today: \"tomorrow\"".to_owned()),
+        ];
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let bytes = write(&headers, &[("Content-Type", "text/plain")], b"hi");
+        assert!(bytes.starts_with(b"From: \"Ju \\\"C\\\" \\\\ <"), "{}", String::from_utf8_lossy(&bytes));
+        let cpim = parse(&bytes).expect("a message");
+        assert_eq!(
+            (cpim.mailboxes("From"), cpim.mailboxes("To"), cpim.mailboxes("cc")),
+            (vec![from], vec![to], vec![])
+        );
+        assert_eq!(
+            (cpim.datetime(), cpim.subject()),
+            (Some(Wall(1_795_170_896_000)), Some("Today: \"tomorrow\""))
+        );
+        let address = cpim.mailboxes("From")[0].address();
+        assert_eq!(address.and_then(|address| address.gr).as_deref(), Some(nick));
+    }
+
     proptest! {
+        #[test]
+        fn a_name_is_read_as_it_was_written(name in ".{0,30}", gr in prop::option::of(".{1,20}")) {
+            let room = SipAddress::parse("sip:room@chat.example").expect("an address");
+            let mailbox = Mailbox::new(Some(&name), &SipAddress { gr, ..room });
+            let bytes = write(&[("To", &mailbox.value())], &[], b"");
+            let cpim = parse(&bytes).expect("a message");
+            prop_assert_eq!(cpim.mailboxes("To"), [mailbox]);
+        }
+
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), value in ".*") {
             let _ = parse(&bytes);

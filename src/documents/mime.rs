@@ -55,6 +55,8 @@ impl std::fmt::Display for MediaType {
 pub struct Part {
     /// Its type.
     pub media: MediaType,
+    /// What it is for (`Content-Disposition`), in lower case and without parameters.
+    pub disposition: Option<String>,
     /// It may be left out: `handling=optional` (RFC 5621 §8.1). The default is that it may not.
     pub optional: bool,
     /// Its language.
@@ -105,10 +107,12 @@ fn part(all: &[MessagePart<'_>], raw: &[u8], number: usize, depth: usize) -> Opt
             decode(encoding, bytes).map_or(Inside::Unreadable, |bytes| Inside::Bytes(bytes.into_owned()))
         }
     };
-    let disposition = found.content_disposition().and_then(|disposition| disposition.attribute("handling"));
+    let disposition = found.content_disposition();
+    let handling = disposition.and_then(|disposition| disposition.attribute("handling"));
     Some(Part {
         media: found.content_type().map_or_else(MediaType::text_plain, media),
-        optional: disposition.is_some_and(|handling| handling.eq_ignore_ascii_case("optional")),
+        disposition: disposition.map(|disposition| disposition.ctype().trim().to_ascii_lowercase()),
+        optional: handling.is_some_and(|handling| handling.eq_ignore_ascii_case("optional")),
         lang: found.content_language().as_text().map(|lang| lang.trim().to_owned()),
         inside,
     })

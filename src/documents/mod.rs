@@ -10,6 +10,7 @@ pub mod imdn;
 pub mod iscomposing;
 pub mod mime;
 pub mod pidf;
+pub mod resource_lists;
 pub mod rpid;
 pub mod text;
 pub mod xml;

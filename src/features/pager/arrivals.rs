@@ -281,8 +281,11 @@ impl Arrivals {
 
     /// The record of a message that has changed.
     pub fn changed(&self, name: Name) -> Option<Record> {
-        let (partition, arrival) = self.pending.get(&name)?;
-        Some(record(name, *partition, &Keep::Pending(arrival)))
+        if let Some((partition, arrival)) = self.pending.get(&name) {
+            return Some(record(name, *partition, &Keep::Pending(arrival)));
+        }
+        let (partition, done) = self.done.get(&name)?;
+        Some(record(name, *partition, &Keep::Done(done)))
     }
 
     /// A message meets its fate: it was answered so, and arrived unless it `failed`. The record is to be saved.

@@ -4,16 +4,26 @@
 //! by itself must never talk to another machine that does: at most one is sent per pair and minute, with a count; what
 //! arrives from that sender within five seconds after it is never answered by another; an error of it is never answered;
 //! and it has one hop less than what it answers (RFC 7332 §5), so even two gateways that do all of this wrong come to rest.
+//!
+//! Each pair is a record while its minute lasts, written in the step that changes it: a failure that waits for its turn
+//! is told after a restart too, and neither the pace nor the quiet ends with the process.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::features::Cx;
 use crate::sip::uri::{Aor, SipAddress};
+use crate::store::record::{Key, Record, Restored};
 use crate::words::condition::{Condition, Kind};
-use crate::words::time::Tick;
+use crate::words::id::Partition;
+use crate::words::time::{Tick, Wall};
 use crate::words::timers::Timers;
 use crate::xmpp::jid::Jid;
+
+/// The kind of these records in the store.
+pub const RECORD: &str = "late";
 
 /// One pair hears of failures once in so long.
 const PACE: Duration = Duration::from_secs(60);
@@ -44,6 +54,8 @@ pub struct Late {
     pairs: BTreeMap<PairKey, Pair>,
     /// When a pair's minute is over.
     timers: Timers<PairKey>,
+    /// What the store gave back, until all is there.
+    restored: Vec<Kept>,
 }
 
 #[derive(Debug)]
@@ -52,9 +64,22 @@ struct Pair {
     hops: u8,
     /// One is under way, and may have arrived at any time since.
     speaking: bool,
-    /// When what was under way came to its end.
-    spoke: Tick,
+    /// What was under way came to its end; what comes until then may answer it.
+    quiet: Tick,
+    /// How many failures are still to be told.
     more: u32,
+}
+
+/// A pair on disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    user: Jid,
+    sender: SipAddress,
+    hops: u8,
+    more: u32,
+    /// When its minute is over.
+    until: Wall,
+    quiet: Wall,
 }
 
 impl Late {
@@ -79,32 +104,36 @@ impl Late {
         if let Some(pair) = self.pairs.get_mut(&key) {
             pair.more = pair.more.saturating_add(1);
             pair.hops = hops;
+            self.save(cx, &key);
             return None;
         }
         if self.pairs.len() >= PAIRS {
             cx.count("late_errors_untold_total", &[]);
             return None;
         }
-        let now = cx.now.tick;
-        self.timers.set(key.clone(), now + PACE);
-        let sender = sender.clone();
-        self.pairs.insert(key, Pair { sender: sender.clone(), hops, speaking: false, spoke: now, more: 0 });
+        self.begin(cx.now.tick, &key, sender.clone(), hops);
+        self.save(cx, &key);
         let text = format!("Your message could not be delivered: {}", reason(why));
-        Some(Telling { user: user.bare(), sender, text, hops })
+        Some(Telling { user: key.0, sender: sender.clone(), text, hops })
     }
 
-    /// A MESSAGE that tells of a failure goes out, or what was out came to its end. After a restart that is the first
-    /// that is known of the pair.
-    pub fn speaks(&mut self, now: Tick, user: Jid, sender: &Aor, speaking: bool) {
-        let key = (user, sender.clone());
+    /// A pair's minute begins.
+    fn begin(&mut self, now: Tick, key: &PairKey, sender: SipAddress, hops: u8) {
+        self.timers.set(key.clone(), now + PACE);
+        self.pairs.insert(key.clone(), Pair { sender, hops, speaking: false, quiet: now + QUIET, more: 0 });
+    }
+
+    /// A MESSAGE that tells of a failure goes out, or what was out came to its end. That it is out, its own record says.
+    pub fn speaks(&mut self, cx: &mut Cx<'_>, user: Jid, sender: &Aor, speaking: bool) {
+        let (key, now) = ((user, sender.clone()), cx.now.tick);
         if !self.pairs.contains_key(&key) && self.pairs.len() < PAIRS {
-            self.timers.set(key.clone(), now + PACE);
-            let sender = sender.address();
-            let pair = Pair { sender, hops: 0, speaking, spoke: now, more: 0 };
-            self.pairs.insert(key.clone(), pair);
+            self.begin(now, &key, sender.address(), 0);
         }
         if let Some(pair) = self.pairs.get_mut(&key) {
-            (pair.speaking, pair.spoke) = (speaking, now);
+            (pair.speaking, pair.quiet) = (speaking, now + QUIET);
+            if !speaking {
+                self.save(cx, &key);
+            }
         }
     }
 
@@ -115,7 +144,8 @@ impl Late {
     }
 
     /// A minute is over: what is to be told of it, if there was more. Call until nothing is due.
-    pub fn due(&mut self, now: Tick) -> Option<Option<Telling>> {
+    pub fn due(&mut self, cx: &mut Cx<'_>) -> Option<Option<Telling>> {
+        let now = cx.now.tick;
         let key = self.timers.pop(now)?;
         let pair = self.pairs.get_mut(&key)?;
         if pair.more == 0 {
@@ -123,6 +153,7 @@ impl Late {
                 self.timers.set(key, now + QUIET);
             } else {
                 self.pairs.remove(&key);
+                cx.forget(name(&key));
             }
             return Some(None);
         }
@@ -130,10 +161,46 @@ impl Late {
             1 => "Another message could not be delivered.".to_owned(),
             more => format!("{more} more messages could not be delivered."),
         };
-        (pair.spoke, pair.more) = (now, 0);
+        (pair.quiet, pair.more) = (now + QUIET, 0);
         let telling = Telling { user: key.0.clone(), sender: pair.sender.clone(), text, hops: pair.hops };
-        self.timers.set(key, now + PACE);
+        self.timers.set(key.clone(), now + PACE);
+        self.save(cx, &key);
         Some(Some(telling))
+    }
+
+    /// A record of before the start.
+    pub fn restored(&mut self, record: &Restored) -> Result<(), String> {
+        self.restored.push(record.read().map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    /// All records of before the start are there. No calendar makes anybody wait for longer than a minute.
+    pub fn start(&mut self, cx: &mut Cx<'_>) {
+        for kept in std::mem::take(&mut self.restored) {
+            let key = (kept.user, kept.sender.aor.clone());
+            if !cx.config.messages.late_errors {
+                cx.forget(name(&key));
+                continue;
+            }
+            let now = cx.now;
+            let quiet = now.tick_at(kept.quiet).min(now.tick + QUIET);
+            self.timers.set(key.clone(), now.tick_at(kept.until).min(now.tick + PACE));
+            let Kept { sender, hops, more, .. } = kept;
+            self.pairs.insert(key, Pair { sender, hops, speaking: false, quiet, more });
+        }
+    }
+
+    fn save(&self, cx: &mut Cx<'_>, key: &PairKey) {
+        let Some((pair, until)) = self.pairs.get(key).zip(self.timers.at(key)) else { return };
+        let kept = Kept {
+            user: key.0.clone(),
+            sender: pair.sender.clone(),
+            hops: pair.hops,
+            more: pair.more,
+            until: cx.now.wall_at(until),
+            quiet: cx.now.wall_at(pair.quiet),
+        };
+        cx.save(Record::new(name(key), &kept));
     }
 
     /// When [`Late::due`] is wanted.
@@ -149,8 +216,13 @@ impl Late {
 
 impl Pair {
     fn is_quiet(&self, now: Tick) -> bool {
-        self.speaking || now - self.spoke < QUIET
+        self.speaking || now < self.quiet
     }
+}
+
+/// A pair's name in the store.
+fn name((user, contact): &PairKey) -> Key {
+    Key { kind: RECORD, partition: Partition::of(user.as_str()), id: format!("{user} {contact}") }
 }
 
 /// Why, for the eyes of a person: the words of the other side where it has any.

@@ -69,7 +69,7 @@ static MANIFEST: Manifest = Manifest {
     methods: &["MESSAGE"],
     events: &[],
     disco: &[],
-    records: &[arrivals::RECORD, post::RECORD, pairs::RECORD],
+    records: &[arrivals::RECORD, late::RECORD, post::RECORD, pairs::RECORD],
 };
 
 /// See the module.
@@ -97,7 +97,8 @@ impl Pager {
         for telling in self.to_xmpp.tellings() {
             self.to_sip.tell(cx, telling);
         }
-        self.to_xmpp.spoken(cx.now.tick, self.to_sip.spoken());
+        let spoken = self.to_sip.spoken();
+        self.to_xmpp.spoken(cx, spoken);
         self.to_xmpp.moves.tell(cx, Way::SipToXmpp);
         self.to_sip.moves.tell(cx, Way::XmppToSip);
     }
@@ -180,7 +181,7 @@ impl Feature for Pager {
 
     fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
         match record.kind.as_str() {
-            arrivals::RECORD => self.to_xmpp.restored(cx, record),
+            arrivals::RECORD | late::RECORD => self.to_xmpp.restored(cx, record),
             pairs::RECORD => {
                 if let Err(error) = self.pairs.restored(record) {
                     let fields = vec![("record", record.id.clone()), ("why", error)];

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arrivals::{Arrival, Arrivals, Known, Name, Said};
-use super::late::{Late, Telling};
+use super::late::{self, Late, Telling};
 use super::meter::{self, Moves, Way};
 use super::pairs::Pairs;
 use super::quota::Quota;
@@ -181,7 +181,7 @@ impl ToXmpp {
         while let Some(key) = self.arrivals.forgotten(now) {
             cx.forget(key);
         }
-        while let Some(telling) = self.late.due(now) {
+        while let Some(telling) = self.late.due(cx) {
             self.tellings.extend(telling);
         }
         self.quota.timeout(cx, Way::SipToXmpp);
@@ -197,13 +197,18 @@ impl ToXmpp {
 
     /// A record of before the start.
     pub fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
-        if let Err(error) = self.arrivals.restored(record) {
+        let read = match record.kind.as_str() {
+            late::RECORD => self.late.restored(record),
+            _ => self.arrivals.restored(record),
+        };
+        if let Err(error) = read {
             meter::log(cx, Level::Error, "record-unreadable", Way::SipToXmpp, (&record.id, ""), &error);
         }
     }
 
     /// All records are there: what has no fate waits for its stream again.
     pub fn start(&mut self, cx: &mut Cx<'_>) {
+        self.late.start(cx);
         for name in self.arrivals.start(cx.now) {
             let order = self.order();
             let Some(arrival) = self.arrivals.pending(name) else { continue };
@@ -242,9 +247,9 @@ impl ToXmpp {
     }
 
     /// MESSAGEs that tell of failures went out, or came to their end.
-    pub fn spoken(&mut self, now: Tick, spoken: Vec<Spoken>) {
+    pub fn spoken(&mut self, cx: &mut Cx<'_>, spoken: Vec<Spoken>) {
         for Spoken { user, sender, speaking } in spoken {
-            self.late.speaks(now, user, &sender, speaking);
+            self.late.speaks(cx, user, &sender, speaking);
         }
     }
 
@@ -504,6 +509,9 @@ impl ToXmpp {
                 let sender = sender.map(|sender| *sender);
                 let Some(sender) = sender.or_else(|| cx.domains.contact_sip(contact).ok()) else { return };
                 let user = user.bare();
+                if let Some(record) = self.arrivals.changed(name) {
+                    cx.save(record);
+                }
                 if done_asked {
                     let id = error.id().unwrap_or_default().to_owned();
                     return cx.signal(Signal::Undelivered { user, id });

@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 
+use crate::documents::conference;
+
 /// The way that a text goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -34,15 +36,24 @@ const HEARD: usize = 10_000;
 const ANYTHING: &str = "{_}";
 
 /// Elements whose text nobody wrote.
-const STRUCTURE: [&str; 18] = [
+const STRUCTURE: [&str; 31] = [
+    "active",
     "basic",
+    "by",
     "contact",
     "contenttype",
     "datetime",
+    "disconnection-method",
+    "display-text",
+    "entry",
     "gone",
+    "joining-method",
     "lastactive",
+    "locked",
+    "maximum-user-count",
     "message-id",
     "priority",
+    "purpose",
     "recipient-uri",
     "redirect",
     "refresh",
@@ -51,8 +62,12 @@ const STRUCTURE: [&str; 18] = [
     "text",
     "thread",
     "timestamp",
+    "type",
     "until",
+    "uri",
+    "user-count",
     "user-input",
+    "when",
 ];
 
 /// Elements whose text is a secret.
@@ -242,7 +257,9 @@ impl Conceal {
     /// The text behind a tag of this name.
     fn run(&mut self, way: Way, name: &str, text: &str) -> String {
         let passing = way == Way::Out && PASSING.contains(&name);
-        if text.trim().is_empty() || STRUCTURE.contains(&name) && !passing {
+        // In presence people write it, in a roster it is a word of RFC 4575.
+        let is_word = name == "status" && conference::Status::parse(text).is_some();
+        if text.trim().is_empty() || is_word || STRUCTURE.contains(&name) && !passing {
             return without_passwords(text);
         }
         if passing {
@@ -427,6 +444,14 @@ mod tests {
         assert!(
             conceal.body(Way::Out, "application/sdp", text, DEPTH).starts_with("v=0\no={_}\ns=xxxxxxxx\n")
         );
+    }
+
+    #[test]
+    fn a_roster_keeps_its_words_and_a_status_of_people_does_not() {
+        let mut conceal = Conceal::new(false);
+        let roster = "<user entity='sip:a@b'><display-text>Al</display-text><endpoint><status>on-hold</status></endpoint></user>";
+        assert_eq!(conceal.xml(Way::In, roster), roster);
+        assert_eq!(conceal.xml(Way::In, "<status>on my way</status>"), "<status>xxxxxxxxx</status>");
     }
 
     #[test]
