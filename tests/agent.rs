@@ -99,6 +99,20 @@ fn a_peer_speaks_for_its_domains_only() {
 }
 
 #[test]
+fn what_a_usage_understands_may_be_required_of_it() {
+    let mut node = node(Some(Udp));
+    for (branch, method, tag, is_known) in [
+        ("1", "REFER", "norefersub", true),
+        ("2", "INVITE", "recipient-list-invite, timer", true),
+        ("3", "UPDATE", "recipient-list-invite", false),
+        ("4", "INVITE", "norefersub", false),
+    ] {
+        node.receive(Udp, PEER, arriving(method, branch, &format!("Require: {tag}\r\n")));
+        assert_eq!(node.requests.pop().is_some(), is_known, "{method} {tag}");
+    }
+}
+
+#[test]
 fn what_nobody_could_handle_is_refused_here() {
     let cases = [
         ("416", arriving("MESSAGE", "1", "").replace("MESSAGE sip:juliet@example.com", "MESSAGE tel:+123")),

@@ -10,6 +10,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
+use mostar::documents::conference::{self, Taken, View};
 use mostar::sip::flow::Transport;
 use mostar::words::time::Tick;
 use support::vector::World;
@@ -173,6 +174,39 @@ fn presence(name: &str, watcher: &str, contact: &str, out: &mut String) {
         world.arrive(transport, None, bytes);
         tell(&mut world, out);
     }
+}
+
+/// Alice's roster after each document that the recorded focus sent her.
+#[test]
+fn the_recorded_roster_is_understood() {
+    let mut view = View::default();
+    let mut rosters = Vec::new();
+    for frame in frames("sdk-focus-conference.txt").iter().filter(|frame| frame.way == "focus -> proxy") {
+        let text = String::from_utf8_lossy(&frame.bytes);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let is_hers = header(head, "To").is_some_and(|to| to.contains("alice@sip.lab"));
+        if !is_hers || header(head, "Content-Type").as_deref() != Some(conference::TYPE) {
+            continue;
+        }
+        let info = conference::parse(body.as_bytes()).expect("a document");
+        let place = &info.description.as_ref().expect("a description").uris[0];
+        assert_eq!(place.uri.as_str(), "sip:room@conference.sip.lab", "it was escaped");
+        assert!(matches!(view.take(info), Taken::News(_)));
+        assert_eq!(view.condition().user_count, Some(view.len() as u32));
+        let names: Vec<_> =
+            view.users().map(|user| user.name().unwrap_or(user.entity.as_str()).to_owned()).collect();
+        rosters.push(names.join(" "));
+    }
+    let expected = [
+        "alice Lab",
+        "Ally",
+        "Ally bob Lab",
+        "Ally Bobby",
+        "Ally Bobby sip:carol@sip.lab",
+        "Ally sip:carol@sip.lab",
+        "sip:carol@sip.lab",
+    ];
+    assert_eq!(rosters, expected);
 }
 
 #[test]

@@ -255,18 +255,24 @@ fn what_a_roster_writes_is_read_as_it_was_meant() {
 }
 
 #[test]
-fn a_document_is_built_once_and_shared() {
+fn a_document_is_built_once_for_all_who_watch() {
     let mut roster = Roster::new(entity("sip:room@chat.example"), now(0));
-    roster.put(user("romeo"));
-    let (mut one, mut two) = (Seen::default(), Seen::default());
-    let first = roster.tell(&mut one).expect("a document").bytes();
-    let second = roster.tell(&mut two).expect("a document").bytes();
-    assert_eq!(first.as_ptr(), second.as_ptr(), "the same bytes");
-    assert!(roster.step(now(0)) && roster.has_news(one));
-    let first = roster.tell(&mut one).expect("a document").bytes();
-    let second = roster.tell(&mut two).expect("a document").bytes();
-    assert_eq!(first.as_ptr(), second.as_ptr(), "the same step");
-    assert!(roster.tell(&mut one).is_none() && !roster.has_news(one));
+    (0..400).for_each(|number| roster.put(user(&number.to_string())));
+    let mut watchers = [Seen::default(); 200];
+    let mut tell = |roster: &mut Roster| {
+        let told: Vec<_> =
+            watchers.iter_mut().map(|seen| roster.tell(seen).expect("a document").bytes()).collect();
+        assert!(watchers.iter_mut().all(|seen| roster.tell(seen).is_none() && !roster.has_news(*seen)));
+        let first = told[0].clone();
+        assert!(told.iter().all(|bytes| bytes.as_ptr() == first.as_ptr()), "all have the same bytes");
+        first.len()
+    };
+    assert!(tell(&mut roster) > 100_000);
+    assert!(roster.step(now(0)));
+    tell(&mut roster);
+    roster.put(User { roles: vec!["moderator".into()], ..user("7") });
+    assert!(roster.step(now(1000)));
+    assert!(tell(&mut roster) < 1_000, "one who has changed");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::Chat;
 use super::describe::{self, Device, Ways};
 use super::talk::{Stage, Talk, TalkId};
+use crate::documents::resource_lists;
 use crate::features::sessions::{self, Invited};
 use crate::features::{Cx, Incoming, Op, errors};
 use crate::msrp::path::Path;
@@ -65,6 +66,11 @@ impl Chat {
             return refuse(488, "There are no chat sessions here", "media");
         }
         let headers = &incoming.request.headers;
+        let required = message::list(headers, &HeaderName::Require);
+        if required.iter().any(|tag| tag.eq_ignore_ascii_case(resource_lists::OPTION)) {
+            let reply = Reply::new(420).with(HeaderName::Unsupported, resource_lists::OPTION);
+            return Err((reply, "extension"));
+        }
         let tag = cx.token_for(&user);
         let own = cx.domains.user_sip(&user).map_err(|problem| (errors::reply_of(&problem), "address"))?;
         let contact = cx.config.sip.contact(&own.aor, &incoming.from.aor.host);

@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LIMIT: usize = 50_000;
 /// What the usage of INVITE understands (RFC 4028).
 const SESSION_EXTENSIONS: &[&str] = &["timer"];
+/// What may be wanted of an INVITE besides; whoever takes no list of people (RFC 5366 §3) refuses it there.
+const INVITE_EXTENSIONS: &[&str] = &["timer", "recipient-list-invite"];
 /// What that of REFER understands (RFC 4488).
 const REFER_EXTENSIONS: &[&str] = &["norefersub"];
 /// How long an INVITE may ring after each provisional answer: proxies wait as long (RFC 3261 §16.6, timer C).
@@ -245,7 +247,8 @@ impl Agent {
         if !matches!(request.method, Method::Ack | Method::Cancel) {
             let mut required = message::list(&request.headers, &HeaderName::Require);
             let known = match request.method {
-                Method::Invite | Method::Update => SESSION_EXTENSIONS,
+                Method::Invite => INVITE_EXTENSIONS,
+                Method::Update => SESSION_EXTENSIONS,
                 Method::Refer => REFER_EXTENSIONS,
                 _ => &[],
             };

@@ -12,7 +12,8 @@
 //!
 //! A subscription made inside a call shares the call's dialog, which the session keeps: a guest
 //! ([`Notifier::accept_inside`]) makes its requests in it by [`Notifier::inside`], so that both count on from one number.
-//! RFC 6665 §4.5.2 has notifiers with a GRUU refuse that, and room clients do it all the same.
+//! RFC 6665 §4.5.2 lets a notifier do so for the sake of older clients. The dialog outlives the call as long as a guest is in it
+//! ([`Notifier::inherit`]).
 //!
 //! It deliberately does not share a dialog of its own between subscriptions, create one without a request of the peer, or
 //! know what is in documents. Names, types and times of the packages are in [`package`](super::package).

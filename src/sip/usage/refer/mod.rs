@@ -6,8 +6,8 @@
 //!
 //! What is asked for is the method of Refer-To: INVITE, or BYE as RFC 4579 §5.11 has it for a conference. It is read as a
 //! parameter of the URI or, where clients of the SIP SIMPLE SDK put it, of the header. Headers embedded in the URI are not
-//! followed: no stranger says what stands in our requests. A Contact without a GRUU is good enough, and a REFER in a dialog is
-//! taken (RFC 7647 §4 would have neither): that is what clients send.
+//! followed: no stranger says what stands in our requests. A REFER in the dialog of a session is taken too
+//! (docs/decisions/refer.md).
 //!
 //! It deliberately takes no list of targets (RFC 5368), follows no Replaces or Target-Dialog, and decides nothing about who
 //! may ask.
