@@ -18,8 +18,8 @@ use crate::features::{self, sessions};
 use crate::words::table;
 
 use super::{
-    Auth, Component, Config, Identity, Listen, Messages, Msrp, MsrpListen, Peer, Record, Relay, Rooms, Secret,
-    Sip, Xmpp, XmppDomain, shape,
+    Auth, Component, Config, Identity, Listen, Messages, Msrp, MsrpListen, Peer, Record, Relay, Rooms,
+    Secret, Sip, Xmpp, XmppDomain, shape,
 };
 use crate::msrp::uri::Host;
 

@@ -239,7 +239,7 @@ pub const OPTIONS: &[Opt] = &[
         "mappings",
         Text("PATH"),
         Absent("the built-in tables"),
-        "A folder with tables of your own: any of `errors.yaml`, `presence.yaml`, `sessions.yaml`, `subscribe.yaml`, \
+        "A folder with tables of your own: any of `errors.yaml`, `presence.yaml`, `rooms.yaml`, `sessions.yaml`, `subscribe.yaml`, \
          each a whole table as it stands in `mappings/` of the source.",
     ),
     opt(
@@ -283,7 +283,12 @@ pub const OPTIONS: &[Opt] = &[
         "How many messages a second one person may send for long; 20 seconds' worth at once. More are refused, and the \
          sender is told to wait. `0`: no limit.",
     ),
-    opt("rooms", Group, Absent("every default below"), "Rooms, where a domain or a component has `rooms: true`."),
+    opt(
+        "rooms",
+        Group,
+        Absent("every default below"),
+        "Rooms, where a domain or a component has `rooms: true`.",
+    ),
     opt(
         "rooms.factory",
         Text("NAME or none"),

@@ -38,7 +38,9 @@ pub fn domains(
             );
         }
     }
-    for Placed { at, value } in components.iter().filter(|placed| placed.value.rooms && placed.value.any_domain) {
+    for Placed { at, value } in
+        components.iter().filter(|placed| placed.value.rooms && placed.value.any_domain)
+    {
         mistakes.push(
             Mistake::error(
                 at.clone(),

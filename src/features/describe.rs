@@ -117,11 +117,7 @@ pub fn our_line(
 
 /// The same for a room: all that is said in one is in CPIM (RFC 7701 §5.2).
 pub fn room_line(line: OurLine) -> OurLine {
-    OurLine {
-        accept_types: "message/cpim".to_owned(),
-        chatroom: Some("nickname private-messages"),
-        ..line
-    }
+    OurLine { accept_types: "message/cpim".to_owned(), chatroom: Some("nickname private-messages"), ..line }
 }
 
 /// The description in a body, also where it is a part of a multipart body; what is wrong with it otherwise.

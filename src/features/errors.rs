@@ -243,7 +243,8 @@ mod tests {
             any_domain: false,
             rooms: false,
         };
-        let user = XmppDomain { domain: "example.com".into(), sip_alias: "xmpp.example.com".into(), rooms: false };
+        let user =
+            XmppDomain { domain: "example.com".into(), sip_alias: "xmpp.example.com".into(), rooms: false };
         Domains::new(&Config {
             xmpp: Xmpp { server: String::new(), components: vec![component], domains: vec![user] },
             ..Config::empty()

@@ -53,7 +53,13 @@ pub struct Change {
 
 impl Leg {
     /// A dialog that begins, with their offer or none.
-    pub fn new(cx: &mut Cx<'_>, call: Session, peer: usize, offer: Option<Body>, dress: fn(OurLine) -> OurLine) -> Leg {
+    pub fn new(
+        cx: &mut Cx<'_>,
+        call: Session,
+        peer: usize,
+        offer: Option<Body>,
+        dress: fn(OurLine) -> OurLine,
+    ) -> Leg {
         Leg {
             call,
             peer,
@@ -202,7 +208,8 @@ impl Leg {
             if own.has_relay() {
                 self.msrp = Some(cx.msrp.succeed(cx.mint, old).ok_or_else(gone)?);
             } else {
-                let uri = describe::own_uri(cx, home, line.secure, line.address.as_deref()).ok_or_else(gone)?;
+                let uri =
+                    describe::own_uri(cx, home, line.secure, line.address.as_deref()).ok_or_else(gone)?;
                 self.msrp = Some(cx.msrp.offer(cx.mint, uri.clone()));
                 own = Path::from(uri);
                 self.own = Some(own.clone());

@@ -185,8 +185,11 @@ mod tests {
             any_domain,
             rooms: false,
         };
-        let user =
-            |domain: &str, sip_alias: &str| XmppDomain { domain: domain.into(), sip_alias: sip_alias.into(), rooms: false };
+        let user = |domain: &str, sip_alias: &str| XmppDomain {
+            domain: domain.into(),
+            sip_alias: sip_alias.into(),
+            rooms: false,
+        };
         Domains {
             components: vec![
                 component("sip.example.org", "example.org", any_domain),

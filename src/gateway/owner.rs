@@ -97,7 +97,8 @@ mod tests {
             any_domain: false,
             rooms,
         };
-        let users = |domain: &str, rooms| XmppDomain { domain: domain.into(), sip_alias: domain.into(), rooms };
+        let users =
+            |domain: &str, rooms| XmppDomain { domain: domain.into(), sip_alias: domain.into(), rooms };
         Domains::new(&Config {
             xmpp: Xmpp {
                 server: String::new(),
@@ -119,7 +120,10 @@ mod tests {
         let verona = Partition::of("verona@rooms.example.com");
         assert_eq!(owner(&stanza("verona@rooms.example.com/Juliet", "romeo@example.net/1")), verona);
         let invitation = Element::new("x", ns::CONFERENCE).with("jid", "Verona@rooms.example.com");
-        assert_eq!(owner(&stanza("juliet@example.com/x", "romeo@example.net").with_child(invitation)), verona);
+        assert_eq!(
+            owner(&stanza("juliet@example.com/x", "romeo@example.net").with_child(invitation)),
+            verona
+        );
         let mantua = Partition::of("mantua@conference.example.net");
         assert_eq!(owner(&stanza("juliet@example.com/x", "mantua@conference.example.net/J")), mantua);
         let foreign = Element::new("x", ns::CONFERENCE).with("jid", "verona@elsewhere.example");

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 use super::inbox::Inboxes;
 use crate::config::Config;
-use crate::gateway::io::{Input, Output};
 use crate::gateway::Gateway;
+use crate::gateway::io::{Input, Output};
 use crate::words::id::Seed;
 use crate::words::time::{Now, Tick, Wall};
 use crate::xmpp::jid::Jid;

@@ -22,7 +22,11 @@ pub fn config() -> Config {
                 any_domain: false,
                 rooms: false,
             }],
-            domains: vec![XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into(), rooms: false }],
+            domains: vec![XmppDomain {
+                domain: "example.com".into(),
+                sip_alias: "example.com".into(),
+                rooms: false,
+            }],
         },
         sip: Sip {
             listen: vec![

@@ -47,7 +47,11 @@ fn config() -> Config {
         xmpp: Xmpp {
             server: String::new(),
             components: vec![component],
-            domains: vec![XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into(), rooms: false }],
+            domains: vec![XmppDomain {
+                domain: "example.com".into(),
+                sip_alias: "example.com".into(),
+                rooms: false,
+            }],
         },
         sip: Sip { listen: vec![], advertise: None, peers: vec![peer] },
         ..Config::empty()

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::seat::{SAID, Said, SeatId, Stage};
 use super::{Alarm, Rooms};
 use crate::documents::cpim::{self, Cpim};
-use crate::documents::{imdn, iscomposing};
+use crate::documents::imdn;
+use crate::documents::iscomposing::{self, IsComposing};
 use crate::features::{Cx, content, describe};
 use crate::msrp::connections::SessionId;
 use crate::msrp::message::InMessage;
@@ -56,7 +57,8 @@ impl Rooms {
             // Some keep a connection alive with such things.
             return Err(if message.body.is_empty() { 200 } else { 415 });
         };
-        let is_envelope = type_.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("message/cpim"));
+        let is_envelope =
+            type_.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("message/cpim"));
         if !is_envelope {
             return Err(415);
         }
@@ -70,10 +72,19 @@ impl Rooms {
         if !is_by(cx, &envelope, seat.nick.as_str(), &room, &seat.contact) {
             return Err(403);
         }
-        let is_notice =
-            |known| content::notice_in(type_, encoding, &message.body, known).is_some();
-        if is_notice(iscomposing::TYPE) || is_notice(imdn::TYPE) {
-            // RFC 7701 §6.3: no reports in rooms. Typing to all would only disturb.
+        if content::notice_in(type_, encoding, &message.body, imdn::TYPE).is_some() {
+            // RFC 7701 §6.3: no reports in rooms.
+            return Err(200);
+        }
+        if let Some(typing) = content::notice_in(type_, encoding, &message.body, iscomposing::TYPE) {
+            // To all it would only disturb.
+            if let (Some(nick), Stage::In) = (&to, seat.stage)
+                && let (Ok(target), Ok(typing)) = (seat.room.with_resource(nick), IsComposing::parse(&typing))
+            {
+                let state = Element::new(if typing.active { "composing" } else { "active" }, ns::CHAT_STATES);
+                let id = cx.token_for(&seat.room);
+                cx.stanza(muc::say(&seat.own, &target, &id).with_child(state));
+            }
             return Err(200);
         }
         let content = content::read_body(Some(type_), encoding, &message.body)

@@ -19,7 +19,8 @@ const AGAIN: Duration = Duration::from_secs(120);
 impl Rooms {
     /// Asks whether a seat is in; one question at a time.
     pub(super) fn ask(&mut self, cx: &mut Cx<'_>, id: SeatId) {
-        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.stage == Stage::In && seat.ping.is_none())
+        let Some(seat) =
+            self.seats.get_mut(&id).filter(|seat| seat.stage == Stage::In && seat.ping.is_none())
         else {
             return;
         };

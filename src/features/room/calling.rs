@@ -11,6 +11,7 @@ use super::invited::nick_for;
 use super::seat::{Seat, SeatId, Stage};
 use super::{PER_CONTACT, PER_ROOM, Rooms, SEATS};
 use crate::documents::conference::Joining;
+use crate::documents::iscomposing;
 use crate::features::Cx;
 use crate::features::describe::Ways;
 use crate::features::leg::Leg;
@@ -78,13 +79,15 @@ impl Rooms {
             return Err("The gateway has no room for this call");
         }
         let address = cx.domains.user_sip(room).map_err(|_| "This room has no address in SIP")?;
-        let own = whom.bare().with_resource(&cx.token_for(room)).map_err(|_| "This address cannot be called")?;
+        let own =
+            whom.bare().with_resource(&cx.token_for(room)).map_err(|_| "This address cannot be called")?;
         let contact_name = cx.facts.name_of(&contact).map(str::to_owned);
         let nick = nick_for(room, contact_name.as_deref(), &contact);
         let target = SipAddress { aor: cx.facts.spelled(&contact), gr: None };
-        let inviter = invitation.by.as_ref().and_then(|by| {
-            cx.domains.user_sip(by).or_else(|_| cx.domains.contact_sip(by)).ok()
-        });
+        let inviter = invitation
+            .by
+            .as_ref()
+            .and_then(|by| cx.domains.user_sip(by).or_else(|_| cx.domains.contact_sip(by)).ok());
         let who = invitation.by.as_ref().and_then(Jid::local).unwrap_or("Somebody");
         let name = room.local().unwrap_or_default().replace(['"', '\\'], "'");
         let subject = match &invitation.reason {
@@ -132,13 +135,15 @@ impl Rooms {
         match seat.leg.settle(cx, answer).filter(|(line, _)| line.accepts("message/cpim")) {
             Some((line, _)) => {
                 seat.private = line.takes_private_messages();
+                seat.composing = line.accepts_wrapped(iscomposing::TYPE);
                 seat.invitation = None;
                 seat.stage = Stage::Entering;
                 self.keep(cx, id);
                 self.enter(cx, id);
             }
             None => {
-                let cause = Cause { status: 488, text: "A room needs chat by MSRP with message/cpim".to_owned() };
+                let cause =
+                    Cause { status: 488, text: "A room needs chat by MSRP with message/cpim".to_owned() };
                 self.dismiss(cx, id, cause);
             }
         }

@@ -143,7 +143,8 @@ impl Rooms {
         seat.said.retain(|said| said.session != session);
         if seat.leg.msrp != Some(session) {
             // What was not sent on the path that was left goes on the one that is there.
-            let rest = unconfirmed.iter().filter(|one| matches!(one.known, Known::Unsent | Known::SentInPart));
+            let rest =
+                unconfirmed.iter().filter(|one| matches!(one.known, Known::Unsent | Known::SentInPart));
             for one in rest {
                 if let Some(now) = seat.leg.msrp {
                     let _ = cx.msrp.send(cx.now.tick, cx.mint, now, one.message.clone());
@@ -155,7 +156,11 @@ impl Rooms {
         self.arm_line(id);
         let Some(seat) = self.seats.get_mut(&id) else { return };
         if let Ending::NotAdmitted(_) = why {
-            return self.turn_away(cx, id, Reply::new(503).because("Our MSRP relay does not let the session in"));
+            return self.turn_away(
+                cx,
+                id,
+                Reply::new(503).because("Our MSRP relay does not let the session in"),
+            );
         }
         if seat.leg.call.is_up() {
             self.timers.set(Alarm::Part(id), cx.now.tick + THEIRS);

@@ -121,11 +121,8 @@ impl Hall {
         let address = self.address(nick);
         let sip = address.and_then(|jid| domains.user_sip(jid).or_else(|_| domains.contact_sip(jid)).ok());
         let status = if occupant.role == Role::Visitor { "recvonly" } else { "sendrecv" };
-        let media = Media {
-            id: "1".to_owned(),
-            kind: Some("message".to_owned()),
-            status: Some(status.to_owned()),
-        };
+        let media =
+            Media { id: "1".to_owned(), kind: Some("message".to_owned()), status: Some(status.to_owned()) };
         let endpoint = Endpoint {
             entity: entity.clone(),
             status: Some(Status::Connected),

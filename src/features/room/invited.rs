@@ -2,6 +2,7 @@
 
 use super::seat::{Seat, SeatId};
 use super::{PER_CONTACT, PER_ROOM, Rooms, SEATS};
+use crate::documents::{iscomposing, resource_lists};
 use crate::features::describe::{self, Ways};
 use crate::features::leg::Leg;
 use crate::features::{Cx, Incoming, Op};
@@ -76,7 +77,9 @@ impl Rooms {
         }
         let tag = cx.token_for(room);
         // RFC 4579 §5.1: who calls sees by its Contact that there is a focus.
-        let Some(mut own) = self.focus_of(cx, room, contact) else { return refuse(404, "Not found", "address") };
+        let Some(mut own) = self.focus_of(cx, room, contact) else {
+            return refuse(404, "Not found", "address");
+        };
         if let Some(address) = cx.domains.user_sip(room).ok().filter(|_| is_new) {
             // RFC 4579 §5.4: this is how others learn where the new room is.
             own = format!("<{address}>;isfocus");
@@ -95,6 +98,7 @@ impl Rooms {
         let nick = nick_for(room, incoming.from_name.as_deref(), contact);
         let leg = Leg::new(cx, call, incoming.peer, offer, describe::room_line);
         let mut seat = Seat::new(cx.now.tick, room.clone(), own, contact.clone(), nick, leg);
+        let composes = line.as_ref().is_some_and(|line| line.accepts_wrapped(iscomposing::TYPE));
         seat.private = line.is_some_and(|line| line.takes_private_messages());
         seat.password = incoming
             .request
@@ -102,6 +106,8 @@ impl Rooms {
             .password()
             .and_then(|password| crate::words::percent::decode(password).ok())
             .filter(|password| !password.is_empty());
+        seat.composing = composes;
+        seat.guests = guests_of(cx, incoming)?;
         let id = self.add(cx, seat);
         self.asked.insert(incoming.key, id);
         self.run(cx, id);
@@ -115,7 +121,8 @@ impl Rooms {
             return true;
         }
         let Some(id) = self.tags.get(tag).copied() else { return false };
-        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.leg.call.holds(&incoming.request.headers))
+        let Some(seat) =
+            self.seats.get_mut(&id).filter(|seat| seat.leg.call.holds(&incoming.request.headers))
         else {
             return false;
         };
@@ -164,8 +171,10 @@ impl Rooms {
             self.msrp.insert(session, id);
         }
         seat.leg.call.agree(cx.now, Body::sdp(body));
+        let guests = std::mem::take(&mut seat.guests);
         self.keep(cx, id);
         self.run(cx, id);
+        guests.iter().for_each(|guest| self.invite(cx, id, guest, None));
     }
 
     /// Our relay has let a seat in.
@@ -204,6 +213,7 @@ impl Rooms {
             return self.dismiss(cx, id, cause);
         };
         seat.private = line.takes_private_messages();
+        seat.composing = line.accepts_wrapped(iscomposing::TYPE);
         self.moved(cx, id, change.left);
     }
 
@@ -234,7 +244,19 @@ impl Rooms {
         if let Some(left) = left {
             cx.msrp.finish(cx.now.tick, cx.mint, left);
         }
+        self.resumed(cx, id);
     }
+}
+
+/// Who is to be asked in besides (RFC 5366): whom we cannot reach is left out.
+fn guests_of(cx: &Cx<'_>, incoming: &Incoming) -> Result<Vec<Jid>, (Reply, &'static str)> {
+    let request = &incoming.request;
+    let type_ = message::text(&request.headers, &HeaderName::ContentType).unwrap_or_default();
+    let Some(list) = resource_lists::in_body(&type_, request.body()) else { return Ok(Vec::new()) };
+    let list = list.map_err(|bad| (Reply::new(400).because(format!("The list is {bad}")), "malformed"))?;
+    let reached = |target| cx.domains.user_jid(target).or_else(|_| cx.domains.contact_jid(target)).ok();
+    let all = list.entries.iter().filter_map(|entry| reached(&entry.target));
+    Ok(all.map(|jid| jid.bare()).filter(|jid| jid.local().is_some()).collect())
 }
 
 /// A room that nobody can guess, and whose owner is the factory's: what is asked of the factory comes to this gateway.
@@ -274,9 +296,7 @@ fn offered_room(cx: &Cx<'_>, body: &Body) -> Result<MessageLine, (Reply, &'stati
         Some((_, line, _)) if line.accepts("message/cpim") => Ok(line),
         // RFC 3261 §20.43: 305 incompatible media format.
         Some(_) => refuse(305, "A room needs message/cpim among the accept-types"),
-        None if lines.iter().any(MessageLine::is_chat) => {
-            refuse(302, "The MSRP line cannot be used here")
-        }
+        None if lines.iter().any(MessageLine::is_chat) => refuse(302, "The MSRP line cannot be used here"),
         None => refuse(304, "Only chat by MSRP is possible in this room"),
     }
 }

@@ -5,9 +5,11 @@
 use bytes::Bytes;
 
 use super::hall::Told;
-use super::seat::{SeatId, Stage, Whispered};
+use super::seat::{SeatId, Stage, WAITING, Whispered};
 use super::{Rooms, table};
-use crate::documents::{cpim, date};
+use crate::documents::cpim::{self, Mailbox};
+use crate::documents::date;
+use crate::documents::iscomposing::{self, IsComposing};
 use crate::features::Cx;
 use crate::features::errors;
 use crate::msrp::frame::FailureReport;
@@ -29,12 +31,14 @@ impl Rooms {
                 return self.call(cx, to, invitation);
             }
             // A room that still has somebody in it whom nobody knows here learns it by this.
-            let condition = Condition::new(Kind::RecipientUnavailable, "Nobody is in this room with that address");
+            let condition =
+                Condition::new(Kind::RecipientUnavailable, "Nobody is in this room with that address");
             let is_ghost = !to.is_bare() && matches!(stanza.type_(), Some("groupchat" | "chat"));
             let error = errors::stanza_error(stanza, &condition).filter(|_| is_ghost);
             return cx.answer(error);
         };
-        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.room.bare_str() == from.bare_str()) else {
+        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.room.bare_str() == from.bare_str())
+        else {
             return;
         };
         seat.heard = cx.now.tick;
@@ -48,12 +52,15 @@ impl Rooms {
                     self.refused(cx, id, stanza.id(), error.kind);
                 }
             }
-            Message::Line(_) | Message::Subject(_) if is_own && self.reflected(cx, id, stanza.id()) => {}
+            Message::Line(_) if is_own && self.reflected(cx, id, stanza.id()) => {}
             Message::Line(line) => {
                 let told = Told { nick, text: line.body, subject: None, stamp: line.stamp };
                 self.deliver(cx, id, told, None);
             }
-            Message::Subject(subject) => self.subject(cx, id, nick, subject),
+            Message::Subject(subject) => {
+                let told = is_own && self.reflected(cx, id, stanza.id());
+                self.subject(cx, id, nick, subject, told);
+            }
             Message::Private(line) => self.whisper(cx, id, from, stanza, line),
             Message::Declined { by, reason } => {
                 let who = by.map_or_else(|| "Somebody".to_owned(), |by| by.bare_str().to_owned());
@@ -61,19 +68,20 @@ impl Rooms {
                 let text = format!("{who} does not come{words}");
                 self.deliver(cx, id, Told { nick: None, text, subject: None, stamp: None }, Some(stanza));
             }
-            Message::State(_) | Message::Invitation(_) | Message::Nothing => {}
+            Message::State(state) => self.types(cx, id, from, &state),
+            Message::Invitation(_) | Message::Nothing => {}
         }
     }
 
-    /// The subject is this now.
-    fn subject(&mut self, cx: &mut Cx<'_>, id: SeatId, nick: Option<String>, subject: String) {
+    /// The subject is this now; `told`: by this seat, which knows it.
+    fn subject(&mut self, cx: &mut Cx<'_>, id: SeatId, nick: Option<String>, subject: String, told: bool) {
         let Some(room) = self.seats.get(&id).map(|seat| seat.room.clone()) else { return };
         let Some(hall) = self.halls.get_mut(&room) else { return };
         let had_one = !hall.subject.is_empty();
         hall.set_subject(&subject);
         self.arm_step(cx, &room);
         // A room without a subject says so to everybody who enters.
-        if subject.is_empty() && !had_one {
+        if told || subject.is_empty() && !had_one {
             return;
         }
         let text = match subject.is_empty() {
@@ -100,6 +108,29 @@ impl Rooms {
         self.deliver(cx, id, told, Some(stanza));
     }
 
+    /// Somebody types, or stops, to one alone.
+    fn types(&mut self, cx: &mut Cx<'_>, id: SeatId, from: &Jid, state: &str) {
+        let Some(seat) = self.seats.get(&id).filter(|seat| seat.private && seat.composing) else { return };
+        let Some(session) = seat.leg.msrp.filter(|_| seat.stage == Stage::In && !seat.leg.held) else {
+            return;
+        };
+        let Ok(room) = cx.domains.user_sip(&seat.room) else { return };
+        let text =
+            IsComposing { active: state == "composing", refresh: iscomposing::DEFAULT_REFRESH }.write();
+        let told = Told { nick: from.resource().map(str::to_owned), text, subject: None, stamp: None };
+        let body = envelope(cx, &room, Some(&seat.nick), &told, iscomposing::TYPE);
+        let message = OutMessage {
+            message_id: cx.token_for(&seat.room),
+            content_type: "message/cpim".to_owned(),
+            headers: Vec::new(),
+            body,
+            success_report: false,
+            failure_report: FailureReport::No,
+        };
+        // What does not go now would be old later.
+        let _ = cx.msrp.send(cx.now.tick, cx.mint, session, message);
+    }
+
     /// Sends something to a seat; `private`: the stanza that says it to this one alone.
     fn deliver(&mut self, cx: &mut Cx<'_>, id: SeatId, told: Told, private: Option<&Stanza>) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
@@ -107,14 +138,15 @@ impl Rooms {
             return;
         };
         let Ok(room) = cx.domains.user_sip(&seat.room) else { return };
+        let type_ = if told.text.is_ascii() { "text/plain" } else { "text/plain;charset=UTF-8" };
         let body = match private {
-            Some(_) => envelope(cx, &room, Some(&seat.nick), &told),
+            Some(_) => envelope(cx, &room, Some(&seat.nick), &told, type_),
             None => {
                 let Some(hall) = self.halls.get_mut(&seat.room) else { return };
                 match &hall.last {
                     Some((known, bytes)) if *known == told => bytes.clone(),
                     _ => {
-                        let bytes = envelope(cx, &room, None, &told);
+                        let bytes = envelope(cx, &room, None, &told, type_);
                         hall.last = Some((told, bytes.clone()));
                         bytes
                     }
@@ -126,7 +158,19 @@ impl Rooms {
             let id = stanza.id().map(str::to_owned);
             seat.whispers(Whispered { message_id: message_id.clone(), from, id });
         }
+        if seat.leg.held && seat.waiting.len() < WAITING {
+            return seat.waiting.push_back((message_id, body));
+        }
         self.send(cx, id, session, message_id, body);
+    }
+
+    /// Who had put us on hold hears what was said meanwhile.
+    pub(super) fn resumed(&mut self, cx: &mut Cx<'_>, id: SeatId) {
+        let Some(seat) = self.seats.get_mut(&id).filter(|seat| !seat.leg.held) else { return };
+        let Some(session) = seat.leg.msrp else { return };
+        for (message_id, body) in std::mem::take(&mut seat.waiting) {
+            self.send(cx, id, session, message_id, body);
+        }
     }
 
     fn send(
@@ -137,6 +181,9 @@ impl Rooms {
         message_id: String,
         body: Bytes,
     ) {
+        if self.seats.get(&id).is_some_and(|seat| seat.leg.held) {
+            return self.too_slow(cx, id);
+        }
         let length = body.len();
         let message = OutMessage {
             message_id,
@@ -148,11 +195,7 @@ impl Rooms {
         };
         let Err((why, message)) = cx.msrp.send(cx.now.tick, cx.mint, session, message) else { return };
         match why {
-            // Whoever does not follow would see a room with holes in it.
-            Unsendable::Full => {
-                let text = "You do not take what the room says".to_owned();
-                self.dismiss(cx, id, Cause { status: 480, text });
-            }
+            Unsendable::Full => self.too_slow(cx, id),
             Unsendable::TooLarge => {
                 self.failed(cx, id, &message.message_id, 413, By::Response);
                 let text = format!("A message of {length} bytes is too long for your client.");
@@ -163,6 +206,12 @@ impl Rooms {
             }
             Unsendable::Ending | Unsendable::Malformed | Unsendable::Twice => {}
         }
+    }
+
+    /// Whoever does not follow would see a room with holes in it.
+    fn too_slow(&mut self, cx: &mut Cx<'_>, id: SeatId) {
+        let text = "You do not take what the room says".to_owned();
+        self.dismiss(cx, id, Cause { status: 480, text });
     }
 
     /// A line has arrived.
@@ -205,18 +254,14 @@ impl Rooms {
 }
 
 /// A CPIM message from somebody in the room, or from the room: to all, or to the nick of one alone.
-fn envelope(cx: &Cx<'_>, room: &SipAddress, to: Option<&str>, told: &Told) -> Bytes {
+fn envelope(cx: &Cx<'_>, room: &SipAddress, to: Option<&str>, told: &Told, type_: &str) -> Bytes {
     let place = |nick: Option<&str>| SipAddress { aor: room.aor.clone(), gr: nick.map(str::to_owned) };
-    let from = match &told.nick {
-        // What a quoted name would have to escape: the address has it as it is.
-        Some(nick) => format!("\"{}\" <{}>", nick.replace(['"', '\\'], "'"), place(Some(nick))),
-        None => format!("<{room}>"),
-    };
-    let to = format!("<{}>", place(to));
+    let nick = told.nick.as_deref();
+    let from = Mailbox::new(nick, &place(nick)).value();
+    let to = Mailbox::new(None, &place(to)).value();
     let wall = told.stamp.as_deref().and_then(date::read_rfc3339).unwrap_or(cx.now.wall);
     let date = date::write_rfc3339(wall);
     let mut headers = vec![("From", from.as_str()), ("To", to.as_str()), ("DateTime", date.as_str())];
     headers.extend(told.subject.as_deref().map(|subject| ("Subject", subject)));
-    let type_ = if told.text.is_ascii() { "text/plain" } else { "text/plain;charset=UTF-8" };
     cpim::write(&headers, &[("Content-Type", type_)], told.text.as_bytes()).into()
 }

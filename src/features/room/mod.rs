@@ -186,7 +186,8 @@ impl Feature for Rooms {
         if let Some(tag) = &incoming.to_tag {
             return self.inside(cx, tag, incoming);
         }
-        let Some((room, _)) = incoming.jids.as_ref().filter(|(room, _)| cx.domains.holds_xmpp_rooms(room.domain()))
+        let Some((room, _)) =
+            incoming.jids.as_ref().filter(|(room, _)| cx.domains.holds_xmpp_rooms(room.domain()))
         else {
             return false;
         };
@@ -207,7 +208,8 @@ impl Feature for Rooms {
         let Some(id) = incoming.to_tag.as_deref().and_then(|tag| self.tags.get(tag)).copied() else {
             return false;
         };
-        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.leg.call.holds(&incoming.request.headers))
+        let Some(seat) =
+            self.seats.get_mut(&id).filter(|seat| seat.leg.call.holds(&incoming.request.headers))
         else {
             return false;
         };
@@ -321,7 +323,12 @@ impl Feature for Rooms {
     }
 
     fn load(&self) -> usize {
-        self.halls.len() + self.seats.len() + self.watches.len() + self.questions.len() + self.timers.len() + self.doubted.len()
+        self.halls.len()
+            + self.seats.len()
+            + self.watches.len()
+            + self.questions.len()
+            + self.timers.len()
+            + self.doubted.len()
     }
 }
 
@@ -333,7 +340,8 @@ impl Rooms {
         self.tags.insert(seat.leg.call.tag().into(), id);
         self.owns.insert(seat.own.clone(), id);
         *self.contacts.entry(seat.contact.clone()).or_default() += 1;
-        let hall = self.halls.entry(seat.room.clone()).or_insert_with(|| Hall::new(cx.domains, &seat.room, cx.now));
+        let hall =
+            self.halls.entry(seat.room.clone()).or_insert_with(|| Hall::new(cx.domains, &seat.room, cx.now));
         hall.seats.insert(id);
         self.seats.insert(id, Box::new(seat));
         id
@@ -341,7 +349,8 @@ impl Rooms {
 
     /// Forgets a seat of which nothing more will come.
     fn bury(&mut self, cx: &mut Cx<'_>, id: SeatId) {
-        let is_over = |seat: &Box<Seat>| seat.stage == Stage::Out && seat.leg.call.is_done() && seat.leg.msrp.is_none();
+        let is_over =
+            |seat: &Box<Seat>| seat.stage == Stage::Out && seat.leg.call.is_done() && seat.leg.msrp.is_none();
         if !self.seats.get(&id).is_some_and(is_over) {
             return;
         }
@@ -385,7 +394,9 @@ impl Rooms {
     fn run(&mut self, cx: &mut Cx<'_>, id: SeatId) {
         while let Some(act) = self.seats.get_mut(&id).and_then(|seat| seat.leg.call.poll()) {
             match act {
-                Act::Send(exchange, request) => cx.ops.push_back(Op::Request(token_of(id, exchange), request)),
+                Act::Send(exchange, request) => {
+                    cx.ops.push_back(Op::Request(token_of(id, exchange), request))
+                }
                 Act::Ack(exchange, request) => cx.ops.push_back(Op::Ack(token_of(id, exchange), request)),
                 Act::Cancel(exchange) => cx.ops.push_back(Op::Cancel(token_of(id, exchange))),
                 Act::Reply(key, reply) => {
@@ -407,9 +418,7 @@ impl Rooms {
 
     fn told(&mut self, cx: &mut Cx<'_>, id: SeatId, event: session::Event) {
         match event {
-            session::Event::Ringing(_)
-            | session::Event::Withdrawn
-            | session::Event::Declined(_) => {}
+            session::Event::Ringing(_) | session::Event::Withdrawn | session::Event::Declined(_) => {}
             session::Event::Accepted { answer, .. } => self.accepted(cx, id, answer.as_ref()),
             session::Event::Confirmed { answer } => self.confirmed(cx, id, answer.as_ref()),
             session::Event::Answered(answer) => self.settled(cx, id, answer.as_ref()),

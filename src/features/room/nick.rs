@@ -61,7 +61,8 @@ impl Rooms {
 
     /// The room has given a seat a nick.
     pub(super) fn has_nick(&mut self, cx: &mut Cx<'_>, id: SeatId, nick: &str) {
-        let asked = self.seats.get_mut(&id).and_then(|seat| seat.renaming.take_if(|asked| asked.nick == nick));
+        let asked =
+            self.seats.get_mut(&id).and_then(|seat| seat.renaming.take_if(|asked| asked.nick == nick));
         self.answer_nick(cx, id, asked, 200);
     }
 

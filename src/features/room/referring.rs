@@ -17,11 +17,17 @@ use crate::xmpp::muc;
 use crate::xmpp::stanza::StanzaError;
 
 /// How many invitations of one seat the room may have to deal with at once.
-const INVITING: usize = 20;
+const INVITING: usize = 200;
 
 impl Rooms {
     /// A REFER, in the dialog of a seat or outside dialogs.
-    pub(super) fn referred(&mut self, cx: &mut Cx<'_>, incoming: &Incoming, room: &Jid, inside: Option<SeatId>) {
+    pub(super) fn referred(
+        &mut self,
+        cx: &mut Cx<'_>,
+        incoming: &Incoming,
+        room: &Jid,
+        inside: Option<SeatId>,
+    ) {
         if let Err(reply) = self.refer(cx, incoming, room, inside) {
             cx.ops.push_back(Op::ReplyNow(incoming.key, reply));
         }
@@ -128,7 +134,13 @@ impl Rooms {
     }
 
     /// The room does not pass an invitation on. False where the stanza was none.
-    pub(super) fn not_invited(&mut self, cx: &mut Cx<'_>, id: SeatId, stanza: &str, error: &StanzaError) -> bool {
+    pub(super) fn not_invited(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SeatId,
+        stanza: &str,
+        error: &StanzaError,
+    ) -> bool {
         let Some(seat) = self.seats.get_mut(&id) else { return false };
         let Some(place) = seat.inviting.iter().position(|one| one.id == stanza) else { return false };
         let watch = seat.inviting.remove(place).watch;
@@ -137,14 +149,21 @@ impl Rooms {
     }
 
     /// The room has dealt with all invitations until then. True where more wait.
-    pub(super) fn invited_until(&mut self, cx: &mut Cx<'_>, id: SeatId, until: crate::words::time::Tick) -> bool {
+    pub(super) fn invited_until(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: SeatId,
+        until: crate::words::time::Tick,
+    ) -> bool {
         let Some(seat) = self.seats.get_mut(&id) else { return false };
         let (done, rest) = std::mem::take(&mut seat.inviting).into_iter().partition(|one| one.at <= until);
         seat.inviting = rest;
         let waits = !seat.inviting.is_empty();
         let done: Vec<Inviting> = done;
         for watch in done.into_iter().filter_map(|one| one.watch) {
-            if let Some(About::Referral(referral)) = self.watches.get_mut(&watch).map(|watch| &mut watch.about) {
+            if let Some(About::Referral(referral)) =
+                self.watches.get_mut(&watch).map(|watch| &mut watch.about)
+            {
                 referral.leave_open(cx.now);
                 self.tend(cx, watch);
             }

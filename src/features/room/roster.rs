@@ -15,7 +15,8 @@ impl Rooms {
     pub(super) fn presence(&mut self, cx: &mut Cx<'_>, stanza: &Stanza) {
         let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else { return };
         let Some(id) = self.owns.get(to).copied() else { return stranger(cx, stanza) };
-        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.room.bare_str() == from.bare_str()) else {
+        let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.room.bare_str() == from.bare_str())
+        else {
             return;
         };
         seat.heard = cx.now.tick;
@@ -124,8 +125,7 @@ fn leaving(cx: &Cx<'_>, hall: &Hall, codes: &Codes, departure: &Departure) -> Op
 /// A room holds somebody in it whom nobody knows here, as after a crash: it is told that he is not there.
 fn stranger(cx: &mut Cx<'_>, stanza: &Stanza) {
     let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else { return };
-    let is_there =
-        matches!(muc::presence(stanza), Some(Presence::Here(_, codes)) if codes.has(Codes::SELF));
+    let is_there = matches!(muc::presence(stanza), Some(Presence::Here(_, codes)) if codes.has(Codes::SELF));
     if is_there && !to.is_bare() {
         cx.stanza(muc::leave(to, from, None));
     }

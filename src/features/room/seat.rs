@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use bytes::Bytes;
+
 use super::watching::WatchId;
 use crate::documents::conference::Joining;
 use crate::features::leg::Leg;
@@ -18,6 +20,8 @@ pub type SeatId = u64;
 
 /// How many lines to a room may be without an answer at once.
 pub const SAID: usize = 100;
+/// How many lines wait for who has put us on hold; then he is put out.
+pub const WAITING: usize = 500;
 /// How many private lines are remembered whose failure would be told.
 const WHISPERED: usize = 100;
 
@@ -112,6 +116,10 @@ pub struct Seat {
     pub password: Option<String>,
     /// Its client can tell private lines from others.
     pub private: bool,
+    /// Its client shows that somebody types.
+    pub composing: bool,
+    /// Who is to be asked in once it is in.
+    pub guests: Vec<Jid>,
     /// SIP and MSRP.
     pub leg: Leg,
     /// Where it is in the room.
@@ -128,6 +136,8 @@ pub struct Seat {
     pub seen: BTreeSet<Box<str>>,
     /// Lines to the room, the oldest first.
     pub said: VecDeque<Said>,
+    /// Lines from the room for who has put us on hold, the oldest first: each with its Message-ID.
+    pub waiting: VecDeque<(String, Bytes)>,
     /// Private lines from the room that may fail.
     pub whispered: VecDeque<Whispered>,
     /// The nick that it wants to have.
@@ -156,6 +166,8 @@ impl Seat {
             contact,
             password: None,
             private: false,
+            composing: false,
+            guests: Vec::new(),
             leg,
             stage: Stage::Entering,
             stands: false,
@@ -164,6 +176,7 @@ impl Seat {
             inviting: Vec::new(),
             seen: BTreeSet::new(),
             said: VecDeque::new(),
+            waiting: VecDeque::new(),
             whispered: VecDeque::new(),
             renaming: None,
             ping: None,

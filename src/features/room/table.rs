@@ -135,6 +135,12 @@ fn read(text: &str) -> Result<Tables, String> {
     if let Some(row) = tables.joins.iter().find(|row| !(300..700).contains(&row.status)) {
         return Err(format!("joins: {} refuses no INVITE", row.status));
     }
+    let missing = [Role::Moderator, Role::Participant, Role::Visitor]
+        .into_iter()
+        .find(|role| !tables.roles.iter().any(|row| row.role == *role));
+    if let Some(role) = missing {
+        return Err(format!("roles: {role:?} has no row"));
+    }
     let codes = tables.nicknames.iter().chain(&tables.lines);
     if let Some(row) = codes.into_iter().find(|row| !(400..600).contains(&row.code)) {
         return Err(format!("{} is no refusal of MSRP", row.code));

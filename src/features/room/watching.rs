@@ -283,7 +283,9 @@ impl Rooms {
     /// The watching of a person who is in the room from now on counts.
     pub(super) fn activate_watches(&mut self, cx: &mut Cx<'_>, room: &Jid, contact: &Aor) {
         for id in self.watches_of(room, contact) {
-            let Some(watch) = self.watches.get_mut(&id).filter(|watch| !watch.notifier().is_active()) else { continue };
+            let Some(watch) = self.watches.get_mut(&id).filter(|watch| !watch.notifier().is_active()) else {
+                continue;
+            };
             watch.notifier_mut().activate();
             watch.notifier_mut().want_now(cx.now);
             self.tend(cx, id);
@@ -292,7 +294,9 @@ impl Rooms {
 
     /// A seat is over: what shares its dialog ends, and all of the person's watching with the last seat.
     pub(super) fn end_watches(&mut self, cx: &mut Cx<'_>, seat: SeatId) {
-        let Some((room, contact)) = self.seats.get(&seat).map(|seat| (seat.room.clone(), seat.contact.clone())) else {
+        let Some((room, contact)) =
+            self.seats.get(&seat).map(|seat| (seat.room.clone(), seat.contact.clone()))
+        else {
             return;
         };
         let other = self.another_seat(&room, &contact, seat);
@@ -314,7 +318,8 @@ impl Rooms {
         let Some(hall) = self.halls.get_mut(room) else { return };
         if hall.roster.step(cx.now) {
             for id in hall.watches.iter().copied().collect::<Vec<_>>() {
-                if let Some(About::Roster(notifier, _)) = self.watches.get_mut(&id).map(|watch| &mut watch.about)
+                if let Some(About::Roster(notifier, _)) =
+                    self.watches.get_mut(&id).map(|watch| &mut watch.about)
                     && notifier.is_active()
                 {
                     notifier.want(cx.now);
@@ -358,9 +363,10 @@ impl Rooms {
     fn another_seat(&self, room: &Jid, contact: &Aor, than: SeatId) -> Option<SeatId> {
         let hall = self.halls.get(room)?;
         let is_its = |id: &&SeatId| {
-            **id != than && self.seats.get(id).is_some_and(|seat| {
-                seat.contact == *contact && matches!(seat.stage, Stage::In | Stage::Entering)
-            })
+            **id != than
+                && self.seats.get(id).is_some_and(|seat| {
+                    seat.contact == *contact && matches!(seat.stage, Stage::In | Stage::Entering)
+                })
         };
         hall.seats.iter().find(is_its).copied()
     }

@@ -38,7 +38,8 @@ impl World {
             any_domain: false,
             rooms: false,
         };
-        let users = XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into(), rooms: false };
+        let users =
+            XmppDomain { domain: "example.com".into(), sip_alias: "example.com".into(), rooms: false };
         let config = Config {
             xmpp: Xmpp { server: "localhost:5347".into(), components: vec![component], domains: vec![users] },
             ..Config::empty()

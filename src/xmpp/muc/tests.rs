@@ -57,7 +57,9 @@ fn a_subject_has_neither_body_nor_thread() {
     };
     assert_eq!(read("<subject>Today</subject>"), Message::Subject("Today".into()));
     assert_eq!(read("<subject/>"), Message::Subject(String::new()));
-    assert!(matches!(read("<subject>Today</subject><body>Hi</body>"), Message::Line(line) if line.body == "Hi"));
+    assert!(
+        matches!(read("<subject>Today</subject><body>Hi</body>"), Message::Line(line) if line.body == "Hi")
+    );
     assert_eq!(read("<subject>Today</subject><thread>1</thread>"), Message::Nothing);
     assert_eq!(read("<composing xmlns='http://jabber.org/protocol/chatstates'/>"), Message::Nothing);
 }
