@@ -559,10 +559,11 @@ store: state
                 let line = match group {
                     "" => format!("{SMALL}{name}: {value}\n"),
                     "record" => format!("{SMALL}record: {{ folder: r, {name}: {value} }}\n"),
-                    "messages" | "msrp" => format!("{SMALL}{group}: {{ {name}: {value} }}\n"),
+                    "messages" | "msrp" | "rooms" => format!("{SMALL}{group}: {{ {name}: {value} }}\n"),
                     "xmpp.components[]" => {
                         SMALL.replace("domain: sip.", &format!("{name}: {value}, domain: sip."))
                     }
+                    "xmpp.domains[]" => SMALL.replace("domain: b", &format!("{name}: {value}, domain: b")),
                     _ => SMALL.replace("may_send_from: [ Example.ORG ]", &format!("{name}: {value}")),
                 };
                 let (config, report) = checked(&line);

@@ -279,12 +279,6 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_says_so() {
-        let told = mistakes("rooms: { factory: new }\n");
-        assert!(told.iter().any(|text| text.contains("later version")), "{told:?}");
-    }
-
-    #[test]
     fn whatever_may_be_a_secret_is_hidden() {
         let text = "xmpp: { components: [ { secret: AAA, secrt: AAA, domain: x }, { secret: { value: AAA } } ] }\n\
                     sip: { peers: [ { uri: u, auth: AAA }, { auth: { passwort: [AAA], password: [AAA] } } ] }\n";

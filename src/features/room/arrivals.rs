@@ -138,7 +138,11 @@ impl Rooms {
     /// The room has said what a seat said. True when that is so.
     pub(super) fn reflected(&mut self, cx: &mut Cx<'_>, id: SeatId, stanza: Option<&str>) -> bool {
         let Some(seat) = self.seats.get_mut(&id) else { return false };
-        let Some(said) = stanza.and_then(|stanza| seat.take_said(stanza)) else { return false };
+        let Some(stanza) = stanza else { return false };
+        let Some(said) = seat.take_said(stanza) else {
+            let late = seat.late.iter().position(|late| late == stanza);
+            return late.and_then(|place| seat.late.remove(place)).is_some();
+        };
         accept(cx, &said);
         self.arm_line(id);
         true
@@ -149,6 +153,7 @@ impl Rooms {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         while seat.said.front().is_some_and(|said| said.at <= until) {
             let Some(said) = seat.said.pop_front() else { break };
+            seat.is_late(&said);
             accept(cx, &said);
         }
         let waits = seat.said.iter().any(|said| said.private);
@@ -162,6 +167,7 @@ impl Rooms {
     pub(super) fn nothing_arrived(&mut self, cx: &mut Cx<'_>, id: SeatId) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         for said in std::mem::take(&mut seat.said) {
+            seat.is_late(&said);
             cx.msrp.answer(cx.now.tick, cx.mint, said.session, said.ticket, 408);
         }
         self.arm_line(id);
@@ -173,6 +179,7 @@ impl Rooms {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         while seat.said.front().is_some_and(|said| said.at + ANSWER_AFTER <= now) {
             let Some(said) = seat.said.pop_front() else { break };
+            seat.is_late(&said);
             cx.msrp.answer(now, cx.mint, said.session, said.ticket, 408);
         }
         let Some(oldest) = seat.said.front() else { return };

@@ -40,7 +40,7 @@ impl Rooms {
         let Some(question) = stanza.id().and_then(|id| self.questions.remove(id)) else { return false };
         match question {
             Question::Ping(id) => self.pinged(cx, id, muc::pinged(stanza)),
-            Question::Expel(_, watch) => self.expelled(cx, watch, stanza.stanza_error().as_ref()),
+            Question::Expel(watch) => self.expelled(cx, watch, stanza.stanza_error().as_ref()),
             Question::Unlock(id) => self.unlocked(cx, id, stanza.stanza_error().as_ref()),
         }
         true

@@ -89,7 +89,7 @@ impl Rooms {
         if codes.has(Codes::CREATED) {
             let question = cx.token_for(&room);
             cx.stanza(muc::unlock(&own, &room, &question));
-            self.questions.insert(question, Question::Unlock(id));
+            self.put_question(id, question, Question::Unlock(id));
         }
         cx.count("room_joins_total", &[("result", if stands { "again" } else { "joined" })]);
         cx.log(Level::Info, "room-joined", fields);

@@ -39,7 +39,7 @@ mod watching;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use self::hall::Hall;
-use self::seat::{Seat, SeatId, Stage};
+use self::seat::{Seat, SeatId};
 use self::watching::{Watch, WatchId};
 use super::{Cx, Feature, Incoming, Manifest, Op};
 use crate::gateway::LinkId;
@@ -53,7 +53,6 @@ use crate::words::note::Level;
 use crate::words::time::Tick;
 use crate::words::timers::Timers;
 use crate::xmpp::jid::Jid;
-use crate::xmpp::ns;
 use crate::xmpp::stanza::{Stanza, StanzaKind};
 
 static MANIFEST: Manifest = Manifest {
@@ -72,7 +71,7 @@ static MANIFEST: Manifest = Manifest {
     summary: "SIP users in rooms of XMPP",
     methods: &["INVITE", "ACK", "BYE", "CANCEL", "UPDATE", "SUBSCRIBE", "REFER"],
     events: &["conference"],
-    disco: &[ns::MUC],
+    disco: &[],
     records: &[ending::RECORD],
 };
 
@@ -80,6 +79,9 @@ static MANIFEST: Manifest = Manifest {
 const SEATS: usize = 20_000;
 const PER_CONTACT: usize = 64;
 const PER_ROOM: usize = 2_000;
+
+/// How many stanzas of one seat may wait for an answer, besides a ping.
+const QUESTIONS: usize = 64;
 
 /// How many bits of a token name the exchange within a session.
 const EXCHANGE_BITS: u32 = 16;
@@ -116,8 +118,8 @@ enum Question {
     Ping(SeatId),
     /// That a new room be unlocked.
     Unlock(SeatId),
-    /// In the name of a seat, that somebody be put out; who wants to know.
-    Expel(SeatId, Option<WatchId>),
+    /// That somebody be put out; who wants to know.
+    Expel(Option<WatchId>),
 }
 
 /// See the module.
@@ -347,11 +349,21 @@ impl Rooms {
         id
     }
 
+    /// Remembers what a stanza in the name of a seat asked; of too many the oldest is not waited for any more.
+    fn put_question(&mut self, id: SeatId, stanza: String, question: Question) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        if seat.questions.len() >= QUESTIONS
+            && let Some(oldest) = seat.questions.pop_front()
+        {
+            self.questions.remove(&oldest);
+        }
+        seat.questions.push_back(stanza.clone());
+        self.questions.insert(stanza, question);
+    }
+
     /// Forgets a seat of which nothing more will come.
     fn bury(&mut self, cx: &mut Cx<'_>, id: SeatId) {
-        let is_over =
-            |seat: &Box<Seat>| seat.stage == Stage::Out && seat.leg.call.is_done() && seat.leg.msrp.is_none();
-        if !self.seats.get(&id).is_some_and(is_over) {
+        if !self.seats.get(&id).is_some_and(|seat| seat.is_over()) {
             return;
         }
         let Some(seat) = self.seats.remove(&id) else { return };
@@ -381,10 +393,9 @@ impl Rooms {
         ] {
             self.timers.stop(&alarm);
         }
-        self.questions.retain(|_, question| {
-            let (Question::Ping(of) | Question::Unlock(of) | Question::Expel(of, _)) = question;
-            *of != id
-        });
+        for question in seat.questions.iter().chain(seat.ping.iter().map(|ping| &ping.id)) {
+            self.questions.remove(question);
+        }
         if seat.saved {
             cx.forget(ending::key_of(&seat.room, seat.leg.call.tag()));
         }

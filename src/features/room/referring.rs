@@ -114,10 +114,10 @@ impl Rooms {
         let seats = hall.seats.iter().filter_map(|id| self.seats.get(id));
         let theirs = seats.filter(|seat| seat.stage == Stage::In && Some(&seat.contact) == known.as_ref());
         let user = cx.domains.user_jid(target).ok();
-        let is_user = |nick: &&Box<str>| {
+        let is_user = |nick: &str| {
             user.as_ref().zip(hall.address(nick)).is_some_and(|(user, jid)| user.bare_str() == jid.bare_str())
         };
-        let others = hall.people.keys().filter(is_user).map(|nick| nick.to_string());
+        let others = hall.people.keys().filter(|nick| is_user(nick)).map(|nick| nick.to_string());
         theirs.map(|seat| seat.nick.clone()).chain(others).collect()
     }
 
@@ -177,7 +177,7 @@ impl Rooms {
         for nick in nicks {
             let question = cx.token_for(&room);
             cx.stanza(muc::expel(&own, &room, &question, nick, None));
-            self.questions.insert(question, Question::Expel(id, watch));
+            self.put_question(id, question, Question::Expel(watch));
         }
     }
 

@@ -66,7 +66,8 @@ impl Rooms {
         departure: &Departure,
     ) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        let is_self = codes.has(Codes::SELF) || occupant.nick == seat.nick;
+        // A nick that is still asked for is another one's.
+        let is_self = codes.has(Codes::SELF) || occupant.nick == seat.nick && seat.stage != Stage::Entering;
         let room = seat.room.clone();
         if let Some(hall) = self.halls.get_mut(&room) {
             let leaving = match &departure.nick {

@@ -19,7 +19,7 @@ use crate::xmpp::muc::Invitation;
 pub type SeatId = u64;
 
 /// How many lines to a room may be without an answer at once.
-pub const SAID: usize = 100;
+pub const SAID: usize = 500;
 /// How many lines wait for who has put us on hold; then he is put out.
 pub const WAITING: usize = 500;
 /// How many private lines are remembered whose failure would be told.
@@ -136,13 +136,17 @@ pub struct Seat {
     pub seen: BTreeSet<Box<str>>,
     /// Lines to the room, the oldest first.
     pub said: VecDeque<Said>,
+    /// Ids of lines that were answered before the room said them, the oldest first: it may still do so.
+    pub late: VecDeque<String>,
     /// Lines from the room for who has put us on hold, the oldest first: each with its Message-ID.
     pub waiting: VecDeque<(String, Bytes)>,
     /// Private lines from the room that may fail.
     pub whispered: VecDeque<Whispered>,
     /// The nick that it wants to have.
     pub renaming: Option<Renaming>,
-    /// The question that is out.
+    /// Ids of its stanzas that wait for an answer, the oldest first.
+    pub questions: VecDeque<String>,
+    /// The question whether it is in, while it is out.
     pub ping: Option<Ping>,
     /// When the room was heard last.
     pub heard: Tick,
@@ -176,15 +180,22 @@ impl Seat {
             inviting: Vec::new(),
             seen: BTreeSet::new(),
             said: VecDeque::new(),
+            late: VecDeque::new(),
             waiting: VecDeque::new(),
             whispered: VecDeque::new(),
             renaming: None,
+            questions: VecDeque::new(),
             ping: None,
             heard: now,
             opened: false,
             owes_farewell: false,
             saved: false,
         }
+    }
+
+    /// Nothing more will come of it.
+    pub fn is_over(&self) -> bool {
+        self.stage == Stage::Out && self.leg.call.is_done() && self.leg.msrp.is_none()
     }
 
     /// Its address in the room.
@@ -207,6 +218,14 @@ impl Seat {
     pub fn take_said(&mut self, id: &str) -> Option<Said> {
         let place = self.said.iter().position(|said| said.id == id)?;
         self.said.remove(place)
+    }
+
+    /// A line is answered, and the room has not said it.
+    pub fn is_late(&mut self, said: &Said) {
+        if self.late.len() >= SAID {
+            self.late.pop_front();
+        }
+        self.late.push_back(said.id.clone());
     }
 
     /// A private line goes to SIP.
