@@ -12,5 +12,6 @@ pub mod mime;
 pub mod pidf;
 pub mod resource_lists;
 pub mod rpid;
+mod shape;
 pub mod text;
 pub mod xml;

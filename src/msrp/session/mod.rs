@@ -254,7 +254,7 @@ impl Session {
                 // Any other code still proves the path: some do not like a SEND without body.
                 self.open();
             }
-        } else if self.naming.expects(tid) {
+        } else if self.naming.is_asked_as(tid) {
             self.nickname_answered(*code, comment);
         } else if matches!(code, 481 | 506) && self.outbox.expects(tid) {
             self.end_if_refused(*code);

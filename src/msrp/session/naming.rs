@@ -33,7 +33,7 @@ struct Wish {
 
 impl Naming {
     /// Whether this is the transaction of ours.
-    pub(super) fn expects(&self, tid: &str) -> bool {
+    pub(super) fn is_asked_as(&self, tid: &str) -> bool {
         self.ours.as_ref().is_some_and(|wish| wish.tid.as_deref() == Some(tid))
     }
 }
