@@ -92,6 +92,18 @@ struct World {
     lines: BTreeMap<u64, u64>,
     spoken: u32,
     calm: bool,
+    tally: Tally,
+}
+
+/// What has happened, so that nobody believes in a room where nothing does.
+#[derive(Debug, Default)]
+struct Tally {
+    entered: usize,
+    heard: usize,
+    answered: usize,
+    renamed: usize,
+    expelled: usize,
+    lost: usize,
 }
 
 impl World {
@@ -112,6 +124,7 @@ impl World {
             lines: BTreeMap::new(),
             spoken: 0,
             calm: false,
+            tally: Tally::default(),
         };
         world.input(Input::RestoreDone);
         world.input(Input::Link(LinkId(0), LinkChange::Up));
@@ -230,6 +243,7 @@ impl World {
             ));
         }
         if let Some(own) = own.filter(|own| *own != nick) {
+            self.tally.renamed += 1;
             self.muc.occupants.remove(&own);
             self.muc.occupants.insert(nick.clone(), jid.to_owned());
             for (_, to) in self.seats() {
@@ -249,6 +263,7 @@ impl World {
             self.presence(&nick, &to, "", &format!("<item role='participant'/>{is_self}"));
         }
         self.say(format!("<message from='{ROOM}' to='{jid}' type='groupchat'><subject/></message>"));
+        self.tally.entered += 1;
         // From here on it hears everything.
         if let Some(phone) = phone_of(jid) {
             let since = self.muc.said.len();
@@ -385,6 +400,7 @@ impl World {
         }
         if words[2] == "SEND" {
             phone.heard.push(spoken(text));
+            self.tally.heard += 1;
             let from = header_of(text, "From-Path").unwrap_or_default().to_owned();
             let answer = format!(
                 "MSRP {} 200 OK\r\nTo-Path: {from}\r\nFrom-Path: {to}\r\n-------{}$\r\n",
@@ -394,6 +410,7 @@ impl World {
         } else if let Some(place) = phone.waiting.iter().position(|id| id == words[1]) {
             phone.waiting.remove(place);
             phone.answered += 1;
+            self.tally.answered += usize::from(words[2] == "200");
         } else {
             assert!(!words[1].starts_with('m'), "answered twice: {text}");
         }
@@ -506,12 +523,14 @@ impl World {
             17 => self.hang_up(number),
             18 if in_call && self.chance.below(3) == 0 => {
                 // The connection breaks; the phone knows nothing until BYE comes.
+                self.tally.lost += 1;
                 self.phones[number].broken = true;
                 let conn = self.conn(number);
                 self.send(conn, Coming::Lost(conn));
             }
             19 if self.chance.below(3) == 0 => {
                 if let Some((nick, _)) = self.seats().first().cloned() {
+                    self.tally.expelled += 1;
                     self.leaves(&nick, "<status code='307'/>");
                 }
             }
@@ -546,7 +565,7 @@ fn spoken(text: &str) -> String {
     line.split("\r\n").next().unwrap_or_default().to_owned()
 }
 
-fn play(seed: u64) {
+fn play(seed: u64) -> Tally {
     let phones = 3 + (seed % 12) as usize;
     let mut world = World::new(seed, phones);
     for _ in 0..300 {
@@ -579,11 +598,22 @@ fn play(seed: u64) {
     world.run(until);
     assert_eq!(world.seats(), [], "seed {seed}: ghosts");
     assert_eq!(world.gateway.load(), 0, "seed {seed}: the books");
+    world.tally
 }
 
 #[test]
 fn a_room_is_the_same_for_all_at_rest() {
-    for seed in 0..60 {
-        play(seed);
+    let mut all = Tally::default();
+    for seed in 0..20 {
+        let tally = play(seed);
+        all.entered += tally.entered;
+        all.heard += tally.heard;
+        all.answered += tally.answered;
+        all.renamed += tally.renamed;
+        all.expelled += tally.expelled;
+        all.lost += tally.lost;
     }
+    let enough = [(all.entered, 100), (all.heard, 5000), (all.answered, 1000)];
+    assert!(enough.iter().all(|(count, least)| count >= least), "{all:?}");
+    assert!(all.renamed.min(all.expelled).min(all.lost) >= 20, "{all:?}");
 }
