@@ -8,7 +8,7 @@ mod support;
 use std::path::Path;
 
 /// Conversations that turn on what people wrote: without it they go otherwise.
-const ABOUT_TEXT: [(&str, &str); 9] = [
+const ABOUT_TEXT: [(&str, &str); 10] = [
     ("chat/only-cpim.vec", "whether a text is ASCII decides its type inside the envelope"),
     ("chat/shown-by-presence.vec", "what a presence document says of abilities is text"),
     ("chat/twice.vec", "two texts of one length are one text"),
@@ -21,6 +21,7 @@ const ABOUT_TEXT: [(&str, &str); 9] = [
     ("pager/html-too-long.vec", "emphasis and text are told apart by what the page says"),
     ("pager/html.vec", "links and the words around them are told apart by what they say"),
     ("pager/max-message.vec", "a character that is escaped in XML is none any more"),
+    ("rooms/joined.vec", "whether a text is ASCII decides its type inside the envelope"),
 ];
 
 /// Conversations with frames that could not be read: a frame is told as it was understood.

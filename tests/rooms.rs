@@ -147,8 +147,8 @@ impl World {
                 other => other,
             };
             match output {
-                Output::Stanza(_, stanza) => self.to_server(&stanza),
-                Output::Sip(out) => self.to_phone(&String::from_utf8_lossy(&out.bytes)),
+                Output::Stanza(_, stanza) => self.server_hears(&stanza),
+                Output::Sip(out) => self.phone_hears(&String::from_utf8_lossy(&out.bytes)),
                 Output::Msrp(MsrpOut::Send { conn, bytes }) => {
                     let length = bytes.len();
                     for text in frames::texts(&bytes) {
@@ -176,7 +176,7 @@ impl World {
 
     // The server.
 
-    fn to_server(&mut self, stanza: &Stanza) {
+    fn server_hears(&mut self, stanza: &Stanza) {
         let (from, to) = (stanza.from().expect("a sender").to_string(), stanza.to().expect("an addressee"));
         if to.bare_str() != ROOM {
             if let Some(pong) = stanza.result().filter(|_| stanza.kind == StanzaKind::Iq) {
@@ -314,7 +314,7 @@ impl World {
         self.send(1000, Coming::Sip(text));
     }
 
-    fn to_phone(&mut self, text: &str) {
+    fn phone_hears(&mut self, text: &str) {
         let call = header_of(text, "Call-ID").unwrap_or_default().to_owned();
         let Some((number, calls)) = call.strip_prefix('p').and_then(|rest| rest.split_once('c')) else {
             // The gateway watches its peer.
@@ -483,13 +483,13 @@ impl World {
                         remote: "192.0.2.1:5060".parse().unwrap(),
                         conn: Some(mostar::sip::flow::ConnId(1)),
                     };
-                    let message = framing::datagram(Bytes::from(text.into_bytes())).ok().expect("a message");
+                    let message = framing::datagram(Bytes::from(text.into_bytes())).expect("a message");
                     self.input(Input::Sip(flow, Box::new(message)));
                 }
                 Coming::Msrp(conn, text) => {
                     let mut decoder = Decoder::new(1 << 20);
                     decoder.push(text.as_bytes());
-                    let frame = decoder.next_frame().expect("a frame").ok().expect("a good frame");
+                    let frame = decoder.next_frame().expect("a frame").expect("a good frame");
                     let link = Link { conn: ConnId(conn), secure: false };
                     self.input(Input::Msrp(MsrpIn::Frame { link, frame: Box::new(frame) }));
                 }

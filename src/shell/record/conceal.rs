@@ -112,6 +112,14 @@ impl Conceal {
                 "content-length" | "l" if way == Way::Out => None,
                 // The bytes of the line breaks may differ: it is right if it is near.
                 "content-length" | "l" if is_near(value, body) => None,
+                // Why somebody was put out of a room is what somebody wrote.
+                "reason" if !self.bodies => Some(match value.split_once(";text=") {
+                    Some((cause, _)) if way == Way::Out => format!("{name}: {cause};text={ANYTHING}"),
+                    Some((cause, text)) => {
+                        format!("{name}: {cause};text=\"{}\"", placeholder(text.trim_matches('"')))
+                    }
+                    None => line.to_owned(),
+                }),
                 "subject" | "s" => Some(format!("{name}: {}", self.words(way, value))),
                 passing if way == Way::Out && PASSING.contains(&passing) => {
                     Some(format!("{name}: {ANYTHING}"))
