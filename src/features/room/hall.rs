@@ -14,6 +14,9 @@ use crate::words::time::Now;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::muc::{Occupant, Role};
 
+/// How many people of a room are known by name.
+pub const PEOPLE: usize = 10_000;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Hall {
@@ -87,13 +90,14 @@ impl Hall {
         self.roster.describe(|description| description.subject = Some(subject.to_owned()));
     }
 
-    /// Somebody is there, and so.
+    /// Somebody is there, and so. Of more than [`PEOPLE`] only what they say is known.
     pub fn put(&mut self, domains: &Domains, mut occupant: Occupant) {
         // A copy for a moderator may say more than the others do.
         if let (None, Some(known)) = (&occupant.jid, self.people.get(occupant.nick.as_str())) {
             occupant.jid.clone_from(&known.jid);
         }
-        if self.people.get(occupant.nick.as_str()) == Some(&occupant) {
+        let known = self.people.get(occupant.nick.as_str());
+        if known == Some(&occupant) || known.is_none() && self.people.len() >= PEOPLE {
             return;
         }
         let nick = occupant.nick.clone();
@@ -192,6 +196,16 @@ mod tests {
         hall.reveal(&domains);
         hall.put(&domains, Occupant { jid: None, ..occupant("Juliet") });
         assert!(hall.address("Juliet").is_some());
+    }
+
+    #[test]
+    fn of_a_crowd_only_so_many_are_known() {
+        let (domains, mut hall) = hall();
+        for number in 0..=PEOPLE {
+            hall.put(&domains, occupant(&number.to_string()));
+        }
+        hall.put(&domains, occupant("0"));
+        assert_eq!((hall.people.len(), hall.roster.len()), (PEOPLE, PEOPLE));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who comes and goes, as the presence of a room tells each seat; what happens to the seats themselves.
 
 use super::entering::one_line;
-use super::hall::Hall;
+use super::hall::{Hall, PEOPLE};
 use super::seat::{SeatId, Stage};
 use super::{Rooms, table};
 use crate::documents::conference::{Disconnection, Execution, Leaving};
@@ -37,7 +37,9 @@ impl Rooms {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let (nick, is_self) = (occupant.nick.clone(), codes.has(Codes::SELF));
         if seat.stage == Stage::Entering {
-            seat.seen.insert(nick.as_str().into());
+            if seat.seen.len() < PEOPLE {
+                seat.seen.insert(nick.as_str().into());
+            }
         } else if seat.stage != Stage::In {
             return;
         } else if is_self {
