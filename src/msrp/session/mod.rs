@@ -250,7 +250,8 @@ impl Session {
                 // Any other code still proves the path: some do not like a SEND without body.
                 self.open();
             }
-        } else if matches!(code, 481 | 506) && self.outbox.as_ref().is_some_and(|outbox| outbox.expects(tid)) {
+        } else if matches!(code, 481 | 506) && self.outbox.as_ref().is_some_and(|outbox| outbox.expects(tid))
+        {
             self.end_if_refused(*code);
         } else if let Some(outbox) = &mut self.outbox {
             outbox.answered(tid, *code, comment, &mut self.events);
