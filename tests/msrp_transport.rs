@@ -346,6 +346,21 @@ async fn a_stranger_who_guesses_ids_is_closed() {
 }
 
 #[tokio::test]
+async fn many_sessions_may_begin_at_once_on_a_new_connection() {
+    let mut stage = Stage::new(limits());
+    let mut client = TcpStream::connect(stage.tcp).await.unwrap();
+    // They are read at once, and the first is kept only after that.
+    client.write_all(send(0, "first").repeat(200).as_bytes()).await.unwrap();
+    let (link, _) = stage.frame(0).await;
+    for _ in 1..200 {
+        stage.frame(0).await;
+    }
+    stage.endpoint.send(0, MsrpOut::Keep(link.conn));
+    client.write_all(send(0, "second").as_bytes()).await.unwrap();
+    assert_eq!(stage.frame(0).await, (link, "second".into()));
+}
+
+#[tokio::test]
 async fn ten_thousand_half_open_connections_do_not_hurt_a_session() {
     let mut stage = Stage::new(Limits { unkept: 64, unkept_from_one: 64, ..limits() });
     let mut client = TcpStream::connect(stage.tcp).await.unwrap();

@@ -31,7 +31,8 @@ use world::server::Stream;
 use world::{SIP_DOMAIN, XMPP_DOMAIN, number, proxy, server};
 
 const WINDOW: usize = 64;
-/// How many sessions are on their way at once.
+/// How many sessions are on their way at once. One takes more than 50 ms where the user is not known: so long the gateway
+/// waits for an objection of her server's.
 const OPENING: usize = 16;
 /// What is known of a session that ended is dropped half a minute later.
 const SETTLED: Duration = Duration::from_secs(45);
@@ -121,12 +122,14 @@ fn idle(sessions: usize, each: usize) {
     let sessions = sessions.min(each * (usize::try_from(most / 2).unwrap_or(usize::MAX) - 200));
     let mut world = World::start();
     let before = world.gateway.resident();
-    let mut kept = Vec::new();
     let began = Instant::now();
-    for first in (1..=sessions).step_by(each) {
-        let means = if each == 1 { Means::Own } else { Means::Kept };
-        kept.extend(world.keep(first..(first + each).min(sessions + 1), means));
-    }
+    let kept: Vec<_> = match each {
+        1 => world.keep(1..sessions + 1, Means::Own),
+        _ => (1..=sessions)
+            .step_by(each)
+            .flat_map(|first| world.keep(first..(first + each).min(sessions + 1), Means::Kept))
+            .collect(),
+    };
     let opened = began.elapsed();
     std::thread::sleep(SETTLED);
     let (resident, cpu) = (world.gateway.resident(), world.gateway.cpu());
@@ -136,6 +139,7 @@ fn idle(sessions: usize, each: usize) {
         resident.saturating_sub(before) as f64 / sessions as f64,
         world.gateway.cpu().each(cpu, 1).total() / 5e3
     );
+    drop(kept);
 }
 
 /// What is told by those who read.

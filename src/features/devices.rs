@@ -49,14 +49,31 @@ struct Belief {
 struct Device {
     name: Box<str>,
     agent: Option<Box<str>>,
-    beliefs: BTreeMap<Ability, Belief>,
+    beliefs: Vec<(Ability, Belief)>,
+}
+
+impl Device {
+    fn belief(&self, ability: Ability) -> Option<&Belief> {
+        self.beliefs.iter().find(|(known, _)| *known == ability).map(|(_, belief)| belief)
+    }
+
+    fn believe(&mut self, ability: Ability, belief: Belief) {
+        match self.beliefs.iter_mut().find(|(known, _)| *known == ability) {
+            Some((_, known)) => *known = belief,
+            None => {
+                // Most devices show one thing.
+                self.beliefs.reserve_exact(1);
+                self.beliefs.push((ability, belief));
+            }
+        }
+    }
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Devices {
     /// The devices of each contact, the latest last.
-    known: BTreeMap<Aor, VecDeque<Device>>,
+    known: BTreeMap<Aor, Vec<Device>>,
     /// Contacts in the order in which they were first heard of, for forgetting.
     order: VecDeque<Aor>,
     /// How much was shown.
@@ -67,7 +84,7 @@ impl Devices {
     /// A device was heard, and called itself `agent` (User-Agent or Server) or nothing.
     pub fn heard(&mut self, contact: &Aor, device: &str, agent: Option<&str>) {
         let agent = agent.filter(|agent| agent.len() <= NAME);
-        let latest = self.known.get(contact).and_then(VecDeque::back);
+        let latest = self.known.get(contact).and_then(|devices| devices.last());
         if let Some(latest) = latest.filter(|latest| *latest.name == *device)
             && (agent.is_none() || latest.agent.as_deref() == agent)
         {
@@ -107,20 +124,20 @@ impl Devices {
     /// None of the contact's devices can do something after all.
     pub fn refuses(&mut self, now: Tick, contact: &Aor, ability: Ability) {
         for device in self.known.get_mut(contact).into_iter().flatten() {
-            device.beliefs.remove(&ability);
+            device.beliefs.retain(|(known, _)| *known != ability);
         }
         self.shows(now, contact, "", ability, false);
     }
 
     /// What this device has shown of an ability; nothing is known otherwise.
     pub fn can(&self, now: Tick, contact: &Aor, device: &str, ability: Ability) -> Option<bool> {
-        let belief = self.device(contact, device)?.beliefs.get(&ability)?;
+        let belief = self.device(contact, device)?.belief(ability)?;
         (belief.until > now).then_some(belief.can)
     }
 
     /// What any device of the contact has shown: that one can, before that one cannot.
     pub fn any_can(&self, now: Tick, contact: &Aor, ability: Ability) -> Option<bool> {
-        let beliefs = self.known.get(contact)?.iter().filter_map(|device| device.beliefs.get(&ability));
+        let beliefs = self.known.get(contact)?.iter().filter_map(|device| device.belief(ability));
         beliefs.filter(|belief| belief.until > now).map(|belief| belief.can).max()
     }
 
@@ -130,7 +147,7 @@ impl Devices {
     pub fn msrp(&self, now: Tick, contact: &Aor) -> (Msrp, Option<&str>) {
         let Some(devices) = self.known.get(contact) else { return (Msrp::Unknown, None) };
         let belief =
-            |device: &Device| device.beliefs.get(&Ability::Msrp).copied().filter(|belief| belief.until > now);
+            |device: &Device| device.belief(Ability::Msrp).copied().filter(|belief| belief.until > now);
         let whole = devices.iter().find(|device| device.name.is_empty()).and_then(belief);
         let since = whole.filter(|belief| !belief.can).map_or(0, |belief| belief.order);
         let found = |can: bool| {
@@ -159,7 +176,7 @@ impl Devices {
         self.shown += 1;
         let order = self.shown;
         if let Some(known) = self.entry(contact, device) {
-            known.beliefs.insert(ability, Belief { can, until, order });
+            known.believe(ability, Belief { can, until, order });
         }
     }
 
@@ -180,17 +197,19 @@ impl Devices {
         match devices.iter().position(|known| *known.name == *device) {
             Some(last) if last + 1 == devices.len() => {}
             Some(place) => {
-                let known = devices.remove(place)?;
-                devices.push_back(known);
+                let known = devices.remove(place);
+                devices.push(known);
             }
             None => {
                 if devices.len() >= DEVICES {
-                    devices.pop_front();
+                    devices.remove(0);
                 }
-                devices.push_back(Device { name: device.into(), ..Device::default() });
+                // Most contacts have one.
+                devices.reserve_exact(1);
+                devices.push(Device { name: device.into(), ..Device::default() });
             }
         }
-        devices.back_mut()
+        devices.last_mut()
     }
 }
 

@@ -16,7 +16,7 @@
 mod tests;
 mod ways;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -71,8 +71,9 @@ pub struct Connections {
     /// What other owners hold of it.
     elsewhere: usize,
     held: usize,
-    sessions: BTreeMap<SessionId, Entry>,
-    by_token: BTreeMap<String, SessionId>,
+    /// In boxes: a node of the tree has room for eleven.
+    sessions: BTreeMap<SessionId, Box<Entry>>,
+    by_token: HashMap<Box<str>, SessionId>,
     conns: BTreeMap<ConnId, Conn>,
     /// Connections that we opened, and attempts, by where they go.
     opened: BTreeMap<Way, Opened>,
@@ -86,7 +87,6 @@ pub struct Connections {
 #[derive(Debug)]
 struct Entry {
     session: Session,
-    token: String,
     conn: Option<ConnId>,
     /// The attempt that it last waited for.
     attempt: Option<AttemptId>,
@@ -118,7 +118,7 @@ impl Connections {
             elsewhere: 0,
             held: 0,
             sessions: BTreeMap::new(),
-            by_token: BTreeMap::new(),
+            by_token: HashMap::new(),
             conns: BTreeMap::new(),
             opened: BTreeMap::new(),
             attempts: BTreeMap::new(),
@@ -133,12 +133,11 @@ impl Connections {
     pub fn offer(&mut self, mint: &Mint, own: Uri) -> SessionId {
         let id = SessionId(self.next_session);
         self.next_session += 1;
-        let token = own.session().unwrap_or_default().to_owned();
-        self.by_token.insert(token.clone(), id);
+        let token = own.session().unwrap_or_default();
+        self.by_token.insert(token.into(), id);
         let session = Session::new(own, mint.home());
         let entry = Entry {
             session,
-            token,
             conn: None,
             attempt: None,
             parked: Vec::new(),
@@ -146,7 +145,7 @@ impl Connections {
             held: 0,
             why: "msrp",
         };
-        self.sessions.insert(id, entry);
+        self.sessions.insert(id, Box::new(entry));
         id
     }
 
@@ -197,7 +196,7 @@ impl Connections {
         }
         if role == Role::Active {
             match self.sessions.get_mut(&id) {
-                Some(Entry { conn: None, .. }) => self.connect(mint, id, way),
+                Some(entry) if entry.conn.is_none() => self.connect(mint, id, way),
                 // Through our own relay.
                 Some(entry) => entry.session.connected(mint),
                 None => {}
@@ -492,8 +491,9 @@ impl Connections {
     fn bury(&mut self, now: Tick, id: SessionId) {
         let Some(entry) = self.sessions.remove(&id) else { return };
         // Another session may have its URI by now.
-        if self.by_token.get(&entry.token) == Some(&id) {
-            self.by_token.remove(&entry.token);
+        let token = entry.session.own().session().unwrap_or_default();
+        if self.by_token.get(token) == Some(&id) {
+            self.by_token.remove(token);
         }
         self.timers.stop(&Alarm::Session(id));
         if let Some(attempt) = entry.attempt.and_then(|attempt| self.attempts.get_mut(&attempt)) {

@@ -54,7 +54,10 @@ impl Record {
     /// A record of `value`. Serialising the types of this project to JSON cannot fail; if it does, the value is empty
     /// and will be refused when it is read.
     pub fn new<T: Serialize>(key: Key, value: &T) -> Record {
-        Record { key, value: serde_json::to_vec(value).unwrap_or_default() }
+        let mut value = serde_json::to_vec(value).unwrap_or_default();
+        // It may stay in memory for as long as the record lives: without the room that writing left.
+        value.shrink_to_fit();
+        Record { key, value }
     }
 }
 

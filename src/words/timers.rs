@@ -34,10 +34,10 @@ impl<K: Clone + Ord> Timers<K> {
 
     /// Disarms `key`; true if it was armed.
     pub fn stop(&mut self, key: &K) -> bool {
-        match self.by_key.remove(key) {
-            Some(at) => self.by_time.remove(&(at, key.clone())),
-            None => false,
-        }
+        let Some(at) = self.by_key.remove(key) else { return false };
+        self.by_time.remove(&(at, key.clone()));
+        self.give_back();
+        true
     }
 
     /// Disarms every key of a range.
@@ -48,6 +48,7 @@ impl<K: Clone + Ord> Timers<K> {
             self.by_key.remove(&key);
             self.by_time.remove(&(at, key));
         }
+        self.give_back();
     }
 
     /// When the next timer rings, and which.
@@ -62,6 +63,7 @@ impl<K: Clone + Ord> Timers<K> {
         }
         let (_, key) = self.by_time.pop_first()?;
         self.by_key.remove(&key);
+        self.give_back();
         Some(key)
     }
 
@@ -78,6 +80,13 @@ impl<K: Clone + Ord> Timers<K> {
     /// True when nothing is armed.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
+    }
+
+    /// An emptied tree keeps its last leaf, and sets of which nothing rings for hours are many.
+    fn give_back(&mut self) {
+        if self.by_key.is_empty() {
+            *self = Timers::default();
+        }
     }
 }
 

@@ -231,6 +231,39 @@ fn partial_documents_are_taken_in_their_order_and_a_gap_is_told() {
 }
 
 #[test]
+fn a_speaker_is_found_by_what_the_focus_calls_her() {
+    let mut view = View::default();
+    view.take(read(
+        "version='1'",
+        "<users><user entity='sip:alice@sip.example'><display-text>Ally</display-text>\
+         <endpoint entity='sip:alice@sip.example;gr=a1'/></user>\
+         <user entity='sip:room@chat.example;gr=Bob'><display-text>Bob</display-text><associated-aors><entry>\
+         <uri>sip:robert@sip.example</uri></entry></associated-aors></user>\
+         <user entity='sip:x@y'><display-text>Twin</display-text></user>\
+         <user entity='sip:z@y'><display-text>Twin</display-text></user></users>",
+    ));
+    let found = |view: &View, address: &str, name: Option<&str>| {
+        let address = SipAddress::parse(address).expect("an address");
+        view.speaker(&address, name).map(|user| user.entity.as_str().to_owned())
+    };
+    for (address, name, entity) in [
+        ("sip:alice@sip.example", None, Some("sip:alice@sip.example")),
+        ("sip:alice@sip.example;gr=a1", None, Some("sip:alice@sip.example")),
+        ("sip:alice@sip.example;gr=other", None, Some("sip:alice@sip.example")),
+        ("sip:room@chat.example;gr=Bob", Some("Ally"), Some("sip:room@chat.example;gr=Bob")),
+        ("sip:robert@sip.example", None, Some("sip:room@chat.example;gr=Bob")),
+        ("sip:room@chat.example", Some(" Ally "), Some("sip:alice@sip.example")),
+        ("sip:room@chat.example", Some("Twin"), None),
+        ("sip:room@chat.example", Some("Conference Room"), None),
+        ("sip:nobody@sip.example", None, None),
+    ] {
+        assert_eq!(found(&view, address, name).as_deref(), entity, "{address} {name:?}");
+    }
+    view.take(read("version='2'", "<users><user entity='sip:new@y'/></users>"));
+    assert_eq!(found(&view, "sip:robert@sip.example", None), None);
+}
+
+#[test]
 fn what_a_roster_writes_is_read_as_it_was_meant() {
     let mut roster = Roster::new(entity("sip:room@chat.example"), now(0));
     roster.describe(|description| {

@@ -3,9 +3,10 @@
 //! A full document is taken whatever its version (docs/decisions/rosters.md): the dialog has put NOTIFYs in order already. Of
 //! partial ones each must be the next; behind a gap the owner asks for a full one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Condition, ConferenceInfo, Description, Endpoint, Entity, State, User, Users};
+use crate::sip::uri::SipAddress;
 
 /// The most users of a conference that are remembered, if a focus goes on telling of new ones.
 const USERS: usize = 4_000;
@@ -21,6 +22,16 @@ pub struct View {
     description: Description,
     condition: Condition,
     users: BTreeMap<Entity, User>,
+    /// Who has which address, and as what.
+    addresses: BTreeSet<(SipAddress, Use, Entity)>,
+}
+
+/// What an address is to a user; what comes first says more of who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Use {
+    Entity,
+    Endpoint,
+    Associated,
 }
 
 /// What came of a document.
@@ -106,6 +117,23 @@ impl View {
         self.users.get(entity)
     }
 
+    /// Who it is that has this address: by entity, by endpoint, by further addresses; then the person behind the device, if a
+    /// person is what the conference lists; then who alone has this name. A focus names speakers as it likes.
+    pub fn speaker(&self, address: &SipAddress, name: Option<&str>) -> Option<&User> {
+        let person = address.aor.address();
+        self.at(address).or_else(|| self.at(&person)).or_else(|| {
+            let name = name.map(str::trim).filter(|name| !name.is_empty())?;
+            let mut named = self.users.values().filter(|user| user.name() == Some(name));
+            named.next().filter(|_| named.next().is_none())
+        })
+    }
+
+    fn at(&self, address: &SipAddress) -> Option<&User> {
+        let first = (address.clone(), Use::Entity, Entity::default());
+        let (found, _, entity) = self.addresses.range(first..).next()?;
+        self.users.get(entity).filter(|_| found == address)
+    }
+
     /// All users, in the order of their entities.
     pub fn users(&self) -> impl Iterator<Item = &User> {
         self.users.values()
@@ -145,13 +173,19 @@ impl View {
                 let old = before.remove(&user.entity);
                 self.put(old, user, news);
             }
-            news.extend(before.into_values().map(|user| News::Gone(Box::new(user))));
+            for user in before.into_values() {
+                self.index(&user, false);
+                news.push(News::Gone(Box::new(user)));
+            }
             return;
         }
         for user in users.list {
             let old = self.users.remove(&user.entity);
             match (user.state, old) {
-                (State::Deleted, Some(old)) => news.push(News::Gone(Box::new(old))),
+                (State::Deleted, Some(old)) => {
+                    self.index(&old, false);
+                    news.push(News::Gone(Box::new(old)));
+                }
                 (State::Deleted, None) => {}
                 (State::Partial, Some(old)) => {
                     let merged = merged(old.clone(), user);
@@ -168,11 +202,35 @@ impl View {
         user.endpoints.iter_mut().for_each(|endpoint| endpoint.state = State::Full);
         match old {
             Some(old) if old == user => {}
-            Some(old) => news.push(News::Changed(Box::new(old))),
+            Some(old) => {
+                self.index(&old, false);
+                self.index(&user, true);
+                news.push(News::Changed(Box::new(old)));
+            }
             None if self.users.len() >= USERS => return,
-            None => news.push(News::Came(user.entity.clone())),
+            None => {
+                self.index(&user, true);
+                news.push(News::Came(user.entity.clone()));
+            }
         }
         self.users.insert(user.entity.clone(), user);
+    }
+}
+
+impl View {
+    /// Remembers or forgets the addresses of a user.
+    fn index(&mut self, user: &User, is_there: bool) {
+        let endpoints = user.endpoints.iter().map(|endpoint| (&endpoint.entity, Use::Endpoint));
+        let further = user.aors.iter().map(|aor| (aor, Use::Associated));
+        for (entity, what) in [(&user.entity, Use::Entity)].into_iter().chain(endpoints).chain(further) {
+            let Some(address) = entity.address() else { continue };
+            let entry = (address, what, user.entity.clone());
+            if is_there {
+                self.addresses.insert(entry);
+            } else {
+                self.addresses.remove(&entry);
+            }
+        }
     }
 }
 

@@ -124,7 +124,7 @@ impl Chat {
                 .with_child(Element::new("no-store", ns::HINTS));
             self.probing.open.insert(name.clone(), id);
             if let Some(talk) = self.talks.get_mut(&id) {
-                talk.question = Some(Question { id: name, read: false });
+                talk.question = Some(Box::new(Question { id: name, read: false }));
             }
             cx.stanza(question);
         }

@@ -167,7 +167,7 @@ impl Chat {
         let Some(session) = self.ask_relay(cx, &user) else { return };
         self.msrp.insert(session, id);
         if let Some(talk) = self.talks.get_mut(&id) {
-            talk.renewing = Some(Renewing { session, offered: None });
+            talk.renewing = Some(Box::new(Renewing { session, offered: None }));
         }
     }
 
@@ -192,7 +192,8 @@ impl Chat {
         else {
             return self.part(cx, id, "they closed the chat line");
         };
-        let Some(Renewing { session, offered: Some((own, _)) }) = talk.renewing.take() else { return };
+        let renewing = talk.renewing.take().map(|renewing| *renewing);
+        let Some(Renewing { session, offered: Some((own, _)) }) = renewing else { return };
         talk.adopt(&line);
         let terms = describe::terms(&line, path, Setup::ActPass.connects_after(line.setup), talk.peer);
         self.take_its_place(cx, id, session, own);

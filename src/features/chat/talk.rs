@@ -156,7 +156,7 @@ pub struct Talk {
     /// Their offer, while it is not answered.
     pub offer: Option<Body>,
     /// What the user's server is asked, while its answer is not known.
-    pub question: Option<Question>,
+    pub question: Option<Box<Question>>,
     /// What we have described.
     pub described: Ours,
     /// Our end in MSRP, once there is one: what stands in our path.
@@ -168,7 +168,7 @@ pub struct Talk {
     /// The MSRP session whose place that one takes, until it has said all.
     pub leaving: Option<Leaving>,
     /// The MSRP session that shall take its place, by our own wish.
-    pub renewing: Option<Renewing>,
+    pub renewing: Option<Box<Renewing>>,
     /// How far it is.
     pub stage: Stage,
     /// It was open once.

@@ -75,18 +75,19 @@ pub struct Session {
     state: State,
     terms: Option<Terms>,
     /// An account at our relay, before we have asked it.
-    account: Option<Account>,
+    account: Option<Box<Account>>,
     admission: Option<Box<Admission>>,
     /// Our own relays, which stand before the peer's path.
     relays: Option<Path>,
     /// When the state has lasted too long.
     connect_by: Option<Tick>,
     finish_by: Option<Tick>,
-    greeting: Option<Greeting>,
+    greeting: Option<Box<Greeting>>,
     /// Answers and reports, which go before any chunk.
     control: VecDeque<Bytes>,
     naming: Naming,
-    outbox: Outbox,
+    /// What is sent and not settled, while there is something.
+    outbox: Option<Box<Outbox>>,
     reassembly: Reassembly,
     /// Requests that completed a message, without their bodies, and how long the messages are.
     tickets: BTreeMap<Ticket, (Request, usize)>,
@@ -122,7 +123,7 @@ impl Session {
             greeting: None,
             control: VecDeque::new(),
             naming: Naming::default(),
-            outbox: Outbox::default(),
+            outbox: None,
             reassembly: Reassembly::default(),
             tickets: BTreeMap::new(),
             with_owner: 0,
@@ -136,7 +137,7 @@ impl Session {
     pub fn admit(&mut self, now: Tick, account: Account) {
         if self.state == State::ExpectTerms {
             self.state = State::ExpectAdmission;
-            self.account = Some(account);
+            self.account = Some(Box::new(account));
             self.connect_by = Some(now + CONNECT_WITHIN);
         }
     }
@@ -170,7 +171,7 @@ impl Session {
     /// Our connection stands: says the first words.
     pub fn connected(&mut self, mint: &mut Mint) {
         if let Some(account) = self.account.take() {
-            let (admission, request) = Admission::begin(mint, self.partition, self.own.clone(), account);
+            let (admission, request) = Admission::begin(mint, self.partition, self.own.clone(), *account);
             self.admission = Some(Box::new(admission));
             return self.request_out(&request);
         }
@@ -179,8 +180,9 @@ impl Session {
             self.connect_by = None;
             let tid = mint_tid(mint, self.partition, b"");
             let message_id = mint.token(self.partition);
-            self.greeting =
-                Some(Greeting { tid, message_id, is_written: false, is_answered: false, answer_by: None });
+            let greeting =
+                Greeting { tid, message_id, is_written: false, is_answered: false, answer_by: None };
+            self.greeting = Some(Box::new(greeting));
         }
     }
 
@@ -256,10 +258,11 @@ impl Session {
             }
         } else if self.naming.is_asked_as(tid) {
             self.nickname_answered(*code, comment);
-        } else if matches!(code, 481 | 506) && self.outbox.expects(tid) {
+        } else if matches!(code, 481 | 506) && self.outbox.as_ref().is_some_and(|outbox| outbox.expects(tid))
+        {
             self.end_if_refused(*code);
-        } else {
-            self.outbox.answered(tid, *code, comment, &mut self.events);
+        } else if let Some(outbox) = &mut self.outbox {
+            outbox.answered(tid, *code, comment, &mut self.events);
         }
     }
 
@@ -275,12 +278,12 @@ impl Session {
         if !is_ident(&message.message_id) {
             return Err((Unsendable::Malformed, message));
         }
-        self.outbox.push(message)
+        self.outbox.get_or_insert_default().push(message)
     }
 
     /// Takes a message back of which nothing was sent.
     pub fn withdraw(&mut self, message_id: &str) -> Option<OutMessage> {
-        self.outbox.withdraw(message_id)
+        self.outbox.as_mut()?.withdraw(message_id)
     }
 
     /// Answers a message or a NICKNAME that came: 200 once it is safe, or why it is not taken.
@@ -338,7 +341,7 @@ impl Session {
         self.tickets.clear();
         self.with_owner = 0;
         self.reassembly = Reassembly::default();
-        let unconfirmed = self.outbox.take_unconfirmed();
+        let unconfirmed = self.outbox.take().map(|outbox| outbox.into_unconfirmed()).unwrap_or_default();
         self.events.push_back(Event::Ended { why, unconfirmed });
     }
 
@@ -369,7 +372,7 @@ impl Session {
             return Some(Some(tid));
         }
         let path = &self.terms.as_ref()?.path;
-        self.outbox.write(mint, self.partition, path, &self.own, out).map(Some)
+        self.outbox.as_mut()?.write(mint, self.partition, path, &self.own, out).map(Some)
     }
 
     /// True when [`Session::write`] has something.
@@ -377,7 +380,7 @@ impl Session {
         self.greeting.as_ref().is_some_and(|greeting| !greeting.is_written)
             || !self.control.is_empty()
             || self.has_nickname()
-            || self.state == State::Open && self.outbox.has_chunk()
+            || self.state == State::Open && self.outbox.as_ref().is_some_and(|outbox| outbox.has_chunk())
     }
 
     /// The last byte of a transaction has left: from now on its answer is awaited (§7.1.1).
@@ -389,7 +392,11 @@ impl Session {
             Some(greeting) if greeting.tid == tid => {
                 greeting.answer_by = Some(now + ANSWER_WITHIN).filter(|_| !greeting.is_answered);
             }
-            _ => self.outbox.left(now, tid, &mut self.events),
+            _ => {
+                if let Some(outbox) = &mut self.outbox {
+                    outbox.left(now, tid, &mut self.events);
+                }
+            }
         }
     }
 
@@ -400,7 +407,7 @@ impl Session {
             (self.connect_by, "msrp-connect"),
             (greeting, "msrp-welcome"),
             (self.nickname_due(), "msrp-nickname"),
-            (self.outbox.next_timeout(), "msrp-answer"),
+            (self.outbox.as_mut().and_then(|outbox| outbox.next_timeout()), "msrp-answer"),
             (self.reassembly.next_timeout(), "msrp-abandoned"),
             (self.finish_by, "msrp-finish"),
         ]
@@ -430,7 +437,9 @@ impl Session {
             }
         }
         self.nickname_timeout(now);
-        self.outbox.timeout(now, &mut self.events);
+        if let Some(outbox) = &mut self.outbox {
+            outbox.timeout(now, &mut self.events);
+        }
         while let Some(receipt) = self.reassembly.expire(now) {
             self.report(mint, &receipt, 408);
         }
@@ -442,10 +451,14 @@ impl Session {
     /// What the owner is told next.
     pub fn poll(&mut self) -> Option<Event> {
         let is_done = self.finish_by.is_some() && self.control.is_empty() && self.tickets.is_empty();
-        if self.events.is_empty() && is_done && self.outbox.len() == 0 {
+        if self.events.is_empty() && is_done && self.unsettled() == 0 {
             self.end(Ending::Finished);
         }
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() {
+            self.rest();
+        }
+        event
     }
 
     /// What the SDP has settled, once it has.
@@ -476,17 +489,38 @@ impl Session {
     /// Messages under way in either direction; zero when all is over.
     pub fn load(&self) -> usize {
         let nickname = usize::from(self.has_nickname() || self.nickname_due().is_some());
-        self.outbox.len() + self.tickets.len() + self.control.len() + nickname
+        self.unsettled() + self.tickets.len() + self.control.len() + nickname
+    }
+
+    /// Most sessions are silent for most of their time: what is empty is not kept at the size that it once had.
+    fn rest(&mut self) {
+        self.events = VecDeque::new();
+        if self.control.is_empty() {
+            self.control = VecDeque::new();
+        }
+        if self.tickets.is_empty() {
+            self.tickets = BTreeMap::new();
+        }
+        self.outbox.take_if(|outbox| outbox.is_empty());
+    }
+
+    /// How many messages are sent, or are to be, and not settled.
+    fn unsettled(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.len())
+    }
+
+    fn knows(&self, message_id: &str) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| outbox.knows(message_id))
     }
 
     fn reported(&mut self, id: &str, range: Option<ByteRange>, status: &Status) {
         let is_greeting = self.greeting.as_ref().is_some_and(|greeting| greeting.message_id == id);
         if is_greeting && status.code == 408 {
             self.end(Ending::Unanswered);
-        } else if is_greeting || self.outbox.knows(id) && matches!(status.code, 481 | 506) {
+        } else if is_greeting || matches!(status.code, 481 | 506) && self.knows(id) {
             self.end_if_refused(status.code);
-        } else {
-            self.outbox.reported(id, range, status, &mut self.events);
+        } else if let Some(outbox) = &mut self.outbox {
+            outbox.reported(id, range, status, &mut self.events);
         }
     }
 

@@ -11,7 +11,7 @@ use crate::words::id::Mint;
 use crate::words::time::Tick;
 
 /// How many requests of the peer may be with the owner at once: a person chooses one name at a time.
-const ASKED: usize = 4;
+const ASKED: u8 = 4;
 
 /// What a session has to do with names.
 #[derive(Debug, Default)]
@@ -19,8 +19,8 @@ pub(super) struct Naming {
     /// The owner knows what a nickname is.
     pub(super) is_allowed: bool,
     /// How many requests of the peer are with the owner.
-    pub(super) asked: usize,
-    ours: Option<Wish>,
+    pub(super) asked: u8,
+    ours: Option<Box<Wish>>,
 }
 
 /// A request of ours.
@@ -56,7 +56,8 @@ impl Session {
         if nickname::header(nickname).is_none() {
             return Err(Unsendable::Malformed);
         }
-        self.naming.ours = Some(Wish { nickname: nickname.to_owned(), tid: None, answer_by: None });
+        let wish = Wish { nickname: nickname.to_owned(), tid: None, answer_by: None };
+        self.naming.ours = Some(Box::new(wish));
         Ok(())
     }
 

@@ -266,10 +266,14 @@ impl Outbox {
         self.messages.len()
     }
 
+    /// True when nothing is not settled, and no answer is awaited.
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.chunks.is_empty()
+    }
+
     /// Gives back what is not settled, in the order of sending.
-    pub(super) fn take_unconfirmed(&mut self) -> Vec<Unconfirmed> {
-        let messages = std::mem::take(self).messages;
-        messages
+    pub(super) fn into_unconfirmed(self) -> Vec<Unconfirmed> {
+        self.messages
             .into_values()
             .filter(|outgoing| !outgoing.taken || outgoing.message.success_report)
             .map(|outgoing| {

@@ -28,8 +28,11 @@ const TOGETHER: usize = 64 * 1024;
 /// How much is read at a time, through a buffer that exists only for the call.
 const READ: usize = 32 * 1024;
 
-/// How many frames an accepted connection may bring before anybody here keeps it.
+/// How many frames an accepted connection may bring before anybody here keeps it, and how long is waited for that then:
+/// all that were sent at once may be read before the first has met its session.
 const UNKEPT_FRAMES: usize = 64;
+const MOMENT: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// One connection.
 pub struct Conn {
@@ -248,6 +251,8 @@ impl Conn {
     fn next(&self) -> Next {
         let mut queue = self.lock();
         let Some((owner, first)) = queue.items.pop_front() else {
+            // Most connections are silent for most of their time.
+            queue.items = VecDeque::new();
             return if queue.state == State::Open { Next::Wait } else { Next::Done };
         };
         let mut owners: Vec<(usize, usize)> = owner.map(|owner| (owner, first.len())).into_iter().collect();
@@ -322,7 +327,7 @@ impl Conn {
             if let Some(garbage) = garbage {
                 break End::Garbage(garbage);
             }
-            if frames > UNKEPT_FRAMES && !self.is_kept.load(Ordering::Relaxed) {
+            if frames > UNKEPT_FRAMES && !self.gets_kept().await {
                 break End::Unused;
             }
             if !has_room(length, decoder.pending()) {
@@ -334,6 +339,18 @@ impl Conn {
                 _ => Some(Instant::now()),
             };
         }
+    }
+
+    /// Whether somebody keeps it, now or in a moment.
+    async fn gets_kept(&self) -> bool {
+        let until = Instant::now() + MOMENT;
+        while !self.is_kept.load(Ordering::Relaxed) {
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

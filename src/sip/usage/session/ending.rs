@@ -23,7 +23,7 @@ impl Session {
     /// BYE, or once the ACK is there: who was called may not send it before (§15).
     pub(super) fn bye_when_allowed(&mut self, cause: Option<Cause>) {
         if self.unacked.is_some() {
-            self.farewell = Some(cause);
+            self.farewell = Some(Box::new(cause));
         } else {
             self.bye(cause);
         }

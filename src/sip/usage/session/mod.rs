@@ -201,9 +201,9 @@ pub struct Session {
     /// Our present description.
     ours: Option<Body>,
     /// An offer that waits for its turn.
-    wanted: Option<Body>,
+    wanted: Option<Box<Body>>,
     /// It is over, but BYE waits for the ACK.
-    farewell: Option<Option<Cause>>,
+    farewell: Option<Box<Option<Cause>>>,
     timers: Timers<Alarm>,
     out: VecDeque<Act>,
 }
@@ -279,7 +279,12 @@ impl Session {
 
     /// The one drain.
     pub fn poll(&mut self) -> Option<Act> {
-        self.out.pop_front()
+        let act = self.out.pop_front();
+        if act.is_none() {
+            // Most sessions have nothing to say for a long time.
+            self.out = VecDeque::new();
+        }
+        act
     }
 
     /// Nothing more will come of it: the owner may drop it.

@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(10);
 impl Session {
     /// Offers a change. [`Event::Answered`] or [`Event::Declined`] follows, unless the session ends before.
     pub fn offer(&mut self, now: Now, body: Body) {
-        self.wanted = Some(body);
+        self.wanted = Some(Box::new(body));
         self.next_offer(now);
     }
 
@@ -25,7 +25,7 @@ impl Session {
             return;
         }
         if let Some(body) = self.wanted.take() {
-            self.reinvite(now, body, false);
+            self.reinvite(now, *body, false);
         }
     }
 
@@ -88,7 +88,7 @@ impl Session {
         match status {
             408 | 481 => self.lost(status),
             491 => {
-                self.wanted = self.wanted.take().or(Some(body).filter(|_| !refresh));
+                self.wanted = self.wanted.take().or_else(|| (!refresh).then(|| Box::new(body)));
                 self.wait_after_glare(now, mint, refresh);
             }
             422 if self.lengthen_timer(&response.headers) => self.reinvite(now, body, refresh),

@@ -174,7 +174,7 @@ impl Session {
         self.timers.stop(&Alarm::Repeat);
         self.timers.stop(&Alarm::NoAck);
         if let Some(cause) = self.farewell.take() {
-            return self.bye(cause);
+            return self.bye(*cause);
         }
         if self.state == State::Up && (unacked.is_first || unacked.is_offer) {
             self.tell(Event::Confirmed { answer: answer.filter(|_| unacked.is_offer) });
@@ -196,7 +196,7 @@ impl Session {
         self.timers.stop(&Alarm::Repeat);
         let cause = self.farewell.take();
         let lost = Cause { status: 408, text: "no ACK".to_owned() };
-        self.bye(cause.unwrap_or(Some(lost)));
+        self.bye(cause.map_or(Some(lost), |cause| *cause));
         self.over(End::NoAck);
     }
 
