@@ -26,6 +26,8 @@ use crate::xmpp::stanza::Stanza;
 
 /// How long a person may let it ring.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How many rooms may call one person at once.
+const RINGING: usize = 3;
 /// Further hops.
 const HOPS: u8 = 70;
 
@@ -68,6 +70,9 @@ impl Rooms {
         if seats.into_iter().any(|seat| seat.contact == contact && seat.stage != Stage::Leaving) {
             // Who is in it, or is being called, need not be called.
             return Ok(());
+        }
+        if self.ringing.get(&contact).is_some_and(|count| *count >= RINGING) {
+            return Err("This person is being called for other rooms");
         }
         if !cx.accepting || self.stopping.is_some() {
             return Err("The gateway takes no calls now");
@@ -120,6 +125,7 @@ impl Rooms {
         seat.password.clone_from(&invitation.password);
         seat.joining = Joining::DialedOut;
         seat.invitation = Some(invitation.clone());
+        *self.ringing.entry(seat.contact.clone()).or_default() += 1;
         let id = self.add(cx, seat);
         if let Some(session) = session {
             cx.msrp.take_nicknames(session);
@@ -136,8 +142,8 @@ impl Rooms {
             Some((line, _)) => {
                 seat.private = line.takes_private_messages();
                 seat.composing = line.accepts_wrapped(iscomposing::TYPE);
-                seat.invitation = None;
                 seat.stage = Stage::Entering;
+                self.rings_no_more(id);
                 self.keep(cx, id);
                 self.enter(cx, id);
             }
@@ -149,10 +155,23 @@ impl Rooms {
         }
     }
 
+    /// A call for an invitation is answered. The invitation, where it was one.
+    fn rings_no_more(&mut self, id: SeatId) -> Option<Invitation> {
+        let seat = self.seats.get_mut(&id)?;
+        let invitation = seat.invitation.take()?;
+        if let Some(count) = self.ringing.get_mut(&seat.contact) {
+            *count -= 1;
+            if *count == 0 {
+                self.ringing.remove(&seat.contact);
+            }
+        }
+        Some(invitation)
+    }
+
     /// A call for a room came to nothing, or is over: the inviter is told no, if nobody came.
     pub(super) fn not_accepted(&mut self, cx: &mut Cx<'_>, id: SeatId, end: &End) {
-        let Some(seat) = self.seats.get_mut(&id) else { return };
-        let Some(invitation) = seat.invitation.take() else { return };
+        let Some(invitation) = self.rings_no_more(id) else { return };
+        let Some(seat) = self.seats.get(&id) else { return };
         let words = match end {
             End::Refused(response) => match response.status.code() {
                 486 | 600 => "busy",

@@ -10,7 +10,7 @@ use super::watching::WatchId;
 use crate::documents::conference::{Endpoint, Entity, Joining, Leaving, Media, Place, Roster, Status, User};
 use crate::gateway::Domains;
 use crate::sip::uri::{Aor, SipAddress};
-use crate::words::time::Now;
+use crate::words::time::{Now, Tick};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::muc::{Occupant, Role};
 
@@ -36,8 +36,8 @@ pub struct Hall {
     pub open: bool,
     /// The subject; empty where there is none.
     pub subject: String,
-    /// The last line that was put into an envelope: the same for all.
-    pub last: Option<(Told, Bytes)>,
+    /// The last line that was put into an envelope, and when: its copies for all seats come one behind the other.
+    pub last: Option<(Told, Tick, Bytes)>,
 }
 
 /// What makes an envelope what it is.
@@ -174,7 +174,7 @@ impl Hall {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::words::time::{Tick, Wall};
+    use crate::words::time::Wall;
 
     fn hall() -> (Domains, Hall) {
         let domains = Domains::new(&Config::empty());

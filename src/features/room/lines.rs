@@ -2,6 +2,8 @@
 //!
 //! Nobody hears his own line again: it is known by its id, and answers the SEND that it came with.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::hall::Told;
@@ -21,6 +23,9 @@ use crate::words::condition::{Condition, Kind};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::muc::{self, Line, Message};
 use crate::xmpp::stanza::{Stanza, StanzaKind};
+
+/// Copies of one line come within so long.
+const COPIES: Duration = Duration::from_secs(2);
 
 impl Rooms {
     /// A message from a room or from somebody in it.
@@ -144,10 +149,11 @@ impl Rooms {
             None => {
                 let Some(hall) = self.halls.get_mut(&seat.room) else { return };
                 match &hall.last {
-                    Some((known, bytes)) if *known == told => bytes.clone(),
+                    // The same words a while later are another line, with a DateTime of its own.
+                    Some((known, at, bytes)) if *known == told && *at + COPIES > cx.now.tick => bytes.clone(),
                     _ => {
                         let bytes = envelope(cx, &room, None, &told, type_);
-                        hall.last = Some((told, bytes.clone()));
+                        hall.last = Some((told, cx.now.tick, bytes.clone()));
                         bytes
                     }
                 }

@@ -142,6 +142,8 @@ pub struct Rooms {
     questions: BTreeMap<String, Question>,
     /// How many seats each person has.
     contacts: BTreeMap<Aor, usize>,
+    /// How many calls for invitations each person has at once.
+    ringing: BTreeMap<Aor, usize>,
     timers: Timers<Alarm>,
     /// Seats of before the start, to be ended.
     restored: VecDeque<SeatId>,
