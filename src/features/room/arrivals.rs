@@ -140,8 +140,7 @@ impl Rooms {
         let Some(seat) = self.seats.get_mut(&id) else { return false };
         let Some(stanza) = stanza else { return false };
         let Some(said) = seat.take_said(stanza) else {
-            let late = seat.late.iter().position(|late| late == stanza);
-            return late.and_then(|place| seat.late.remove(place)).is_some();
+            return seat.take_late(stanza).is_some();
         };
         accept(cx, &said);
         self.arm_line(id);

@@ -249,7 +249,14 @@ impl Rooms {
     /// The room does not take a line.
     fn refused(&mut self, cx: &mut Cx<'_>, id: SeatId, stanza: Option<&str>, kind: Kind) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        let Some(said) = stanza.and_then(|stanza| seat.take_said(stanza)) else { return };
+        let Some(stanza) = stanza else { return };
+        let Some(said) = seat.take_said(stanza) else {
+            // A private line that the room had passed on may come back from further away: then a report says so.
+            if let Some(late) = seat.take_late(stanza) {
+                cx.msrp.report(cx.now.tick, cx.mint, late.session, &late.receipt, table::line(kind));
+            }
+            return;
+        };
         cx.count("room_lines_refused_total", &[]);
         cx.msrp.answer(cx.now.tick, cx.mint, said.session, said.ticket, table::line(kind));
         self.arm_line(id);

@@ -136,8 +136,8 @@ pub struct Seat {
     pub seen: BTreeSet<Box<str>>,
     /// Lines to the room, the oldest first.
     pub said: VecDeque<Said>,
-    /// Ids of lines that were answered before the room said them, the oldest first: it may still do so.
-    pub late: VecDeque<String>,
+    /// Lines that were answered before the room said them, or passed them on, the oldest first: it may still do so, or not.
+    pub late: VecDeque<Said>,
     /// Lines from the room for who has put us on hold, the oldest first: each with its Message-ID.
     pub waiting: VecDeque<(String, Bytes)>,
     /// Private lines from the room that may fail.
@@ -225,7 +225,13 @@ impl Seat {
         if self.late.len() >= SAID {
             self.late.pop_front();
         }
-        self.late.push_back(said.id.clone());
+        self.late.push_back(said.clone());
+    }
+
+    /// The room has said a line of this id after all, or does not take it.
+    pub fn take_late(&mut self, id: &str) -> Option<Said> {
+        let place = self.late.iter().position(|said| said.id == id)?;
+        self.late.remove(place)
     }
 
     /// A private line goes to SIP.
