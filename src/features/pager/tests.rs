@@ -404,6 +404,85 @@ fn held_messages_expire_with_an_error() {
     assert_eq!(world.counted("messages_total xmpp_to_sip expired"), 1);
 }
 
+#[test]
+fn what_is_held_stays_held_while_the_other_side_is_out_of_service() {
+    let mut config = config();
+    config.messages.hold = Duration::from_secs(86400);
+    let mut world = World::new(config, 11);
+    for body in ["one", "two"] {
+        world.chat(body);
+    }
+    let faults = |cseq| {
+        let silent = [Failure::Timeout, Failure::Transport("refused".into())];
+        let refused = [480, 408, 500, 502, 503, 504].map(|status| answered(status, cseq));
+        refused.into_iter().chain(silent.map(Answer::Failed))
+    };
+    let mut sent = 0;
+    for fault in faults(1) {
+        let (token, _) = world.requests.pop_front().unwrap();
+        world.answer(token, &fault);
+        sent += 1;
+        if sent == 4 {
+            assert_eq!(world.stanzas.len(), 1, "she was told once, and of no failure");
+            world.restart();
+            world.link(true);
+        } else {
+            world.pass(Duration::from_secs(400));
+        }
+    }
+    assert_eq!(world.stanzas.iter().filter(|stanza| stanza.kind == StanzaKind::Message).count(), 0);
+    for _ in 0..2 {
+        let (token, cseq) = world.requests.pop_front().unwrap();
+        world.answer(token, &answered(200, cseq));
+    }
+    assert_eq!((world.crossed, world.pager.to_sip.load(), world.store.len()), (2, 0, 0));
+}
+
+#[test]
+fn what_waits_behind_a_held_message_has_a_time_of_its_own() {
+    let mut config = config();
+    config.messages.hold = Duration::from_secs(3600);
+    let mut world = World::new(config, 12);
+    world.chat("one");
+    world.chat("two");
+    let (token, cseq) = world.requests.pop_front().unwrap();
+    world.answer(token, &answered(480, cseq));
+    world.pass(Duration::from_secs(600));
+    world.requests.clear();
+    world.answer(token, &answered(503, cseq));
+    world.chat("three");
+    for _ in 0..9 {
+        world.pass(Duration::from_secs(360));
+        if let Some((token, cseq)) = world.requests.pop_front() {
+            world.answer(token, &answered(503, cseq));
+        }
+    }
+    let failed: Vec<_> = world.stanzas.iter().filter(|stanza| stanza.type_() == Some("error")).collect();
+    let failed: Vec<_> = failed.iter().filter_map(|stanza| stanza.id()).collect();
+    assert_eq!(failed, ["one", "two"]);
+    world.pass(Duration::from_secs(360));
+    let (token, cseq) = world.requests.pop_front().unwrap();
+    world.answer(token, &answered(200, cseq));
+    assert_eq!((world.crossed, world.pager.to_sip.load()), (1, 0));
+}
+
+#[test]
+fn a_held_message_that_can_never_arrive_is_given_up() {
+    for status in [403, 404, 501, 505, 513, 603] {
+        let mut config = config();
+        config.messages.hold = Duration::from_secs(3600);
+        let mut world = World::new(config, 13);
+        world.chat("one");
+        for status in [480, status] {
+            let (token, cseq) = world.requests.pop_front().unwrap();
+            world.answer(token, &answered(status, cseq));
+            world.pass(Duration::from_secs(400));
+        }
+        assert_eq!(world.stanzas.back().and_then(|stanza| stanza.type_()), Some("error"), "{status}");
+        assert_eq!(world.counted("messages_total xmpp_to_sip refused"), 1);
+    }
+}
+
 /// Chance plays everybody. Whatever it does: the books balance at every moment, every request is answered once and with
 /// nothing but 202 or a refusal, and when all is over nothing is held.
 #[test]

@@ -72,7 +72,7 @@ pub(super) struct Lane {
     /// How many of them are notices: nobody minds whether texts overtake those.
     notices: usize,
     /// How many of them are kept until the contact is back.
-    held: usize,
+    pub(super) held: usize,
     /// How many of them a session has. Then there are no others: what is behind never overtakes.
     pub(super) carried: usize,
 }
@@ -128,7 +128,8 @@ impl ToSip {
                     return turn_away(cx, stanza, &condition, "table");
                 }
                 if lane.held > 0 {
-                    // It waits behind others.
+                    // It waits behind others, and as long as they.
+                    post.held = !post.session;
                     self.notice(cx, &mut post);
                 }
                 // What she sends says that she does not write any more.
@@ -463,20 +464,11 @@ impl ToSip {
         }
         if let Some(at) = hold::again_at(cx, &live.post, fault) {
             if !live.post.held {
-                live.post.held = true;
-                if let Some(lane) = self.lanes.get_mut(&live.lane) {
-                    lane.held += 1;
-                }
-                let mut post = live.post.clone();
-                self.notice(cx, &mut post);
-                cx.save(Record::new(post.key(), &post));
-                if let Some(live) = self.posts.get_mut(&number) {
-                    live.post = post;
-                }
+                self.hold(cx, number);
             }
             return self.pages.put_back(number, page, at);
         }
-        let gave_up = is_passing(fault) || live.post.held;
+        let gave_up = is_passing(fault) || live.post.held && hold::is_away(&live.post, fault);
         let Some(live) = self.settle(cx, number, if gave_up { "expired" } else { "refused" }) else { return };
         let scope = if page.to.gr.is_some() { Scope::Full } else { Scope::Bare };
         let condition = match fault {
@@ -486,6 +478,27 @@ impl ToSip {
         let words = condition.text.clone().unwrap_or_default();
         meter::log(cx, Level::Warn, "message-refused", Way::XmppToSip, live.post.names(), &words);
         self.say(cx, &live.post, &condition);
+    }
+
+    /// Keeps a message, and what waits behind it as long, until the contact is back.
+    fn hold(&mut self, cx: &mut Cx<'_>, number: u64) {
+        let Some(live) = self.posts.get(&number) else { return };
+        let (mut post, key) = (live.post.clone(), live.lane.clone());
+        self.notice(cx, &mut post);
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        let is_alone = lane.count == 1;
+        for (known, live) in self.posts.range_mut(number..) {
+            let is_behind = *known > number && live.lane == key && !live.post.session;
+            if *known == number || is_behind && !live.post.held && !live.post.is_quiet() {
+                live.post.held = true;
+                live.post.told = post.told;
+                lane.held += 1;
+                cx.save(Record::new(live.post.key(), &live.post));
+            }
+            if is_alone {
+                return;
+            }
+        }
     }
 
     /// Tells the sender that a message is kept, unless she knows. The record says when.
