@@ -53,6 +53,7 @@ fn nothing_is_lost_whatever_happens() {
     let [sessions, twice, receipts, cut] =
         [totals.in_sessions, totals.twice, totals.receipts, totals.cut].map(|count| 100 * count > seeds);
     assert!(sessions && twice && receipts && cut, "the simulation hardly opens sessions: {totals:?}");
+    assert!(20 * totals.kept > seeds, "the simulation hardly keeps anything for who is away: {totals:?}");
 }
 
 #[test]

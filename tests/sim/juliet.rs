@@ -34,6 +34,12 @@ impl World {
         // It counts from the moment at which the gateway has read it: what the link loses before is the server's.
         self.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
         self.ledger.written(false, &body, (format!("juliet{juliet}"), format!("romeo{romeo}")), number);
+        let hold = self.config.messages.hold;
+        // What is too long for UDP is told so when its turn comes.
+        let may_be_kept = !hold.is_zero() && more.len() < 600;
+        if let Some(fate) = self.ledger.of(&body).filter(|_| may_be_kept) {
+            fate.keep = Some(self.now + hold);
+        }
         self.apply(Input::Stanza(LinkId(0), stanza));
     }
 
@@ -59,9 +65,7 @@ impl World {
             }
             (StanzaKind::Message, Some("error")) => {
                 let id = stanza.id().and_then(|id| id.strip_prefix("sim-")).unwrap_or_default();
-                if let Some(fate) = self.ledger.from_xmpp.get_mut(&format!("from-xmpp-{id}")) {
-                    fate.answers.push(500);
-                }
+                self.ledger.given_up(self.now, &format!("from-xmpp-{id}"));
             }
             (StanzaKind::Message, _) => self.juliet_reads(stanza),
             (StanzaKind::Presence, Some("subscribe")) => {

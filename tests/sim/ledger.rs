@@ -27,6 +27,8 @@ pub struct Totals {
     /// MSRP connections that died.
     pub cut: u64,
     pub commits: u64,
+    /// Messages that were kept for who was away, and arrived.
+    pub kept: u64,
 }
 
 impl Totals {
@@ -44,6 +46,7 @@ impl Totals {
         self.receipts += other.receipts;
         self.cut += other.cut;
         self.commits += other.commits;
+        self.kept += other.kept;
     }
 }
 
@@ -74,6 +77,12 @@ pub struct Fate {
     pub in_vain: bool,
     /// The recipient said no (a non-2xx, an error stanza).
     pub refused_there: bool,
+    /// And no time will change that.
+    pub refused_for_good: bool,
+    /// Until when it is kept if its recipient is away.
+    pub keep: Option<Tick>,
+    /// It is kept, as the disk says.
+    pub kept: bool,
     /// A crash, a lost connection or an unheard answer happened while it was under way.
     pub doubt: bool,
 }
@@ -115,6 +124,16 @@ impl Ledger {
             }
         } else if let Some(fate) = self.from_xmpp.get_mut(body) {
             fate.safe = true;
+            fate.kept |= text.contains("\"held\":true");
+        }
+    }
+
+    /// The gateway tells an XMPP sender that a message has failed: not one that it promised to keep.
+    pub fn given_up(&mut self, now: Tick, body: &str) {
+        let Some(fate) = self.from_xmpp.get_mut(body) else { return };
+        fate.answers.push(500);
+        if fate.kept && !fate.refused_for_good && fate.keep.is_some_and(|until| now < until) {
+            self.wrong(format!("{body} was kept and given up too early, at {now:?}"));
         }
     }
 
@@ -248,6 +267,7 @@ impl Ledger {
             self.totals.ambiguous += u64::from(told && delivered);
             self.totals.in_sessions += u64::from(fate.ways.iter().any(Option::is_some));
             self.totals.twice += u64::from(fate.ways.len() > 1);
+            self.totals.kept += u64::from(fate.kept && delivered);
         }
         self.judge_order(true)?;
         self.judge_order(false)

@@ -179,6 +179,10 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run, String
     if all_msrp {
         config.sip.peers[0].msrp = PeerMsrp::Yes;
     }
+    if seed % 4 == 2 {
+        // Messages for who is away are kept: beyond the end of all faults, or not so long.
+        config.messages.hold = Duration::from_secs([86_400, 100][(seed / 4 % 2) as usize]);
+    }
     let config = Arc::new(config);
     let mut world = World {
         rng: ChaCha8Rng::from_seed(bytes),

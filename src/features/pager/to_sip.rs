@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use super::hold;
 use super::late::Telling;
-use super::meter::{self, Moves, Way};
+use super::meter::{self, Hushed, Moves, Way};
 use super::pairs::Pairs;
 use super::post::Post;
 use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
+use super::tally::Tally;
 use crate::features::devices::Ability;
 use crate::features::sessions::answer_is_receipt;
 use crate::features::signal::{Sent, Whisper};
@@ -28,10 +29,13 @@ use crate::words::condition::{Condition, Kind, Scope};
 use crate::words::note::Level;
 use crate::words::time::Tick;
 use crate::xmpp::jid::Jid;
-use crate::xmpp::stanza::Stanza;
+use crate::xmpp::stanza::{Stanza, condition_name};
 
-/// How many messages wait, in all and for one contact from one sender.
-const LIMITS: (usize, usize) = (10_000, 500);
+/// How many messages wait: in all, of one sender, for one contact, and of that sender for that contact.
+const LIMIT: usize = 10_000;
+const LIMIT_SENDER: usize = 1_000;
+const LIMIT_CONTACT: usize = 2_000;
+const LIMIT_PAIR: usize = 500;
 /// How many answers wait for one link.
 const UNSAID_LIMIT: usize = 1_000;
 
@@ -72,7 +76,7 @@ pub(super) struct Lane {
     /// How many of them are notices: nobody minds whether texts overtake those.
     notices: usize,
     /// How many of them are kept until the contact is back.
-    held: usize,
+    pub(super) held: usize,
     /// How many of them a session has. Then there are no others: what is behind never overtakes.
     pub(super) carried: usize,
 }
@@ -100,6 +104,10 @@ pub struct ToSip {
     unsaid: BTreeMap<LinkId, VecDeque<(Key, Stanza)>>,
     told: hold::Told,
     quota: Quota,
+    /// What people's messages wait, by sender and by contact.
+    senders: Tally<Aor>,
+    contacts: Tally<Aor>,
+    crowded: Hushed,
     pub(super) moves: Moves,
     /// What [`ToSip::spoken`] gives next.
     spoken: Vec<Spoken>,
@@ -128,7 +136,8 @@ impl ToSip {
                     return turn_away(cx, stanza, &condition, "table");
                 }
                 if lane.held > 0 {
-                    // It waits behind others.
+                    // It waits behind others, and as long as they.
+                    post.held = !post.session;
                     self.notice(cx, &mut post);
                 }
                 // What she sends says that she does not write any more.
@@ -151,7 +160,7 @@ impl ToSip {
     pub fn tell(&mut self, cx: &mut Cx<'_>, telling: Telling) {
         let Ok(contact) = cx.domains.contact_jid(&telling.sender.aor.address()) else { return };
         let Ok(sender) = cx.domains.user_sip(&telling.user) else { return };
-        if self.posts.len() >= LIMITS.0 {
+        if self.is_full() {
             return cx.count("late_errors_untold_total", &[]);
         }
         let post = Post {
@@ -253,13 +262,14 @@ impl ToSip {
     pub fn timeout(&mut self, cx: &mut Cx<'_>) {
         self.pages.timeout(cx.now.tick);
         self.quota.timeout(cx, Way::XmppToSip);
+        self.crowded.timeout(cx, meter::CROWDED, Way::XmppToSip);
         self.drive(cx);
     }
 
     /// When [`ToSip::timeout`] is wanted.
     pub fn next_timeout(&self) -> Option<Tick> {
         let pages = self.pages.next_timeout().filter(|_| !self.stopping);
-        pages.into_iter().chain(self.quota.next_timeout()).min()
+        [pages, self.quota.next_timeout(), self.crowded.next_timeout()].into_iter().flatten().min()
     }
 
     /// Begins nothing more; true when no answer is waited for. What is not sent is on disk.
@@ -308,9 +318,11 @@ impl ToSip {
         }
         let key = Arc::new((sender.aor, target.aor.clone()));
         let lane = self.lanes.get(&key).copied().unwrap_or_default();
-        if self.posts.len() >= LIMITS.0 || lane.count >= LIMITS.1 {
-            let text = "Too many messages wait for this contact; please try again later.";
-            return refuse(Kind::ResourceConstraint, text, "queue-full");
+        if let Some((limit, text)) = self.crowd(&key, lane) {
+            let (from, direction) = (from.bare().to_string(), Way::XmppToSip.name().to_owned());
+            let fields = vec![("from", from), ("direction", direction), ("limit", limit.to_owned())];
+            self.crowded.say(cx, meter::CROWDED, fields);
+            return refuse(Kind::ResourceConstraint, &text, "queue-full");
         }
         if !self.quota.admits(cx, Way::XmppToSip, from.bare_str()) {
             let rate = cx.config.messages.rate;
@@ -390,12 +402,32 @@ impl ToSip {
     }
 
     pub(super) fn insert(&mut self, number: u64, post: Post, lane: LaneKey) {
+        if !post.is_quiet() {
+            self.senders.add(&lane.0);
+            self.contacts.add(&lane.1);
+        }
         self.posts.insert(number, Live { post, lane, flying: false, named: false });
+    }
+
+    /// Which limit a message more would exceed, and what its sender is told.
+    fn crowd(&self, key: &LaneKey, lane: Lane) -> Option<(&'static str, String)> {
+        let (limit, text) = if lane.count >= LIMIT_PAIR {
+            ("pair", format!("{LIMIT_PAIR} of your messages wait for this contact"))
+        } else if self.senders.of(&key.0) >= LIMIT_SENDER {
+            ("sender", format!("{LIMIT_SENDER} of your messages wait to be delivered"))
+        } else if self.contacts.of(&key.1) >= LIMIT_CONTACT {
+            ("contact", "Too many messages wait for this contact".to_owned())
+        } else if self.is_full() {
+            ("all", "Too many messages wait in the gateway".to_owned())
+        } else {
+            return None;
+        };
+        Some((limit, format!("{text}; please try again later.")))
     }
 
     /// Whether nothing more can wait.
     pub(super) fn is_full(&self) -> bool {
-        self.posts.len() >= LIMITS.0
+        self.posts.len() >= LIMIT
     }
 
     pub(super) fn drive(&mut self, cx: &mut Cx<'_>) {
@@ -463,20 +495,11 @@ impl ToSip {
         }
         if let Some(at) = hold::again_at(cx, &live.post, fault) {
             if !live.post.held {
-                live.post.held = true;
-                if let Some(lane) = self.lanes.get_mut(&live.lane) {
-                    lane.held += 1;
-                }
-                let mut post = live.post.clone();
-                self.notice(cx, &mut post);
-                cx.save(Record::new(post.key(), &post));
-                if let Some(live) = self.posts.get_mut(&number) {
-                    live.post = post;
-                }
+                self.hold(cx, number);
             }
             return self.pages.put_back(number, page, at);
         }
-        let gave_up = is_passing(fault) || live.post.held;
+        let gave_up = is_passing(fault) || live.post.held && hold::is_away(&live.post, fault);
         let Some(live) = self.settle(cx, number, if gave_up { "expired" } else { "refused" }) else { return };
         let scope = if page.to.gr.is_some() { Scope::Full } else { Scope::Bare };
         let condition = match fault {
@@ -486,6 +509,27 @@ impl ToSip {
         let words = condition.text.clone().unwrap_or_default();
         meter::log(cx, Level::Warn, "message-refused", Way::XmppToSip, live.post.names(), &words);
         self.say(cx, &live.post, &condition);
+    }
+
+    /// Keeps a message, and what waits behind it as long, until the contact is back.
+    fn hold(&mut self, cx: &mut Cx<'_>, number: u64) {
+        let Some(live) = self.posts.get(&number) else { return };
+        let (mut post, key) = (live.post.clone(), live.lane.clone());
+        self.notice(cx, &mut post);
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        let is_alone = lane.count == 1;
+        for (known, live) in self.posts.range_mut(number..) {
+            let is_behind = *known > number && live.lane == key && !live.post.session;
+            if *known == number || is_behind && !live.post.held && !live.post.is_quiet() {
+                live.post.held = true;
+                live.post.told = post.told;
+                lane.held += 1;
+                cx.save(Record::new(live.post.key(), &live.post));
+            }
+            if is_alone {
+                return;
+            }
+        }
     }
 
     /// Tells the sender that a message is kept, unless she knows. The record says when.
@@ -538,6 +582,8 @@ impl ToSip {
             }
         }
         if !live.post.is_quiet() {
+            self.senders.take(&live.lane.0);
+            self.contacts.take(&live.lane.1);
             self.moves.queued(-1);
             meter::result(cx, Way::XmppToSip, result);
         }
@@ -562,7 +608,9 @@ impl ToSip {
 
 /// Refuses a message that we have not taken.
 fn turn_away(cx: &mut Cx<'_>, stanza: &Stanza, condition: &Condition, why: &'static str) {
-    meter::turned_away(cx, Way::XmppToSip, why);
+    let names = ("", stanza.id().unwrap_or_default());
+    let said = ("condition", condition_name(condition.kind));
+    meter::turned_away(cx, Way::XmppToSip, names, said, why, condition.text.as_deref());
     if let Some(error) = errors::stanza_error(stanza, condition) {
         cx.ops.push_back(Op::Refuse(error));
     }

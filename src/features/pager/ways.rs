@@ -205,6 +205,11 @@ impl ToSip {
         }
         if let Some(lane) = self.lanes.get_mut(&live.lane) {
             lane.carried -= 1;
+            if lane.held > 0 {
+                // One that came back before it is kept.
+                live.post.held = true;
+                lane.held += 1;
+            }
         }
         cx.save(Record::new(live.post.key(), &live.post));
         let page = live.post.page(cx, &live.lane, sent);

@@ -366,7 +366,7 @@ fn agent(response: &Response) -> Option<String> {
 }
 
 /// Retry-After of a 503 (RFC 3261 §20.33): seconds, perhaps with a comment or parameters behind.
-fn retry_after(response: &Response) -> Option<Duration> {
+pub fn retry_after(response: &Response) -> Option<Duration> {
     let value = text(&response.headers, &HeaderName::RetryAfter)?;
     let digits: String = value.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok().map(Duration::from_secs)
