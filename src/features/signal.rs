@@ -177,8 +177,8 @@ pub struct Carry {
     pub written: Wall,
     /// The sender wants to know that it was received.
     pub receipt: bool,
-    /// It corrects the message with this number, in whose place this text would go while that waits.
-    pub corrects: Option<(u64, Arc<str>)>,
+    /// While the message with this number waits, this text would go in its place; nothing would, if that is taken back.
+    pub changes: Option<(u64, Option<Arc<str>>)>,
 }
 
 /// What became of a [`Carry`].
@@ -186,12 +186,12 @@ pub struct Carry {
 pub enum Carried {
     /// The other side has it.
     Delivered,
-    /// The message that it corrects had not been sent, and goes with this text.
+    /// The message that it changes had not been sent, and goes with this text or not at all.
     Merged {
         /// [`Carry::number`] of that message.
         into: u64,
-        /// What it says now.
-        text: Arc<str>,
+        /// What it says now. Nothing: it is taken back.
+        text: Option<Arc<str>>,
     },
     /// The other side refused this message, and the session goes on.
     Refused(Condition),

@@ -21,6 +21,8 @@ pub struct Totals {
     /// Sessions that were agreed on, and lines that crossed in them.
     pub sessions: u64,
     pub in_sessions: u64,
+    /// Lines that never went, since their sender took them back.
+    pub dropped: u64,
     /// Lines that the recipient got twice, because a session broke before they were confirmed.
     pub twice: u64,
     pub receipts: u64,
@@ -43,6 +45,7 @@ impl Totals {
         self.sessions += other.sessions;
         self.in_sessions += other.in_sessions;
         self.twice += other.twice;
+        self.dropped += other.dropped;
         self.receipts += other.receipts;
         self.cut += other.cut;
         self.commits += other.commits;
@@ -83,6 +86,8 @@ pub struct Fate {
     pub keep: Option<Tick>,
     /// It is kept, as the disk says.
     pub kept: bool,
+    /// Its sender took it back: it may never arrive, and nobody is told.
+    pub retracted: bool,
     /// A crash, a lost connection or an unheard answer happened while it was under way.
     pub doubt: bool,
 }
@@ -249,7 +254,7 @@ impl Ledger {
             let told = !fate.answers.is_empty();
             let wrong = if fate.copies.len() > 1 {
                 Some("was delivered twice under two identities")
-            } else if !delivered && !told && !fate.in_vain {
+            } else if !delivered && !told && !fate.in_vain && !fate.retracted {
                 Some("is lost and nobody was told")
             } else if delivered && told && !fate.doubt && !fate.refused_there {
                 Some("was delivered and its sender was told that it failed")
@@ -268,6 +273,7 @@ impl Ledger {
             self.totals.in_sessions += u64::from(fate.ways.iter().any(Option::is_some));
             self.totals.twice += u64::from(fate.ways.len() > 1);
             self.totals.kept += u64::from(fate.kept && delivered);
+            self.totals.dropped += u64::from(fate.retracted && !delivered && !told);
         }
         self.judge_order(true)?;
         self.judge_order(false)

@@ -215,12 +215,14 @@ impl World {
         }
     }
 
-    /// What is not a Juliet's line is the gateway telling of a late failure. It counts as told when it reaches Romeo,
+    /// What is not a Juliet's line, nor says that she takes one back, is the gateway telling of a late failure. It counts as told when it reaches Romeo,
     /// though he may be silent.
     fn hear_of_failure(&mut self, request: &Request, from: &str) {
         let body = String::from_utf8_lossy(request.body()).into_owned();
         let type_ = text(&request.headers, &HeaderName::ContentType).unwrap_or_default();
-        if key_of(&body).is_some_and(|key| key.starts_with("from-xmpp")) || !type_.starts_with("text/plain") {
+        let is_juliets =
+            key_of(&body).is_some_and(|key| key.starts_with("from-xmpp")) || body.contains("take back");
+        if is_juliets || !type_.starts_with("text/plain") {
             return;
         }
         for fate in self.ledger.from_sip.values_mut() {

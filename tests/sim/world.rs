@@ -57,6 +57,8 @@ pub enum Event {
     StoreOk,
     /// Juliet number n writes to Romeo number m.
     JulietWrites(u8, u8),
+    /// Juliet number n takes back what she wrote to Romeo number m, her message of that number.
+    Retracts(u8, u8, u64),
     /// Romeo number n writes to Juliet number m.
     RomeoWrites(u8, u8),
     /// Romeo has not heard an answer and sends again (UDP).
@@ -549,6 +551,7 @@ impl World {
             }
             Event::StoreOk => self.store_changes(false),
             Event::JulietWrites(juliet, romeo) => self.juliet_writes(juliet, romeo),
+            Event::Retracts(juliet, romeo, number) => self.juliet_retracts(juliet, romeo, number),
             Event::RomeoWrites(romeo, juliet) => self.romeo_speaks(romeo, juliet),
             Event::RomeoRepeats(body, wait) => self.romeo_repeats(&body, wait),
             Event::Temper(who, temper) => self.tempers[who as usize] = temper,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::describe::{self, Device};
-use super::talk::{Line, Stage, Style, Talk, TalkId, correct};
+use super::talk::{Line, Stage, Style, Talk, TalkId, change};
 use super::{Alarm, Chat};
 use crate::features::devices::Ability;
 use crate::features::sessions::{self, Break, Cause};
@@ -34,11 +34,12 @@ impl Chat {
     pub(super) fn carry(&mut self, cx: &mut Cx<'_>, carry: &Arc<Carry>) {
         let all = self.of_pair(&carry.user.bare(), &carry.to.aor);
         let waiting = self.admissions.of(&carry.user.bare(), &carry.to.aor);
-        if let Some((number, text)) = &carry.corrects
-            && (all.iter().any(|id| self.talks.get_mut(id).is_some_and(|talk| talk.correct(*number, text)))
-                || waiting.is_some_and(|opening| correct(&mut opening.lines, *number, text)))
+        if let Some((number, text)) = &carry.changes
+            && let text = text.as_ref()
+            && (all.iter().any(|id| self.talks.get_mut(id).is_some_and(|talk| talk.change(*number, text)))
+                || waiting.is_some_and(|opening| change(&mut opening.lines, *number, text)))
         {
-            let fate = Carried::Merged { into: *number, text: text.clone() };
+            let fate = Carried::Merged { into: *number, text: text.cloned() };
             return cx.signal(Signal::Carried { number: carry.number, fate });
         }
         let known = |id: &&TalkId, is: fn(&Talk) -> bool| self.talks.get(id).is_some_and(|talk| is(talk));

@@ -299,9 +299,9 @@ impl Talk {
         self.writers.last().map(|(resource, _)| resource.as_str()).filter(|resource| !resource.is_empty())
     }
 
-    /// A line that has not been sent says something else now. False where it has, or is not here.
-    pub fn correct(&mut self, number: u64, text: &Arc<str>) -> bool {
-        correct(&mut self.lines, number, text)
+    /// A line that has not been sent says something else now, or is taken back. False where it has, or is not here.
+    pub fn change(&mut self, number: u64, text: Option<&Arc<str>>) -> bool {
+        change(&mut self.lines, number, text)
     }
 
     /// The place of the line with this name that was given to MSRP.
@@ -326,11 +326,17 @@ impl Talk {
     }
 }
 
-/// One of these lines that has not been sent says something else now. False where it has, or is not among them.
-pub fn correct(lines: &mut VecDeque<Line>, number: u64, text: &Arc<str>) -> bool {
-    let is_it = |line: &&mut Line| line.carry.number == number && line.sent.is_none() && !line.told;
-    let Some(line) = lines.iter_mut().find(is_it) else { return false };
-    line.carry = Arc::new(Carry { text: text.clone(), rich: None, ..(*line.carry).clone() });
+/// One of these lines that has not been sent says something else now, or is taken back. False where it has, or is not
+/// among them.
+pub fn change(lines: &mut VecDeque<Line>, number: u64, text: Option<&Arc<str>>) -> bool {
+    let is_it = |line: &Line| line.carry.number == number && line.sent.is_none() && !line.told;
+    let Some(place) = lines.iter().position(is_it) else { return false };
+    match (text, lines.get_mut(place)) {
+        (Some(text), Some(line)) => {
+            line.carry = Arc::new(Carry { text: text.clone(), rich: None, ..(*line.carry).clone() });
+        }
+        _ => drop(lines.remove(place)),
+    }
     true
 }
 

@@ -124,12 +124,12 @@ impl ToSip {
             Outgoing::Refused(condition) => return turn_away(cx, stanza, &condition, "content"),
             Outgoing::Text(text) => text,
         };
-        if let Some((id, instead)) = &text.corrects
-            && self.correct(cx, stanza, id, instead)
+        if let Some(change) = &text.changes
+            && self.change(cx, stanza, change)
         {
             return;
         }
-        let corrects = text.corrects.clone();
+        let changes = text.changes.clone();
         match self.compose(cx, pairs, stanza, text) {
             Ok((mut post, key, lane)) => {
                 if let Err(condition) = self.choose(cx, &mut post, lane) {
@@ -146,7 +146,7 @@ impl ToSip {
                 meter::accepted(cx, Way::XmppToSip);
                 meter::log(cx, Level::Debug, "message-accepted", Way::XmppToSip, post.names(), "");
                 if post.session {
-                    self.carry(cx, post, key, corrects);
+                    self.carry(cx, post, key, changes);
                 } else {
                     self.push(cx, post, key, false);
                     self.drive(cx);

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::extras::Change;
 use super::meter::{self, Way};
 use super::post::Post;
 use super::table::{self, Outgoing};
@@ -85,22 +86,33 @@ impl ToSip {
     }
 
     /// A correction takes the place of the message that it is about, where that has not been sent: then nobody on the
-    /// other side ever sees the mistake. False when it has.
-    pub(super) fn correct(&mut self, cx: &mut Cx<'_>, stanza: &Stanza, id: &str, text: &str) -> bool {
+    /// other side ever sees the mistake. What is taken back does not go at all. False when it has been sent.
+    pub(super) fn change(&mut self, cx: &mut Cx<'_>, stanza: &Stanza, change: &Change) -> bool {
         let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else { return false };
         let (Ok(sender), Ok(target)) = (cx.domains.user_sip(&from.bare()), cx.domains.contact_sip(to)) else {
             return false;
         };
         let lane = (sender.aor, target.aor);
-        if !self.lanes.contains_key(&lane) || text.len() > cx.config.messages.max_message {
+        let length = change.instead.as_ref().map_or(0, String::len);
+        if !self.lanes.contains_key(&lane) || length > cx.config.messages.max_message {
             return false;
         }
         let waits = |live: &Live| {
-            *live.lane == lane && live.post.id.as_deref() == Some(id) && !live.post.session && live.waits()
+            let is_it = live.post.id.as_deref() == Some(change.id.as_str());
+            is_it && *live.lane == lane && !live.post.session && live.waits()
         };
         let Some((number, live)) = self.posts.iter_mut().find(|(_, live)| waits(live)) else { return false };
-        let post = Post { text: text.to_owned(), rich: None, ..live.post.clone() };
-        if !self.pages.replace(*number, post.page(cx, &live.lane, false)) {
+        let number = *number;
+        let Some(text) = change.instead.clone() else {
+            if !self.pages.remove(number, &lane) {
+                return false;
+            }
+            self.take_back(cx, number);
+            self.drive(cx);
+            return true;
+        };
+        let post = Post { text, rich: None, ..live.post.clone() };
+        if !self.pages.replace(number, post.page(cx, &live.lane, false)) {
             return false;
         }
         live.post = post;
@@ -108,22 +120,24 @@ impl ToSip {
         true
     }
 
-    /// Gives a message that is kept to the chat; what it corrects, if that is there and not settled, with the text that
+    /// A message was taken back by its sender before it was sent: she expects nothing more of it.
+    fn take_back(&mut self, cx: &mut Cx<'_>, number: u64) {
+        if let Some(live) = self.settle(cx, number, "expired") {
+            meter::log(cx, Level::Debug, "message-taken-back", Way::XmppToSip, live.post.names(), "");
+            cx.forget(live.post.key());
+        }
+    }
+
+    /// Gives a message that is kept to the chat; what it changes, if that is there and not settled, with the text that
     /// would take its place.
-    pub(super) fn carry(
-        &mut self,
-        cx: &mut Cx<'_>,
-        post: Post,
-        key: LaneKey,
-        corrects: Option<(String, String)>,
-    ) {
+    pub(super) fn carry(&mut self, cx: &mut Cx<'_>, post: Post, key: LaneKey, changes: Option<Change>) {
         let number = self.number();
-        let corrects = corrects.and_then(|(id, text)| {
+        let changes = changes.and_then(|change| {
             let is_it = |live: &Live| {
-                live.lane == key && live.post.session && live.post.id.as_deref() == Some(id.as_str())
+                live.lane == key && live.post.session && live.post.id.as_deref() == Some(change.id.as_str())
             };
             let (number, _) = self.posts.iter().find(|(_, live)| is_it(live))?;
-            Some((*number, text.into()))
+            Some((*number, change.instead.map(Into::into)))
         });
         self.moves.queued(1);
         let lane = self.lanes.entry(key.clone()).or_default();
@@ -143,7 +157,7 @@ impl ToSip {
             call_id: post.call_id.clone(),
             written: post.accepted,
             receipt: post.receipt,
-            corrects,
+            changes,
         };
         sent(cx, &post, false);
         self.insert(number, post, key);
@@ -163,6 +177,7 @@ impl ToSip {
             Carried::Merged { into, text } => {
                 let Some(live) = self.settle(cx, number, "delivered") else { return };
                 cx.forget(live.post.key());
+                let Some(text) = text else { return self.take_back(cx, *into) };
                 if let Some(corrected) = self.posts.get_mut(into) {
                     corrected.post.text = text.to_string();
                     corrected.post.rich = None;
