@@ -5,7 +5,7 @@
 //! same name, so that a phone that has it answers 482. What fails while the component link is down is told when the
 //! link is back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::hold;
@@ -15,6 +15,8 @@ use super::pairs::Pairs;
 use super::post::Post;
 use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
+use super::undecided::Undecided;
+use super::ways::Choice;
 use crate::features::devices::Ability;
 use crate::features::sessions::answer_is_receipt;
 use crate::features::signal::{Sent, Whisper};
@@ -92,6 +94,7 @@ pub struct ToSip {
     next: u64,
     /// What waits per sender and contact.
     pub(super) lanes: BTreeMap<LaneKey, Lane>,
+    pub(super) undecided: Undecided,
     /// What goes by in [`Pages`] without being kept.
     pub(super) whispers: BTreeMap<u64, LaneKey>,
     /// The latest of these per lane that waits while something else of the lane is out, and since when.
@@ -105,7 +108,7 @@ pub struct ToSip {
     spoken: Vec<Spoken>,
     /// What the store gave back, until all is there.
     restored: Vec<Post>,
-    stopping: bool,
+    pub(super) stopping: bool,
 }
 
 impl ToSip {
@@ -124,9 +127,12 @@ impl ToSip {
         let corrects = text.corrects.clone();
         match self.compose(cx, pairs, stanza, text) {
             Ok((mut post, key, lane)) => {
-                if let Err(condition) = self.choose(cx, &mut post, lane) {
-                    return turn_away(cx, stanza, &condition, "table");
-                }
+                let choice = match self.choose(cx, &post, &key, lane) {
+                    Ok(choice) => choice,
+                    Err(condition) => return turn_away(cx, stanza, &condition, "table"),
+                };
+                post.session = choice == Choice::Session;
+                post.carries = u8::from(post.session);
                 if lane.held > 0 {
                     // It waits behind others.
                     self.notice(cx, &mut post);
@@ -136,11 +142,13 @@ impl ToSip {
                 cx.save(Record::new(post.key(), &post));
                 meter::accepted(cx, Way::XmppToSip);
                 meter::log(cx, Level::Debug, "message-accepted", Way::XmppToSip, post.names(), "");
-                if post.session {
-                    self.carry(cx, post, key, corrects);
-                } else {
-                    self.push(cx, post, key, false);
-                    self.drive(cx);
+                match choice {
+                    Choice::Session => self.carry(cx, post, key, corrects),
+                    Choice::Wait => self.wait(cx, post, key, false),
+                    Choice::Page => {
+                        self.push(cx, post, key, false);
+                        self.drive(cx);
+                    }
                 }
             }
             Err((condition, why)) => turn_away(cx, stanza, &condition, why),
@@ -174,6 +182,7 @@ impl ToSip {
             receipt: false,
             marker: false,
             session: false,
+            carries: 0,
             hops: telling.hops,
             from: telling.user,
             to: contact,
@@ -232,6 +241,11 @@ impl ToSip {
     pub fn start(&mut self, cx: &mut Cx<'_>) {
         let mut posts = std::mem::take(&mut self.restored);
         posts.sort_by_key(|post| (post.accepted, post.order));
+        let key = |cx: &Cx<'_>, post: &Post| {
+            cx.domains.user_sip(&post.from.bare()).ok().map(|sender| (sender.aor, post.target.aor.clone()))
+        };
+        let long: BTreeSet<(Aor, Aor)> =
+            posts.iter().filter(|post| ToSip::is_long(cx, post)).filter_map(|post| key(cx, post)).collect();
         for post in posts {
             let Ok(sender) = cx.domains.user_sip(&post.from.bare()) else {
                 // Its domain is not listed any more: there is nobody who could be told.
@@ -244,22 +258,26 @@ impl ToSip {
             }
             self.told.restored(&post, cx.now.wall);
             let lane = Arc::new((sender.aor, post.target.aor.clone()));
-            self.again(cx, post, lane);
+            let waits = long.contains(&*lane);
+            self.again(cx, post, lane, waits);
         }
+        self.decide_overdue(cx);
         self.drive(cx);
     }
 
     /// Time has come.
     pub fn timeout(&mut self, cx: &mut Cx<'_>) {
         self.pages.timeout(cx.now.tick);
+        self.decide_overdue(cx);
         self.quota.timeout(cx, Way::XmppToSip);
         self.drive(cx);
     }
 
     /// When [`ToSip::timeout`] is wanted.
     pub fn next_timeout(&self) -> Option<Tick> {
-        let pages = self.pages.next_timeout().filter(|_| !self.stopping);
-        pages.into_iter().chain(self.quota.next_timeout()).min()
+        let waits = [self.pages.next_timeout(), self.undecided.next_timeout()];
+        let waits = waits.into_iter().flatten().filter(|_| !self.stopping);
+        waits.chain(self.quota.next_timeout()).min()
     }
 
     /// Begins nothing more; true when no answer is waited for. What is not sent is on disk.
@@ -342,6 +360,7 @@ impl ToSip {
             receipt: text.receipt,
             marker: text.marker,
             session: false,
+            carries: 0,
             hops: super::HOPS,
         };
         Ok((post, key, lane))
@@ -598,8 +617,9 @@ pub(super) fn sent(cx: &mut Cx<'_>, post: &Post, as_message: bool) {
 
 /// The sender's client is told that it arrived.
 fn prove(cx: &mut Cx<'_>, post: &Post) {
-    if let Some(id) = &post.id {
-        cx.signal(Signal::Proved { user: post.from.clone(), to: post.to.clone(), id: id.clone() });
+    if let Some(id) = post.id.clone() {
+        let (user, to, contact) = (post.from.clone(), post.to.clone(), post.target.aor.clone());
+        cx.signal(Signal::Proved { user, to, id, contact, name: post.tag.clone() });
     }
 }
 
