@@ -56,6 +56,11 @@ pub enum Signal {
         /// The contact.
         contact: SipAddress,
     },
+    /// The answer to [`Signal::Unknown`]: whatever can be known of this contact now is known.
+    Known {
+        /// The contact.
+        contact: Aor,
+    },
     /// From the pager: carry this message in a session.
     Carry(Arc<Carry>),
     /// The answer to [`Signal::Carry`], exactly once: what became of it.
@@ -81,13 +86,15 @@ pub enum Signal {
         /// Why it was not delivered; nothing when it was.
         failure: Option<Condition>,
     },
-    /// From the pager: a message whose sender asked to be notified of a failure has failed, after its answer. Who asked
-    /// hears of it by a notification, and by nothing else.
+    /// From the pager: a message whose sender asked for notifications has failed. Nothing that is confirmed later is
+    /// about it.
     Undelivered {
         /// To whom the message was.
         user: Jid,
         /// The id of its stanza.
         id: String,
+        /// How its sender hears of it.
+        told: Told,
     },
     /// From the chat: its session is over, or wants no reports, so that it could not tell of a failure that it was told
     /// of by [`Signal::Met`].
@@ -127,6 +134,10 @@ pub enum Signal {
         to: Jid,
         /// The id of her stanza.
         id: String,
+        /// The contact.
+        contact: Aor,
+        /// Its name for reports: `imdn.Message-ID`.
+        name: String,
     },
     /// A client of the user's confirmed a stanza of ours (XEP-0184, XEP-0333).
     Received {
@@ -179,6 +190,17 @@ pub struct Carry {
     pub receipt: bool,
     /// While the message with this number waits, this text would go in its place; nothing would, if that is taken back.
     pub changes: Option<(u64, Option<Arc<str>>)>,
+}
+
+/// How the sender of a message that failed hears of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// By the answer, or in words.
+    Yes,
+    /// By its session, if that can; if not, the signal comes again.
+    Perhaps,
+    /// By a notification, and by nothing else.
+    No,
 }
 
 /// What became of a [`Carry`].

@@ -89,6 +89,13 @@ pub struct Post {
     /// It was given to a session.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub session: bool,
+    /// To how many.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub carries: u8,
+}
+
+fn is_none(count: &u8) -> bool {
+    *count == 0
 }
 
 impl Post {

@@ -3,7 +3,7 @@
 
 use crate::features::Cx;
 use crate::features::content::Content;
-use crate::features::signal::{Arrived, Signal};
+use crate::features::signal::{Arrived, Signal, Told};
 use crate::sip::message::{HeaderName, Reply};
 use crate::sip::uri::SipAddress;
 use crate::words::condition::{Condition, Kind};
@@ -151,7 +151,8 @@ impl ToXmpp {
     ) {
         let known = self.arrivals.by_id(id).and_then(|name| self.arrivals.get(name));
         if matches!(known, Some(Known::Done(done)) if done.asked) {
-            return cx.signal(Signal::Undelivered { user: user.clone(), id: id.to_owned() });
+            let (user, id) = (user.clone(), id.to_owned());
+            return cx.signal(Signal::Undelivered { user, id, told: Told::No });
         }
         self.tell(cx, user, sender, super::HOPS, failure);
     }

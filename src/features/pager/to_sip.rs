@@ -5,7 +5,7 @@
 //! same name, so that a phone that has it answers 482. What fails while the component link is down is told when the
 //! link is back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::hold;
@@ -16,6 +16,8 @@ use super::post::Post;
 use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
 use super::tally::Tally;
+use super::undecided::Undecided;
+use super::ways::Choice;
 use crate::features::devices::Ability;
 use crate::features::sessions::answer_is_receipt;
 use crate::features::signal::{Sent, Whisper};
@@ -96,6 +98,7 @@ pub struct ToSip {
     next: u64,
     /// What waits per sender and contact.
     pub(super) lanes: BTreeMap<LaneKey, Lane>,
+    pub(super) undecided: Undecided,
     /// What goes by in [`Pages`] without being kept.
     pub(super) whispers: BTreeMap<u64, LaneKey>,
     /// The latest of these per lane that waits while something else of the lane is out, and since when.
@@ -113,7 +116,7 @@ pub struct ToSip {
     spoken: Vec<Spoken>,
     /// What the store gave back, until all is there.
     restored: Vec<Post>,
-    stopping: bool,
+    pub(super) stopping: bool,
 }
 
 impl ToSip {
@@ -132,9 +135,12 @@ impl ToSip {
         let changes = text.changes.clone();
         match self.compose(cx, pairs, stanza, text) {
             Ok((mut post, key, lane)) => {
-                if let Err(condition) = self.choose(cx, &mut post, lane) {
-                    return turn_away(cx, stanza, &condition, "table");
-                }
+                let choice = match self.choose(cx, &post, &key, lane) {
+                    Ok(choice) => choice,
+                    Err(condition) => return turn_away(cx, stanza, &condition, "table"),
+                };
+                post.session = choice == Choice::Session;
+                post.carries = u8::from(post.session);
                 if lane.held > 0 {
                     // It waits behind others, and as long as they.
                     post.held = !post.session;
@@ -145,11 +151,13 @@ impl ToSip {
                 cx.save(Record::new(post.key(), &post));
                 meter::accepted(cx, Way::XmppToSip);
                 meter::log(cx, Level::Debug, "message-accepted", Way::XmppToSip, post.names(), "");
-                if post.session {
-                    self.carry(cx, post, key, changes);
-                } else {
-                    self.push(cx, post, key, false);
-                    self.drive(cx);
+                match choice {
+                    Choice::Session => self.carry(cx, post, key, changes),
+                    Choice::Wait => self.wait(cx, post, key, false),
+                    Choice::Page => {
+                        self.push(cx, post, key, false);
+                        self.drive(cx);
+                    }
                 }
             }
             Err((condition, why)) => turn_away(cx, stanza, &condition, why),
@@ -183,6 +191,7 @@ impl ToSip {
             receipt: false,
             marker: false,
             session: false,
+            carries: 0,
             hops: telling.hops,
             from: telling.user,
             to: contact,
@@ -241,6 +250,11 @@ impl ToSip {
     pub fn start(&mut self, cx: &mut Cx<'_>) {
         let mut posts = std::mem::take(&mut self.restored);
         posts.sort_by_key(|post| (post.accepted, post.order));
+        let key = |cx: &Cx<'_>, post: &Post| {
+            cx.domains.user_sip(&post.from.bare()).ok().map(|sender| (sender.aor, post.target.aor.clone()))
+        };
+        let long: BTreeSet<(Aor, Aor)> =
+            posts.iter().filter(|post| ToSip::is_long(cx, post)).filter_map(|post| key(cx, post)).collect();
         for post in posts {
             let Ok(sender) = cx.domains.user_sip(&post.from.bare()) else {
                 // Its domain is not listed any more: there is nobody who could be told.
@@ -253,14 +267,17 @@ impl ToSip {
             }
             self.told.restored(&post, cx.now.wall);
             let lane = Arc::new((sender.aor, post.target.aor.clone()));
-            self.again(cx, post, lane);
+            let waits = long.contains(&*lane);
+            self.again(cx, post, lane, waits);
         }
+        self.decide_overdue(cx);
         self.drive(cx);
     }
 
     /// Time has come.
     pub fn timeout(&mut self, cx: &mut Cx<'_>) {
         self.pages.timeout(cx.now.tick);
+        self.decide_overdue(cx);
         self.quota.timeout(cx, Way::XmppToSip);
         self.crowded.timeout(cx, meter::CROWDED, Way::XmppToSip);
         self.drive(cx);
@@ -268,8 +285,10 @@ impl ToSip {
 
     /// When [`ToSip::timeout`] is wanted.
     pub fn next_timeout(&self) -> Option<Tick> {
-        let pages = self.pages.next_timeout().filter(|_| !self.stopping);
-        [pages, self.quota.next_timeout(), self.crowded.next_timeout()].into_iter().flatten().min()
+        let waits = [self.pages.next_timeout(), self.undecided.next_timeout()];
+        let waits = waits.into_iter().flatten().filter(|_| !self.stopping);
+        let complaints = [self.quota.next_timeout(), self.crowded.next_timeout()];
+        waits.chain(complaints.into_iter().flatten()).min()
     }
 
     /// Begins nothing more; true when no answer is waited for. What is not sent is on disk.
@@ -354,6 +373,7 @@ impl ToSip {
             receipt: text.receipt,
             marker: text.marker,
             session: false,
+            carries: 0,
             hops: super::HOPS,
         };
         Ok((post, key, lane))
@@ -646,8 +666,9 @@ pub(super) fn sent(cx: &mut Cx<'_>, post: &Post, as_message: bool) {
 
 /// The sender's client is told that it arrived.
 fn prove(cx: &mut Cx<'_>, post: &Post) {
-    if let Some(id) = &post.id {
-        cx.signal(Signal::Proved { user: post.from.clone(), to: post.to.clone(), id: id.clone() });
+    if let Some(id) = post.id.clone() {
+        let (user, to, contact) = (post.from.clone(), post.to.clone(), post.target.aor.clone());
+        cx.signal(Signal::Proved { user, to, id, contact, name: post.tag.clone() });
     }
 }
 

@@ -22,7 +22,7 @@ use super::to_sip::Spoken;
 use crate::documents::date;
 use crate::features::content::Content;
 use crate::features::devices::Ability;
-use crate::features::signal::Asked;
+use crate::features::signal::{Asked, Told};
 use crate::features::{Cx, Incoming, Op, Signal, content, errors, rich};
 use crate::gateway::LinkId;
 use crate::sip::message::{HeaderName, Reply, text};
@@ -528,7 +528,7 @@ impl ToXmpp {
                 self.pump_all(cx);
             }
             Some(Known::Done(done)) => {
-                if done.quiet || !done.said.is_success() {
+                if done.quiet || done.failed || !done.said.is_success() {
                     return;
                 }
                 done.quiet = true;
@@ -542,11 +542,12 @@ impl ToXmpp {
                 if let Some(record) = self.arrivals.changed(name) {
                     cx.save(record);
                 }
-                if done_asked {
-                    let id = error.id().unwrap_or_default().to_owned();
-                    return cx.signal(Signal::Undelivered { user, id });
+                let id = error.id().unwrap_or_default().to_owned();
+                let told = if done_asked { Told::No } else { Told::Yes };
+                cx.signal(Signal::Undelivered { user: user.clone(), id, told });
+                if !done_asked {
+                    self.tell(cx, &user, &sender, hops, &condition);
                 }
-                self.tell(cx, &user, &sender, hops, &condition);
             }
         }
     }
@@ -582,8 +583,8 @@ impl ToXmpp {
         let by_address = cx.domains.is_contact(&arrival.from, &arrival.sender);
         let sender = (!by_address).then(|| arrival.sender.clone());
         let ticket = arrival.ticket.take();
-        if answered && why.is_some() && ticket.is_none() {
-            self.fail_late(cx, name, why);
+        if let Some(why) = why {
+            self.fail(cx, name, why, ticket.is_some());
         }
         if let Some(ticket) = ticket {
             cx.signal(Signal::Met { ticket, failure: why.cloned() });
@@ -637,16 +638,22 @@ impl ToXmpp {
         }
     }
 
-    fn fail_late(&mut self, cx: &mut Cx<'_>, name: Name, why: Option<&Condition>) {
-        let Some((arrival, why)) = self.arrivals.pending(name).zip(why) else { return };
+    /// A message failed. Its sender hears of it late where neither an answer nor a session can tell, and no confirmation
+    /// is about it any more.
+    fn fail(&mut self, cx: &mut Cx<'_>, name: Name, why: &Condition, in_session: bool) {
+        let Some(arrival) = self.arrivals.pending(name) else { return };
         let (user, sender, hops) = (arrival.to.bare(), arrival.sender.clone(), arrival.hops);
-        let (asked, id) = (arrival.asked, arrival.id.clone());
-        if std::mem::replace(&mut arrival.quiet, true) {
-            return;
+        let is_late = arrival.said.is_some() && !in_session && !std::mem::replace(&mut arrival.quiet, true);
+        let told = match is_late && arrival.asked {
+            true => Told::No,
+            false if in_session => Told::Perhaps,
+            false => Told::Yes,
+        };
+        if arrival.receipt || arrival.marker || arrival.asked {
+            let id = arrival.id.clone();
+            cx.signal(Signal::Undelivered { user: user.clone(), id, told });
         }
-        if asked {
-            cx.signal(Signal::Undelivered { user, id });
-        } else {
+        if is_late && told == Told::Yes {
             self.tell(cx, &user, &sender, hops, why);
         }
     }

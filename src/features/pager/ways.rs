@@ -26,34 +26,61 @@ use crate::xmpp::stanza::Stanza;
 /// How long a MESSAGE without a long way may be, headers included (RFC 3428 §8), and what the headers need of it.
 const PAGE: usize = 1_300;
 const HEADERS: usize = 600;
+/// In how many sessions a message is tried that is too long for a MESSAGE.
+const CARRIES: u8 = 3;
 /// What is whispered waits no longer than this for what went before: it would say what is no longer so.
 const HUSHED: Duration = Duration::from_secs(10);
 
+/// How a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// As a MESSAGE.
+    Page,
+    /// In a session.
+    Session,
+    /// That depends on what the contact says of itself.
+    Wait,
+}
+
 impl ToSip {
     /// Decides how a message goes. An error when a row refuses it.
-    pub(super) fn choose(&self, cx: &mut Cx<'_>, post: &mut Post, lane: Lane) -> Result<(), Condition> {
-        if lane.carried > 0 {
-            post.session = true;
-            return Ok(());
-        }
+    pub(super) fn choose(
+        &self,
+        cx: &mut Cx<'_>,
+        post: &Post,
+        key: &LaneKey,
+        lane: Lane,
+    ) -> Result<Choice, Condition> {
         let line = line(cx, &post.from, &post.target.aor, post.type_.as_deref(), &post.text);
-        match line.way(&cx.config.sessions) {
+        let is_long = line.long;
+        Ok(match line.way(&cx.config.sessions) {
             sessions::Way::Refuse(condition) => return Err(condition),
             // Behind older ones that are not there yet.
-            _ if lane.pages() => {}
-            sessions::Way::Session => post.session = true,
+            _ if self.undecided.has(key) => Choice::Wait,
+            _ if lane.carried > 0 => Choice::Session,
+            _ if lane.pages() => Choice::Page,
+            sessions::Way::Session => Choice::Session,
+            sessions::Way::Page { ask: true } if is_long => Choice::Wait,
             sessions::Way::Page { ask } => {
                 if ask {
                     cx.signal(Signal::Unknown { user: post.from.clone(), contact: post.target.clone() });
                 }
+                Choice::Page
             }
-        }
-        Ok(())
+        })
     }
 
     /// Which row decides how a message goes.
     pub fn explain(&self, cx: &Cx<'_>, stanza: &Stanza) -> Option<String> {
         let (from, to) = (stanza.from()?, stanza.to()?);
+        if cx.domains.link_of(from.domain()).is_some() {
+            let what = "explained is what XMPP users write to SIP users, and this would come from a SIP user";
+            let rows = "no row is asked about his MESSAGEs; about sessions that he opens: invited, asked, quiet, gone, ended";
+            return Some(format!("{what}: swap --from and --to\n{rows}\n"));
+        }
+        if to.local().is_none() {
+            return Some(format!("refused before any row is asked: there is nobody at {to}\n"));
+        }
         let (sender, target) = match (cx.domains.user_sip(&from.bare()), cx.domains.contact_sip(to)) {
             (Ok(sender), Ok(target)) => (sender, target),
             (Err(problem), _) | (_, Err(problem)) => {
@@ -103,8 +130,9 @@ impl ToSip {
         };
         let Some((number, live)) = self.posts.iter_mut().find(|(_, live)| waits(live)) else { return false };
         let number = *number;
+        let is_undecided = self.undecided.holds(&lane, number);
         let Some(text) = change.instead.clone() else {
-            if !self.pages.remove(number, &lane) {
+            if !is_undecided && !self.pages.remove(number, &lane) {
                 return false;
             }
             self.take_back(cx, number);
@@ -112,7 +140,7 @@ impl ToSip {
             return true;
         };
         let post = Post { text, rich: None, ..live.post.clone() };
-        if !self.pages.replace(number, post.page(cx, &live.lane, false)) {
+        if !is_undecided && !self.pages.replace(number, post.page(cx, &live.lane, false)) {
             return false;
         }
         live.post = post;
@@ -143,6 +171,25 @@ impl ToSip {
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.count += 1;
         lane.carried += 1;
+        self.insert(number, post, key);
+        self.hand(cx, number, changes);
+    }
+
+    /// Gives a message to the chat that waited elsewhere, or comes back from it.
+    pub(super) fn give(&mut self, cx: &mut Cx<'_>, number: u64) {
+        let Some(live) = self.posts.get_mut(&number) else { return };
+        if !std::mem::replace(&mut live.post.session, true)
+            && let Some(lane) = self.lanes.get_mut(&live.lane)
+        {
+            lane.carried += 1;
+        }
+        live.post.carries = live.post.carries.saturating_add(1);
+        cx.save(Record::new(live.post.key(), &live.post));
+        self.hand(cx, number, None);
+    }
+
+    fn hand(&mut self, cx: &mut Cx<'_>, number: u64, changes: Option<(u64, Option<Arc<str>>)>) {
+        let Some(Live { post, .. }) = self.posts.get(&number) else { return };
         let carry = Carry {
             number,
             user: post.from.clone(),
@@ -159,8 +206,7 @@ impl ToSip {
             receipt: post.receipt,
             changes,
         };
-        sent(cx, &post, false);
-        self.insert(number, post, key);
+        sent(cx, post, false);
         self.flies(number, true);
         cx.signal(Signal::Carry(Arc::new(carry)));
     }
@@ -187,7 +233,11 @@ impl ToSip {
             }
             Carried::NoSession(_) => return self.return_to_pages(cx, number, false),
             Carried::Broken { how, sent } if goes_again(&cx.config.sessions, *how) => {
-                return self.return_to_pages(cx, number, *sent);
+                match self.after_a_break(cx, number) {
+                    Some(Choice::Session) => return self.give(cx, number),
+                    Some(_) => return self.return_to_pages(cx, number, *sent),
+                    None => broken(),
+                }
             }
             Carried::Broken { .. } => broken(),
             Carried::Refused(condition) => condition.clone(),
@@ -198,17 +248,46 @@ impl ToSip {
         self.say(cx, &live.post, &condition);
     }
 
-    /// A message of before the start.
-    pub(super) fn again(&mut self, cx: &mut Cx<'_>, mut post: Post, key: LaneKey) {
-        if !std::mem::take(&mut post.session) {
-            return self.push(cx, post, key, true);
-        }
-        if goes_again(&cx.config.sessions, Break::Restart) {
+    /// A message of before the start; `waits`: it, or another of its lane, is too long for a MESSAGE.
+    pub(super) fn again(&mut self, cx: &mut Cx<'_>, mut post: Post, key: LaneKey, waits: bool) {
+        if std::mem::take(&mut post.session) {
+            if !goes_again(&cx.config.sessions, Break::Restart) {
+                meter::result(cx, Way::XmppToSip, "refused");
+                return self.say(cx, &post, &broken());
+            }
             cx.save(Record::new(post.key(), &post));
-            return self.push(cx, post, key, true);
         }
-        meter::result(cx, Way::XmppToSip, "refused");
-        self.say(cx, &post, &broken());
+        if waits && !post.is_quiet() && !post.held {
+            return self.wait(cx, post, key, true);
+        }
+        self.push(cx, post, key, true);
+    }
+
+    /// Whether a message is too long for a MESSAGE on its way.
+    pub(super) fn is_long(cx: &Cx<'_>, post: &Post) -> bool {
+        !post.is_quiet() && line(cx, &post.from, &post.target.aor, None, &post.text).long
+    }
+
+    /// How a message goes whose session ended: in another, where it or one behind it is too long for a MESSAGE and the rows
+    /// still say so, or those before it do; nothing where that has failed too often.
+    fn after_a_break(&self, cx: &Cx<'_>, number: u64) -> Option<Choice> {
+        let Some(live) = self.posts.get(&number).filter(|_| !self.stopping) else {
+            return Some(Choice::Page);
+        };
+        let needs_session = |post: &Post| {
+            let line = line(cx, &post.from, &post.target.aor, post.type_.as_deref(), &post.text);
+            line.long && line.way(&cx.config.sessions) == sessions::Way::Session
+        };
+        if live.post.carries >= CARRIES {
+            return (!needs_session(&live.post)).then_some(Choice::Page);
+        }
+        let with_chat = |other: &Live| other.post.session && other.lane == live.lane;
+        let follows = self.posts.range(..number).any(|(_, other)| with_chat(other));
+        let leads = || {
+            let mut behind = self.posts.range(number..).map(|(_, other)| other);
+            behind.any(|other| with_chat(other) && other.post.carries < CARRIES && needs_session(&other.post))
+        };
+        Some(if follows || leads() { Choice::Session } else { Choice::Page })
     }
 
     /// A session does not have it, or perhaps not: it goes as a MESSAGE, under the same name.
@@ -313,12 +392,19 @@ impl ToSip {
             receipt: false,
             marker: false,
             session: false,
+            carries: 0,
         })
     }
 }
 
 /// What is known when a message goes to a contact.
-fn line<'a>(cx: &'a Cx<'_>, from: &Jid, contact: &Aor, type_: Option<&'a str>, text: &str) -> Line<'a> {
+pub(super) fn line<'a>(
+    cx: &'a Cx<'_>,
+    from: &Jid,
+    contact: &Aor,
+    type_: Option<&'a str>,
+    text: &str,
+) -> Line<'a> {
     let peer = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
     let long_way = peer.is_some_and(|peer| peer.long_messages);
     Line {

@@ -121,16 +121,24 @@ impl Feature for Receipts {
                 cx.save(record);
                 oldest.into_iter().for_each(|key| cx.forget(key));
             }
-            Signal::Undelivered { user, id } => {
-                if let Some(question) = self.questions.failed(user, id) {
+            Signal::Undelivered { user, id, told } => {
+                let Some((question, is_told)) = self.questions.failed(user, id, *told) else { return };
+                if is_told {
                     notify(cx, &question, Status::Failed);
+                }
+                if question.is_answered() {
                     cx.forget(question.key());
+                } else {
+                    cx.save(question.record());
                 }
             }
-            Signal::Proved { user, to, id } => {
-                let answer = receipt(cx, user, to, id, "received", ns::RECEIPTS);
-                cx.stanza(answer);
-            }
+            Signal::Proved { user, to, id, contact, name } => match self.sent.reported(user, contact, name) {
+                Some(remembered) => deliver(cx, remembered),
+                None => {
+                    let answer = receipt(cx, user, to, id, "received", ns::RECEIPTS);
+                    cx.stanza(answer);
+                }
+            },
             _ => {}
         }
     }

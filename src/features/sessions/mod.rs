@@ -231,6 +231,7 @@ impl Line<'_> {
     pub fn way(&self, table: &Table) -> Way {
         let Some(row) = table.ask("line", &self.facts()) else { return Way::Page { ask: false } };
         match row.then {
+            "use" | "wait" if self.session == Stage::None => Way::Page { ask: false },
             "open" | "use" | "wait" => Way::Session,
             "refuse" => Way::Refuse(refusal(row)),
             then => Way::Page { ask: then == "ask" },
@@ -432,6 +433,16 @@ mod tests {
             assert_eq!(sign.way(&table()), Way::Session, "{sign:?}");
             let normal = Line { type_: None, ..sign };
             assert_eq!(normal.way(&table()), Way::Page { ask: false }, "{sign:?}");
+        }
+    }
+
+    #[test]
+    fn what_uses_a_session_opens_none() {
+        for word in ["use", "wait"] {
+            let table = Table::read(&format!("line: [{{ row: only, do: {word} }}]"), &QUESTIONS[..1]);
+            let table = table.expect("the test's own table");
+            assert_eq!(CHAT.way(&table), Way::Page { ask: false }, "{word}");
+            assert_eq!(Line { session: Stage::Opening, ..CHAT }.way(&table), Way::Session, "{word}");
         }
     }
 
