@@ -189,7 +189,7 @@ impl ToSip {
             return self.push(cx, post, key, true);
         }
         if goes_again(&cx.config.sessions, Break::Restart) {
-            cx.save(Record::new(post.key(), &post));
+            cx.save(post.record());
             return self.push(cx, post, key, true);
         }
         meter::result(cx, Way::XmppToSip, "refused");
@@ -228,7 +228,7 @@ impl ToSip {
         }
         let Some(post) = self.notice_of(cx, whisper) else { return };
         if whisper.keep {
-            cx.save(Record::new(post.key(), &post));
+            cx.save(post.record());
             self.push(cx, post, key, false);
         } else {
             let number = self.number();
