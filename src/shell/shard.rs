@@ -105,6 +105,7 @@ pub struct Surroundings<O> {
 /// Runs a shard until its inbox is closed.
 pub async fn run<C: Core, O: Outside>(core: C, around: Surroundings<O>) {
     let meters = ShardMeters::new(around.meters.clone());
+    let now = around.clock.now();
     let mut shard = Shard {
         core,
         meters,
@@ -115,6 +116,7 @@ pub async fn run<C: Core, O: Outside>(core: C, around: Surroundings<O>) {
         last: 0,
         steps: Vec::new(),
         store: StoreChange::Ok,
+        now,
     };
     shard.run().await;
 }
@@ -135,6 +137,8 @@ struct Shard<C, O> {
     steps: Vec<Step>,
     /// What the core was last told of the store.
     store: StoreChange,
+    /// When this go began: what came together came at the same time.
+    now: Now,
 }
 
 impl<C: Core, O: Outside> Shard<C, O> {
@@ -158,6 +162,7 @@ impl<C: Core, O: Outside> Shard<C, O> {
                 () = self.around.gate.changed() => {}
                 () = &mut alarm, if due.is_some() => {}
             }
+            self.now = self.around.clock.now();
             self.look_at_gate();
             for input in inputs.drain(..) {
                 self.step(input);
@@ -174,6 +179,9 @@ impl<C: Core, O: Outside> Shard<C, O> {
             let Some((_, output)) = self.held.pop_front() else { break };
             self.let_out(output);
         }
+        if self.held.is_empty() {
+            self.held.shrink_to(INBOX);
+        }
         let store = self.around.gate.store();
         if store != self.store {
             self.store = store;
@@ -183,8 +191,8 @@ impl<C: Core, O: Outside> Shard<C, O> {
     }
 
     fn ring(&mut self) {
-        let now = self.around.clock.now();
-        if self.core.next_timeout().is_some_and(|(tick, _)| tick <= now.tick) {
+        self.now = self.around.clock.now();
+        if self.core.next_timeout().is_some_and(|(tick, _)| tick <= self.now.tick) {
             self.step(Input::Timeout);
         }
     }
@@ -202,7 +210,7 @@ impl<C: Core, O: Outside> Shard<C, O> {
 
     /// One input, one drain, one step.
     fn drain(&mut self, input: Input) {
-        let now = self.around.clock.now();
+        let now = self.now;
         if let Some(recorder) = &mut self.around.recorder {
             recorder.input(now, &input, self.core.next_timeout().map(|(_, why)| why));
         }
