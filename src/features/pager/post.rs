@@ -16,7 +16,7 @@ use crate::features::rich;
 use crate::sip::message::HeaderName;
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::page::{LaneKey, Page};
-use crate::store::record::Key;
+use crate::store::record::{Key, Record};
 use crate::words::id::Partition;
 use crate::words::time::Wall;
 use crate::xmpp::jid::Jid;
@@ -112,6 +112,11 @@ impl Post {
     /// Its name in the store.
     pub fn key(&self) -> Key {
         Key { kind: RECORD, partition: Partition::of(self.from.bare_str()), id: self.tag.clone() }
+    }
+
+    /// What is kept of it. That is mostly so long besides its text.
+    pub fn record(&self) -> Record {
+        Record::with_room(self.key(), self, 512 + self.text.len())
     }
 
     /// What the sender sent, as far as an answer repeats it.

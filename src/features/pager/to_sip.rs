@@ -26,7 +26,7 @@ use crate::gateway::LinkId;
 use crate::sip::message::{Answer, Failure, HeaderName, OutRequest};
 use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Event, Fault, LaneKey, Page, Pages};
-use crate::store::record::{Key, Record, Restored};
+use crate::store::record::{Key, Restored};
 use crate::words::condition::{Condition, Kind, Scope};
 use crate::words::note::Level;
 use crate::words::time::Tick;
@@ -148,7 +148,7 @@ impl ToSip {
                 }
                 // What she sends says that she does not write any more.
                 self.hushed.remove(&key);
-                cx.save(Record::new(post.key(), &post));
+                cx.save(post.record());
                 meter::accepted(cx, Way::XmppToSip);
                 meter::log(cx, Level::Debug, "message-accepted", Way::XmppToSip, post.names(), "");
                 match choice {
@@ -196,7 +196,7 @@ impl ToSip {
             from: telling.user,
             to: contact,
         };
-        cx.save(Record::new(post.key(), &post));
+        cx.save(post.record());
         let lane = Arc::new((sender.aor, post.target.aor.clone()));
         self.push(cx, post, lane, false);
         self.drive(cx);
@@ -544,7 +544,7 @@ impl ToSip {
                 live.post.held = true;
                 live.post.told = post.told;
                 lane.held += 1;
-                cx.save(Record::new(live.post.key(), &live.post));
+                cx.save(live.post.record());
             }
             if is_alone {
                 return;

@@ -130,7 +130,7 @@ impl ToSip {
         };
         let Some((number, live)) = self.posts.iter_mut().find(|(_, live)| waits(live)) else { return false };
         let number = *number;
-        let is_undecided = self.undecided.holds(&lane, number);
+        let is_undecided = self.undecided.holds(&live.lane, number);
         let Some(text) = change.instead.clone() else {
             if !is_undecided && !self.pages.remove(number, &lane) {
                 return false;
@@ -144,7 +144,7 @@ impl ToSip {
             return false;
         }
         live.post = post;
-        cx.save(Record::new(live.post.key(), &live.post));
+        cx.save(live.post.record());
         true
     }
 
@@ -184,7 +184,7 @@ impl ToSip {
             lane.carried += 1;
         }
         live.post.carries = live.post.carries.saturating_add(1);
-        cx.save(Record::new(live.post.key(), &live.post));
+        cx.save(live.post.record());
         self.hand(cx, number, None);
     }
 
@@ -255,7 +255,7 @@ impl ToSip {
                 meter::result(cx, Way::XmppToSip, "refused");
                 return self.say(cx, &post, &broken());
             }
-            cx.save(Record::new(post.key(), &post));
+            cx.save(post.record());
         }
         if waits && !post.is_quiet() && !post.held {
             return self.wait(cx, post, key, true);
@@ -305,7 +305,7 @@ impl ToSip {
                 lane.held += 1;
             }
         }
-        cx.save(Record::new(live.post.key(), &live.post));
+        cx.save(live.post.record());
         let page = live.post.page(cx, &live.lane, sent);
         self.pages.push(number, page);
         self.drive(cx);
@@ -327,7 +327,7 @@ impl ToSip {
         }
         let Some(post) = self.notice_of(cx, whisper) else { return };
         if whisper.keep {
-            cx.save(Record::new(post.key(), &post));
+            cx.save(post.record());
             self.push(cx, post, key, false);
         } else {
             let number = self.number();

@@ -95,8 +95,10 @@ impl Table {
 
     /// The connections that may serve, best first.
     fn candidates(&self, preferred: Option<ConnId>, remote: SocketAddr) -> impl Iterator<Item = &Arc<Conn>> {
-        let others = self.by_remote.get(&remote).into_iter().flatten().copied();
-        preferred.into_iter().chain(others).filter_map(|id| self.conns.get(&id))
+        // Mostly the preferred one serves: the others are looked for when they are asked for.
+        let others =
+            std::iter::once(remote).flat_map(|remote| self.by_remote.get(&remote).into_iter().flatten());
+        preferred.into_iter().chain(others.copied()).filter_map(|id| self.conns.get(&id))
     }
 }
 
