@@ -136,11 +136,12 @@ impl Chat {
                 let Some(uri) = describe::own_uri(cx, &user, secure, near) else {
                     return self.turn_away(cx, id, Reply::new(488).because("No chat sessions here"));
                 };
-                let session = cx.msrp.offer(cx.mint, uri.clone());
+                let own = Path::from(uri);
+                let session = cx.msrp.offer(cx.mint, own.clone());
                 self.msrp.insert(session, id);
                 let Some(talk) = self.talks.get_mut(&id) else { return };
                 talk.msrp = Some(session);
-                Path::from(uri)
+                own
             }
         };
         let Some(talk) = self.talks.get_mut(&id) else { return };

@@ -77,8 +77,9 @@ impl Chat {
         let Some(uri) = describe::own_uri(cx, &user, !ways.plain, near.as_deref()) else {
             return no_session(cx, &line);
         };
-        let session = cx.msrp.offer(cx.mint, uri.clone());
-        self.call(cx, session, uri.into(), [line].into());
+        let own = Path::from(uri);
+        let session = cx.msrp.offer(cx.mint, own.clone());
+        self.call(cx, session, own, [line].into());
     }
 
     /// Calls the contact for these lines, the oldest first; this is our end. Gives the session.

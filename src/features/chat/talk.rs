@@ -130,6 +130,10 @@ impl Taste {
     }
 }
 
+/// Failures that were reported: when, of which stanza, and why.
+#[derive(Debug, Default)]
+struct Reports(VecDeque<(Tick, String, Condition)>);
+
 /// See the module.
 #[derive(Debug)]
 pub struct Talk {
@@ -162,7 +166,7 @@ pub struct Talk {
     /// Our end in MSRP, once there is one: what stands in our path.
     pub own: Option<Path>,
     /// What stands in the path of the other side.
-    pub path: String,
+    pub path: Box<str>,
     /// MSRP, while there is one.
     pub msrp: Option<SessionId>,
     /// The MSRP session whose place that one takes, until it has said all.
@@ -190,9 +194,9 @@ pub struct Talk {
     /// When anybody wrote last.
     pub last: Tick,
     /// Messages of theirs whose fate is not known yet.
-    pub arriving: usize,
-    /// Failures that were reported, the last ones: when, of which stanza, and why.
-    pub reported: VecDeque<(Tick, String, Condition)>,
+    pub arriving: u32,
+    /// The last failures that were reported.
+    reported: Option<Box<Reports>>,
     /// How it ends for lines that are not settled, once that is known.
     pub how: Option<Break>,
     /// Why it ends, in words.
@@ -219,7 +223,7 @@ impl Talk {
             question: None,
             described,
             own: None,
-            path: String::new(),
+            path: Box::default(),
             msrp: None,
             leaving: None,
             renewing: None,
@@ -234,7 +238,7 @@ impl Talk {
             lines_in: 0,
             last: now,
             arriving: 0,
-            reported: VecDeque::new(),
+            reported: None,
             how: None,
             why: String::new(),
             saved: false,
@@ -275,15 +279,16 @@ impl Talk {
 
     /// They were told by a REPORT that the stanza of this id failed.
     pub fn reports(&mut self, now: Tick, id: String, failure: Condition) {
-        if self.reported.len() >= REPORTED {
-            self.reported.pop_front();
+        let Reports(reported) = &mut **self.reported.get_or_insert_default();
+        if reported.len() >= REPORTED {
+            reported.pop_front();
         }
-        self.reported.push_back((now, id, failure));
+        reported.push_back((now, id, failure));
     }
 
     /// What was reported so lately that the end of the session may have come before it.
     pub fn unheard(&mut self, now: Tick) -> impl Iterator<Item = (String, Condition)> + use<> {
-        let reported = std::mem::take(&mut self.reported);
+        let reported = self.reported.take().map(|reports| reports.0).unwrap_or_default();
         let lately = reported.into_iter().filter(move |(at, ..)| *at + JUST_NOW > now);
         lately.map(|(_, id, failure)| (id, failure))
     }
@@ -313,7 +318,7 @@ impl Talk {
     pub fn adopt(&mut self, line: &MessageLine) {
         self.taste = Taste::of(line);
         self.held = !line.direction.lets_us_send();
-        self.path = line.path.join(" ");
+        self.path = line.path.join(" ").into();
         if !self.taste.plain && self.taste.cpim {
             self.style = Style::Wrapped;
         }

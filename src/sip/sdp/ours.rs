@@ -41,7 +41,15 @@ pub struct OurLine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Slot {
     Ours,
-    Refused { media: String, proto: String, fmt: String },
+    /// In a box: most sessions have none.
+    Refused(Box<Refused>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refused {
+    media: String,
+    proto: String,
+    fmt: String,
 }
 
 /// What we have described so far in one session.
@@ -49,20 +57,20 @@ enum Slot {
 pub struct Ours {
     id: u64,
     version: u64,
-    slots: Vec<Slot>,
+    slots: Box<[Slot]>,
     last: Bytes,
 }
 
 impl Ours {
     /// Nothing is described yet. `id` shall not repeat; it names the session in `o=`.
     pub fn new(id: u64) -> Ours {
-        Ours { id, version: 1, slots: Vec::new(), last: Bytes::new() }
+        Ours { id, version: 1, slots: Box::default(), last: Bytes::new() }
     }
 
     /// An offer: the first has our line alone, a later one the lines that the session has.
     pub fn offer(&mut self, line: &OurLine) -> Bytes {
         if self.slots.is_empty() {
-            self.slots.push(Slot::Ours);
+            self.slots = [Slot::Ours].into();
         }
         self.describe(line, vec![Time::new(0, 0)])
     }
@@ -73,11 +81,11 @@ impl Ours {
         self.slots = lines
             .map(|(place, media)| match Some(place) == chosen {
                 true => Slot::Ours,
-                false => Slot::Refused {
+                false => Slot::Refused(Box::new(Refused {
                     media: media.media.clone(),
                     proto: media.proto.clone(),
                     fmt: media.fmt.clone(),
-                },
+                })),
             })
             .collect();
         // RFC 3264 §6: the time is the offer's.
@@ -132,7 +140,7 @@ fn media_of(slot: &Slot, line: &OurLine) -> Media {
     };
     let proto = if line.secure { "TCP/TLS/MSRP" } else { "TCP/MSRP" };
     let mut media = match slot {
-        Slot::Refused { media, proto, fmt } => return plain(media, 0, proto, fmt),
+        Slot::Refused(line) => return plain(&line.media, 0, &line.proto, &line.fmt),
         Slot::Ours => plain("message", line.port, proto, "*"),
     };
     media.add_attribute_with_value("path", &line.path);

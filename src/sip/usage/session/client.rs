@@ -209,7 +209,7 @@ impl Session {
         }
         self.ack(exchange, fork.ack(cseq));
         if !is_known {
-            self.forks.push(fork.remote_tag.clone());
+            self.forks = self.forks.iter().chain([&fork.remote_tag]).cloned().collect();
             let bye = fork.request(Method::Bye);
             self.send(Sent::Bye, bye);
         }

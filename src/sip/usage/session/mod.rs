@@ -191,7 +191,7 @@ pub struct Session {
     pending: Vec<(Exchange, Sent)>,
     next: Exchange,
     /// Tags of forks that were answered with BYE.
-    forks: Vec<String>,
+    forks: Box<[String]>,
     timing: Option<Timing>,
     /// Their Allow lists UPDATE.
     updates: bool,
@@ -220,7 +220,7 @@ impl Session {
             unacked: None,
             pending: Vec::new(),
             next: 0,
-            forks: Vec::new(),
+            forks: Box::default(),
             timing: None,
             updates: false,
             lengthened: 0,
