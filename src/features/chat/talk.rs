@@ -158,7 +158,7 @@ pub struct Talk {
     /// SIP.
     pub call: Session,
     /// Their offer, while it is not answered.
-    pub offer: Option<Body>,
+    pub offer: Option<Box<describe::Offered>>,
     /// What the user's server is asked, while its answer is not known.
     pub question: Option<Box<Question>>,
     /// What we have described.
