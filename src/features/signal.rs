@@ -6,7 +6,7 @@
 //! ```text
 //! XMPP → SIP   pager ── Carry ──▸ chat ── Carried ──▸ pager          whoever has proof ── Proved ──▸ receipts
 //! SIP → XMPP   chat ── Arrived ──▸ pager ── Taken, then Met ──▸ chat receipts ── Received ──▸ chat
-//! reports      pager ── Sent, Asked, Undelivered ──▸ receipts        receipts ── Whisper ──▸ pager
+//! reports      pager ── Sent, Awaited, Asked, Undelivered ──▸ receipts   receipts ── Whisper ──▸ pager
 //! besides      composing, receipts ── Whisper ──▸ chat or pager      chat ── Heard, Left ──▸ composing, receipts
 //! ```
 //!
@@ -124,6 +124,17 @@ pub enum Signal {
     Heard(Arc<Heard>),
     /// From the pager: a message of a user's went to a contact. Whoever reports on it later uses one of these names.
     Sent(Arc<Sent>),
+    /// From the pager: a contact's device has taken a MESSAGE of a user's which asks for notifications.
+    Awaited {
+        /// Who wrote it.
+        user: Jid,
+        /// The contact.
+        contact: Aor,
+        /// The device that it went to, or the empty name.
+        device: String,
+        /// Its name for reports: `imdn.Message-ID`.
+        name: String,
+    },
     /// From the pager: a message of a contact's, which asks for notifications, was taken.
     Asked(Arc<Asked>),
     /// From the chat: a client of the contact's has the message.

@@ -61,6 +61,8 @@ pub(super) struct Live {
     flying: bool,
     /// Whoever reports on it knows the names that it has as a MESSAGE.
     named: bool,
+    /// It went in an envelope, which asks for notifications where they are wished.
+    wrapped: bool,
 }
 
 impl Live {
@@ -426,7 +428,7 @@ impl ToSip {
             self.senders.add(&lane.0);
             self.contacts.add(&lane.1);
         }
-        self.posts.insert(number, Live { post, lane, flying: false, named: false });
+        self.posts.insert(number, Live { post, lane, flying: false, named: false, wrapped: false });
     }
 
     /// Which limit a message more would exceed, and what its sender is told.
@@ -460,6 +462,10 @@ impl ToSip {
                     if let Some(contact) = live.as_ref().map(|live| &live.post.target.aor).or_else(whisper) {
                         spell(cx, contact, &mut request);
                     }
+                    let live = live.map(|live| {
+                        live.wrapped = is_envelope(&request.headers);
+                        live
+                    });
                     // A retry has the same names.
                     if let Some(live) = live
                         && !std::mem::replace(&mut live.named, true)
@@ -484,6 +490,9 @@ impl ToSip {
                     if live.post.receipt && status == 200 && answer_is_receipt(&cx.config.sessions) {
                         prove(cx, &live.post);
                     }
+                    if live.wrapped && status == 200 {
+                        await_report(cx, &live.post);
+                    }
                     if !live.post.is_quiet() {
                         let (user, contact) = (live.post.from.bare(), live.post.target.aor);
                         cx.signal(Signal::Crossed { user, contact, to_xmpp: false });
@@ -507,7 +516,7 @@ impl ToSip {
             let plain = Page { cseq: page.cseq + 1, ..live.post.page(cx, &live.lane, page.tried) };
             return self.pages.put_back(number, plain, cx.now.tick);
         }
-        if is_envelope(&page) && refuses_content(fault) {
+        if is_envelope(&page.headers) && refuses_content(fault) {
             // It takes no CPIM: remembered, and the same goes as it would without.
             cx.facts.devices.shows(cx.now.tick, &live.post.target.aor, "", Ability::Cpim, false);
             let plain = Page { cseq: page.cseq + 1, ..live.post.page(cx, &live.lane, page.tried) };
@@ -672,9 +681,16 @@ fn prove(cx: &mut Cx<'_>, post: &Post) {
     }
 }
 
+/// A device has taken what asks for notifications: now it is its turn.
+fn await_report(cx: &mut Cx<'_>, post: &Post) {
+    let device = post.target.gr.clone().unwrap_or_default();
+    let (user, contact, name) = (post.from.clone(), post.target.aor.clone(), post.tag.clone());
+    cx.signal(Signal::Awaited { user, contact, device, name });
+}
+
 /// The body is a CPIM message.
-fn is_envelope(page: &Page) -> bool {
-    page.headers.iter().any(|(name, value)| *name == HeaderName::ContentType && value == "message/cpim")
+fn is_envelope(headers: &[(HeaderName, String)]) -> bool {
+    headers.iter().any(|(name, value)| *name == HeaderName::ContentType && value == "message/cpim")
 }
 
 /// The answer says that this kind of content is not understood (RFC 3261 §21.4.13, §21.4.26).
