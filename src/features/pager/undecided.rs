@@ -52,7 +52,7 @@ impl ToSip {
         self.moves.queued(1);
         self.lanes.entry(key.clone()).or_default().count += 1;
         if !self.undecided.has(&key) {
-            let line = line(cx, &post.from, &post.target.aor, post.type_.as_deref(), &post.text);
+            let line = line(cx, &post.from, &post.target.aor, (&post).into());
             let until = match line.way(&cx.config.sessions) {
                 sessions::Way::Page { ask: true } => {
                     cx.signal(Signal::Unknown { user: post.from.clone(), contact: post.target.clone() });
@@ -94,7 +94,7 @@ impl ToSip {
         for (number, tried) in self.undecided.lanes.remove(lane).unwrap_or_default() {
             let Some(live) = self.posts.get(&number) else { continue };
             let post = &live.post;
-            let line = line(cx, &post.from, &post.target.aor, post.type_.as_deref(), &post.text);
+            let line = line(cx, &post.from, &post.target.aor, post.into());
             let way = line.way(&cx.config.sessions);
             if let sessions::Way::Refuse(condition) = way {
                 let Some(live) = self.settle(cx, number, "refused") else { continue };

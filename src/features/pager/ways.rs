@@ -51,7 +51,7 @@ impl ToSip {
         key: &LaneKey,
         lane: Lane,
     ) -> Result<Choice, Condition> {
-        let line = line(cx, &post.from, &post.target.aor, post.type_.as_deref(), &post.text);
+        let line = line(cx, &post.from, &post.target.aor, post.into());
         let is_long = line.long;
         Ok(match line.way(&cx.config.sessions) {
             sessions::Way::Refuse(condition) => return Err(condition),
@@ -89,7 +89,7 @@ impl ToSip {
             }
         };
         let text = match table::outgoing(stanza, &cx.config.sessions) {
-            Outgoing::Text(text) => text.text,
+            Outgoing::Text(text) => text,
             Outgoing::Nothing => {
                 return Some("nothing is sent: it says nothing that SIP could show\n".to_owned());
             }
@@ -107,7 +107,13 @@ impl ToSip {
             }
             _ => {}
         }
-        let line = line(cx, from, &target.aor, stanza.type_(), &text);
+        let written = Written {
+            type_: stanza.type_(),
+            text: &text.text,
+            thread: text.thread.is_some(),
+            html: text.rich.is_some(),
+        };
+        let line = line(cx, from, &target.aor, written);
         said.push_str(&cx.config.sessions.explain("line", &line.facts()));
         Some(said)
     }
@@ -265,7 +271,7 @@ impl ToSip {
 
     /// Whether a message is too long for a MESSAGE on its way.
     pub(super) fn is_long(cx: &Cx<'_>, post: &Post) -> bool {
-        !post.is_quiet() && line(cx, &post.from, &post.target.aor, None, &post.text).long
+        !post.is_quiet() && line(cx, &post.from, &post.target.aor, post.into()).long
     }
 
     /// How a message goes whose session ended: in another, where it or one behind it is too long for a MESSAGE and the rows
@@ -275,7 +281,7 @@ impl ToSip {
             return Some(Choice::Page);
         };
         let needs_session = |post: &Post| {
-            let line = line(cx, &post.from, &post.target.aor, post.type_.as_deref(), &post.text);
+            let line = line(cx, &post.from, &post.target.aor, post.into());
             line.long && line.way(&cx.config.sessions) == sessions::Way::Session
         };
         if live.post.carries >= CARRIES {
@@ -397,23 +403,36 @@ impl ToSip {
     }
 }
 
-/// What is known when a message goes to a contact.
-pub(super) fn line<'a>(
-    cx: &'a Cx<'_>,
-    from: &Jid,
-    contact: &Aor,
+/// What rows may ask about a message itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written<'a> {
     type_: Option<&'a str>,
-    text: &str,
-) -> Line<'a> {
+    text: &'a str,
+    thread: bool,
+    html: bool,
+}
+
+impl<'a> From<&'a Post> for Written<'a> {
+    fn from(post: &'a Post) -> Written<'a> {
+        let (thread, html) = (post.thread.is_some(), post.rich.is_some());
+        Written { type_: post.type_.as_deref(), text: &post.text, thread, html }
+    }
+}
+
+/// What is known when a message goes to a contact.
+pub(super) fn line<'a>(cx: &'a Cx<'_>, from: &Jid, contact: &'a Aor, written: Written<'a>) -> Line<'a> {
     let peer = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
     let long_way = peer.is_some_and(|peer| peer.long_messages);
     Line {
-        type_,
+        type_: written.type_,
         session: cx.facts.session(&from.bare(), contact),
         msrp: cx.facts.devices.msrp(cx.now.tick, contact).0,
         peer: peer.map_or(PeerMsrp::No, |peer| peer.msrp),
-        long: !long_way && text.len() + HEADERS > PAGE,
+        long: !long_way && written.text.len() + HEADERS > PAGE,
         agent: cx.facts.devices.agent(contact),
+        thread: written.thread,
+        html: written.html,
+        domain: &contact.host,
     }
 }
 
