@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use mostar::documents::imdn::{Imdn, Status};
 use mostar::documents::iscomposing::IsComposing;
-use mostar::documents::{cpim, encoding, file_http, html, imdn, mime};
+use mostar::documents::{conference, cpim, pidf, resource_lists};
+use mostar::documents::{encoding, file_http, html, imdn, mime};
 use mostar::features::{content, rich};
 use mostar::words::time::Wall;
 use proptest::prelude::*;
@@ -90,6 +91,31 @@ fn whatever_is_repeated_is_read_in_time() {
             let _ = content::notice_in(type_, None, written.as_bytes(), imdn::TYPE);
             assert!(begun.elapsed() < 5 * PATIENCE, "{type_}: {piece}: {:?}", begun.elapsed());
         }
+    }
+}
+
+#[test]
+fn a_document_of_any_shape_is_read_in_time() {
+    let nested = |length: usize| -> String {
+        (0..length / 24).map(|number| format!("<a xmlns:n{number:05}='u'>")).collect()
+    };
+    let wide =
+        |length: usize| -> String { (0..length / 10).map(|number| format!(" a{number:05}=''")).collect() };
+    let shapes: [&dyn Fn(usize) -> String; 4] = [
+        &nested,
+        &|length| format!("<user{}/>", wide(length)),
+        &|length| format!("<users>{}</users>", "<user entity='sip:a@b'/>".repeat(length / 25)),
+        &|length| format!("<users>{}", "<user entity='sip:a@b'><endpoint entity='1'>".repeat(length / 45)),
+    ];
+    for shape in shapes {
+        let begun = Instant::now();
+        let roster = "<conference-info xmlns='urn:ietf:params:xml:ns:conference-info' entity='sip:a@b'>";
+        let _ = conference::parse(format!("{roster}{}</conference-info>", shape(1_000_000)).as_bytes());
+        let presence = "<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='pres:a@b'>";
+        let _ = pidf::parse(format!("{presence}{}</presence>", shape(65_000)).as_bytes());
+        let lists = "<resource-lists xmlns='urn:ietf:params:xml:ns:resource-lists'><list>";
+        let _ = resource_lists::parse(format!("{lists}{}</list></resource-lists>", shape(65_000)).as_bytes());
+        assert!(begun.elapsed() < 2 * PATIENCE, "{}: {:?}", &shape(100), begun.elapsed());
     }
 }
 

@@ -10,5 +10,6 @@ pub mod iscomposing;
 pub mod mime;
 pub mod pidf;
 pub mod rpid;
+mod shape;
 pub mod text;
 pub mod xml;

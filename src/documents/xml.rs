@@ -9,6 +9,7 @@ use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event};
 use roxmltree::{Document, Node, ParsingOptions};
 
+use super::shape;
 use crate::words::availability::Words;
 use crate::words::text::clean;
 
@@ -65,6 +66,9 @@ pub fn text(bytes: &[u8]) -> Result<&str, DocumentError> {
 /// The tree of a document whose root element has this name and namespace.
 pub fn tree<'a>(text: &'a str, root: &str, ns: &str) -> Result<Document<'a>, DocumentError> {
     let options = ParsingOptions { allow_dtd: false, nodes_limit: NODES_LIMIT, ..ParsingOptions::default() };
+    if let Some(excess) = shape::excess(text) {
+        return Err(DocumentError::Xml(excess.to_owned()));
+    }
     // White space after the document is common where a body was padded; before the declaration it is an error that
     // only strict readers notice.
     let document = Document::parse_with_options(text.trim_start(), options)
