@@ -462,15 +462,12 @@ impl ToSip {
                     if let Some(contact) = live.as_ref().map(|live| &live.post.target.aor).or_else(whisper) {
                         spell(cx, contact, &mut request);
                     }
-                    let live = live.map(|live| {
+                    if let Some(live) = live {
                         live.wrapped = is_envelope(&request.headers);
-                        live
-                    });
-                    // A retry has the same names.
-                    if let Some(live) = live
-                        && !std::mem::replace(&mut live.named, true)
-                    {
-                        sent(cx, &live.post, true);
+                        // A retry has the same names.
+                        if !std::mem::replace(&mut live.named, true) {
+                            sent(cx, &live.post, true);
+                        }
                     }
                     cx.request(number, *request);
                 }
