@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use mostar::documents::imdn::{Imdn, Status};
 use mostar::documents::iscomposing::IsComposing;
-use mostar::documents::{conference, cpim, pidf, resource_lists};
-use mostar::documents::{encoding, file_http, html, imdn, mime};
+use mostar::documents::{cpim, encoding, file_http, html, imdn, mime, pidf};
 use mostar::features::{content, rich};
 use mostar::words::time::Wall;
 use proptest::prelude::*;
@@ -109,12 +108,8 @@ fn a_document_of_any_shape_is_read_in_time() {
     ];
     for shape in shapes {
         let begun = Instant::now();
-        let roster = "<conference-info xmlns='urn:ietf:params:xml:ns:conference-info' entity='sip:a@b'>";
-        let _ = conference::parse(format!("{roster}{}</conference-info>", shape(1_000_000)).as_bytes());
         let presence = "<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='pres:a@b'>";
         let _ = pidf::parse(format!("{presence}{}</presence>", shape(65_000)).as_bytes());
-        let lists = "<resource-lists xmlns='urn:ietf:params:xml:ns:resource-lists'><list>";
-        let _ = resource_lists::parse(format!("{lists}{}</list></resource-lists>", shape(65_000)).as_bytes());
         assert!(begun.elapsed() < 2 * PATIENCE, "{}: {:?}", &shape(100), begun.elapsed());
     }
 }
