@@ -102,7 +102,7 @@ const UNREADABLE: u8 = 2;
 fn check(path: &Path) -> ExitCode {
     match mostar::config::read(path) {
         Ok((config, report)) => {
-            print!("{report}");
+            say(report);
             if config.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(words) => unreadable(&words),
@@ -156,14 +156,20 @@ fn explain(path: &Path, from: &str, to: &str, stanza: Option<&Path>) -> ExitCode
         }
     };
     match running {
-        Ok(said) => print!("{said}"),
+        Ok(said) => say(said),
         Err(why) => {
-            println!("{why}; this is what the tables alone say:");
             mostar::words::table::replace(config.mappings.clone());
-            print!("{}", shell::explain::from_tables(config, message));
+            let said = shell::explain::from_tables(config, message);
+            say(format_args!("{why}; this is what the tables alone say:\n{said}"));
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Prints what was asked for. Who reads only the first lines of it, as `head` does, has what he wants.
+fn say(words: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = write!(std::io::stdout(), "{words}");
 }
 
 fn unreadable(words: &str) -> ExitCode {

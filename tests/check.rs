@@ -111,6 +111,18 @@ fn the_short_example_is_good() {
 }
 
 #[test]
+fn who_does_not_read_the_report_causes_no_panic() {
+    let folder = folder();
+    // As a pipe whose reader is gone: every write fails.
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mostar"));
+    let output =
+        command.args(["check", "-c", "secrets.yaml"]).current_dir(folder.path()).stdout(full).output();
+    let output = output.expect("the binary");
+    assert_eq!((output.status.code(), output.stderr), (Some(1), Vec::new()));
+}
+
+#[test]
 fn what_cannot_be_read_ends_with_two() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("latin1.yaml"), b"store: /b\xfccher\n").expect("a file");

@@ -51,8 +51,8 @@ fn every_event_of_the_log_is_on_its_page() {
         }
         let text = fs::read_to_string(&path).unwrap_or_default();
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for (at, _) in text.match_indices("Level::") {
-            // `Level::Warn, "name"` and `level: Level::Warn, event: "name"`
+        for (at, _) in text.match_indices("Level::").chain(text.match_indices("gossip(&")) {
+            // `Level::Warn, "name"`, `level: Level::Warn, event: "name"` and `gossip(&log, "name"`
             let Some((_, rest)) = text[at..].split_once(',') else { continue };
             let rest = rest.trim_start().trim_start_matches("event:").trim_start();
             let Some(name) = rest.strip_prefix('"').and_then(|rest| rest.split('"').next()) else { continue };

@@ -11,10 +11,14 @@ mod running;
 use running::{Running, SECRET, configuration, folder, port};
 
 fn explain(folder: &Path, more: &[&str]) -> Output {
+    explain_from(folder, "juliet@example.org/balcony", "romeo@sip.example.org", more)
+}
+
+fn explain_from(folder: &Path, from: &str, to: &str, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_mostar"))
         .args(["explain", "-c"])
         .arg(folder.join("mostar.yaml"))
-        .args(["--from", "juliet@example.org/balcony", "--to", "romeo@sip.example.org"])
+        .args(["--from", from, "--to", to])
         .args(more)
         .env("MOSTAR_TEST_SECRET", SECRET)
         .output()
@@ -54,6 +58,20 @@ fn the_running_gateway_is_asked_and_without_one_the_tables() {
     let answer = said(&explain(folder.path(), &[]));
     let first = format!("no gateway answers at http://{http} (");
     assert!(answer.starts_with(&first) && answer.contains("the tables alone say:\nline: {"), "{answer}");
+}
+
+#[test]
+fn nobodys_address_and_the_other_direction_are_no_row() {
+    let folder = folder();
+    let text = configuration(folder.path(), &running::both(), "127.0.0.1:1", "sip:127.0.0.1:1", "none");
+    std::fs::write(folder.path().join("mostar.yaml"), text).unwrap();
+    let nobody = said(&explain_from(folder.path(), "juliet@example.org", "sip.example.org", &[]));
+    assert!(
+        nobody.contains("refused before any row is asked: there is nobody at sip.example.org"),
+        "{nobody}"
+    );
+    let back = said(&explain_from(folder.path(), "romeo@sip.example.org", "juliet@example.org", &[]));
+    assert!(back.contains("explained is what XMPP users write to SIP users"), "{back}");
 }
 
 #[test]

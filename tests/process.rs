@@ -3,8 +3,9 @@
 
 #![allow(clippy::disallowed_types)]
 
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 #[path = "support/running.rs"]
@@ -111,7 +112,30 @@ fn a_folder_that_may_not_be_written_is_refused_with_what_to_do() {
     let folder = folder();
     std::fs::write(folder.path().join("store"), "a file").unwrap();
     let said = refusal(folder.path(), &both());
-    assert!(said.contains("see that the folder exists"), "{said}");
+    assert!(said.contains("is a file: name a folder in `store`"), "{said}");
+}
+
+#[test]
+fn the_store_is_for_nobody_elses_eyes() {
+    let folder = folder();
+    let store = folder.path().join("store");
+    let open_to_others = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o077;
+    drop(Running::new(folder.path()));
+    assert_eq!(open_to_others(&store), 0);
+    for entry in std::fs::read_dir(&store).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(open_to_others(&path), 0, "{}", path.display());
+    }
+    std::fs::set_permissions(&store, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut child = start(
+        folder.path(),
+        &configuration(folder.path(), &both(), "127.0.0.1:1", "sip:127.0.0.1:1", "none"),
+    );
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let warned = log.lines().map_while(Result::ok).any(|line| line.contains("event=store-open"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(warned);
 }
 
 #[test]

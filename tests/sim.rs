@@ -50,9 +50,12 @@ fn nothing_is_lost_whatever_happens() {
     let runs: Vec<(u64, Option<u64>)> = (first..first + seeds).map(|seed| (seed, None)).collect();
     let totals = judge(&runs);
     assert!(totals.crossed > seeds, "the simulation hardly sends anything: {totals:?}");
-    let [sessions, twice, receipts, cut] =
-        [totals.in_sessions, totals.twice, totals.receipts, totals.cut].map(|count| 100 * count > seeds);
+    let [sessions, twice, receipts, cut, dropped] =
+        [totals.in_sessions, totals.twice, totals.receipts, totals.cut, totals.dropped]
+            .map(|count| 100 * count > seeds);
     assert!(sessions && twice && receipts && cut, "the simulation hardly opens sessions: {totals:?}");
+    assert!(20 * totals.kept > seeds, "the simulation hardly keeps anything for who is away: {totals:?}");
+    assert!(dropped, "the simulation hardly takes anything back: {totals:?}");
 }
 
 #[test]

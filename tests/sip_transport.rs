@@ -200,6 +200,22 @@ async fn an_answer_reaches_who_has_closed_only_his_half_and_a_request_does_not_g
 }
 
 #[tokio::test]
+async fn a_connection_on_which_no_request_is_answered_is_left_for_a_new_one() {
+    let stage = Stage::new(Limits { dumb: Duration::ZERO, ..Limits::default() });
+    let peer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let remote = peer.local_addr().unwrap();
+    let target = Target { transport: Transport::Tcp, local: None, remote, conn: None };
+    stage.send(target, OPTIONS, 1).unwrap();
+    let (mut dumb, _) = peer.accept().await.unwrap();
+    stage.send(target, OPTIONS, 2).unwrap();
+    let (mut heard, _) = peer.accept().await.unwrap();
+    assert_eq!(read(&mut heard, OPTIONS.len()).await, OPTIONS);
+    // What waited on the old one has still gone.
+    assert_eq!(read(&mut dumb, OPTIONS.len()).await, OPTIONS);
+    assert!(is_closed(&mut dumb).await);
+}
+
+#[tokio::test]
 async fn who_sends_half_a_message_or_nothing_is_closed() {
     let stage = Stage::new(Limits { partial: Duration::from_millis(20), ..Limits::default() });
     let mut silent = TcpStream::connect(stage.tcp).await.unwrap();

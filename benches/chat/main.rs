@@ -2,9 +2,10 @@
 //! XMPP server, the SIP peer and the phone with its MSRP connections are played here.
 //!
 //! `cargo bench --bench chat` prints CPU per line in an open session each way, without and with receipts (window 64);
-//! CPU per session that is opened and hung up, by either side; large messages; memory of idle sessions. A word selects
+//! CPU per session that is opened by either side, and for hanging it up; large messages; memory of idle sessions. A word selects
 //! what is measured: `lines`, `opening`, `large`, `idle`. `MESSAGES=n` says how many lines a run has (30,000),
-//! `SESSIONS=n` how many sessions are idle (20,000). Everything is durable, as in the field. Compare figures of one run
+//! `OPENINGS=n` how many sessions are opened (5,000) and `AT_ONCE=n` how many of them at once (128), `SESSIONS=n` how many
+//! sessions are idle (20,000). Everything is durable, as in the field. Compare figures of one run
 //! only.
 //!
 //! The shares are those of `world/process.rs`; parsing is measured apart, by reading the same bytes again in this
@@ -19,6 +20,7 @@ mod world;
 use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -31,9 +33,6 @@ use world::server::Stream;
 use world::{SIP_DOMAIN, XMPP_DOMAIN, number, proxy, server};
 
 const WINDOW: usize = 64;
-/// How many sessions are on their way at once. One takes more than 50 ms where the user is not known: so long the gateway
-/// waits for an objection of her server's.
-const OPENING: usize = 16;
 /// What is known of a session that ended is dropped half a minute later.
 const SETTLED: Duration = Duration::from_secs(45);
 
@@ -54,6 +53,12 @@ fn main() {
             idle(number("SESSIONS", 20_000), each);
         }
     }
+}
+
+/// How many sessions are on their way at once. Whoever asks for a user who is not known waits 50 ms for her server's
+/// word: with few at once the gateway would sleep between them, and each would cost what waking up costs.
+fn at_once() -> usize {
+    number("AT_ONCE", 128)
 }
 
 /// Lines in one open session.
@@ -80,21 +85,44 @@ fn lines(count: usize) {
     }
 }
 
-/// Sessions that are opened and hung up at once.
+/// Sessions that are opened, and when all are there, hung up. The first run is not counted.
 fn opening(count: usize) {
     let mut world = World::start();
-    let mut numbers = (1..).step_by(count);
-    let mut next = || numbers.next().map(|first| first..first + count).unwrap();
-    for (name, means) in [("one connection", Means::Shared), ("a connection each", Means::Own)] {
-        world.open(next(), means);
-        let figures = world.measure(count, |world| world.open(next(), means));
-        println!("session opened by SIP and hung up, {name}: {figures}");
-        println!("  of it {}", figures.shares);
+    let mut first = 1;
+    for (name, means) in [("one connection", Means::Kept), ("a connection each", Means::Own)] {
+        for is_counted in [false, true] {
+            let (mut kept, numbers) = (Vec::new(), first..first + count);
+            let opened = world.measure(count, |world| {
+                let (latencies, sessions) = world.sessions(numbers, means);
+                kept = sessions;
+                latencies
+            });
+            let ended = world.measure(count, |world| world.hang_up(kept));
+            if is_counted {
+                print_opening(&format!("SIP, {name}"), &opened, &ended);
+            }
+            first += count;
+        }
     }
-    world.call(next());
-    let figures = world.measure(count, |world| world.call(next()));
-    println!("session opened by us, with a line, and hung up: {figures}");
-    println!("  of it {}", figures.shares);
+    for is_counted in [false, true] {
+        let (mut byes, numbers) = (Vec::new(), first..first + count);
+        let opened = world.measure(count, |world| {
+            let (latencies, opened) = world.call(numbers);
+            byes = opened;
+            latencies
+        });
+        let ended = world.measure(count, |world| world.say_byes(byes, |_| ()));
+        if is_counted {
+            print_opening("us, with a line", &opened, &ended);
+        }
+        first += count;
+    }
+}
+
+fn print_opening(by: &str, opened: &Figures, ended: &Figures) {
+    println!("session opened by {by}: {opened}");
+    println!("  of it {}", opened.shares);
+    println!("  hung up: {:.1} µs CPU each, of it {}", ended.shares.total(), ended.shares);
 }
 
 /// Long messages.
@@ -170,11 +198,9 @@ struct Run {
 /// How a session gets its MSRP connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Means {
-    /// All over one connection.
-    Shared,
-    /// Some over a new connection.
+    /// All over a new connection.
     Kept,
-    /// A new connection.
+    /// Each over one of its own.
     Own,
 }
 
@@ -229,7 +255,6 @@ struct World {
     msrp: SocketAddr,
     events: Receiver<Event>,
     to_main: Sender<Event>,
-    shared: Option<Phone>,
     _folder: tempfile::TempDir,
     serial: usize,
 }
@@ -280,7 +305,7 @@ impl World {
             answer
         });
         phone::listen(phones, to_main.clone());
-        World { gateway, xmpp, sip, msrp, events, to_main, shared: None, _folder: folder, serial: 0 }
+        World { gateway, xmpp, sip, msrp, events, to_main, _folder: folder, serial: 0 }
     }
 
     fn event(&self) -> Event {
@@ -356,34 +381,25 @@ impl World {
         })
     }
 
-    /// Opens sessions over SIP, binds them, and hangs up. A latency is the time from INVITE to the session's being there.
-    fn open(&mut self, numbers: Range<usize>, means: Means) -> Vec<Duration> {
-        self.sessions(numbers, means, true).0
-    }
-
     /// Opens sessions over SIP and keeps them, with their connections.
     fn keep(&mut self, numbers: Range<usize>, means: Means) -> Vec<(Phone, Vec<Session>)> {
-        self.sessions(numbers, means, false).1
+        self.sessions(numbers, means).1
     }
 
+    /// The same. A latency is the time from INVITE to the session's being bound to its connection.
     fn sessions(
         &mut self,
         numbers: Range<usize>,
         means: Means,
-        ends: bool,
     ) -> (Vec<Duration>, Vec<(Phone, Vec<Session>)>) {
-        let mut phone = match means {
-            Means::Shared => self.shared.take().or_else(|| Some(Phone::connect(self.msrp, &self.to_main))),
-            Means::Kept => Some(Phone::connect(self.msrp, &self.to_main)),
-            Means::Own => None,
-        };
-        let (mut sent, mut accepted, mut open) = (HashMap::new(), HashMap::new(), Vec::new());
-        let (mut own, mut answered) = (HashMap::new(), HashSet::new());
-        let (mut latencies, mut over) = (Vec::new(), 0);
-        let count = numbers.len();
+        let mut phone = (means == Means::Kept).then(|| Phone::connect(self.msrp, &self.to_main));
+        let (mut sent, mut answered) = (HashMap::new(), HashSet::new());
+        let (mut open, mut own) = (Vec::new(), Vec::new());
+        let mut latencies = Vec::new();
+        let (count, at_once) = (numbers.len(), at_once());
         let mut numbers = numbers.into_iter();
-        while over < count {
-            while sent.len() < OPENING
+        while latencies.len() < count {
+            while sent.len() < at_once
                 && let Some(number) = numbers.next()
             {
                 self.say(&phone::invite(number));
@@ -403,7 +419,6 @@ impl World {
                         continue;
                     }
                     let session = Session::of(number, &message);
-                    accepted.insert(number, message);
                     let bind = session.bind(number);
                     match &mut phone {
                         Some(phone) => {
@@ -414,16 +429,10 @@ impl World {
                         None => {
                             let mut phone = Phone::bare(self.msrp);
                             phone.ask(&bind);
-                            own.insert(number, (phone, vec![session]));
+                            own.push((phone, vec![session]));
                             number
                         }
                     }
-                }
-                Event::Sip(message) => {
-                    own.remove(&phone::number_of(&message));
-                    sent.remove(&phone::number_of(&message));
-                    over += 1;
-                    continue;
                 }
                 Event::Answered(tid, code) => {
                     assert_eq!(code, 200);
@@ -431,31 +440,60 @@ impl World {
                 }
                 _ => continue,
             };
-            latencies.extend(sent.get(&bound).map(Instant::elapsed));
-            let accepted = accepted.remove(&bound).unwrap();
-            if ends {
-                self.say(&phone::inside("BYE", bound, &accepted));
-            } else {
-                sent.remove(&bound);
-                over += 1;
-            }
+            latencies.extend(sent.remove(&bound).map(|at| at.elapsed()));
         }
-        let mut kept: Vec<_> = own.into_values().collect();
-        match (means, phone) {
-            (Means::Kept, Some(phone)) => kept.push((phone, open)),
-            (_, phone) => self.shared = phone,
-        }
-        (latencies, kept)
+        own.extend(phone.map(|phone| (phone, open)));
+        (latencies, own)
     }
 
-    /// Has the gateway open sessions by a line in each, and hangs up. A latency is the time from the stanza to the line's
-    /// arrival at the phone.
-    fn call(&mut self, numbers: Range<usize>) -> Vec<Duration> {
-        let (mut sent, mut invites, mut latencies) = (HashMap::new(), HashMap::new(), Vec::new());
-        let (count, mut over) = (numbers.len(), 0);
+    /// Hangs up sessions that we have opened, and closes what connections have no others. A latency is the time to the
+    /// answer.
+    fn hang_up(&mut self, kept: Vec<(Phone, Vec<Session>)>) -> Vec<Duration> {
+        let mut phones: HashMap<usize, Rc<Phone>> = HashMap::new();
+        let mut byes = Vec::new();
+        for (phone, sessions) in kept {
+            let phone = Rc::new(phone);
+            for session in sessions {
+                phones.insert(session.bye.0, phone.clone());
+                byes.push(session.bye);
+            }
+        }
+        self.say_byes(byes, |number| drop(phones.remove(&number)))
+    }
+
+    /// Says each BYE, and tells whose was answered.
+    fn say_byes(&mut self, byes: Vec<(usize, String)>, mut ended: impl FnMut(usize)) -> Vec<Duration> {
+        let (mut sent, mut latencies) = (HashMap::new(), Vec::new());
+        let (count, at_once) = (byes.len(), at_once());
+        let mut byes = byes.into_iter();
+        while latencies.len() < count {
+            while sent.len() < at_once
+                && let Some((number, bye)) = byes.next()
+            {
+                self.say(&bye);
+                sent.insert(number, Instant::now());
+            }
+            if let Event::Sip(message) = self.event()
+                && message.status().is_some()
+                && message.value("CSeq").ends_with("BYE")
+            {
+                assert_eq!(message.status(), Some(200), "{:?}", message.head);
+                let number = phone::number_of(&message);
+                latencies.extend(sent.remove(&number).map(|at: Instant| at.elapsed()));
+                ended(number);
+            }
+        }
+        latencies
+    }
+
+    /// Has the gateway open sessions by a line in each; with their BYEs. A latency is the time from the stanza to the
+    /// line's arrival at the phone.
+    fn call(&mut self, numbers: Range<usize>) -> (Vec<Duration>, Vec<(usize, String)>) {
+        let (mut sent, mut invites) = (HashMap::<usize, Instant>::new(), HashMap::new());
+        let (mut latencies, mut byes, count) = (Vec::new(), Vec::new(), numbers.len());
         let mut numbers = numbers.into_iter();
-        while over < count {
-            while sent.len() < OPENING
+        while latencies.len() < count {
+            while sent.len() < at_once()
                 && let Some(number) = numbers.next()
             {
                 self.xmpp.say(&format!(
@@ -470,18 +508,12 @@ impl World {
                     invites.insert(phone::number_of(&message), message);
                 }
                 Event::Line(number) => {
-                    latencies.extend(sent.get(&number).map(Instant::elapsed));
-                    let bye = phone::bye(number, &invites.remove(&number).unwrap());
-                    self.say(&bye);
-                }
-                Event::Sip(message) if message.status().is_some() => {
-                    assert_eq!(message.status(), Some(200), "{:?}", message.head);
-                    sent.remove(&phone::number_of(&message));
-                    over += 1;
+                    latencies.extend(sent.remove(&number).map(|at| at.elapsed()));
+                    byes.push((number, phone::bye(number, &invites.remove(&number).unwrap())));
                 }
                 _ => {}
             }
         }
-        latencies
+        (latencies, byes)
     }
 }

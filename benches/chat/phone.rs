@@ -19,6 +19,8 @@ const BODY: usize = 2 * 1024 * 1024;
 
 /// One end of an open session.
 pub struct Session {
+    /// Its BYE, as we say it, by the number of the user.
+    pub bye: (usize, String),
     /// Our path.
     ours: String,
     /// The gateway's path.
@@ -30,12 +32,16 @@ impl Session {
     pub fn of(number: usize, accepted: &Message) -> Session {
         let text = String::from_utf8_lossy(&accepted.body);
         let theirs = text.split("a=path:").nth(1).and_then(|rest| rest.lines().next());
-        Session { ours: path(9, number), theirs: theirs.expect("a path").to_owned() }
+        Session {
+            bye: (number, inside("BYE", number, accepted)),
+            ours: path(9, number),
+            theirs: theirs.expect("a path").to_owned(),
+        }
     }
 
     /// The SEND that binds a connection to it.
     pub fn bind(&self, number: usize) -> String {
-        let Session { ours, theirs } = self;
+        let Session { ours, theirs, .. } = self;
         format!(
             "MSRP bind{number} SEND\r\nTo-Path: {theirs}\r\nFrom-Path: {ours}\r\nMessage-ID: bind{number}\r\n\
              Byte-Range: 1-0/0\r\n-------bind{number}$\r\n"
@@ -44,7 +50,7 @@ impl Session {
 
     /// A SEND with a text.
     pub fn send(&self, serial: usize, body: &str, receipt: bool) -> String {
-        let (Session { ours, theirs }, length) = (self, body.len());
+        let (Session { ours, theirs, .. }, length) = (self, body.len());
         let report = if receipt { "Success-Report: yes\r\n" } else { "" };
         format!(
             "MSRP line{serial} SEND\r\nTo-Path: {theirs}\r\nFrom-Path: {ours}\r\nMessage-ID: {serial:08}\r\n\
@@ -54,7 +60,7 @@ impl Session {
 
     /// What answers a SEND of the gateway's, for the share of parsing.
     pub fn answer(&self, serial: usize) -> String {
-        let Session { ours, theirs } = self;
+        let Session { ours, theirs, .. } = self;
         let tid = format!("00aaaaaaaaaaaa{serial:06}");
         format!("MSRP {tid} 200 OK\r\nTo-Path: {theirs}\r\nFrom-Path: {ours}\r\n-------{tid}$\r\n")
     }

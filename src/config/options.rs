@@ -231,7 +231,7 @@ pub const OPTIONS: &[Opt] = &[
     ),
     opt(
         "http",
-        Text("ADDRESS:PORT or none"),
+        Text("ADDRESS:PORT, or none or off"),
         Default("127.0.0.1:9091"),
         "Where `/healthz`, `/readyz` and `/metrics` are.",
     ),

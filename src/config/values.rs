@@ -208,7 +208,7 @@ pub fn host_port(text: &str) -> Result<String, Bad> {
 
 /// The address that `http` is on; nothing for `none`.
 pub fn http(text: &str) -> Result<Option<SocketAddr>, Bad> {
-    if text == "none" {
+    if matches!(text, "none" | "off") {
         return Ok(None);
     }
     match text.parse::<SocketAddr>() {

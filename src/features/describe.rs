@@ -1,6 +1,7 @@
 //! What stands between chats, rooms and session descriptions: our line, their line, whose device a Contact is.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 
 use crate::config::egress::{Around, Policy, Refusal};
 use crate::documents::mime::{self, Inside};
@@ -18,8 +19,11 @@ use crate::sip::usage::session::Body;
 use crate::words::id::Partition;
 use crate::xmpp::jid::Jid;
 
-/// What is taken in a session, as it is or in CPIM: what is taken in a MESSAGE; inside CPIM all but another envelope. RFC 7573
-/// writes `*` there, but a picture would be refused.
+/// What is taken in a session as it is: what is taken in a MESSAGE.
+static TYPES: LazyLock<String> = LazyLock::new(|| accepted(false));
+/// What is taken in CPIM: all of it but another envelope. RFC 7573 writes `*` there, but a picture would be refused.
+static WRAPPED_TYPES: LazyLock<String> = LazyLock::new(|| accepted(true));
+
 fn accepted(wrapped: bool) -> String {
     let types = content::ACCEPT.split(", ").filter(|type_| !wrapped || *type_ != "message/cpim");
     types.collect::<Vec<_>>().join(" ")
@@ -99,8 +103,8 @@ pub fn our_line(
         // An answer has the transport of its offer (RFC 3264 §6.1).
         secure: theirs.map_or(met.is_secure(), |line| line.secure),
         path: own.to_string(),
-        accept_types: accepted(false),
-        accept_wrapped_types: Some(accepted(true)),
+        accept_types: TYPES.as_str(),
+        accept_wrapped_types: Some(WRAPPED_TYPES.as_str()),
         max_size: Some(cx.config.messages.max_message as u64),
         setup,
         fingerprint: cx
@@ -117,7 +121,7 @@ pub fn our_line(
 
 /// The same for a room: all that is said in one is in CPIM (RFC 7701 §5.2).
 pub fn room_line(line: OurLine) -> OurLine {
-    OurLine { accept_types: "message/cpim".to_owned(), chatroom: Some("nickname private-messages"), ..line }
+    OurLine { accept_types: "message/cpim", chatroom: Some("nickname private-messages"), ..line }
 }
 
 /// The description in a body, also where it is a part of a multipart body; what is wrong with it otherwise.
@@ -134,6 +138,19 @@ pub fn read(body: &Body) -> Result<Description, String> {
     });
     let bytes = found.ok_or("There is no session description in the body")?;
     Description::parse(bytes).map_err(|bad| bad.to_string())
+}
+
+/// An offer with a chat in it that is possible here.
+#[derive(Debug)]
+pub struct Offered {
+    /// All of it.
+    pub description: Description,
+    /// The place of the chat's line.
+    pub place: usize,
+    /// That line.
+    pub line: MessageLine,
+    /// Its path.
+    pub path: Path,
 }
 
 /// The first line for a chat whose path can be used.
@@ -217,13 +234,13 @@ pub struct Device {
 impl Device {
     /// Of a message's Contact; `gr` as From has it where Contact has none.
     pub fn of(cx: &Cx<'_>, headers: &Headers, contact: &Aor, from: Option<&str>) -> Device {
-        let uri = message::address(headers, &HeaderName::Contact)
-            .map(|address| String::from_utf8_lossy(&address.uri.to_bytes()).into_owned());
-        let own = uri.as_deref().and_then(|uri| SipAddress::parse(uri).ok()).filter(|address| {
+        let uri = message::address(headers, &HeaderName::Contact).map(|address| address.uri);
+        let own = uri.as_ref().and_then(|uri| SipAddress::of(uri).ok()).filter(|address| {
             address.aor == *contact || cx.domains.known_as(&address.aor).as_ref() == Some(contact)
         });
         let gr = own.and_then(|address| address.gr).or_else(|| from.map(str::to_owned));
-        let name = gr.clone().or(uri).unwrap_or_default();
+        let uri = || uri.map(|uri| String::from_utf8_lossy(&uri.to_bytes()).into_owned());
+        let name = gr.clone().or_else(uri).unwrap_or_default();
         Device { name, gr }
     }
 }

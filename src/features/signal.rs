@@ -6,7 +6,7 @@
 //! ```text
 //! XMPP → SIP   pager ── Carry ──▸ chat ── Carried ──▸ pager          whoever has proof ── Proved ──▸ receipts
 //! SIP → XMPP   chat ── Arrived ──▸ pager ── Taken, then Met ──▸ chat receipts ── Received ──▸ chat
-//! reports      pager ── Sent, Asked, Undelivered ──▸ receipts        receipts ── Whisper ──▸ pager
+//! reports      pager ── Sent, Awaited, Asked, Undelivered ──▸ receipts   receipts ── Whisper ──▸ pager
 //! besides      composing, receipts ── Whisper ──▸ chat or pager      chat ── Heard, Left ──▸ composing, receipts
 //! ```
 //!
@@ -56,6 +56,11 @@ pub enum Signal {
         /// The contact.
         contact: SipAddress,
     },
+    /// The answer to [`Signal::Unknown`]: whatever can be known of this contact now is known.
+    Known {
+        /// The contact.
+        contact: Aor,
+    },
     /// From the pager: carry this message in a session.
     Carry(Arc<Carry>),
     /// The answer to [`Signal::Carry`], exactly once: what became of it.
@@ -81,13 +86,15 @@ pub enum Signal {
         /// Why it was not delivered; nothing when it was.
         failure: Option<Condition>,
     },
-    /// From the pager: a message whose sender asked to be notified of a failure has failed, after its answer. Who asked
-    /// hears of it by a notification, and by nothing else.
+    /// From the pager: a message whose sender asked for notifications has failed. Nothing that is confirmed later is
+    /// about it.
     Undelivered {
         /// To whom the message was.
         user: Jid,
         /// The id of its stanza.
         id: String,
+        /// How its sender hears of it.
+        told: Told,
     },
     /// From the chat: its session is over, or wants no reports, so that it could not tell of a failure that it was told
     /// of by [`Signal::Met`].
@@ -117,6 +124,17 @@ pub enum Signal {
     Heard(Arc<Heard>),
     /// From the pager: a message of a user's went to a contact. Whoever reports on it later uses one of these names.
     Sent(Arc<Sent>),
+    /// From the pager: a contact's device has taken a MESSAGE of a user's which asks for notifications.
+    Awaited {
+        /// Who wrote it.
+        user: Jid,
+        /// The contact.
+        contact: Aor,
+        /// The device that it went to, or the empty name.
+        device: String,
+        /// Its name for reports: `imdn.Message-ID`.
+        name: String,
+    },
     /// From the pager: a message of a contact's, which asks for notifications, was taken.
     Asked(Arc<Asked>),
     /// From the chat: a client of the contact's has the message.
@@ -127,6 +145,10 @@ pub enum Signal {
         to: Jid,
         /// The id of her stanza.
         id: String,
+        /// The contact.
+        contact: Aor,
+        /// Its name for reports: `imdn.Message-ID`.
+        name: String,
     },
     /// A client of the user's confirmed a stanza of ours (XEP-0184, XEP-0333).
     Received {
@@ -177,8 +199,19 @@ pub struct Carry {
     pub written: Wall,
     /// The sender wants to know that it was received.
     pub receipt: bool,
-    /// It corrects the message with this number, in whose place this text would go while that waits.
-    pub corrects: Option<(u64, Arc<str>)>,
+    /// While the message with this number waits, this text would go in its place; nothing would, if that is taken back.
+    pub changes: Option<(u64, Option<Arc<str>>)>,
+}
+
+/// How the sender of a message that failed hears of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// By the answer, or in words.
+    Yes,
+    /// By its session, if that can; if not, the signal comes again.
+    Perhaps,
+    /// By a notification, and by nothing else.
+    No,
 }
 
 /// What became of a [`Carry`].
@@ -186,12 +219,12 @@ pub struct Carry {
 pub enum Carried {
     /// The other side has it.
     Delivered,
-    /// The message that it corrects had not been sent, and goes with this text.
+    /// The message that it changes had not been sent, and goes with this text or not at all.
     Merged {
         /// [`Carry::number`] of that message.
         into: u64,
-        /// What it says now.
-        text: Arc<str>,
+        /// What it says now. Nothing: it is taken back.
+        text: Option<Arc<str>>,
     },
     /// The other side refused this message, and the session goes on.
     Refused(Condition),

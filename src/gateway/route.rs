@@ -43,6 +43,17 @@ impl Gateway {
                 ErrorType::Cancel,
                 "the gateway does not offer this",
             ),
+            (StanzaKind::Iq, _) if !is_answer => self.refuse(
+                stanza,
+                Kind::BadRequest,
+                ErrorType::Modify,
+                "an iq has the type get, set, result or error",
+            ),
+            (StanzaKind::Presence, Some("subscribe")) => {
+                // Nobody here has presence that could be followed; without an answer it would be asked for ever.
+                let no = Stanza::new(StanzaKind::Presence, &to.bare(), &from.bare());
+                self.send_stanza(no.with_type("unsubscribed"), false);
+            }
             _ => self.count("stanzas_ignored_total", &[("reason", "nobody")]),
         }
     }

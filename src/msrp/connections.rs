@@ -24,6 +24,7 @@ use bytes::BytesMut;
 use self::ways::{Attempt, Conn, Opened, Way};
 use super::frame::{Frame, Request, Response};
 use super::message::{OutMessage, Receipt};
+use super::path::Path;
 use super::reassembly::Limits;
 use super::relay::Account;
 use super::session::{Ending, Event, Role, Session, Terms, Ticket, Unsendable};
@@ -130,10 +131,11 @@ impl Connections {
     }
 
     /// A session whose URI ([`Uri::mint`]) goes into an SDP, an offer's or an answer's.
-    pub fn offer(&mut self, mint: &Mint, own: Uri) -> SessionId {
+    pub fn offer(&mut self, mint: &Mint, own: impl Into<Path>) -> SessionId {
+        let own = own.into();
         let id = SessionId(self.next_session);
         self.next_session += 1;
-        let token = own.session().unwrap_or_default();
+        let token = own.last().session().unwrap_or_default();
         self.by_token.insert(token.into(), id);
         let session = Session::new(own, mint.home());
         let entry = Entry {

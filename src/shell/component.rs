@@ -25,6 +25,7 @@ use super::link_end::{self, End};
 use crate::config::Secret;
 use crate::gateway::io::LinkId;
 use crate::words::note::{Level, Note};
+use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
 use crate::xmpp::stanza::Element;
 use crate::xmpp::stream::{self, Event, Limits, Refused, Stream};
@@ -423,8 +424,11 @@ impl Reader<'_> {
     }
 
     fn refused(&self, refused: &Refused) {
-        let answered =
-            refused.answer().is_some_and(|answer| self.own.try_send(Bytes::from(answer.to_xml())).is_ok());
+        // We speak for our own domain alone (XEP-0114 §3).
+        let to = refused.head.attr("to").and_then(|to| Jid::parse(to).ok());
+        let is_ours = to.is_some_and(|to| to.domain() == self.settings.domain);
+        let answer = refused.answer().filter(|_| is_ours);
+        let answered = answer.is_some_and(|answer| self.own.try_send(Bytes::from(answer.to_xml())).is_ok());
         let head = |name| refused.head.attr(name).unwrap_or_default().to_owned();
         let count = Note::Count { name: "stanzas_refused_total", labels: vec![("reason", "limit")], by: 1 };
         let line = Note::Log {

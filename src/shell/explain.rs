@@ -66,16 +66,22 @@ impl Questions {
 
 /// Reads a stanza as somebody would write it into a file; without `xmlns` it is an ordinary one.
 pub fn stanza(text: &str) -> Result<Stanza, String> {
+    Stanza::from_element(element(text)?).map_err(|_| "it is no stanza with good addresses".to_owned())
+}
+
+fn element(text: &str) -> Result<Element, String> {
     if text.len() > LIMIT {
         return Err(format!("a stanza of {} bytes; at most {LIMIT} are read", text.len()));
     }
-    let wrapped = format!("<stream xmlns='{}'>{}</stream>", ns::COMPONENT, text.trim());
+    let text = text.trim_start_matches('\u{feff}').trim();
+    let declared = text.strip_prefix("<?xml").and_then(|rest| rest.split_once("?>"));
+    let text = declared.map_or(text, |(_, rest)| rest);
+    let wrapped = format!("<stream xmlns='{}'>{text}</stream>", ns::COMPONENT);
     let options = roxmltree::ParsingOptions { nodes_limit: NODES, ..Default::default() };
     let document =
         roxmltree::Document::parse_with_options(&wrapped, options).map_err(|error| error.to_string())?;
     let node = document.root_element().first_element_child().ok_or("there is no stanza in it")?;
-    Stanza::from_element(Element::of_tree(node, own))
-        .map_err(|_| "it is no stanza with good addresses".to_owned())
+    Ok(Element::of_tree(node, own))
 }
 
 /// What was copied from a client's own stream is meant as well.
@@ -93,22 +99,10 @@ pub fn message(from: &str, to: &str, file: Option<&str>) -> Result<Stanza, Strin
         let body = Element::new("body", ns::COMPONENT).with_text("Hello");
         return Ok(Stanza::new(StanzaKind::Message, &from, &to).with_type("chat").with_child(body));
     };
-    let mut element = stanza(&with_addresses(text, &from, &to))?.element;
+    let mut element = element(text)?;
     element.set("from", from.as_str());
     element.set("to", to.as_str());
     Stanza::from_element(element).map_err(|_| "it is no stanza with good addresses".to_owned())
-}
-
-/// A stanza in a file need not have addresses.
-fn with_addresses(text: &str, from: &Jid, to: &Jid) -> String {
-    let text = text.trim();
-    match text.find([' ', '>', '/']) {
-        Some(end) if !text[..text.find('>').unwrap_or(0)].contains(" to=") => {
-            let escaped = |jid: &Jid| jid.as_str().replace('&', "&amp;").replace('\'', "&apos;");
-            format!("{} from='{}' to='{}'{}", &text[..end], escaped(from), escaped(to), &text[end..])
-        }
-        _ => text.to_owned(),
-    }
 }
 
 /// What a gateway says that knows this configuration and nothing else.
@@ -156,6 +150,9 @@ mod tests {
             "<message><body>Hi</body></message>",
             "<message type='headline'><body>Hi</body></message>",
             "<message xmlns='jabber:client' from='a@b' to='c@d'><body>Hi</body></message>",
+            "<message from='a@b'><body>Hi</body></message>",
+            "<message to='c@d'><body>Hi</body></message>",
+            "\u{feff}<?xml version='1.0' encoding='UTF-8'?>\n<message><body>Hi</body></message>\n",
         ] {
             let read = message("juliet@example.com/x", "romeo@example.net", Some(text)).expect(text);
             assert_eq!(read.to().map(Jid::as_str), Some("romeo@example.net"), "{text}");

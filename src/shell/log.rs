@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -28,6 +29,9 @@ pub enum Format {
 
 /// How many lines may wait.
 const QUEUE: usize = 8192;
+
+/// A line that comes so soon after others waits as long for company: to wake a thread for each costs more than the line.
+const LINGER: Duration = Duration::from_millis(10);
 
 /// Takes lines; clones are cheap and go everywhere.
 #[derive(Clone)]
@@ -87,7 +91,11 @@ impl Log {
 
 fn write(waiting: &Receiver<String>) {
     let mut block = String::new();
+    let mut written: Option<Instant> = None;
     while let Ok(line) = waiting.recv() {
+        if written.is_some_and(|at| at.elapsed() < LINGER) {
+            std::thread::sleep(LINGER);
+        }
         block.clear();
         block.push_str(&line);
         while block.len() < 64 * 1024
@@ -97,6 +105,7 @@ fn write(waiting: &Receiver<String>) {
         }
         // Nobody is left to tell when standard error is closed.
         let _ = std::io::stderr().lock().write_all(block.as_bytes());
+        written = Some(Instant::now());
     }
 }
 

@@ -49,7 +49,10 @@ const COUNTERS: &[(&str, &str)] = &[
     ("stanzas_total", "Stanzas by component and direction"),
     ("store_commits_total", "Commits to the store"),
     ("store_failures_total", "Commits that failed and were tried again"),
-    ("subscribes_refused_total", "SUBSCRIBEs refused for want of room"),
+    (
+        "subscribes_refused_total",
+        "SUBSCRIBEs refused for want of room, or since too many people have not answered their sender",
+    ),
     ("subscriptions_lost_total", "Subscriptions that ended against our will"),
 ];
 

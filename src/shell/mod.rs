@@ -46,6 +46,8 @@ impl Default for Options {
 /// Runs until a signal asks it to stop. 0 after a clean stop; 1 when it could not start or did not end cleanly, with
 /// the reason in the log.
 pub fn run(mut config: Config, options: Options) -> ExitCode {
+    // The store holds what people write to each other: nobody else reads the files that we make.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     crate::words::table::replace(std::mem::take(&mut config.mappings));
     let (log, written) = match log::Log::start(options.level, options.format) {
         Ok(started) => started,

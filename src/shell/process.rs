@@ -3,6 +3,8 @@
 //! The order matters. Ports come first, so that a mistake shows at once and nothing has been changed; then the store,
 //! whose records go to their shards; only then is anything read from a socket and any link opened.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -90,6 +92,7 @@ async fn live(mut config: Config, shards: usize, files: u64, log: &Log) -> Resul
         None => None,
     };
     let store = SledStore::open(&config.store).map_err(|error| error.to_string())?;
+    warn_of_open(&config.store, log);
 
     let config = Arc::new(config);
     let (status, meters) = (Status::default(), Meters::new());
@@ -310,6 +313,16 @@ impl Crew {
 }
 
 /// Gives every record to its shard, on a thread that may wait for the disk.
+/// A folder that was there before may be open to others.
+fn warn_of_open(store: &Path, log: &Log) {
+    let is_open = std::fs::metadata(store).is_ok_and(|folder| folder.permissions().mode() & 0o007 != 0);
+    if is_open {
+        let store = store.display();
+        let text = format!("others on this machine can read messages in {store}: chmod 700 {store}");
+        log.line(Level::Warn, "store-open", &[("do", text)]);
+    }
+}
+
 async fn restore(store: SledStore, inboxes: Inboxes, log: Log) -> Result<(SledStore, usize), String> {
     let runtime = tokio::runtime::Handle::current();
     let work = move || -> Result<(SledStore, usize), StoreError> {

@@ -105,16 +105,18 @@ pub struct Surroundings<O> {
 /// Runs a shard until its inbox is closed.
 pub async fn run<C: Core, O: Outside>(core: C, around: Surroundings<O>) {
     let meters = ShardMeters::new(around.meters.clone());
+    let now = around.clock.now();
     let mut shard = Shard {
         core,
         meters,
         around,
         again: VecDeque::new(),
         held: VecDeque::new(),
-        held_outputs: 0,
+        outputs: Vec::new(),
         last: 0,
         steps: Vec::new(),
         store: StoreChange::Ok,
+        now,
     };
     shard.run().await;
 }
@@ -125,15 +127,18 @@ struct Shard<C, O> {
     meters: ShardMeters,
     /// Inputs that letting outputs out has given rise to.
     again: VecDeque<Input>,
-    /// Steps whose outputs wait, with the number that the gate must show.
-    held: VecDeque<(u64, Vec<Output>)>,
-    held_outputs: usize,
+    /// Outputs that wait, with the number that the gate must show.
+    held: VecDeque<(u64, Output)>,
+    /// The outputs of the step that is being drained.
+    outputs: Vec<Output>,
     /// The number of the last step that was handed to the writer or is among `steps`.
     last: u64,
     /// Steps for the writer, of this go.
     steps: Vec<Step>,
     /// What the core was last told of the store.
     store: StoreChange,
+    /// When this go began: what came together came at the same time.
+    now: Now,
 }
 
 impl<C: Core, O: Outside> Shard<C, O> {
@@ -149,7 +154,7 @@ impl<C: Core, O: Outside> Shard<C, O> {
                 alarm_is_for = due;
             }
             tokio::select! {
-                taken = self.around.inbox.recv_many(&mut inputs, TOGETHER), if self.held_outputs < HELD => {
+                taken = self.around.inbox.recv_many(&mut inputs, TOGETHER), if self.held.len() < HELD => {
                     if taken == 0 {
                         return;
                     }
@@ -157,6 +162,7 @@ impl<C: Core, O: Outside> Shard<C, O> {
                 () = self.around.gate.changed() => {}
                 () = &mut alarm, if due.is_some() => {}
             }
+            self.now = self.around.clock.now();
             self.look_at_gate();
             for input in inputs.drain(..) {
                 self.step(input);
@@ -170,11 +176,11 @@ impl<C: Core, O: Outside> Shard<C, O> {
     fn look_at_gate(&mut self) {
         let committed = self.around.gate.committed();
         while self.held.front().is_some_and(|(number, _)| *number <= committed) {
-            let Some((_, outputs)) = self.held.pop_front() else { break };
-            self.held_outputs -= outputs.len();
-            for output in outputs {
-                self.let_out(output);
-            }
+            let Some((_, output)) = self.held.pop_front() else { break };
+            self.let_out(output);
+        }
+        if self.held.is_empty() {
+            self.held.shrink_to(INBOX);
         }
         let store = self.around.gate.store();
         if store != self.store {
@@ -185,8 +191,8 @@ impl<C: Core, O: Outside> Shard<C, O> {
     }
 
     fn ring(&mut self) {
-        let now = self.around.clock.now();
-        if self.core.next_timeout().is_some_and(|(tick, _)| tick <= now.tick) {
+        self.now = self.around.clock.now();
+        if self.core.next_timeout().is_some_and(|(tick, _)| tick <= self.now.tick) {
             self.step(Input::Timeout);
         }
     }
@@ -204,13 +210,12 @@ impl<C: Core, O: Outside> Shard<C, O> {
 
     /// One input, one drain, one step.
     fn drain(&mut self, input: Input) {
-        let now = self.around.clock.now();
+        let now = self.now;
         if let Some(recorder) = &mut self.around.recorder {
             recorder.input(now, &input, self.core.next_timeout().map(|(_, why)| why));
         }
         self.core.handle(now, input);
         let mut changes = Step::new();
-        let mut outputs = Vec::new();
         while let Some(output) = self.core.poll() {
             if let Some(recorder) = &mut self.around.recorder {
                 recorder.output(&output);
@@ -220,7 +225,7 @@ impl<C: Core, O: Outside> Shard<C, O> {
                 Output::Forget(key) => changes.push(Change::Forget(key)),
                 Output::Now(output) => self.let_out(*output),
                 Output::Note(note) => self.note(note),
-                output => outputs.push(output),
+                output => self.outputs.push(output),
             }
         }
         if let Some(note) = self.around.recorder.as_mut().and_then(Recorder::end_of_step) {
@@ -233,17 +238,18 @@ impl<C: Core, O: Outside> Shard<C, O> {
         if !changes.is_empty() {
             self.steps.push(changes);
         }
-        if outputs.is_empty() {
+        if self.outputs.is_empty() {
             return;
         }
+        let mut outputs = std::mem::take(&mut self.outputs);
         if self.held.is_empty() && self.last <= self.around.gate.committed() {
-            for output in outputs {
+            for output in outputs.drain(..) {
                 self.let_out(output);
             }
         } else {
-            self.held_outputs += outputs.len();
-            self.held.push_back((self.last, outputs));
+            self.held.extend(outputs.drain(..).map(|output| (self.last, output)));
         }
+        self.outputs = outputs;
     }
 
     /// Gives the writer what this go wants kept.

@@ -193,6 +193,11 @@ impl Dialog {
             && message::tag(headers, &HeaderName::To).as_deref() == Some(&self.local_tag)
             && message::tag(headers, &HeaderName::From).unwrap_or_default() == self.remote_tag
     }
+
+    /// The same, where Call-ID and the tags of To and From have been read.
+    pub fn is(&self, call_id: &str, to_tag: &str, from_tag: &str) -> bool {
+        call_id == self.call_id && to_tag == self.local_tag && from_tag == self.remote_tag
+    }
 }
 
 /// The URI in Contact.

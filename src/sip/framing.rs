@@ -8,7 +8,7 @@
 
 use std::sync::LazyLock;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::memmem::Finder;
 use sipx_sip::{Limits, parse_datagram};
 
@@ -118,14 +118,17 @@ impl Stream {
         }
         self.wanted = None;
         self.half_ping = false;
-        let message = self.buffer.split_to(wanted).freeze();
+        // Its own copy, since it outlives the buffer: what came with it need not be kept with it, nor be counted
+        // together with it by the threads that drop their messages at the same time.
+        let message = Bytes::copy_from_slice(&self.buffer[..wanted]);
+        self.buffer.advance(wanted);
         let limits = Limits { max_message_bytes: HEAD_LIMIT + BODY_LIMIT, ..Limits::stream() };
         Some(parse(&message, &limits))
     }
 
     fn skip_line_breaks(&mut self) {
         while self.buffer.starts_with(b"\r\n") {
-            let _ = self.buffer.split_to(2);
+            self.buffer.advance(2);
             self.scanned = 0;
             if self.half_ping {
                 self.pings += 1;

@@ -16,7 +16,16 @@ use super::flow::Inlet;
 
 /// The first value of a header as text, trimmed; invalid UTF-8 is replaced. Nothing when the header is absent.
 pub fn text(headers: &Headers, name: &HeaderName) -> Option<String> {
-    headers.value(name).map(|value| String::from_utf8_lossy(&value).trim().to_owned())
+    headers.get(name).map(|header| String::from_utf8_lossy(&value(header)).trim().to_owned())
+}
+
+/// The value of a header, without the library's look at each byte where nothing is folded, as nearly always.
+fn value(header: &Header) -> Cow<'_, [u8]> {
+    let raw = header.raw_value();
+    match memchr::memchr2(b'\r', b'\n', raw) {
+        None => Cow::Borrowed(raw.trim_ascii()),
+        Some(_) => header.value(),
+    }
 }
 
 /// The value of a header that is there exactly once, unless it is folded.
@@ -34,13 +43,17 @@ pub fn other(name: &'static str) -> HeaderName {
 /// The address of a From, To, Contact or the like; of the first, where there are several. Nothing when the header is
 /// absent or no address.
 pub fn address(headers: &Headers, name: &HeaderName) -> Option<headers::Address> {
-    let value = list(headers, name).into_iter().next()?;
-    headers::Address::parse(value.as_bytes(), "address").ok()
+    let first = value(headers.get(name)?);
+    if !first.is_empty() && !first.contains(&b',') && first.is_ascii() {
+        return headers::Address::parse(&first, "address").ok();
+    }
+    let first = list(headers, name).into_iter().next()?;
+    headers::Address::parse(first.as_bytes(), "address").ok()
 }
 
 /// The tag of a From or To.
 pub fn tag(headers: &Headers, name: &HeaderName) -> Option<String> {
-    let value = headers.value(name)?;
+    let value = value(headers.get(name)?);
     if !may_have_tag(&value) {
         return None;
     }
@@ -108,8 +121,7 @@ pub fn uri_of(value: &str) -> Option<String> {
 pub fn list(headers: &Headers, name: &HeaderName) -> Vec<String> {
     let mut out = Vec::new();
     for header in headers.get_all(name) {
-        let value = header.value();
-        out.extend(split_list(&String::from_utf8_lossy(&value)));
+        out.extend(split_list(&String::from_utf8_lossy(&value(header))));
     }
     out
 }

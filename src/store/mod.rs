@@ -79,6 +79,11 @@ pub enum StoreError {
         /// Its words.
         reason: String,
     },
+    /// A file is where the folder should be.
+    NoFolder {
+        /// Where.
+        path: String,
+    },
     /// What is there is no store of ours, or is damaged.
     Unreadable {
         /// Where.
@@ -108,10 +113,16 @@ impl fmt::Display for StoreError {
                 "the store {path} cannot be used: {reason}: see that the folder exists, that this user may write \
                  there, and that the disk has room"
             ),
+            StoreError::NoFolder { path } => {
+                write!(
+                    out,
+                    "the store {path} is a file: name a folder in `store`, which is made if it is not there"
+                )
+            }
             StoreError::Unreadable { path, reason } => write!(
                 out,
                 "the store {path} cannot be read: {reason}: put a backup in its place, or move it away to begin with \
-                 an empty one (subscriptions are then asked for again)"
+                 an empty one (messages that wait are then lost, and subscriptions are asked for again)"
             ),
             StoreError::BadName(name) => write!(out, "the store has a record with an unknown name: {name}"),
         }

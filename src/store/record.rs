@@ -54,10 +54,17 @@ impl Record {
     /// A record of `value`. Serialising the types of this project to JSON cannot fail; if it does, the value is empty
     /// and will be refused when it is read.
     pub fn new<T: Serialize>(key: Key, value: &T) -> Record {
-        let mut value = serde_json::to_vec(value).unwrap_or_default();
+        let mut record = Record::with_room(key, value, 128);
         // It may stay in memory for as long as the record lives: without the room that writing left.
-        value.shrink_to_fit();
-        Record { key, value }
+        record.value.shrink_to_fit();
+        record
+    }
+
+    /// The same, of a value that takes some `bytes` and is soon over: it is moved neither while it grows nor after.
+    pub fn with_room<T: Serialize>(key: Key, value: &T, bytes: usize) -> Record {
+        let mut text = Vec::with_capacity(bytes);
+        let written = serde_json::to_writer(&mut text, value);
+        Record { key, value: if written.is_ok() { text } else { Vec::new() } }
     }
 }
 

@@ -235,6 +235,9 @@ fn explain(path: &Path, error: sled::Error) -> StoreError {
 }
 
 fn io(path: &Path, error: &std::io::Error) -> StoreError {
+    if path.is_file() {
+        return StoreError::NoFolder { path: path.display().to_string() };
+    }
     StoreError::Io { path: path.display().to_string(), reason: error.to_string() }
 }
 

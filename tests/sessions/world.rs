@@ -236,7 +236,7 @@ impl Party {
             AgentOut::Send(out) => self.sent.push_back((out.target.transport, out.bytes)),
             AgentOut::Request(request) => self.request(now, *request),
             AgentOut::Ack(ack) => {
-                let session = self.sessions.values_mut().find(|one| one.holds(&ack.request.headers));
+                let session = self.sessions.values_mut().find(|one| holds(one, &ack));
                 if let Some(session) = session {
                     session.acked(now, &ack.request);
                 }
@@ -263,7 +263,7 @@ impl Party {
     fn request(&mut self, now: Now, arrived: InRequest) {
         let (key, request) = (arrived.key, &arrived.request);
         if arrived.head.to.tag().is_some() {
-            let session = self.sessions.values_mut().find(|one| one.holds(&request.headers));
+            let session = self.sessions.values_mut().find(|one| holds(one, &arrived));
             let taken = session.is_some_and(|one| one.request(now, &mut self.mint, key, request));
             if !taken {
                 self.refuse(now, key, 481);
@@ -423,4 +423,11 @@ impl World {
         let lines = self.trace.iter().filter_map(|line| line.split_once(' '));
         lines.filter(|(_, line)| line.starts_with(&format!("{place} {start}"))).count()
     }
+}
+
+/// Whether a request is for this session.
+fn holds(session: &Session, arrived: &InRequest) -> bool {
+    let text = |tag: Option<&[u8]>| String::from_utf8_lossy(tag.unwrap_or_default()).into_owned();
+    let head = &arrived.head;
+    session.holds(&head.call_id, &text(head.to.tag()), &text(head.from.tag()))
 }

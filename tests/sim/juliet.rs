@@ -7,7 +7,7 @@ use mostar::xmpp::ns;
 use mostar::xmpp::stanza::{Element, ErrorType, Stanza, StanzaKind};
 
 use super::ledger::key_of;
-use super::world::{PEOPLE, World};
+use super::world::{Event, PEOPLE, World};
 
 impl World {
     pub fn juliet_writes(&mut self, juliet: u8, romeo: u8) {
@@ -34,6 +34,35 @@ impl World {
         // It counts from the moment at which the gateway has read it: what the link loses before is the server's.
         self.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
         self.ledger.written(false, &body, (format!("juliet{juliet}"), format!("romeo{romeo}")), number);
+        let hold = self.config.messages.hold;
+        // What is too long for UDP is told so when its turn comes.
+        let may_be_kept = !hold.is_zero() && more.len() < 600;
+        if let Some(fate) = self.ledger.of(&body).filter(|_| may_be_kept) {
+            fate.keep = Some(self.now + hold);
+        }
+        self.apply(Input::Stanza(LinkId(0), stanza));
+        if self.chance(8) {
+            let wait = self.below(3_000);
+            self.after(wait, Event::Retracts(juliet, romeo, number));
+        }
+    }
+
+    /// A Juliet takes back what she wrote, if the gateway has it for her still.
+    pub fn juliet_retracts(&mut self, juliet: u8, romeo: u8, number: u64) {
+        let written = format!("from-xmpp-{number}");
+        let Some(fate) = self.ledger.from_xmpp.get_mut(&written).filter(|_| self.link % 2 == 1) else {
+            return;
+        };
+        fate.retracted = true;
+        self.written += 1;
+        let own = self.written;
+        let retract =
+            Element::new("retract", "urn:xmpp:message-retract:1").with("id", &format!("sim-{number}"));
+        let stanza = Stanza::new(StanzaKind::Message, &juliet_jid(juliet), &romeo_jid(romeo))
+            .with_type("chat")
+            .with_id(&format!("sim-{own}"))
+            .with_child(retract);
+        self.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
         self.apply(Input::Stanza(LinkId(0), stanza));
     }
 
@@ -59,9 +88,7 @@ impl World {
             }
             (StanzaKind::Message, Some("error")) => {
                 let id = stanza.id().and_then(|id| id.strip_prefix("sim-")).unwrap_or_default();
-                if let Some(fate) = self.ledger.from_xmpp.get_mut(&format!("from-xmpp-{id}")) {
-                    fate.answers.push(500);
-                }
+                self.ledger.given_up(self.now, &format!("from-xmpp-{id}"));
             }
             (StanzaKind::Message, _) => self.juliet_reads(stanza),
             (StanzaKind::Presence, Some("subscribe")) => {

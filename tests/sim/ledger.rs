@@ -21,12 +21,16 @@ pub struct Totals {
     /// Sessions that were agreed on, and lines that crossed in them.
     pub sessions: u64,
     pub in_sessions: u64,
+    /// Lines that never went, since their sender took them back.
+    pub dropped: u64,
     /// Lines that the recipient got twice, because a session broke before they were confirmed.
     pub twice: u64,
     pub receipts: u64,
     /// MSRP connections that died.
     pub cut: u64,
     pub commits: u64,
+    /// Messages that were kept for who was away, and arrived.
+    pub kept: u64,
 }
 
 impl Totals {
@@ -41,9 +45,11 @@ impl Totals {
         self.sessions += other.sessions;
         self.in_sessions += other.in_sessions;
         self.twice += other.twice;
+        self.dropped += other.dropped;
         self.receipts += other.receipts;
         self.cut += other.cut;
         self.commits += other.commits;
+        self.kept += other.kept;
     }
 }
 
@@ -74,6 +80,14 @@ pub struct Fate {
     pub in_vain: bool,
     /// The recipient said no (a non-2xx, an error stanza).
     pub refused_there: bool,
+    /// And no time will change that.
+    pub refused_for_good: bool,
+    /// Until when it is kept if its recipient is away.
+    pub keep: Option<Tick>,
+    /// It is kept, as the disk says.
+    pub kept: bool,
+    /// Its sender took it back: it may never arrive, and nobody is told.
+    pub retracted: bool,
     /// A crash, a lost connection or an unheard answer happened while it was under way.
     pub doubt: bool,
 }
@@ -115,6 +129,16 @@ impl Ledger {
             }
         } else if let Some(fate) = self.from_xmpp.get_mut(body) {
             fate.safe = true;
+            fate.kept |= text.contains("\"held\":true");
+        }
+    }
+
+    /// The gateway tells an XMPP sender that a message has failed: not one that it promised to keep.
+    pub fn given_up(&mut self, now: Tick, body: &str) {
+        let Some(fate) = self.from_xmpp.get_mut(body) else { return };
+        fate.answers.push(500);
+        if fate.kept && !fate.refused_for_good && fate.keep.is_some_and(|until| now < until) {
+            self.wrong(format!("{body} was kept and given up too early, at {now:?}"));
         }
     }
 
@@ -230,7 +254,7 @@ impl Ledger {
             let told = !fate.answers.is_empty();
             let wrong = if fate.copies.len() > 1 {
                 Some("was delivered twice under two identities")
-            } else if !delivered && !told && !fate.in_vain {
+            } else if !delivered && !told && !fate.in_vain && !fate.retracted {
                 Some("is lost and nobody was told")
             } else if delivered && told && !fate.doubt && !fate.refused_there {
                 Some("was delivered and its sender was told that it failed")
@@ -248,6 +272,8 @@ impl Ledger {
             self.totals.ambiguous += u64::from(told && delivered);
             self.totals.in_sessions += u64::from(fate.ways.iter().any(Option::is_some));
             self.totals.twice += u64::from(fate.ways.len() > 1);
+            self.totals.kept += u64::from(fate.kept && delivered);
+            self.totals.dropped += u64::from(fate.retracted && !delivered && !told);
         }
         self.judge_order(true)?;
         self.judge_order(false)

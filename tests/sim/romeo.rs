@@ -167,7 +167,10 @@ impl World {
         if matches!(method.as_str(), "INVITE" | "ACK" | "BYE" | "CANCEL" | "UPDATE") {
             return self.phone_gets(who, &method, &String::from_utf8_lossy(&out.bytes));
         }
-        if let Some(status) = self.accepted.get(&identity).copied() {
+        // What he has he has, by whatever way it comes; what he did not take he looks at again when it is tried again.
+        let attempt =
+            (identity.0.clone(), header(&String::from_utf8_lossy(&out.bytes), "Via"), identity.2.clone());
+        if let Some(status) = self.accepted.get(&identity).or_else(|| self.accepted.get(&attempt)).copied() {
             return self.answer(&out.bytes, &Answer::new(status), temper);
         }
         if method == "MESSAGE" {
@@ -185,7 +188,7 @@ impl World {
         if method == "NOTIFY" {
             self.ledger.totals.presence += 1;
         }
-        self.accepted.insert(identity, status);
+        self.accepted.insert(if status < 300 { identity } else { attempt }, status);
         let mut said = Answer::new(status);
         if method == "OPTIONS" && who > 0 && self.shows {
             said.sdp = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=message 9 TCP/MSRP *\r\n".into();
@@ -208,15 +211,18 @@ impl World {
             self.displays(&key, tag, None);
         } else {
             fate.refused_there = true;
+            fate.refused_for_good |= matches!(status, 404 | 603);
         }
     }
 
-    /// What is not a Juliet's line is the gateway telling of a late failure. It counts as told when it reaches Romeo,
+    /// What is not a Juliet's line, nor says that she takes one back, is the gateway telling of a late failure. It counts as told when it reaches Romeo,
     /// though he may be silent.
     fn hear_of_failure(&mut self, request: &Request, from: &str) {
         let body = String::from_utf8_lossy(request.body()).into_owned();
         let type_ = text(&request.headers, &HeaderName::ContentType).unwrap_or_default();
-        if key_of(&body).is_some_and(|key| key.starts_with("from-xmpp")) || !type_.starts_with("text/plain") {
+        let is_juliets =
+            key_of(&body).is_some_and(|key| key.starts_with("from-xmpp")) || body.contains("take back");
+        if is_juliets || !type_.starts_with("text/plain") {
             return;
         }
         for fate in self.ledger.from_sip.values_mut() {

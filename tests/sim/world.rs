@@ -57,6 +57,8 @@ pub enum Event {
     StoreOk,
     /// Juliet number n writes to Romeo number m.
     JulietWrites(u8, u8),
+    /// Juliet number n takes back what she wrote to Romeo number m, her message of that number.
+    Retracts(u8, u8, u64),
     /// Romeo number n writes to Juliet number m.
     RomeoWrites(u8, u8),
     /// Romeo has not heard an answer and sends again (UDP).
@@ -178,6 +180,10 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run, String
     let all_msrp = seed % 7 == 1;
     if all_msrp {
         config.sip.peers[0].msrp = PeerMsrp::Yes;
+    }
+    if seed % 4 == 2 {
+        // Messages for who is away are kept: beyond the end of all faults, or not so long.
+        config.messages.hold = Duration::from_secs([86_400, 100][(seed / 4 % 2) as usize]);
     }
     let config = Arc::new(config);
     let mut world = World {
@@ -545,6 +551,7 @@ impl World {
             }
             Event::StoreOk => self.store_changes(false),
             Event::JulietWrites(juliet, romeo) => self.juliet_writes(juliet, romeo),
+            Event::Retracts(juliet, romeo, number) => self.juliet_retracts(juliet, romeo, number),
             Event::RomeoWrites(romeo, juliet) => self.romeo_speaks(romeo, juliet),
             Event::RomeoRepeats(body, wait) => self.romeo_repeats(&body, wait),
             Event::Temper(who, temper) => self.tempers[who as usize] = temper,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Chat, describe, token_of};
 use crate::documents::{imdn, iscomposing};
 use crate::features::devices::Ability;
-use crate::features::{Cx, Incoming};
+use crate::features::{Cx, Incoming, Signal};
 use crate::sip::message::{Answer, HeaderName};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::capabilities::{Capabilities, Findings, Question};
@@ -38,6 +38,11 @@ impl Questions {
         self.open.len()
     }
 
+    /// Whether a contact has been asked and has not answered.
+    fn is_open(&self, contact: &Aor) -> bool {
+        self.open.values().any(|asked| asked == contact)
+    }
+
     /// Whether a contact may be asked now; if so, it is.
     fn may_ask(&mut self, now: Tick, contact: &Aor, agent: Option<&str>) -> bool {
         let asked = self.asked.get(contact);
@@ -57,10 +62,13 @@ impl Chat {
     /// Asks a contact what it can do.
     pub(super) fn ask(&mut self, cx: &mut Cx<'_>, user: &Jid, contact: &SipAddress) {
         let agent = cx.facts.devices.agent(&contact.aor);
-        if self.goodbye.is_some() || !self.questions.may_ask(cx.now.tick, &contact.aor, agent) {
+        let own = cx.domains.user_sip(&user.bare()).ok().filter(|_| self.goodbye.is_none());
+        let Some(own) = own.filter(|_| self.questions.may_ask(cx.now.tick, &contact.aor, agent)) else {
+            if !self.questions.is_open(&contact.aor) {
+                cx.signal(Signal::Known { contact: contact.aor.clone() });
+            }
             return;
-        }
-        let Ok(own) = cx.domains.user_sip(&user.bare()) else { return };
+        };
         let mut target = cx.facts.reachable(contact);
         target.aor = cx.facts.spelled(&contact.aor);
         let question = Question {
@@ -85,6 +93,7 @@ impl Chat {
         if let Findings::Answered(_, found) = findings {
             learn(cx, &contact, &found, answer);
         }
+        cx.signal(Signal::Known { contact });
         true
     }
 }

@@ -70,7 +70,7 @@ impl Chat {
             let line = describe::our_line(cx, &own, None, Setup::ActPass, Direction::SendRecv);
             return Ok((talk.described.answer(&description, None, &line), true));
         };
-        let (ways, moved) = (Ways::of(cx), line.path.join(" ") != talk.path);
+        let (ways, moved) = (Ways::of(cx), *line.path.join(" ") != *talk.path);
         // What ends waits for what is outstanding on the path that it has, and for nothing else.
         if moved && talk.stage == Stage::Parting {
             return Err(gone());
@@ -173,7 +173,7 @@ impl Chat {
         else {
             return self.part(cx, id, "they closed the chat line");
         };
-        let moved = line.path.join(" ") != talk.path;
+        let moved = *line.path.join(" ") != *talk.path;
         talk.adopt(&line);
         let place = talk.own.clone().zip(talk.msrp).filter(|_| moved && talk.stage != Stage::Parting);
         if let Some((own, old)) = place {

@@ -339,7 +339,7 @@ impl Chat {
     /// Keeps a session on disk.
     pub(super) fn keep(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        let Some(call) = talk.call.kept(cx.now) else { return };
+        let Some(call) = talk.call.kept() else { return };
         talk.saved = true;
         let key = key_of(&talk.user, talk.call.tag());
         let kept = KeptTalk { user: talk.user.clone(), contact: talk.contact.clone(), call };
@@ -351,7 +351,7 @@ impl Chat {
         let kept: KeptTalk = serde_json::from_slice(&record.value).map_err(|error| error.to_string())?;
         let sender = kept.contact.address();
         let jid = cx.domains.contact_jid(&sender).unwrap_or_else(|_| kept.user.clone());
-        let call = Session::restore(cx.now, kept.call);
+        let call = Session::restore(kept.call, crate::features::ALLOW.as_str());
         let mut talk = Talk::new(cx.now.tick, kept.user, sender, jid, call, Ours::new(0));
         (talk.stage, talk.saved) = (Stage::Over, true);
         let id = self.number();

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::Chat;
-use super::describe::{self, Device, Ways};
+use super::describe::{self, Device, Offered, Ways};
 use super::talk::{Stage, Talk, TalkId};
 use crate::documents::resource_lists;
 use crate::features::sessions::{self, Invited};
@@ -79,11 +79,12 @@ impl Chat {
         let (call, offer) =
             Session::invited(cx.now, key, &incoming.request, &tag, partition, &contact, allow)
                 .map_err(|reply| (reply, "malformed"))?;
-        let (line, calls) = match &offer {
+        let (offer, calls) = match &offer {
             None => (None, false),
-            Some(body) => offered_chat(cx, body)?,
+            Some(body) => offered_chat(cx, body).map(|(offer, calls)| (Some(Box::new(offer)), calls))?,
         };
-        if let Some(words) = line.as_ref().and_then(|line| describe::forbidden(cx, line, incoming.peer)) {
+        let line = offer.as_ref().map(|offer| &offer.line);
+        if let Some(words) = line.and_then(|line| describe::forbidden(cx, line, incoming.peer)) {
             return Err((not_acceptable(cx, 399, &words), "forbidden"));
         }
         // Their device is known by what it shows; an agent that is new has shown nothing yet.
@@ -99,7 +100,7 @@ impl Chat {
         talk.named = Some(named).filter(|named| !named.is_bare());
         talk.set_device(device);
         if let Some(line) = line {
-            talk.adopt(&line);
+            talk.adopt(line);
         }
         talk.offer = offer;
         let state = self.user_for(cx, &talk.user, &talk.jid);
@@ -133,26 +134,27 @@ impl Chat {
             return self.ask_to_be_let_in(cx, id);
         }
         let (offer, user, own) = (talk.offer.take(), talk.user.clone(), talk.own.clone());
-        let found = offer.as_ref().and_then(|offer| describe::chat_line(&describe::read(offer).ok()?, ways));
-        let secure = found.as_ref().map_or(!ways.plain, |(_, line, _)| line.secure);
-        let near = found.as_ref().and_then(|(_, line, _)| line.address.as_deref());
+        let line = offer.as_ref().map(|offer| &offer.line);
+        let secure = line.map_or(!ways.plain, |line| line.secure);
+        let near = line.and_then(|line| line.address.as_deref());
         let own = match own {
             Some(own) => own,
             None => {
                 let Some(uri) = describe::own_uri(cx, &user, secure, near) else {
                     return self.turn_away(cx, id, Reply::new(488).because("No chat sessions here"));
                 };
-                let session = cx.msrp.offer(cx.mint, uri.clone());
+                let own = Path::from(uri);
+                let session = cx.msrp.offer(cx.mint, own.clone());
                 self.msrp.insert(session, id);
                 let Some(talk) = self.talks.get_mut(&id) else { return };
                 talk.msrp = Some(session);
-                Path::from(uri)
+                own
             }
         };
         let Some(talk) = self.talks.get_mut(&id) else { return };
         talk.own = Some(own.clone());
-        let body = match &offer {
-            Some(offer) => match self.accept(cx, id, offer) {
+        let body = match offer {
+            Some(offer) => match self.accept(cx, id, *offer) {
                 Some(body) => body,
                 None => return self.turn_away(cx, id, Reply::new(488)),
             },
@@ -172,15 +174,13 @@ impl Chat {
     }
 
     /// Our answer to the first offer with a chat line: MSRP begins.
-    fn accept(&mut self, cx: &mut Cx<'_>, id: TalkId, offer: &Body) -> Option<Bytes> {
-        let description = describe::read(offer).ok()?;
-        let (place, line, path) = describe::chat_line(&description, Ways::of(cx))?;
+    fn accept(&mut self, cx: &mut Cx<'_>, id: TalkId, offer: Offered) -> Option<Bytes> {
+        let Offered { description, place, line, path } = offer;
         let talk = self.talks.get_mut(&id)?;
         let (session, own) = talk.msrp.zip(talk.own.clone())?;
         let setup = Ways::of(cx).setup(&line);
         let ours = describe::our_line(cx, &own, Some(&line), setup, line.direction.answer());
         let body = talk.described.answer(&description, Some(place), &ours);
-        talk.adopt(&line);
         talk.stage = Stage::Agreed;
         let terms = describe::terms(&line, path, setup == Setup::Active, talk.peer);
         cx.msrp.start(cx.now.tick, cx.mint, session, terms);
@@ -204,15 +204,11 @@ impl Chat {
 
     /// A request inside a dialog. False when that is none of ours.
     pub(super) fn inside(&mut self, cx: &mut Cx<'_>, tag: &str, incoming: &Incoming) -> bool {
-        let Some(id) = self.tags.get(tag).copied() else { return false };
-        let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.call.holds(&incoming.request.headers))
-        else {
-            return false;
-        };
-        self.asked.insert(incoming.key, id);
-        if !talk.call.request(cx.now, cx.mint, incoming.key, &incoming.request) {
+        let Some((id, talk)) = self.held(tag, incoming) else { return false };
+        if talk.call.request(cx.now, cx.mint, incoming.key, &incoming.request) {
+            self.asked.insert(incoming.key, id);
+        } else {
             // The dialog is there: 481 would end it (RFC 5057 §5.1).
-            self.asked.remove(&incoming.key);
             cx.reply(incoming.key, Reply::new(405).with(HeaderName::Allow, WITHIN));
         }
         self.run(cx, id);
@@ -236,16 +232,16 @@ impl Chat {
     }
 }
 
-/// The first line for a chat in an offer, and whether there is more in it than chats; else why it is refused.
-fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Option<MessageLine>, bool), (Reply, &'static str)> {
+/// The chat in an offer, and whether there is more in it than chats; else why it is refused.
+fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Offered, bool), (Reply, &'static str)> {
     let refuse = |code: u16, words: &str| Err((not_acceptable(cx, code, words), "media"));
     let description = match describe::read(body) {
         Ok(description) => description,
         Err(words) => return Err((Reply::new(400).because(words), "malformed")),
     };
     let calls = !description.others().is_empty();
-    if let Some((_, line, _)) = describe::chat_line(&description, Ways::of(cx)) {
-        return Ok((Some(line), calls));
+    if let Some((place, line, path)) = describe::chat_line(&description, Ways::of(cx)) {
+        return Ok((Offered { description, place, line, path }, calls));
     }
     let lines: Vec<MessageLine> = description.messages().into_iter().map(|(_, line)| line).collect();
     // RFC 3261 §20.43: 304 media type, 302 transport protocol, 399 miscellaneous.

@@ -90,8 +90,8 @@ impl Chat {
         };
         deliver(cx, &mut line);
         if let Some(id) = line.carry.id.clone().filter(|_| line.carry.receipt) {
-            let (user, to) = (line.carry.user.clone(), line.carry.contact.clone());
-            cx.signal(Signal::Proved { user, to, id });
+            let Carry { user, contact: to, to: address, message_id: name, .. } = (*line.carry).clone();
+            cx.signal(Signal::Proved { user, to, id, contact: address.aor, name });
         }
     }
 

@@ -174,11 +174,7 @@ impl Feature for Chat {
     }
 
     fn ack(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) -> bool {
-        let Some(id) = incoming.to_tag.as_deref().and_then(|tag| self.tags.get(tag)).copied() else {
-            return false;
-        };
-        let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.call.holds(&incoming.request.headers))
-        else {
+        let Some((id, talk)) = incoming.to_tag.as_deref().and_then(|tag| self.held(tag, incoming)) else {
             return false;
         };
         talk.call.acked(cx.now, &incoming.request);
@@ -334,8 +330,19 @@ impl Chat {
         self.tags.insert(talk.call.tag().into(), id);
         self.pairs.entry((talk.user.clone(), talk.contact.clone())).or_default().push(id);
         *self.contacts.entry(talk.contact.clone()).or_default() += 1;
+        let is_asked = talk.stage == Stage::Asked;
         self.talks.insert(id, Box::new(talk));
-        self.publish(cx, id);
+        // One that is only asked for changes nothing for the others.
+        if !is_asked {
+            self.publish(cx, id);
+        }
+    }
+
+    /// The session in whose dialog a request is; `tag` is that of To.
+    fn held(&mut self, tag: &str, incoming: &Incoming) -> Option<(TalkId, &mut Talk)> {
+        let id = *self.tags.get(tag)?;
+        let talk = self.talks.get_mut(&id)?;
+        talk.call.holds(&incoming.call_id, tag, &incoming.from_tag).then_some((id, &mut **talk))
     }
 
     /// Whether there is room for one more session with this contact.

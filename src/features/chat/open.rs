@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::describe::{self, Device};
-use super::talk::{Line, Stage, Style, Talk, TalkId, correct};
+use super::talk::{Line, Stage, Style, Talk, TalkId, change};
 use super::{Alarm, Chat};
 use crate::features::devices::Ability;
 use crate::features::sessions::{self, Break, Cause};
@@ -34,11 +34,12 @@ impl Chat {
     pub(super) fn carry(&mut self, cx: &mut Cx<'_>, carry: &Arc<Carry>) {
         let all = self.of_pair(&carry.user.bare(), &carry.to.aor);
         let waiting = self.admissions.of(&carry.user.bare(), &carry.to.aor);
-        if let Some((number, text)) = &carry.corrects
-            && (all.iter().any(|id| self.talks.get_mut(id).is_some_and(|talk| talk.correct(*number, text)))
-                || waiting.is_some_and(|opening| correct(&mut opening.lines, *number, text)))
+        if let Some((number, text)) = &carry.changes
+            && let text = text.as_ref()
+            && (all.iter().any(|id| self.talks.get_mut(id).is_some_and(|talk| talk.change(*number, text)))
+                || waiting.is_some_and(|opening| change(&mut opening.lines, *number, text)))
         {
-            let fate = Carried::Merged { into: *number, text: text.clone() };
+            let fate = Carried::Merged { into: *number, text: text.cloned() };
             return cx.signal(Signal::Carried { number: carry.number, fate });
         }
         let known = |id: &&TalkId, is: fn(&Talk) -> bool| self.talks.get(id).is_some_and(|talk| is(talk));
@@ -76,8 +77,9 @@ impl Chat {
         let Some(uri) = describe::own_uri(cx, &user, !ways.plain, near.as_deref()) else {
             return no_session(cx, &line);
         };
-        let session = cx.msrp.offer(cx.mint, uri.clone());
-        self.call(cx, session, uri.into(), [line].into());
+        let own = Path::from(uri);
+        let session = cx.msrp.offer(cx.mint, own.clone());
+        self.call(cx, session, own, [line].into());
     }
 
     /// Calls the contact for these lines, the oldest first; this is our end. Gives the session.

@@ -97,8 +97,8 @@ impl Chat {
         let Some(opening) = self.admissions.opening.remove(&session) else { return };
         let others = self.of_pair(&opening.user, &opening.contact);
         let has_other = others.iter().any(|id| self.talks.get(id).is_some_and(|talk| talk.takes_lines()));
-        if has_other || self.goodbye.is_some() {
-            // They have opened one meanwhile.
+        if has_other || self.goodbye.is_some() || opening.lines.is_empty() {
+            // They have opened one meanwhile, or all was taken back.
             cx.msrp.close(cx.now.tick, cx.mint, session);
             return opening.lines.iter().for_each(|line| self.carry(cx, &line.carry));
         }

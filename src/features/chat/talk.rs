@@ -130,6 +130,10 @@ impl Taste {
     }
 }
 
+/// Failures that were reported: when, of which stanza, and why.
+#[derive(Debug, Default)]
+struct Reports(VecDeque<(Tick, String, Condition)>);
+
 /// See the module.
 #[derive(Debug)]
 pub struct Talk {
@@ -154,7 +158,7 @@ pub struct Talk {
     /// SIP.
     pub call: Session,
     /// Their offer, while it is not answered.
-    pub offer: Option<Body>,
+    pub offer: Option<Box<describe::Offered>>,
     /// What the user's server is asked, while its answer is not known.
     pub question: Option<Box<Question>>,
     /// What we have described.
@@ -162,7 +166,7 @@ pub struct Talk {
     /// Our end in MSRP, once there is one: what stands in our path.
     pub own: Option<Path>,
     /// What stands in the path of the other side.
-    pub path: String,
+    pub path: Box<str>,
     /// MSRP, while there is one.
     pub msrp: Option<SessionId>,
     /// The MSRP session whose place that one takes, until it has said all.
@@ -190,9 +194,9 @@ pub struct Talk {
     /// When anybody wrote last.
     pub last: Tick,
     /// Messages of theirs whose fate is not known yet.
-    pub arriving: usize,
-    /// Failures that were reported, the last ones: when, of which stanza, and why.
-    pub reported: VecDeque<(Tick, String, Condition)>,
+    pub arriving: u32,
+    /// The last failures that were reported.
+    reported: Option<Box<Reports>>,
     /// How it ends for lines that are not settled, once that is known.
     pub how: Option<Break>,
     /// Why it ends, in words.
@@ -219,7 +223,7 @@ impl Talk {
             question: None,
             described,
             own: None,
-            path: String::new(),
+            path: Box::default(),
             msrp: None,
             leaving: None,
             renewing: None,
@@ -234,7 +238,7 @@ impl Talk {
             lines_in: 0,
             last: now,
             arriving: 0,
-            reported: VecDeque::new(),
+            reported: None,
             how: None,
             why: String::new(),
             saved: false,
@@ -275,15 +279,16 @@ impl Talk {
 
     /// They were told by a REPORT that the stanza of this id failed.
     pub fn reports(&mut self, now: Tick, id: String, failure: Condition) {
-        if self.reported.len() >= REPORTED {
-            self.reported.pop_front();
+        let Reports(reported) = &mut **self.reported.get_or_insert_default();
+        if reported.len() >= REPORTED {
+            reported.pop_front();
         }
-        self.reported.push_back((now, id, failure));
+        reported.push_back((now, id, failure));
     }
 
     /// What was reported so lately that the end of the session may have come before it.
     pub fn unheard(&mut self, now: Tick) -> impl Iterator<Item = (String, Condition)> + use<> {
-        let reported = std::mem::take(&mut self.reported);
+        let reported = self.reported.take().map(|reports| reports.0).unwrap_or_default();
         let lately = reported.into_iter().filter(move |(at, ..)| *at + JUST_NOW > now);
         lately.map(|(_, id, failure)| (id, failure))
     }
@@ -299,9 +304,9 @@ impl Talk {
         self.writers.last().map(|(resource, _)| resource.as_str()).filter(|resource| !resource.is_empty())
     }
 
-    /// A line that has not been sent says something else now. False where it has, or is not here.
-    pub fn correct(&mut self, number: u64, text: &Arc<str>) -> bool {
-        correct(&mut self.lines, number, text)
+    /// A line that has not been sent says something else now, or is taken back. False where it has, or is not here.
+    pub fn change(&mut self, number: u64, text: Option<&Arc<str>>) -> bool {
+        change(&mut self.lines, number, text)
     }
 
     /// The place of the line with this name that was given to MSRP.
@@ -313,7 +318,7 @@ impl Talk {
     pub fn adopt(&mut self, line: &MessageLine) {
         self.taste = Taste::of(line);
         self.held = !line.direction.lets_us_send();
-        self.path = line.path.join(" ");
+        self.path = line.path.join(" ").into();
         if !self.taste.plain && self.taste.cpim {
             self.style = Style::Wrapped;
         }
@@ -326,11 +331,17 @@ impl Talk {
     }
 }
 
-/// One of these lines that has not been sent says something else now. False where it has, or is not among them.
-pub fn correct(lines: &mut VecDeque<Line>, number: u64, text: &Arc<str>) -> bool {
-    let is_it = |line: &&mut Line| line.carry.number == number && line.sent.is_none() && !line.told;
-    let Some(line) = lines.iter_mut().find(is_it) else { return false };
-    line.carry = Arc::new(Carry { text: text.clone(), rich: None, ..(*line.carry).clone() });
+/// One of these lines that has not been sent says something else now, or is taken back. False where it has, or is not
+/// among them.
+pub fn change(lines: &mut VecDeque<Line>, number: u64, text: Option<&Arc<str>>) -> bool {
+    let is_it = |line: &Line| line.carry.number == number && line.sent.is_none() && !line.told;
+    let Some(place) = lines.iter().position(is_it) else { return false };
+    match (text, lines.get_mut(place)) {
+        (Some(text), Some(line)) => {
+            line.carry = Arc::new(Carry { text: text.clone(), rich: None, ..(*line.carry).clone() });
+        }
+        _ => drop(lines.remove(place)),
+    }
     true
 }
 

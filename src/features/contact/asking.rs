@@ -393,7 +393,7 @@ impl Contacts {
             vec![
                 ("user", pair.user.to_string()),
                 ("contact", pair.contact.to_string()),
-                ("end", format!("{end:?}")),
+                ("why", end.to_string()),
             ],
         );
         match next {

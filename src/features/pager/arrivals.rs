@@ -30,6 +30,9 @@ const REMEMBER: Duration = Duration::from_secs(6 * 60);
 /// How many answers are remembered; at more than 500 messages a second the oldest go sooner.
 const REMEMBERED: usize = 200_000;
 
+/// How long a record mostly is besides its text.
+const ROOM: usize = 512;
+
 /// Names a request of a sender's for ever; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Name([u8; 20]);
@@ -216,7 +219,7 @@ pub struct Done {
 #[serde(rename_all = "kebab-case")]
 enum Kept {
     Pending(Box<Arrival>),
-    Done(Done),
+    Done(Box<Done>),
 }
 
 /// A record's value, as it is written.
@@ -240,7 +243,7 @@ pub enum Known<'a> {
 #[derive(Debug, Default)]
 pub struct Arrivals {
     pending: HashMap<Name, (Partition, Box<Arrival>)>,
-    done: HashMap<Name, (Partition, Done)>,
+    done: HashMap<Name, (Partition, Box<Done>)>,
     by_id: HashMap<String, Name>,
     /// When each answer is forgotten, in that order.
     forget: VecDeque<(Tick, Name)>,
@@ -301,7 +304,7 @@ impl Arrivals {
         let until = now.wall + REMEMBER;
         let (sender, hops, quiet) = (sender.map(Box::new), arrival.hops, arrival.quiet);
         let asked = arrival.asked;
-        let done = Done { id: arrival.id.clone(), said, sender, hops, quiet, asked, failed, until };
+        let done = Box::new(Done { id: arrival.id.clone(), said, sender, hops, quiet, asked, failed, until });
         let record = record(name, partition, &Keep::Done(&done));
         self.done.insert(name, (partition, done));
         self.forget.push_back((now.tick + REMEMBER, name));
@@ -379,7 +382,11 @@ fn key(name: Name, partition: Partition) -> Key {
 }
 
 fn record(name: Name, partition: Partition, kept: &Keep<'_>) -> Record {
-    Record::new(key(name, partition), kept)
+    let room = match kept {
+        Keep::Pending(arrival) => ROOM + arrival.text.len(),
+        Keep::Done(_) => ROOM / 4,
+    };
+    Record::with_room(key(name, partition), kept, room)
 }
 
 #[cfg(test)]

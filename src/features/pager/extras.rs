@@ -26,6 +26,15 @@ const QUOTE: usize = 60;
 /// How many reactions of one person are shown.
 const SHOWN: usize = 10;
 
+/// What becomes of an earlier message while that still waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The id of its stanza.
+    pub id: String,
+    /// What it says now. Nothing: it is taken back.
+    pub instead: Option<String>,
+}
+
 /// What of a body goes to SIP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
@@ -33,8 +42,8 @@ pub enum Said {
     Text {
         /// The text.
         text: String,
-        /// It takes the place of the message with this id while that still waits: then it is `instead`.
-        corrects: Option<(String, String)>,
+        /// This is done instead, where that is still possible.
+        changes: Option<Change>,
     },
     /// Nothing: a row leaves it out, or there is nothing in it.
     Nothing,
@@ -45,10 +54,13 @@ pub enum Said {
 pub fn read(stanza: &Stanza, body: &str, table: &Table) -> Option<Said> {
     let element = &stanza.element;
     let wanted = |extra| extra_is_text(table, extra);
-    let plain = |text: String| Some(Said::Text { text, corrects: None });
-    if let Some(retract) = retraction(element) {
+    let plain = |text: String| Some(Said::Text { text, changes: None });
+    if let Some((retract, id)) = retraction(element) {
         let said = wanted(Extra::Retraction).then(|| "✎ I take back what I wrote before.".to_owned());
-        return Some(together(said, &beside(element, body, retract)));
+        let beside = beside(element, body, retract);
+        let instead = Some(beside.clone()).filter(|beside| !beside.is_empty());
+        let changes = id.filter(|_| said.is_some()).map(|id| Change { id: id.to_owned(), instead });
+        return Some(together(said, &beside, changes));
     }
     if let Some(reactions) = element.child("reactions", REACTIONS) {
         let all = reactions.children().filter(|child| child.is("reaction", REACTIONS)).take(SHOWN);
@@ -56,7 +68,7 @@ pub fn read(stanza: &Stanza, body: &str, table: &Table) -> Option<Said> {
             all.map(Element::text).map(|one| one.trim().chars().take(16).collect()).collect();
         let shown = all.join(" ");
         let said = (wanted(Extra::Reaction) && !shown.trim().is_empty()).then(|| format!("✎ {shown}"));
-        return Some(together(said, &beside(element, body, REACTIONS)));
+        return Some(together(said, &beside(element, body, REACTIONS), None));
     }
     let reply = element.child("reply", REPLY).is_some();
     let replace = element.child("replace", CORRECT).and_then(|replace| replace.attr("id"));
@@ -81,20 +93,20 @@ pub fn read(stanza: &Stanza, body: &str, table: &Table) -> Option<Said> {
         Some(_) if !wanted(Extra::Correction) => Some(Said::Nothing),
         Some(id) => Some(Said::Text {
             text: whole(&format!("✎ {own}")),
-            corrects: Some((id.to_owned(), whole(&own))),
+            changes: Some(Change { id: id.to_owned(), instead: Some(whole(&own)) }),
         }),
     }
 }
 
 /// What is said about another message, and what else is.
-fn together(said: Option<String>, beside: &str) -> Said {
+fn together(said: Option<String>, beside: &str, changes: Option<Change>) -> Said {
     let text = match (said, beside.is_empty()) {
         (Some(said), true) => said,
         (Some(said), false) => format!("{said}\n{beside}"),
         (None, true) => return Said::Nothing,
         (None, false) => beside.to_owned(),
     };
-    Said::Text { text, corrects: None }
+    Said::Text { text, changes }
 }
 
 /// What stands in the body besides the words for clients that do not know `what`: nothing where it does not say which
@@ -105,13 +117,13 @@ fn beside(element: &Element, body: &str, what: &str) -> String {
     if says { without_fallback(element, body, what).0.trim().to_owned() } else { String::new() }
 }
 
-/// The namespace of a retraction, where there is one.
-fn retraction(element: &Element) -> Option<&'static str> {
-    if element.child("retract", RETRACT).is_some() {
-        return Some(RETRACT);
+/// The namespace of a retraction, where there is one, and the id of what is taken back.
+fn retraction(element: &Element) -> Option<(&'static str, Option<&str>)> {
+    if let Some(retract) = element.child("retract", RETRACT) {
+        return Some((RETRACT, retract.attr("id")));
     }
-    let old = element.child("apply-to", FASTEN)?.child("retract", RETRACT_OLD);
-    old.map(|_| RETRACT_OLD)
+    let old = element.child("apply-to", FASTEN)?;
+    old.child("retract", RETRACT_OLD).map(|_| (RETRACT_OLD, old.attr("id")))
 }
 
 /// The body without the parts that are for clients that do not know `what`, and those parts. Places are counted in
@@ -184,7 +196,12 @@ mod tests {
     }
 
     fn text(text: &str) -> Option<Said> {
-        Some(Said::Text { text: text.into(), corrects: None })
+        Some(Said::Text { text: text.into(), changes: None })
+    }
+
+    fn change(text: &str, id: &str, instead: Option<&str>) -> Option<Said> {
+        let changes = Some(Change { id: id.into(), instead: instead.map(str::to_owned) });
+        Some(Said::Text { text: text.into(), changes })
     }
 
     fn fallback(range: Option<(&str, &str)>) -> Element {
@@ -230,8 +247,7 @@ mod tests {
     fn a_corrected_reply_keeps_its_quotation() {
         let children = || vec![Element::new("reply", REPLY).with("id", "m0"), fallback(Some(("0", "9")))];
         let replace = || Element::new("replace", CORRECT).with("id", "m1");
-        let corrects = Some(("m1".to_owned(), "> a cake\nyes".to_owned()));
-        let expected = Some(Said::Text { text: "> a cake\n✎ yes".into(), corrects });
+        let expected = change("> a cake\n✎ yes", "m1", Some("> a cake\nyes"));
         let mut last = children();
         last.push(replace());
         assert_eq!(said(last, "> a cake\nyes"), expected);
@@ -251,7 +267,10 @@ mod tests {
             .with("id", "m1")
             .with_child(Element::new("retract", RETRACT_OLD));
         assert!(is_extra(&message(vec![old.clone()])));
-        assert_eq!(said(vec![old], "/me retracted"), text("✎ I take back what I wrote before."));
+        assert_eq!(
+            said(vec![old], "/me retracted"),
+            change("✎ I take back what I wrote before.", "m1", None)
+        );
     }
 
     #[test]
@@ -266,8 +285,7 @@ mod tests {
     #[test]
     fn a_correction_is_marked_and_names_what_it_corrects() {
         let replace = Element::new("replace", CORRECT).with("id", "m1");
-        let corrects = Some(("m1".to_owned(), "right".to_owned()));
-        assert_eq!(said(vec![replace], "right"), Some(Said::Text { text: "✎ right".into(), corrects }));
+        assert_eq!(said(vec![replace], "right"), change("✎ right", "m1", Some("right")));
     }
 
     #[test]
@@ -278,8 +296,18 @@ mod tests {
         };
         assert_eq!(said(vec![reactions(vec![reaction("👋"), reaction("🐢")])], "> hi\n👋"), text("✎ 👋 🐢"));
         assert_eq!(said(vec![reactions(vec![])], ""), Some(Said::Nothing));
-        let retract = Element::new("retract", RETRACT).with("id", "m1");
-        assert_eq!(said(vec![retract], "fallback"), text("✎ I take back what I wrote before."));
+        let taken_back = "✎ I take back what I wrote before.";
+        let retract = || Element::new("retract", RETRACT).with("id", "m1");
+        assert_eq!(said(vec![retract()], "fallback"), change(taken_back, "m1", None));
+        assert_eq!(
+            said(vec![Element::new("retract", RETRACT)], ""),
+            text(taken_back),
+            "of nobody knows what"
+        );
+        let range = Element::new("body", FALLBACK).with("start", "0").with("end", "4");
+        let fallback = Element::new("fallback", FALLBACK).with("for", RETRACT).with_child(range);
+        let both = change(&format!("{taken_back}\nsorry"), "m1", Some("sorry"));
+        assert_eq!(said(vec![retract(), fallback], "gone sorry"), both, "what else she says goes");
         assert_eq!(said(vec![], "hello"), None);
     }
 

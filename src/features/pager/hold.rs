@@ -2,8 +2,10 @@
 //!
 //! SIP has no offline storage that a sender could rely on, and XMPP users are used to one. So a message that fails with
 //! a status whose row in `mappings/errors.yaml` says `hold` goes back to the head of its lane, and is tried again when
-//! the contact's presence opens, and now and then. The sender hears of it in a line from the contact, never by an error:
-//! clients offer to send again what has failed, and then it would arrive twice.
+//! the contact's presence opens, and now and then. What has been promised to wait, or waits behind such a message, is not
+//! given up for an outage either: silence, a lost transport and what servers say of themselves (5xx) are then the same as
+//! being away. The sender hears of it in a line from the contact, never by an error: clients offer to send again what has
+//! failed, and then it would arrive twice.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use super::post::Post;
 use crate::features::{Cx, errors};
 use crate::sip::message::Failure;
 use crate::sip::uri::Aor;
-use crate::sip::usage::page::Fault;
+use crate::sip::usage::page::{Fault, retry_after};
 use crate::words::time::{Tick, Wall};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
@@ -29,19 +31,33 @@ const TOLD_LIMIT: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct Told(BTreeMap<(Jid, Aor), Wall>);
 
+/// Whether a message that failed so may arrive later: its contact is away, or, for one that is held already, whatever is
+/// between us is out of service. Statuses that are about the message itself (501, 505, 513) will not change.
+pub fn is_away(post: &Post, fault: &Fault) -> bool {
+    match fault {
+        Fault::Refused(response) => {
+            let status = response.status.code();
+            let is_outage = matches!(status, 408 | 500..=599) && !matches!(status, 501 | 505 | 513);
+            errors::holds(status) || post.held && is_outage
+        }
+        Fault::Silent(Failure::Timeout) => errors::holds(408) || post.held,
+        Fault::Silent(Failure::Transport(_)) => post.held,
+        Fault::Silent(Failure::NoRoute | Failure::TooLong { .. }) => false,
+    }
+}
+
 /// When a message that failed so is to be tried again; nothing when it is not to be kept, or not any longer.
 pub fn again_at(cx: &mut Cx<'_>, post: &Post, fault: &Fault) -> Option<Tick> {
-    let away = match fault {
-        Fault::Refused(response) => errors::holds(response.status.code()),
-        Fault::Silent(Failure::Timeout) => errors::holds(408),
-        Fault::Silent(_) => false,
-    };
     let hold = cx.config.messages.hold;
     let ends = post.accepted + hold;
-    if !away || hold.is_zero() || post.is_quiet() || ends <= cx.now.wall {
+    if !is_away(post, fault) || hold.is_zero() || post.is_quiet() || ends <= cx.now.wall {
         return None;
     }
-    let pause = cx.mint.between(INTERVAL, INTERVAL + INTERVAL / 5);
+    let not_before = match fault {
+        Fault::Refused(response) => retry_after(response).unwrap_or_default(),
+        Fault::Silent(_) => Duration::ZERO,
+    };
+    let pause = cx.mint.between(INTERVAL, INTERVAL + INTERVAL / 5).max(not_before);
     Some((cx.now.tick + pause).min(cx.now.tick_at(ends)))
 }
 

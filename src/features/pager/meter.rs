@@ -1,8 +1,16 @@
 //! What is counted of messages. At every moment, in each direction: accepted = delivered + refused + expired + queued +
 //! in flight. What was never taken is counted apart, as turned away.
 
+use std::time::Duration;
+
 use crate::features::Cx;
 use crate::words::note::Level;
+use crate::words::time::Tick;
+
+/// The event of a message that is turned away because so many wait.
+pub const CROWDED: &str = "too-many-wait";
+/// The first of such warnings is a line in the log at once, the rest of so long a time another.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// A direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +45,62 @@ pub fn result(cx: &mut Cx<'_>, way: Way, result: &'static str) {
     cx.count("messages_total", &[way.label(), ("result", result)]);
 }
 
-/// A message was refused before we took it.
-pub fn turned_away(cx: &mut Cx<'_>, way: Way, why: &'static str) {
-    cx.count("messages_turned_away_total", &[way.label(), ("reason", why)]);
+/// A message was refused before we took it: what it is called, what was said (`condition` or `status`), the reason in a
+/// word for the figures and in a sentence for the log.
+pub fn turned_away(
+    cx: &mut Cx<'_>,
+    way: Way,
+    names: (&str, &str),
+    said: (&'static str, &str),
+    reason: &'static str,
+    why: Option<&str>,
+) {
+    cx.count("messages_turned_away_total", &[way.label(), ("reason", reason)]);
+    if !cx.logs(Level::Debug) {
+        return;
+    }
+    let (corr, stanza) = names;
+    let fields = [("corr", corr), ("direction", way.name()), ("stanza", stanza), said, ("reason", reason)];
+    let fields = fields.into_iter().chain(why.map(|why| ("why", why)));
+    let fields = fields.filter(|(_, value)| !value.is_empty());
+    let fields = fields.map(|(name, value)| (name, value.to_owned())).collect();
+    cx.log(Level::Debug, "message-turned-away", fields);
+}
+
+/// A warning that anybody could cause without end: said at once, and then once a minute with how many there were.
+#[derive(Debug, Default)]
+pub struct Hushed {
+    /// Until when they are only counted, and how many were.
+    quiet: Option<(Tick, u64)>,
+}
+
+impl Hushed {
+    /// Says it, or counts it.
+    pub fn say(&mut self, cx: &mut Cx<'_>, event: &'static str, fields: Vec<(&'static str, String)>) {
+        match &mut self.quiet {
+            Some((_, more)) => *more += 1,
+            None => {
+                self.quiet = Some((cx.now.tick + QUIET, 0));
+                cx.log(Level::Warn, event, fields);
+            }
+        }
+    }
+
+    /// Time has come.
+    pub fn timeout(&mut self, cx: &mut Cx<'_>, event: &'static str, way: Way) {
+        let now = cx.now.tick;
+        if let Some((_, more)) = self.quiet.take_if(|(until, _)| *until <= now)
+            && more > 0
+        {
+            let fields = vec![("direction", way.name().to_owned()), ("again", more.to_string())];
+            cx.log(Level::Warn, event, fields);
+        }
+    }
+
+    /// When [`Hushed::timeout`] is wanted.
+    pub fn next_timeout(&self) -> Option<Tick> {
+        self.quiet.map(|(until, _)| until)
+    }
 }
 
 /// How many more wait, and are out without being confirmed, than was told last. It is told once for each call, since most

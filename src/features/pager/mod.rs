@@ -15,10 +15,12 @@ mod post;
 mod quota;
 mod sessions;
 mod table;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod to_sip;
 mod to_xmpp;
+mod undecided;
 mod ways;
 
 use std::time::Duration;
@@ -201,6 +203,7 @@ impl Feature for Pager {
 
     fn signal(&mut self, cx: &mut Cx<'_>, signal: &Signal) {
         match signal {
+            Signal::Known { contact } => self.to_sip.known(cx, contact),
             Signal::Opened { user, contact } => self.to_sip.opened(cx, user, contact),
             Signal::Carried { number, fate } => self.to_sip.carried(cx, *number, fate),
             Signal::Whisper(whisper) => self.to_sip.whisper(cx, whisper),

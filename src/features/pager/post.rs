@@ -16,7 +16,7 @@ use crate::features::rich;
 use crate::sip::message::HeaderName;
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::page::{LaneKey, Page};
-use crate::store::record::Key;
+use crate::store::record::{Key, Record};
 use crate::words::id::Partition;
 use crate::words::time::Wall;
 use crate::xmpp::jid::Jid;
@@ -89,6 +89,13 @@ pub struct Post {
     /// It was given to a session.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub session: bool,
+    /// To how many.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub carries: u8,
+}
+
+fn is_none(count: &u8) -> bool {
+    *count == 0
 }
 
 impl Post {
@@ -105,6 +112,11 @@ impl Post {
     /// Its name in the store.
     pub fn key(&self) -> Key {
         Key { kind: RECORD, partition: Partition::of(self.from.bare_str()), id: self.tag.clone() }
+    }
+
+    /// What is kept of it. That is mostly so long besides its text.
+    pub fn record(&self) -> Record {
+        Record::with_room(self.key(), self, 512 + self.text.len())
     }
 
     /// What the sender sent, as far as an answer repeats it.

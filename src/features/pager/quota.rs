@@ -7,17 +7,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::meter::Way;
+use super::meter::{Hushed, Way};
 use crate::features::Cx;
-use crate::words::note::Level;
 use crate::words::time::Tick;
 
 /// What may come at once, as the time in which as much may come evenly.
 const BURST: Duration = Duration::from_secs(20);
 /// How many senders are counted at a time. Beyond that nobody new is held up: the queues have their own limits.
 const SENDERS: usize = 100_000;
-/// The first refusal is a line in the log at once, the rest of so long a time another.
-const QUIET: Duration = Duration::from_secs(60);
+/// The event of a refusal.
+const EVENT: &str = "sender-too-fast";
 
 /// The senders of one direction.
 #[derive(Debug, Default)]
@@ -26,8 +25,7 @@ pub struct Quota {
     full_at: BTreeMap<Box<str>, Tick>,
     /// When full buckets are forgotten.
     sweep_at: Option<Tick>,
-    /// Until when refusals are only counted, and how many were.
-    quiet: Option<(Tick, u64)>,
+    refusals: Hushed,
 }
 
 impl Quota {
@@ -35,14 +33,8 @@ impl Quota {
     pub fn admits(&mut self, cx: &mut Cx<'_>, way: Way, sender: &str) -> bool {
         let admitted = self.take(cx.now.tick, cx.config.messages.rate, sender);
         if !admitted {
-            match &mut self.quiet {
-                Some((_, more)) => *more += 1,
-                None => {
-                    self.quiet = Some((cx.now.tick + QUIET, 0));
-                    let fields = vec![("from", sender.to_owned()), ("direction", way.name().to_owned())];
-                    cx.log(Level::Warn, "sender-too-fast", fields);
-                }
-            }
+            let fields = vec![("from", sender.to_owned()), ("direction", way.name().to_owned())];
+            self.refusals.say(cx, EVENT, fields);
         }
         admitted
     }
@@ -76,7 +68,7 @@ impl Quota {
 
     /// When [`Quota::timeout`] is wanted.
     pub fn next_timeout(&self) -> Option<Tick> {
-        [self.sweep_at, self.quiet.map(|(until, _)| until)].into_iter().flatten().min()
+        [self.sweep_at, self.refusals.next_timeout()].into_iter().flatten().min()
     }
 
     /// Time has come.
@@ -86,12 +78,7 @@ impl Quota {
             self.sweep(now);
             self.sweep_at = (!self.full_at.is_empty()).then_some(now + BURST);
         }
-        if let Some((_, more)) = self.quiet.take_if(|(until, _)| *until <= now)
-            && more > 0
-        {
-            let fields = vec![("direction", way.name().to_owned()), ("again", more.to_string())];
-            cx.log(Level::Warn, "sender-too-fast", fields);
-        }
+        self.refusals.timeout(cx, EVENT, way);
     }
 
     /// How many senders are counted.

@@ -3,7 +3,7 @@
 
 use crate::features::Cx;
 use crate::features::content::Content;
-use crate::features::signal::{Arrived, Signal};
+use crate::features::signal::{Arrived, Signal, Told};
 use crate::sip::message::{HeaderName, Reply};
 use crate::sip::uri::SipAddress;
 use crate::words::condition::{Condition, Kind};
@@ -121,7 +121,7 @@ impl ToXmpp {
             expires: None,
             hops: super::HOPS,
         };
-        let room = self.has_room(cx, &arrived.user, arrived.content.text.len());
+        let room = self.has_room(cx, &arrived.user, &arrived.sender.aor, arrived.content.text.len());
         match room.and_then(|()| self.admit(cx, pairs, letter)) {
             Ok((link, mut arrival)) => {
                 arrival.ticket = Some(ticket);
@@ -131,7 +131,10 @@ impl ToXmpp {
                 self.take(cx, link, name, arrival);
             }
             Err(refusal) => {
-                meter::turned_away(cx, Way::SipToXmpp, refusal.why);
+                let status = refusal.status.to_string();
+                let names = (arrived.call_id.as_str(), arrived.id.as_str());
+                let (said, words) = (("status", status.as_str()), Some(refusal.reason.as_str()));
+                meter::turned_away(cx, Way::SipToXmpp, names, said, refusal.why, words);
                 cx.signal(Signal::Taken { ticket, refused: Some(refusal.condition()) });
             }
         }
@@ -148,7 +151,8 @@ impl ToXmpp {
     ) {
         let known = self.arrivals.by_id(id).and_then(|name| self.arrivals.get(name));
         if matches!(known, Some(Known::Done(done)) if done.asked) {
-            return cx.signal(Signal::Undelivered { user: user.clone(), id: id.to_owned() });
+            let (user, id) = (user.clone(), id.to_owned());
+            return cx.signal(Signal::Undelivered { user, id, told: Told::No });
         }
         self.tell(cx, user, sender, super::HOPS, failure);
     }

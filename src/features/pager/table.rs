@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::extras::{self, Said};
+use super::extras::{self, Change, Said};
 use super::links;
 use crate::features::rich;
 use crate::features::sessions::table::Table;
@@ -29,8 +29,8 @@ pub struct Text {
     pub text: String,
     /// The body with its emphasis, where there is some.
     pub rich: Option<String>,
-    /// It corrects the message with this id; so much would take its place.
-    pub corrects: Option<(String, String)>,
+    /// It corrects an earlier message or takes it back: this is done instead while that waits.
+    pub changes: Option<Change>,
     /// The subject.
     pub subject: Option<String>,
     /// The language of the body.
@@ -73,7 +73,7 @@ pub fn outgoing(stanza: &Stanza, sessions: &Table) -> Outgoing {
             None => return without_body(stanza),
         },
     };
-    let (text, rich, corrects) = match extras::read(stanza, &body, sessions) {
+    let (text, rich, changes) = match extras::read(stanza, &body, sessions) {
         None => match links::added(element, &body) {
             Some(text) => (text, None, None),
             None => {
@@ -81,13 +81,13 @@ pub fn outgoing(stanza: &Stanza, sessions: &Table) -> Outgoing {
                 (body, rich, None)
             }
         },
-        Some(Said::Text { text, corrects }) => (links::added(element, &text).unwrap_or(text), None, corrects),
+        Some(Said::Text { text, changes }) => (links::added(element, &text).unwrap_or(text), None, changes),
         Some(Said::Nothing) => return Outgoing::Nothing,
     };
     Outgoing::Text(Text {
         text,
         rich,
-        corrects,
+        changes,
         subject: spoken("subject").map(|(subject, _)| subject),
         lang,
         thread: spoken("thread").map(|(thread, _)| thread),

@@ -76,6 +76,8 @@ struct World {
     /// How often others were told the names of a message.
     named: usize,
     counts: BTreeMap<String, i64>,
+    /// Log lines: the event, and its fields as `name=value`.
+    logs: Vec<String>,
     keys: u64,
 }
 
@@ -97,6 +99,7 @@ impl World {
             crossed: 0,
             named: 0,
             counts: BTreeMap::new(),
+            logs: Vec::new(),
             keys: 0,
         }
     }
@@ -140,7 +143,11 @@ impl World {
             Op::Cancel(_) | Op::Ack(..) => panic!("the pager sends no INVITE"),
             Op::Signal(Signal::Crossed { .. }) => self.crossed += 1,
             Op::Signal(Signal::Sent(_)) => self.named += 1,
-            Op::Signal(_) | Op::Note(Note::Log { .. }) => {}
+            Op::Signal(_) => {}
+            Op::Note(Note::Log { event, fields, .. }) => {
+                let fields = fields.iter().map(|(name, value)| format!(" {name}={value}"));
+                self.logs.push(format!("{event}{}", fields.collect::<String>()));
+            }
             Op::Note(Note::Count { name, labels, by }) => {
                 let labels: Vec<&str> = labels.iter().map(|(_, value)| *value).collect();
                 *self.counts.entry(format!("{name} {}", labels.join(" "))).or_default() += by as i64;
@@ -150,6 +157,11 @@ impl World {
                 *self.counts.entry(format!("{name} {}", labels.join(" "))).or_default() += by;
             }
         }
+    }
+
+    /// What was logged of this event, without its name.
+    fn logged(&self, event: &str) -> Vec<&str> {
+        self.logs.iter().filter_map(|line| line.strip_prefix(event)?.strip_prefix(' ')).collect()
     }
 
     fn counted(&self, name: &str) -> i64 {
@@ -343,7 +355,7 @@ fn a_full_queue_says_503_and_a_request_again_gets_another_chance() {
     let mut world = World::new(config(), 3);
     world.link(false);
     for number in 0..1000 {
-        world.message(&format!("m{number}"));
+        world.message_from(&format!("sip:romeo{}@example.net", number % 5), &format!("m{number}"));
     }
     let refused = world.message("one more");
     assert_eq!(world.replies.last(), Some(&(refused, 503)));
@@ -351,6 +363,99 @@ fn a_full_queue_says_503_and_a_request_again_gets_another_chance() {
     assert_eq!(world.server_takes_all().len(), 1000);
     world.message("one more");
     assert_eq!(world.server_takes_all(), ["one more"]);
+}
+
+#[test]
+fn a_sip_user_makes_200_wait_and_nobody_else_suffers() {
+    let mut world = World::new(config(), 14);
+    world.link(false);
+    for number in 0..200 {
+        world.message(&format!("m{number}"));
+    }
+    for body in ["one", "two"] {
+        let refused = world.message(body);
+        assert_eq!(world.replies.last(), Some(&(refused, 480)));
+    }
+    let other = world.message_from("sip:mercutio@example.net", "from another");
+    assert_eq!(world.replies.last(), Some(&(other, 202)));
+    assert_eq!(world.counted("messages_turned_away_total sip_to_xmpp queue-full"), 2);
+    let from = "from=sip:romeo@example.net direction=sip_to_xmpp limit=sender";
+    assert_eq!(world.logged("too-many-wait"), [from]);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.logged("too-many-wait"), [from, "direction=sip_to_xmpp again=1"]);
+    world.link(true);
+    world.server_takes_all();
+    let later = world.message("one");
+    world.server_takes_all();
+    assert_eq!(world.replies.last(), Some(&(later, 202)));
+}
+
+/// Messages to contacts with these numbers, each so often; the last answer, if there was one.
+fn flood(world: &mut World, from: &str, contacts: std::ops::Range<u32>, each: u32) -> Option<String> {
+    for contact in contacts {
+        for number in 0..each {
+            let from = Jid::parse(from).unwrap();
+            let to = Jid::parse(&format!("romeo{contact}@example.net")).unwrap();
+            let body = Element::new("body", ns::COMPONENT).with_text("Hi");
+            let stanza = Stanza::new(StanzaKind::Message, &from, &to).with_id(&format!("{contact}-{number}"));
+            world.stanza_in(&stanza.with_child(body));
+        }
+    }
+    let error = world.stanzas.pop_back()?;
+    world.stanzas.clear();
+    error.stanza_error()?.text
+}
+
+#[test]
+fn an_xmpp_user_makes_1000_wait_and_nobody_else_suffers() {
+    let mut world = World::new(config(), 15);
+    let (juliet, nurse) = ("juliet@example.com/balcony", "nurse@example.com/home");
+    assert_eq!(flood(&mut world, juliet, 0..1, 500), None);
+    let pair = flood(&mut world, juliet, 0..1, 1);
+    assert_eq!(pair.as_deref(), Some("500 of your messages wait for this contact; please try again later."));
+    assert_eq!(flood(&mut world, juliet, 1..501, 1), None);
+    let sender = flood(&mut world, juliet, 600..602, 1);
+    assert_eq!(
+        sender.as_deref(),
+        Some("1000 of your messages wait to be delivered; please try again later.")
+    );
+    assert_eq!(flood(&mut world, nurse, 0..1, 1), None);
+    let first = "from=juliet@example.com direction=xmpp_to_sip limit=pair";
+    assert_eq!(world.logged("too-many-wait"), [first]);
+    world.pass(Duration::from_secs(59));
+    for _ in 0..2000 {
+        let Some((token, cseq)) = world.requests.pop_front() else { break };
+        world.answer(token, &answered(200, cseq));
+    }
+    assert_eq!(world.pager.to_sip.lanes.len(), 0);
+    assert_eq!(flood(&mut world, juliet, 600..601, 1), None, "there is room again");
+}
+
+#[test]
+fn one_contact_takes_no_more_than_its_share() {
+    let mut world = World::new(config(), 16);
+    for sender in 0..4 {
+        assert_eq!(flood(&mut world, &format!("user{sender}@example.com/a"), 0..1, 500), None);
+    }
+    let refused = flood(&mut world, "juliet@example.com/balcony", 0..1, 1);
+    assert_eq!(refused.as_deref(), Some("Too many messages wait for this contact; please try again later."));
+    assert_eq!(flood(&mut world, "juliet@example.com/balcony", 1..2, 1), None);
+}
+
+#[test]
+fn what_is_turned_away_leaves_a_line_with_the_reason_and_no_word_of_it() {
+    let mut world = World::new(config(), 17);
+    let (from, to) =
+        (Jid::parse("juliet@example.com/balcony").unwrap(), Jid::parse("romeo@example.net").unwrap());
+    let body = Element::new("body", ns::COMPONENT).with_text(&"secret".repeat(20_000));
+    world.stanza_in(&Stanza::new(StanzaKind::Message, &from, &to).with_id("m1").with_child(body));
+    world.message_from("sip:example.net", "call");
+    let lines = world.logged("message-turned-away");
+    let start =
+        "direction=xmpp_to_sip stanza=m1 condition=policy-violation reason=too-long why=This message has";
+    assert!(lines[0].starts_with(start) && !lines[0].contains("secret"), "{}", lines[0]);
+    let line = "corr=call direction=sip_to_xmpp status=403 reason=address why=From names no user";
+    assert_eq!(lines[1..], [line]);
 }
 
 #[test]
@@ -407,6 +512,85 @@ fn held_messages_expire_with_an_error() {
     let types: Vec<_> = world.stanzas.iter().map(|stanza| stanza.type_()).collect();
     assert_eq!(types, [Some("chat"), Some("error")]);
     assert_eq!(world.counted("messages_total xmpp_to_sip expired"), 1);
+}
+
+#[test]
+fn what_is_held_stays_held_while_the_other_side_is_out_of_service() {
+    let mut config = config();
+    config.messages.hold = Duration::from_secs(86400);
+    let mut world = World::new(config, 11);
+    for body in ["one", "two"] {
+        world.chat(body);
+    }
+    let faults = |cseq| {
+        let silent = [Failure::Timeout, Failure::Transport("refused".into())];
+        let refused = [480, 408, 500, 502, 503, 504].map(|status| answered(status, cseq));
+        refused.into_iter().chain(silent.map(Answer::Failed))
+    };
+    let mut sent = 0;
+    for fault in faults(1) {
+        let (token, _) = world.requests.pop_front().unwrap();
+        world.answer(token, &fault);
+        sent += 1;
+        if sent == 4 {
+            assert_eq!(world.stanzas.len(), 1, "she was told once, and of no failure");
+            world.restart();
+            world.link(true);
+        } else {
+            world.pass(Duration::from_secs(400));
+        }
+    }
+    assert_eq!(world.stanzas.iter().filter(|stanza| stanza.kind == StanzaKind::Message).count(), 0);
+    for _ in 0..2 {
+        let (token, cseq) = world.requests.pop_front().unwrap();
+        world.answer(token, &answered(200, cseq));
+    }
+    assert_eq!((world.crossed, world.pager.to_sip.load(), world.store.len()), (2, 0, 0));
+}
+
+#[test]
+fn what_waits_behind_a_held_message_has_a_time_of_its_own() {
+    let mut config = config();
+    config.messages.hold = Duration::from_secs(3600);
+    let mut world = World::new(config, 12);
+    world.chat("one");
+    world.chat("two");
+    let (token, cseq) = world.requests.pop_front().unwrap();
+    world.answer(token, &answered(480, cseq));
+    world.pass(Duration::from_secs(600));
+    world.requests.clear();
+    world.answer(token, &answered(503, cseq));
+    world.chat("three");
+    for _ in 0..9 {
+        world.pass(Duration::from_secs(360));
+        if let Some((token, cseq)) = world.requests.pop_front() {
+            world.answer(token, &answered(503, cseq));
+        }
+    }
+    let failed: Vec<_> = world.stanzas.iter().filter(|stanza| stanza.type_() == Some("error")).collect();
+    let failed: Vec<_> = failed.iter().filter_map(|stanza| stanza.id()).collect();
+    assert_eq!(failed, ["one", "two"]);
+    world.pass(Duration::from_secs(360));
+    let (token, cseq) = world.requests.pop_front().unwrap();
+    world.answer(token, &answered(200, cseq));
+    assert_eq!((world.crossed, world.pager.to_sip.load()), (1, 0));
+}
+
+#[test]
+fn a_held_message_that_can_never_arrive_is_given_up() {
+    for status in [403, 404, 501, 505, 513, 603] {
+        let mut config = config();
+        config.messages.hold = Duration::from_secs(3600);
+        let mut world = World::new(config, 13);
+        world.chat("one");
+        for status in [480, status] {
+            let (token, cseq) = world.requests.pop_front().unwrap();
+            world.answer(token, &answered(status, cseq));
+            world.pass(Duration::from_secs(400));
+        }
+        assert_eq!(world.stanzas.back().and_then(|stanza| stanza.type_()), Some("error"), "{status}");
+        assert_eq!(world.counted("messages_total xmpp_to_sip refused"), 1);
+    }
 }
 
 /// Chance plays everybody. Whatever it does: the books balance at every moment, every request is answered once and with

@@ -5,16 +5,19 @@
 //! same name, so that a phone that has it answers 482. What fails while the component link is down is told when the
 //! link is back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::hold;
 use super::late::Telling;
-use super::meter::{self, Moves, Way};
+use super::meter::{self, Hushed, Moves, Way};
 use super::pairs::Pairs;
 use super::post::Post;
 use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
+use super::tally::Tally;
+use super::undecided::Undecided;
+use super::ways::Choice;
 use crate::features::devices::Ability;
 use crate::features::sessions::answer_is_receipt;
 use crate::features::signal::{Sent, Whisper};
@@ -23,15 +26,18 @@ use crate::gateway::LinkId;
 use crate::sip::message::{Answer, Failure, HeaderName, OutRequest};
 use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Event, Fault, LaneKey, Page, Pages};
-use crate::store::record::{Key, Record, Restored};
+use crate::store::record::{Key, Restored};
 use crate::words::condition::{Condition, Kind, Scope};
 use crate::words::note::Level;
 use crate::words::time::Tick;
 use crate::xmpp::jid::Jid;
-use crate::xmpp::stanza::Stanza;
+use crate::xmpp::stanza::{Stanza, condition_name};
 
-/// How many messages wait, in all and for one contact from one sender.
-const LIMITS: (usize, usize) = (10_000, 500);
+/// How many messages wait: in all, of one sender, for one contact, and of that sender for that contact.
+const LIMIT: usize = 10_000;
+const LIMIT_SENDER: usize = 1_000;
+const LIMIT_CONTACT: usize = 2_000;
+const LIMIT_PAIR: usize = 500;
 /// How many answers wait for one link.
 const UNSAID_LIMIT: usize = 1_000;
 
@@ -55,6 +61,8 @@ pub(super) struct Live {
     flying: bool,
     /// Whoever reports on it knows the names that it has as a MESSAGE.
     named: bool,
+    /// It went in an envelope, which asks for notifications where they are wished.
+    wrapped: bool,
 }
 
 impl Live {
@@ -72,7 +80,7 @@ pub(super) struct Lane {
     /// How many of them are notices: nobody minds whether texts overtake those.
     notices: usize,
     /// How many of them are kept until the contact is back.
-    held: usize,
+    pub(super) held: usize,
     /// How many of them a session has. Then there are no others: what is behind never overtakes.
     pub(super) carried: usize,
 }
@@ -92,6 +100,7 @@ pub struct ToSip {
     next: u64,
     /// What waits per sender and contact.
     pub(super) lanes: BTreeMap<LaneKey, Lane>,
+    pub(super) undecided: Undecided,
     /// What goes by in [`Pages`] without being kept.
     pub(super) whispers: BTreeMap<u64, LaneKey>,
     /// The latest of these per lane that waits while something else of the lane is out, and since when.
@@ -100,12 +109,16 @@ pub struct ToSip {
     unsaid: BTreeMap<LinkId, VecDeque<(Key, Stanza)>>,
     told: hold::Told,
     quota: Quota,
+    /// What people's messages wait, by sender and by contact.
+    senders: Tally<Aor>,
+    contacts: Tally<Aor>,
+    crowded: Hushed,
     pub(super) moves: Moves,
     /// What [`ToSip::spoken`] gives next.
     spoken: Vec<Spoken>,
     /// What the store gave back, until all is there.
     restored: Vec<Post>,
-    stopping: bool,
+    pub(super) stopping: bool,
 }
 
 impl ToSip {
@@ -116,31 +129,37 @@ impl ToSip {
             Outgoing::Refused(condition) => return turn_away(cx, stanza, &condition, "content"),
             Outgoing::Text(text) => text,
         };
-        if let Some((id, instead)) = &text.corrects
-            && self.correct(cx, stanza, id, instead)
+        if let Some(change) = &text.changes
+            && self.change(cx, stanza, change)
         {
             return;
         }
-        let corrects = text.corrects.clone();
+        let changes = text.changes.clone();
         match self.compose(cx, pairs, stanza, text) {
             Ok((mut post, key, lane)) => {
-                if let Err(condition) = self.choose(cx, &mut post, lane) {
-                    return turn_away(cx, stanza, &condition, "table");
-                }
+                let choice = match self.choose(cx, &post, &key, lane) {
+                    Ok(choice) => choice,
+                    Err(condition) => return turn_away(cx, stanza, &condition, "table"),
+                };
+                post.session = choice == Choice::Session;
+                post.carries = u8::from(post.session);
                 if lane.held > 0 {
-                    // It waits behind others.
+                    // It waits behind others, and as long as they.
+                    post.held = !post.session;
                     self.notice(cx, &mut post);
                 }
                 // What she sends says that she does not write any more.
                 self.hushed.remove(&key);
-                cx.save(Record::new(post.key(), &post));
+                cx.save(post.record());
                 meter::accepted(cx, Way::XmppToSip);
                 meter::log(cx, Level::Debug, "message-accepted", Way::XmppToSip, post.names(), "");
-                if post.session {
-                    self.carry(cx, post, key, corrects);
-                } else {
-                    self.push(cx, post, key, false);
-                    self.drive(cx);
+                match choice {
+                    Choice::Session => self.carry(cx, post, key, changes),
+                    Choice::Wait => self.wait(cx, post, key, false),
+                    Choice::Page => {
+                        self.push(cx, post, key, false);
+                        self.drive(cx);
+                    }
                 }
             }
             Err((condition, why)) => turn_away(cx, stanza, &condition, why),
@@ -151,7 +170,7 @@ impl ToSip {
     pub fn tell(&mut self, cx: &mut Cx<'_>, telling: Telling) {
         let Ok(contact) = cx.domains.contact_jid(&telling.sender.aor.address()) else { return };
         let Ok(sender) = cx.domains.user_sip(&telling.user) else { return };
-        if self.posts.len() >= LIMITS.0 {
+        if self.is_full() {
             return cx.count("late_errors_untold_total", &[]);
         }
         let post = Post {
@@ -174,11 +193,12 @@ impl ToSip {
             receipt: false,
             marker: false,
             session: false,
+            carries: 0,
             hops: telling.hops,
             from: telling.user,
             to: contact,
         };
-        cx.save(Record::new(post.key(), &post));
+        cx.save(post.record());
         let lane = Arc::new((sender.aor, post.target.aor.clone()));
         self.push(cx, post, lane, false);
         self.drive(cx);
@@ -232,6 +252,11 @@ impl ToSip {
     pub fn start(&mut self, cx: &mut Cx<'_>) {
         let mut posts = std::mem::take(&mut self.restored);
         posts.sort_by_key(|post| (post.accepted, post.order));
+        let key = |cx: &Cx<'_>, post: &Post| {
+            cx.domains.user_sip(&post.from.bare()).ok().map(|sender| (sender.aor, post.target.aor.clone()))
+        };
+        let long: BTreeSet<(Aor, Aor)> =
+            posts.iter().filter(|post| ToSip::is_long(cx, post)).filter_map(|post| key(cx, post)).collect();
         for post in posts {
             let Ok(sender) = cx.domains.user_sip(&post.from.bare()) else {
                 // Its domain is not listed any more: there is nobody who could be told.
@@ -244,22 +269,28 @@ impl ToSip {
             }
             self.told.restored(&post, cx.now.wall);
             let lane = Arc::new((sender.aor, post.target.aor.clone()));
-            self.again(cx, post, lane);
+            let waits = long.contains(&*lane);
+            self.again(cx, post, lane, waits);
         }
+        self.decide_overdue(cx);
         self.drive(cx);
     }
 
     /// Time has come.
     pub fn timeout(&mut self, cx: &mut Cx<'_>) {
         self.pages.timeout(cx.now.tick);
+        self.decide_overdue(cx);
         self.quota.timeout(cx, Way::XmppToSip);
+        self.crowded.timeout(cx, meter::CROWDED, Way::XmppToSip);
         self.drive(cx);
     }
 
     /// When [`ToSip::timeout`] is wanted.
     pub fn next_timeout(&self) -> Option<Tick> {
-        let pages = self.pages.next_timeout().filter(|_| !self.stopping);
-        pages.into_iter().chain(self.quota.next_timeout()).min()
+        let waits = [self.pages.next_timeout(), self.undecided.next_timeout()];
+        let waits = waits.into_iter().flatten().filter(|_| !self.stopping);
+        let complaints = [self.quota.next_timeout(), self.crowded.next_timeout()];
+        waits.chain(complaints.into_iter().flatten()).min()
     }
 
     /// Begins nothing more; true when no answer is waited for. What is not sent is on disk.
@@ -308,9 +339,11 @@ impl ToSip {
         }
         let key = Arc::new((sender.aor, target.aor.clone()));
         let lane = self.lanes.get(&key).copied().unwrap_or_default();
-        if self.posts.len() >= LIMITS.0 || lane.count >= LIMITS.1 {
-            let text = "Too many messages wait for this contact; please try again later.";
-            return refuse(Kind::ResourceConstraint, text, "queue-full");
+        if let Some((limit, text)) = self.crowd(&key, lane) {
+            let (from, direction) = (from.bare().to_string(), Way::XmppToSip.name().to_owned());
+            let fields = vec![("from", from), ("direction", direction), ("limit", limit.to_owned())];
+            self.crowded.say(cx, meter::CROWDED, fields);
+            return refuse(Kind::ResourceConstraint, &text, "queue-full");
         }
         if !self.quota.admits(cx, Way::XmppToSip, from.bare_str()) {
             let rate = cx.config.messages.rate;
@@ -342,6 +375,7 @@ impl ToSip {
             receipt: text.receipt,
             marker: text.marker,
             session: false,
+            carries: 0,
             hops: super::HOPS,
         };
         Ok((post, key, lane))
@@ -390,12 +424,32 @@ impl ToSip {
     }
 
     pub(super) fn insert(&mut self, number: u64, post: Post, lane: LaneKey) {
-        self.posts.insert(number, Live { post, lane, flying: false, named: false });
+        if !post.is_quiet() {
+            self.senders.add(&lane.0);
+            self.contacts.add(&lane.1);
+        }
+        self.posts.insert(number, Live { post, lane, flying: false, named: false, wrapped: false });
+    }
+
+    /// Which limit a message more would exceed, and what its sender is told.
+    fn crowd(&self, key: &LaneKey, lane: Lane) -> Option<(&'static str, String)> {
+        let (limit, text) = if lane.count >= LIMIT_PAIR {
+            ("pair", format!("{LIMIT_PAIR} of your messages wait for this contact"))
+        } else if self.senders.of(&key.0) >= LIMIT_SENDER {
+            ("sender", format!("{LIMIT_SENDER} of your messages wait to be delivered"))
+        } else if self.contacts.of(&key.1) >= LIMIT_CONTACT {
+            ("contact", "Too many messages wait for this contact".to_owned())
+        } else if self.is_full() {
+            ("all", "Too many messages wait in the gateway".to_owned())
+        } else {
+            return None;
+        };
+        Some((limit, format!("{text}; please try again later.")))
     }
 
     /// Whether nothing more can wait.
     pub(super) fn is_full(&self) -> bool {
-        self.posts.len() >= LIMITS.0
+        self.posts.len() >= LIMIT
     }
 
     pub(super) fn drive(&mut self, cx: &mut Cx<'_>) {
@@ -408,11 +462,12 @@ impl ToSip {
                     if let Some(contact) = live.as_ref().map(|live| &live.post.target.aor).or_else(whisper) {
                         spell(cx, contact, &mut request);
                     }
-                    // A retry has the same names.
-                    if let Some(live) = live
-                        && !std::mem::replace(&mut live.named, true)
-                    {
-                        sent(cx, &live.post, true);
+                    if let Some(live) = live {
+                        live.wrapped = is_envelope(&request.headers);
+                        // A retry has the same names.
+                        if !std::mem::replace(&mut live.named, true) {
+                            sent(cx, &live.post, true);
+                        }
                     }
                     cx.request(number, *request);
                 }
@@ -431,6 +486,9 @@ impl ToSip {
                     // Whoever says 202 only keeps it.
                     if live.post.receipt && status == 200 && answer_is_receipt(&cx.config.sessions) {
                         prove(cx, &live.post);
+                    }
+                    if live.wrapped && status == 200 {
+                        await_report(cx, &live.post);
                     }
                     if !live.post.is_quiet() {
                         let (user, contact) = (live.post.from.bare(), live.post.target.aor);
@@ -455,7 +513,7 @@ impl ToSip {
             let plain = Page { cseq: page.cseq + 1, ..live.post.page(cx, &live.lane, page.tried) };
             return self.pages.put_back(number, plain, cx.now.tick);
         }
-        if is_envelope(&page) && refuses_content(fault) {
+        if is_envelope(&page.headers) && refuses_content(fault) {
             // It takes no CPIM: remembered, and the same goes as it would without.
             cx.facts.devices.shows(cx.now.tick, &live.post.target.aor, "", Ability::Cpim, false);
             let plain = Page { cseq: page.cseq + 1, ..live.post.page(cx, &live.lane, page.tried) };
@@ -463,20 +521,11 @@ impl ToSip {
         }
         if let Some(at) = hold::again_at(cx, &live.post, fault) {
             if !live.post.held {
-                live.post.held = true;
-                if let Some(lane) = self.lanes.get_mut(&live.lane) {
-                    lane.held += 1;
-                }
-                let mut post = live.post.clone();
-                self.notice(cx, &mut post);
-                cx.save(Record::new(post.key(), &post));
-                if let Some(live) = self.posts.get_mut(&number) {
-                    live.post = post;
-                }
+                self.hold(cx, number);
             }
             return self.pages.put_back(number, page, at);
         }
-        let gave_up = is_passing(fault) || live.post.held;
+        let gave_up = is_passing(fault) || live.post.held && hold::is_away(&live.post, fault);
         let Some(live) = self.settle(cx, number, if gave_up { "expired" } else { "refused" }) else { return };
         let scope = if page.to.gr.is_some() { Scope::Full } else { Scope::Bare };
         let condition = match fault {
@@ -486,6 +535,27 @@ impl ToSip {
         let words = condition.text.clone().unwrap_or_default();
         meter::log(cx, Level::Warn, "message-refused", Way::XmppToSip, live.post.names(), &words);
         self.say(cx, &live.post, &condition);
+    }
+
+    /// Keeps a message, and what waits behind it as long, until the contact is back.
+    fn hold(&mut self, cx: &mut Cx<'_>, number: u64) {
+        let Some(live) = self.posts.get(&number) else { return };
+        let (mut post, key) = (live.post.clone(), live.lane.clone());
+        self.notice(cx, &mut post);
+        let Some(lane) = self.lanes.get_mut(&key) else { return };
+        let is_alone = lane.count == 1;
+        for (known, live) in self.posts.range_mut(number..) {
+            let is_behind = *known > number && live.lane == key && !live.post.session;
+            if *known == number || is_behind && !live.post.held && !live.post.is_quiet() {
+                live.post.held = true;
+                live.post.told = post.told;
+                lane.held += 1;
+                cx.save(live.post.record());
+            }
+            if is_alone {
+                return;
+            }
+        }
     }
 
     /// Tells the sender that a message is kept, unless she knows. The record says when.
@@ -538,6 +608,8 @@ impl ToSip {
             }
         }
         if !live.post.is_quiet() {
+            self.senders.take(&live.lane.0);
+            self.contacts.take(&live.lane.1);
             self.moves.queued(-1);
             meter::result(cx, Way::XmppToSip, result);
         }
@@ -562,7 +634,9 @@ impl ToSip {
 
 /// Refuses a message that we have not taken.
 fn turn_away(cx: &mut Cx<'_>, stanza: &Stanza, condition: &Condition, why: &'static str) {
-    meter::turned_away(cx, Way::XmppToSip, why);
+    let names = ("", stanza.id().unwrap_or_default());
+    let said = ("condition", condition_name(condition.kind));
+    meter::turned_away(cx, Way::XmppToSip, names, said, why, condition.text.as_deref());
     if let Some(error) = errors::stanza_error(stanza, condition) {
         cx.ops.push_back(Op::Refuse(error));
     }
@@ -598,14 +672,22 @@ pub(super) fn sent(cx: &mut Cx<'_>, post: &Post, as_message: bool) {
 
 /// The sender's client is told that it arrived.
 fn prove(cx: &mut Cx<'_>, post: &Post) {
-    if let Some(id) = &post.id {
-        cx.signal(Signal::Proved { user: post.from.clone(), to: post.to.clone(), id: id.clone() });
+    if let Some(id) = post.id.clone() {
+        let (user, to, contact) = (post.from.clone(), post.to.clone(), post.target.aor.clone());
+        cx.signal(Signal::Proved { user, to, id, contact, name: post.tag.clone() });
     }
 }
 
+/// A device has taken what asks for notifications: now it is its turn.
+fn await_report(cx: &mut Cx<'_>, post: &Post) {
+    let device = post.target.gr.clone().unwrap_or_default();
+    let (user, contact, name) = (post.from.clone(), post.target.aor.clone(), post.tag.clone());
+    cx.signal(Signal::Awaited { user, contact, device, name });
+}
+
 /// The body is a CPIM message.
-fn is_envelope(page: &Page) -> bool {
-    page.headers.iter().any(|(name, value)| *name == HeaderName::ContentType && value == "message/cpim")
+fn is_envelope(headers: &[(HeaderName, String)]) -> bool {
+    headers.iter().any(|(name, value)| *name == HeaderName::ContentType && value == "message/cpim")
 }
 
 /// The answer says that this kind of content is not understood (RFC 3261 §21.4.13, §21.4.26).

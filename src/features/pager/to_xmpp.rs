@@ -12,20 +12,21 @@ use std::time::Duration;
 
 use super::arrivals::{Arrival, Arrivals, Known, Name, Said};
 use super::late::{self, Late, Telling};
-use super::meter::{self, Moves, Way};
+use super::meter::{self, Hushed, Moves, Way};
 use super::pairs::Pairs;
 use super::quota::Quota;
 use super::sessions::{Letter, Refusal};
 use super::table;
+use super::tally::Tally;
 use super::to_sip::Spoken;
 use crate::documents::date;
 use crate::features::content::Content;
 use crate::features::devices::Ability;
-use crate::features::signal::Asked;
+use crate::features::signal::{Asked, Told};
 use crate::features::{Cx, Incoming, Op, Signal, content, errors, rich};
 use crate::gateway::LinkId;
 use crate::sip::message::{HeaderName, Reply, text};
-use crate::sip::uri::SipAddress;
+use crate::sip::uri::{Aor, SipAddress};
 use crate::store::record::Restored;
 use crate::words::condition::{Condition, Kind, Scope};
 use crate::words::note::Level;
@@ -37,8 +38,10 @@ use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
 use crate::xmpp::stanza::{Element, Stanza, StanzaKind, condition_name};
 
-/// How many messages have no fate, in all and for one domain.
-const LIMITS: (usize, usize) = (10_000, 1_000);
+/// How many messages have no fate: in all, for one domain, and of one sender.
+const LIMIT: usize = 10_000;
+const LIMIT_DOMAIN: usize = 1_000;
+const LIMIT_SENDER: usize = 200;
 /// How many transactions of one request wait for its answer.
 const WAITING_LIMIT: usize = 16;
 /// A pong that takes longer is not waited for with the answer.
@@ -70,8 +73,10 @@ pub struct ToXmpp {
     /// What waits to be sent, in the order of coming.
     queue: BTreeMap<(LinkId, u64), Name>,
     barrier: Barrier<Lane, Name>,
-    /// Messages without a fate per domain.
-    unsettled: BTreeMap<String, usize>,
+    /// Messages without a fate per domain and per sender.
+    unsettled: Tally<String>,
+    senders: Tally<Aor>,
+    crowded: Hushed,
     /// The message that is sent alone, because a stream closed when it was in flight before.
     suspects: BTreeMap<LinkId, Name>,
     timers: Timers<Alarm>,
@@ -103,7 +108,9 @@ impl ToXmpp {
         match self.compose(cx, pairs, incoming) {
             Ok((link, arrival)) => self.take(cx, link, name, arrival),
             Err((reply, why)) => {
-                meter::turned_away(cx, Way::SipToXmpp, why);
+                let status = reply.status.to_string();
+                let (names, words) = ((incoming.call_id.as_str(), ""), reply.reason.as_deref());
+                meter::turned_away(cx, Way::SipToXmpp, names, ("status", &status), why, words);
                 cx.ops.push_back(Op::ReplyNow(incoming.key, reply));
             }
         }
@@ -185,6 +192,7 @@ impl ToXmpp {
             self.tellings.extend(telling);
         }
         self.quota.timeout(cx, Way::SipToXmpp);
+        self.crowded.timeout(cx, meter::CROWDED, Way::SipToXmpp);
     }
 
     /// When [`ToXmpp::timeout`] is wanted.
@@ -192,7 +200,8 @@ impl ToXmpp {
         let timers = self.timers.next().map(|(at, _)| at);
         let (barrier, arrivals) = (self.barrier.next_timeout(), self.arrivals.next_timeout());
         let (late, quota) = (self.late.next_timeout(), self.quota.next_timeout());
-        [timers, barrier, arrivals, late, quota].into_iter().flatten().min()
+        let crowded = self.crowded.next_timeout();
+        [timers, barrier, arrivals, late, quota, crowded].into_iter().flatten().min()
     }
 
     /// A record of before the start.
@@ -273,7 +282,14 @@ impl ToXmpp {
                 (user, cx.domains.contact_jid(&incoming.from).map_err(refuse)?)
             }
         };
-        self.has_room(cx, &user, incoming.request.body().len()).map_err(Refusal::reply)?;
+        if user.local().is_none() {
+            return Err((Reply::new(404).because("the address names no user"), "address"));
+        }
+        if incoming.from.aor.user.is_none() {
+            return Err((Reply::new(403).because("From names no user"), "address"));
+        }
+        let bytes = incoming.request.body().len();
+        self.has_room(cx, &user, &incoming.from.aor, bytes).map_err(Refusal::reply)?;
         let content = content::read(&incoming.request).map_err(|reply| (reply, "content"))?;
         if let Some(name) = &incoming.from_name {
             cx.facts.set_name(&incoming.from.aor, name);
@@ -299,18 +315,34 @@ impl ToXmpp {
     }
 
     /// Whether so many bytes of content for a user may be taken at all.
-    pub(super) fn has_room(&self, cx: &Cx<'_>, user: &Jid, bytes: usize) -> Result<(), Refusal> {
+    pub(super) fn has_room(
+        &mut self,
+        cx: &mut Cx<'_>,
+        user: &Jid,
+        sender: &Aor,
+        bytes: usize,
+    ) -> Result<(), Refusal> {
         if !cx.accepting {
             return Err(Refusal::busy("Not taking messages now", "store"));
         }
         if bytes > cx.config.messages.max_message {
             return Err(Refusal::too_long(cx));
         }
-        let full = self.unsettled.get(user.domain()).is_some_and(|count| *count >= LIMITS.1);
-        if full || self.arrivals.unsettled() >= LIMITS.0 {
-            return Err(Refusal::busy("Too many messages wait", "queue-full"));
-        }
-        Ok(())
+        // What concerns this sender alone is 480: 503 tells a proxy to leave us alone with everybody's requests
+        // (RFC 3261 §21.5.4).
+        let (limit, status, reason) = if self.senders.of(sender) >= LIMIT_SENDER {
+            ("sender", 480, format!("{LIMIT_SENDER} of your messages wait to be delivered"))
+        } else if self.unsettled.of(user.domain()) >= LIMIT_DOMAIN {
+            ("domain", 503, format!("Too many messages wait for {}", user.domain()))
+        } else if self.arrivals.unsettled() >= LIMIT {
+            ("all", 503, "Too many messages wait".to_owned())
+        } else {
+            return Ok(());
+        };
+        let (from, direction) = (sender.text(), Way::SipToXmpp.name().to_owned());
+        let fields = vec![("from", from), ("direction", direction), ("limit", limit.to_owned())];
+        self.crowded.say(cx, meter::CROWDED, fields);
+        Err(Refusal { status, ..Refusal::busy(&reason, "queue-full") })
     }
 
     /// What is written becomes an arrival, unless it cannot.
@@ -400,10 +432,8 @@ impl ToXmpp {
 
     fn enqueue(&mut self, cx: &mut Cx<'_>, link: LinkId, name: Name, order: u64) {
         let Some(arrival) = self.arrivals.pending(name) else { return };
-        match self.unsettled.get_mut(arrival.to.domain()) {
-            Some(count) => *count += 1,
-            None => drop(self.unsettled.insert(arrival.to.domain().to_owned(), 1)),
-        }
+        self.unsettled.add(arrival.to.domain());
+        self.senders.add(&arrival.sender.aor);
         self.queue.insert((link, order), name);
         meter::accepted(cx, Way::SipToXmpp);
         self.moves.queued(1);
@@ -498,7 +528,7 @@ impl ToXmpp {
                 self.pump_all(cx);
             }
             Some(Known::Done(done)) => {
-                if done.quiet || !done.said.is_success() {
+                if done.quiet || done.failed || !done.said.is_success() {
                     return;
                 }
                 done.quiet = true;
@@ -512,11 +542,12 @@ impl ToXmpp {
                 if let Some(record) = self.arrivals.changed(name) {
                     cx.save(record);
                 }
-                if done_asked {
-                    let id = error.id().unwrap_or_default().to_owned();
-                    return cx.signal(Signal::Undelivered { user, id });
+                let id = error.id().unwrap_or_default().to_owned();
+                let told = if done_asked { Told::No } else { Told::Yes };
+                cx.signal(Signal::Undelivered { user: user.clone(), id, told });
+                if !done_asked {
+                    self.tell(cx, &user, &sender, hops, &condition);
                 }
-                self.tell(cx, &user, &sender, hops, &condition);
             }
         }
     }
@@ -552,8 +583,8 @@ impl ToXmpp {
         let by_address = cx.domains.is_contact(&arrival.from, &arrival.sender);
         let sender = (!by_address).then(|| arrival.sender.clone());
         let ticket = arrival.ticket.take();
-        if answered && why.is_some() && ticket.is_none() {
-            self.fail_late(cx, name, why);
+        if let Some(why) = why {
+            self.fail(cx, name, why, ticket.is_some());
         }
         if let Some(ticket) = ticket {
             cx.signal(Signal::Met { ticket, failure: why.cloned() });
@@ -568,12 +599,8 @@ impl ToXmpp {
         }
         arrival.waiting.iter().for_each(|key| cx.reply(*key, reply.clone()));
         self.timers.stop(&if answered { Alarm::GiveUp(name) } else { Alarm::Answer(name) });
-        if let Some(count) = self.unsettled.get_mut(arrival.to.domain()) {
-            *count -= 1;
-            if *count == 0 {
-                self.unsettled.remove(arrival.to.domain());
-            }
-        }
+        self.unsettled.take(arrival.to.domain());
+        self.senders.take(&arrival.sender.aor);
         if arrival.flying {
             self.moves.in_flight(-1);
         } else {
@@ -611,16 +638,22 @@ impl ToXmpp {
         }
     }
 
-    fn fail_late(&mut self, cx: &mut Cx<'_>, name: Name, why: Option<&Condition>) {
-        let Some((arrival, why)) = self.arrivals.pending(name).zip(why) else { return };
+    /// A message failed. Its sender hears of it late where neither an answer nor a session can tell, and no confirmation
+    /// is about it any more.
+    fn fail(&mut self, cx: &mut Cx<'_>, name: Name, why: &Condition, in_session: bool) {
+        let Some(arrival) = self.arrivals.pending(name) else { return };
         let (user, sender, hops) = (arrival.to.bare(), arrival.sender.clone(), arrival.hops);
-        let (asked, id) = (arrival.asked, arrival.id.clone());
-        if std::mem::replace(&mut arrival.quiet, true) {
-            return;
+        let is_late = arrival.said.is_some() && !in_session && !std::mem::replace(&mut arrival.quiet, true);
+        let told = match is_late && arrival.asked {
+            true => Told::No,
+            false if in_session => Told::Perhaps,
+            false => Told::Yes,
+        };
+        if arrival.receipt || arrival.marker || arrival.asked {
+            let id = arrival.id.clone();
+            cx.signal(Signal::Undelivered { user: user.clone(), id, told });
         }
-        if asked {
-            cx.signal(Signal::Undelivered { user, id });
-        } else {
+        if is_late && told == Told::Yes {
             self.tell(cx, &user, &sender, hops, why);
         }
     }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::extras::Change;
 use super::meter::{self, Way};
 use super::post::Post;
 use super::table::{self, Outgoing};
@@ -25,34 +26,61 @@ use crate::xmpp::stanza::Stanza;
 /// How long a MESSAGE without a long way may be, headers included (RFC 3428 §8), and what the headers need of it.
 const PAGE: usize = 1_300;
 const HEADERS: usize = 600;
+/// In how many sessions a message is tried that is too long for a MESSAGE.
+const CARRIES: u8 = 3;
 /// What is whispered waits no longer than this for what went before: it would say what is no longer so.
 const HUSHED: Duration = Duration::from_secs(10);
 
+/// How a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// As a MESSAGE.
+    Page,
+    /// In a session.
+    Session,
+    /// That depends on what the contact says of itself.
+    Wait,
+}
+
 impl ToSip {
     /// Decides how a message goes. An error when a row refuses it.
-    pub(super) fn choose(&self, cx: &mut Cx<'_>, post: &mut Post, lane: Lane) -> Result<(), Condition> {
-        if lane.carried > 0 {
-            post.session = true;
-            return Ok(());
-        }
-        let line = line(cx, &post.from, &post.target.aor, post.type_.as_deref(), &post.text);
-        match line.way(&cx.config.sessions) {
+    pub(super) fn choose(
+        &self,
+        cx: &mut Cx<'_>,
+        post: &Post,
+        key: &LaneKey,
+        lane: Lane,
+    ) -> Result<Choice, Condition> {
+        let line = line(cx, &post.from, &post.target.aor, post.into());
+        let is_long = line.long;
+        Ok(match line.way(&cx.config.sessions) {
             sessions::Way::Refuse(condition) => return Err(condition),
             // Behind older ones that are not there yet.
-            _ if lane.pages() => {}
-            sessions::Way::Session => post.session = true,
+            _ if self.undecided.has(key) => Choice::Wait,
+            _ if lane.carried > 0 => Choice::Session,
+            _ if lane.pages() => Choice::Page,
+            sessions::Way::Session => Choice::Session,
+            sessions::Way::Page { ask: true } if is_long => Choice::Wait,
             sessions::Way::Page { ask } => {
                 if ask {
                     cx.signal(Signal::Unknown { user: post.from.clone(), contact: post.target.clone() });
                 }
+                Choice::Page
             }
-        }
-        Ok(())
+        })
     }
 
     /// Which row decides how a message goes.
     pub fn explain(&self, cx: &Cx<'_>, stanza: &Stanza) -> Option<String> {
         let (from, to) = (stanza.from()?, stanza.to()?);
+        if cx.domains.link_of(from.domain()).is_some() {
+            let what = "explained is what XMPP users write to SIP users, and this would come from a SIP user";
+            let rows = "no row is asked about his MESSAGEs; about sessions that he opens: invited, asked, quiet, gone, ended";
+            return Some(format!("{what}: swap --from and --to\n{rows}\n"));
+        }
+        if to.local().is_none() {
+            return Some(format!("refused before any row is asked: there is nobody at {to}\n"));
+        }
         let (sender, target) = match (cx.domains.user_sip(&from.bare()), cx.domains.contact_sip(to)) {
             (Ok(sender), Ok(target)) => (sender, target),
             (Err(problem), _) | (_, Err(problem)) => {
@@ -61,7 +89,7 @@ impl ToSip {
             }
         };
         let text = match table::outgoing(stanza, &cx.config.sessions) {
-            Outgoing::Text(text) => text.text,
+            Outgoing::Text(text) => text,
             Outgoing::Nothing => {
                 return Some("nothing is sent: it says nothing that SIP could show\n".to_owned());
             }
@@ -79,56 +107,95 @@ impl ToSip {
             }
             _ => {}
         }
-        let line = line(cx, from, &target.aor, stanza.type_(), &text);
+        let written = Written {
+            type_: stanza.type_(),
+            text: &text.text,
+            thread: text.thread.is_some(),
+            html: text.rich.is_some(),
+        };
+        let line = line(cx, from, &target.aor, written);
         said.push_str(&cx.config.sessions.explain("line", &line.facts()));
         Some(said)
     }
 
     /// A correction takes the place of the message that it is about, where that has not been sent: then nobody on the
-    /// other side ever sees the mistake. False when it has.
-    pub(super) fn correct(&mut self, cx: &mut Cx<'_>, stanza: &Stanza, id: &str, text: &str) -> bool {
+    /// other side ever sees the mistake. What is taken back does not go at all. False when it has been sent.
+    pub(super) fn change(&mut self, cx: &mut Cx<'_>, stanza: &Stanza, change: &Change) -> bool {
         let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else { return false };
         let (Ok(sender), Ok(target)) = (cx.domains.user_sip(&from.bare()), cx.domains.contact_sip(to)) else {
             return false;
         };
         let lane = (sender.aor, target.aor);
-        if !self.lanes.contains_key(&lane) || text.len() > cx.config.messages.max_message {
+        let length = change.instead.as_ref().map_or(0, String::len);
+        if !self.lanes.contains_key(&lane) || length > cx.config.messages.max_message {
             return false;
         }
         let waits = |live: &Live| {
-            *live.lane == lane && live.post.id.as_deref() == Some(id) && !live.post.session && live.waits()
+            let is_it = live.post.id.as_deref() == Some(change.id.as_str());
+            is_it && *live.lane == lane && !live.post.session && live.waits()
         };
         let Some((number, live)) = self.posts.iter_mut().find(|(_, live)| waits(live)) else { return false };
-        let post = Post { text: text.to_owned(), rich: None, ..live.post.clone() };
-        if !self.pages.replace(*number, post.page(cx, &live.lane, false)) {
+        let number = *number;
+        let is_undecided = self.undecided.holds(&live.lane, number);
+        let Some(text) = change.instead.clone() else {
+            if !is_undecided && !self.pages.remove(number, &lane) {
+                return false;
+            }
+            self.take_back(cx, number);
+            self.drive(cx);
+            return true;
+        };
+        let post = Post { text, rich: None, ..live.post.clone() };
+        if !is_undecided && !self.pages.replace(number, post.page(cx, &live.lane, false)) {
             return false;
         }
         live.post = post;
-        cx.save(Record::new(live.post.key(), &live.post));
+        cx.save(live.post.record());
         true
     }
 
-    /// Gives a message that is kept to the chat; what it corrects, if that is there and not settled, with the text that
+    /// A message was taken back by its sender before it was sent: she expects nothing more of it.
+    fn take_back(&mut self, cx: &mut Cx<'_>, number: u64) {
+        if let Some(live) = self.settle(cx, number, "expired") {
+            meter::log(cx, Level::Debug, "message-taken-back", Way::XmppToSip, live.post.names(), "");
+            cx.forget(live.post.key());
+        }
+    }
+
+    /// Gives a message that is kept to the chat; what it changes, if that is there and not settled, with the text that
     /// would take its place.
-    pub(super) fn carry(
-        &mut self,
-        cx: &mut Cx<'_>,
-        post: Post,
-        key: LaneKey,
-        corrects: Option<(String, String)>,
-    ) {
+    pub(super) fn carry(&mut self, cx: &mut Cx<'_>, post: Post, key: LaneKey, changes: Option<Change>) {
         let number = self.number();
-        let corrects = corrects.and_then(|(id, text)| {
+        let changes = changes.and_then(|change| {
             let is_it = |live: &Live| {
-                live.lane == key && live.post.session && live.post.id.as_deref() == Some(id.as_str())
+                live.lane == key && live.post.session && live.post.id.as_deref() == Some(change.id.as_str())
             };
             let (number, _) = self.posts.iter().find(|(_, live)| is_it(live))?;
-            Some((*number, text.into()))
+            Some((*number, change.instead.map(Into::into)))
         });
         self.moves.queued(1);
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.count += 1;
         lane.carried += 1;
+        self.insert(number, post, key);
+        self.hand(cx, number, changes);
+    }
+
+    /// Gives a message to the chat that waited elsewhere, or comes back from it.
+    pub(super) fn give(&mut self, cx: &mut Cx<'_>, number: u64) {
+        let Some(live) = self.posts.get_mut(&number) else { return };
+        if !std::mem::replace(&mut live.post.session, true)
+            && let Some(lane) = self.lanes.get_mut(&live.lane)
+        {
+            lane.carried += 1;
+        }
+        live.post.carries = live.post.carries.saturating_add(1);
+        cx.save(live.post.record());
+        self.hand(cx, number, None);
+    }
+
+    fn hand(&mut self, cx: &mut Cx<'_>, number: u64, changes: Option<(u64, Option<Arc<str>>)>) {
+        let Some(Live { post, .. }) = self.posts.get(&number) else { return };
         let carry = Carry {
             number,
             user: post.from.clone(),
@@ -143,10 +210,9 @@ impl ToSip {
             call_id: post.call_id.clone(),
             written: post.accepted,
             receipt: post.receipt,
-            corrects,
+            changes,
         };
-        sent(cx, &post, false);
-        self.insert(number, post, key);
+        sent(cx, post, false);
         self.flies(number, true);
         cx.signal(Signal::Carry(Arc::new(carry)));
     }
@@ -163,6 +229,7 @@ impl ToSip {
             Carried::Merged { into, text } => {
                 let Some(live) = self.settle(cx, number, "delivered") else { return };
                 cx.forget(live.post.key());
+                let Some(text) = text else { return self.take_back(cx, *into) };
                 if let Some(corrected) = self.posts.get_mut(into) {
                     corrected.post.text = text.to_string();
                     corrected.post.rich = None;
@@ -172,7 +239,11 @@ impl ToSip {
             }
             Carried::NoSession(_) => return self.return_to_pages(cx, number, false),
             Carried::Broken { how, sent } if goes_again(&cx.config.sessions, *how) => {
-                return self.return_to_pages(cx, number, *sent);
+                match self.after_a_break(cx, number) {
+                    Some(Choice::Session) => return self.give(cx, number),
+                    Some(_) => return self.return_to_pages(cx, number, *sent),
+                    None => broken(),
+                }
             }
             Carried::Broken { .. } => broken(),
             Carried::Refused(condition) => condition.clone(),
@@ -183,17 +254,46 @@ impl ToSip {
         self.say(cx, &live.post, &condition);
     }
 
-    /// A message of before the start.
-    pub(super) fn again(&mut self, cx: &mut Cx<'_>, mut post: Post, key: LaneKey) {
-        if !std::mem::take(&mut post.session) {
-            return self.push(cx, post, key, true);
+    /// A message of before the start; `waits`: it, or another of its lane, is too long for a MESSAGE.
+    pub(super) fn again(&mut self, cx: &mut Cx<'_>, mut post: Post, key: LaneKey, waits: bool) {
+        if std::mem::take(&mut post.session) {
+            if !goes_again(&cx.config.sessions, Break::Restart) {
+                meter::result(cx, Way::XmppToSip, "refused");
+                return self.say(cx, &post, &broken());
+            }
+            cx.save(post.record());
         }
-        if goes_again(&cx.config.sessions, Break::Restart) {
-            cx.save(Record::new(post.key(), &post));
-            return self.push(cx, post, key, true);
+        if waits && !post.is_quiet() && !post.held {
+            return self.wait(cx, post, key, true);
         }
-        meter::result(cx, Way::XmppToSip, "refused");
-        self.say(cx, &post, &broken());
+        self.push(cx, post, key, true);
+    }
+
+    /// Whether a message is too long for a MESSAGE on its way.
+    pub(super) fn is_long(cx: &Cx<'_>, post: &Post) -> bool {
+        !post.is_quiet() && line(cx, &post.from, &post.target.aor, post.into()).long
+    }
+
+    /// How a message goes whose session ended: in another, where it or one behind it is too long for a MESSAGE and the rows
+    /// still say so, or those before it do; nothing where that has failed too often.
+    fn after_a_break(&self, cx: &Cx<'_>, number: u64) -> Option<Choice> {
+        let Some(live) = self.posts.get(&number).filter(|_| !self.stopping) else {
+            return Some(Choice::Page);
+        };
+        let needs_session = |post: &Post| {
+            let line = line(cx, &post.from, &post.target.aor, post.into());
+            line.long && line.way(&cx.config.sessions) == sessions::Way::Session
+        };
+        if live.post.carries >= CARRIES {
+            return (!needs_session(&live.post)).then_some(Choice::Page);
+        }
+        let with_chat = |other: &Live| other.post.session && other.lane == live.lane;
+        let follows = self.posts.range(..number).any(|(_, other)| with_chat(other));
+        let leads = || {
+            let mut behind = self.posts.range(number..).map(|(_, other)| other);
+            behind.any(|other| with_chat(other) && other.post.carries < CARRIES && needs_session(&other.post))
+        };
+        Some(if follows || leads() { Choice::Session } else { Choice::Page })
     }
 
     /// A session does not have it, or perhaps not: it goes as a MESSAGE, under the same name.
@@ -205,8 +305,13 @@ impl ToSip {
         }
         if let Some(lane) = self.lanes.get_mut(&live.lane) {
             lane.carried -= 1;
+            if lane.held > 0 {
+                // One that came back before it is kept.
+                live.post.held = true;
+                lane.held += 1;
+            }
         }
-        cx.save(Record::new(live.post.key(), &live.post));
+        cx.save(live.post.record());
         let page = live.post.page(cx, &live.lane, sent);
         self.pages.push(number, page);
         self.drive(cx);
@@ -228,7 +333,7 @@ impl ToSip {
         }
         let Some(post) = self.notice_of(cx, whisper) else { return };
         if whisper.keep {
-            cx.save(Record::new(post.key(), &post));
+            cx.save(post.record());
             self.push(cx, post, key, false);
         } else {
             let number = self.number();
@@ -293,21 +398,41 @@ impl ToSip {
             receipt: false,
             marker: false,
             session: false,
+            carries: 0,
         })
     }
 }
 
+/// What rows may ask about a message itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written<'a> {
+    type_: Option<&'a str>,
+    text: &'a str,
+    thread: bool,
+    html: bool,
+}
+
+impl<'a> From<&'a Post> for Written<'a> {
+    fn from(post: &'a Post) -> Written<'a> {
+        let (thread, html) = (post.thread.is_some(), post.rich.is_some());
+        Written { type_: post.type_.as_deref(), text: &post.text, thread, html }
+    }
+}
+
 /// What is known when a message goes to a contact.
-fn line<'a>(cx: &'a Cx<'_>, from: &Jid, contact: &Aor, type_: Option<&'a str>, text: &str) -> Line<'a> {
+pub(super) fn line<'a>(cx: &'a Cx<'_>, from: &Jid, contact: &'a Aor, written: Written<'a>) -> Line<'a> {
     let peer = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
     let long_way = peer.is_some_and(|peer| peer.long_messages);
     Line {
-        type_,
+        type_: written.type_,
         session: cx.facts.session(&from.bare(), contact),
         msrp: cx.facts.devices.msrp(cx.now.tick, contact).0,
         peer: peer.map_or(PeerMsrp::No, |peer| peer.msrp),
-        long: !long_way && text.len() + HEADERS > PAGE,
+        long: !long_way && written.text.len() + HEADERS > PAGE,
         agent: cx.facts.devices.agent(contact),
+        thread: written.thread,
+        html: written.html,
+        domain: &contact.host,
     }
 }
 

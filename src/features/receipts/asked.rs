@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::imdn::Status;
-use crate::features::signal::Asked;
+use crate::features::signal::{Asked, Told};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::store::record::{Key, Record, Restored};
 use crate::words::id::Partition;
@@ -49,6 +49,9 @@ pub struct Question {
     /// It is to be told that it failed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     failure: bool,
+    /// A client has it, so it has not failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    received: bool,
     /// When it was asked.
     since: Wall,
     /// Its place among those of the same moment.
@@ -100,6 +103,7 @@ impl Questions {
             delivery: asked.wanted.delivery,
             display: asked.wanted.display,
             failure: asked.wanted.failure,
+            received: false,
             since: now,
             order: self.next,
         };
@@ -130,7 +134,7 @@ impl Questions {
         for place in places.into_iter().rev() {
             let Some(question) = self.open.get_mut(&place) else { continue };
             let mut statuses = Vec::new();
-            question.failure = false;
+            (question.failure, question.received) = (false, true);
             // What was shown was received, and a client need not say both.
             if std::mem::take(&mut question.delivery) {
                 statuses.push(Status::Delivered);
@@ -151,10 +155,17 @@ impl Questions {
         told
     }
 
-    /// A message failed: the question about it, if that is to be told. It is closed.
-    pub fn failed(&mut self, user: &Jid, id: &str) -> Option<Question> {
+    /// A message failed: the question about it, and whether that is to be told. It is closed, unless it may have to be told
+    /// later.
+    pub fn failed(&mut self, user: &Jid, id: &str, told: Told) -> Option<(Question, bool)> {
         let place = self.by_id.get(id).filter(|place| place.0.as_str() == user.bare_str()).cloned()?;
-        if self.open.get(&place)?.failure { self.take(&place) } else { None }
+        let question = self.open.get_mut(&place).filter(|question| !question.received)?;
+        (question.delivery, question.display) = (false, false);
+        if question.failure && told == Told::Perhaps {
+            return Some((question.clone(), false));
+        }
+        let is_wanted = std::mem::take(&mut question.failure) && told == Told::No;
+        Some((self.take(&place)?, is_wanted))
     }
 
     /// When [`Questions::expired`] is wanted.
@@ -253,13 +264,17 @@ mod tests {
         questions.ask(Wall(5), &asked("2", all));
         questions.ask(Wall(5), &asked("3", ALL));
         told(&mut questions, "1", false);
-        let mut failed = |id| questions.failed(&juliet(), id).map(|question| question.message_id);
-        assert_eq!(
-            [failed("1"), failed("2"), failed("2"), failed("3")],
-            [None, Some("m2".into()), None, None]
-        );
+        let mut failed = |id, told| {
+            let failed = questions.failed(&juliet(), id, told);
+            failed.map(|(question, is_told)| (question.message_id.clone(), question.is_answered(), is_told))
+        };
+        assert_eq!(failed("1", Told::No), None);
+        assert_eq!(failed("2", Told::Perhaps), Some(("m2".into(), false, false)));
+        assert_eq!(failed("2", Told::No), Some(("m2".into(), true, true)));
+        assert_eq!(failed("2", Told::No), None);
+        assert_eq!(failed("3", Told::No), Some(("m3".into(), true, false)));
         questions.ask(Wall(5), &asked("4", Wanted { failure: true, ..Wanted::default() }));
-        let rest = ["m1 Displayed", "m3 Delivered", "m3 Displayed"];
+        let rest = ["m1 Displayed"];
         assert_eq!(told(&mut questions, "4", true), rest, "of the fourth nothing was to be told");
         assert!(questions.open.is_empty(), "received: nothing remains to be told");
     }

@@ -10,12 +10,14 @@
 
 mod asked;
 mod sent;
+mod unanswered;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::asked::{Question, Questions};
 use self::sent::{Memory, Remembered};
+use self::unanswered::Unanswered;
 use super::devices::Ability;
 use super::signal::{Heard, Whisper};
 use super::{Cx, Feature, Incoming, Manifest, Signal, content, errors};
@@ -50,6 +52,8 @@ pub struct Receipts {
     sent: Memory,
     /// What SIP users asked.
     questions: Questions,
+    /// Who is asked and does not answer.
+    unanswered: Unanswered,
 }
 
 impl Feature for Receipts {
@@ -116,21 +120,35 @@ impl Feature for Receipts {
                 let _ = self.heard(cx, heard);
             }
             Signal::Sent(sent) => self.sent.remember(sent),
+            Signal::Awaited { user, contact, device, name } => {
+                let known = self.sent.reported(user, contact, name);
+                if known.is_some_and(|known| known.receipt && !known.delivered && !known.failed) {
+                    self.unanswered.asked(cx.now.tick, contact, device);
+                }
+            }
             Signal::Asked(asked) => {
                 let (record, oldest) = self.questions.ask(cx.now.wall, asked);
                 cx.save(record);
                 oldest.into_iter().for_each(|key| cx.forget(key));
             }
-            Signal::Undelivered { user, id } => {
-                if let Some(question) = self.questions.failed(user, id) {
+            Signal::Undelivered { user, id, told } => {
+                let Some((question, is_told)) = self.questions.failed(user, id, *told) else { return };
+                if is_told {
                     notify(cx, &question, Status::Failed);
+                }
+                if question.is_answered() {
                     cx.forget(question.key());
+                } else {
+                    cx.save(question.record());
                 }
             }
-            Signal::Proved { user, to, id } => {
-                let answer = receipt(cx, user, to, id, "received", ns::RECEIPTS);
-                cx.stanza(answer);
-            }
+            Signal::Proved { user, to, id, contact, name } => match self.sent.reported(user, contact, name) {
+                Some(remembered) => deliver(cx, remembered),
+                None => {
+                    let answer = receipt(cx, user, to, id, "received", ns::RECEIPTS);
+                    cx.stanza(answer);
+                }
+            },
             _ => {}
         }
     }
@@ -146,12 +164,16 @@ impl Feature for Receipts {
     }
 
     fn next_timeout(&self) -> Option<(Tick, &'static str)> {
-        self.questions.next_timeout().map(|at| (at, "receipts"))
+        let at = [self.questions.next_timeout(), self.unanswered.next_timeout()];
+        at.into_iter().flatten().min().map(|at| (at, "receipts"))
     }
 
     fn timeout(&mut self, cx: &mut Cx<'_>) {
         for key in self.questions.expired(cx.now) {
             cx.forget(key);
+        }
+        while let Some((contact, device)) = self.unanswered.silent(cx.now.tick) {
+            cx.facts.devices.shows(cx.now.tick, &contact, &device, Ability::Imdn, false);
         }
     }
 }
@@ -163,6 +185,7 @@ impl Receipts {
             cx.count("notices_unreadable_total", &[("type", "report")]);
             error.to_string()
         })?;
+        self.unanswered.answered(&heard.sender.aor);
         let (contact, device) = (&heard.sender.aor, heard.sender.gr.as_deref().unwrap_or_default());
         if told.status == Status::Untold {
             cx.facts.devices.lacks(cx.now.tick, contact, device, Ability::Imdn, UNTOLD);

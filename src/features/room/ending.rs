@@ -230,7 +230,7 @@ impl Rooms {
     /// Keeps a seat on disk.
     pub(super) fn keep(&mut self, cx: &mut Cx<'_>, id: SeatId) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        let Some(call) = seat.leg.call.kept(cx.now) else { return };
+        let Some(call) = seat.leg.call.kept() else { return };
         seat.saved = true;
         let key = key_of(&seat.room, seat.leg.call.tag());
         let (room, own, nick) = (seat.room.clone(), seat.own.clone(), seat.nick.clone());
@@ -241,7 +241,7 @@ impl Rooms {
     /// A seat of before the start.
     pub(super) fn restore(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Result<(), String> {
         let kept: KeptSeat = record.read().map_err(|error| error.to_string())?;
-        let leg = Leg::of_before(Session::restore(cx.now, kept.call));
+        let leg = Leg::of_before(Session::restore(kept.call, crate::features::ALLOW.as_str()));
         let mut seat = Seat::new(cx.now.tick, kept.room, kept.own, kept.contact, kept.nick, leg);
         (seat.stage, seat.owes_farewell, seat.saved) = (Stage::Leaving, true, true);
         let id = self.add(cx, seat);

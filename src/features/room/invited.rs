@@ -121,8 +121,10 @@ impl Rooms {
             return true;
         }
         let Some(id) = self.tags.get(tag).copied() else { return false };
-        let Some(seat) =
-            self.seats.get_mut(&id).filter(|seat| seat.leg.call.holds(&incoming.request.headers))
+        let Some(seat) = self
+            .seats
+            .get_mut(&id)
+            .filter(|seat| seat.leg.call.holds(&incoming.call_id, tag, &incoming.from_tag))
         else {
             return false;
         };

@@ -209,11 +209,12 @@ impl Feature for Rooms {
     }
 
     fn ack(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) -> bool {
-        let Some(id) = incoming.to_tag.as_deref().and_then(|tag| self.tags.get(tag)).copied() else {
-            return false;
-        };
-        let Some(seat) =
-            self.seats.get_mut(&id).filter(|seat| seat.leg.call.holds(&incoming.request.headers))
+        let Some(tag) = incoming.to_tag.as_deref() else { return false };
+        let Some(id) = self.tags.get(tag).copied() else { return false };
+        let Some(seat) = self
+            .seats
+            .get_mut(&id)
+            .filter(|seat| seat.leg.call.holds(&incoming.call_id, tag, &incoming.from_tag))
         else {
             return false;
         };

@@ -23,6 +23,9 @@ pub static QUESTIONS: [Question; 10] = [
             ("peer", Form::Words(&["learn", "yes", "no"])),
             ("long", Form::Flag),
             ("agent", Form::Beginning),
+            ("thread", Form::Flag),
+            ("content", Form::Words(&["plain", "html"])),
+            ("domain", Form::Beginning),
         ],
         decisions: &[
             ("page", &[]),
@@ -170,6 +173,12 @@ pub struct Line<'a> {
     pub long: bool,
     /// What the contact's device calls itself.
     pub agent: Option<&'a str>,
+    /// Whether it has a thread.
+    pub thread: bool,
+    /// Whether it has emphasis (XEP-0071).
+    pub html: bool,
+    /// The contact's SIP domain.
+    pub domain: &'a str,
 }
 
 /// How a line goes.
@@ -188,7 +197,7 @@ pub enum Way {
 
 impl Line<'_> {
     /// The facts as rows compare them.
-    pub fn facts(&self) -> [(&'static str, Fact<'_>); 6] {
+    pub fn facts(&self) -> [(&'static str, Fact<'_>); 9] {
         [
             (
                 "type",
@@ -224,6 +233,9 @@ impl Line<'_> {
             ),
             ("long", Fact::Flag(self.long)),
             ("agent", self.agent.map_or(Fact::Nothing, Fact::Text)),
+            ("thread", Fact::Flag(self.thread)),
+            ("content", Fact::Word(if self.html { "html" } else { "plain" })),
+            ("domain", Fact::Text(self.domain)),
         ]
     }
 
@@ -231,6 +243,7 @@ impl Line<'_> {
     pub fn way(&self, table: &Table) -> Way {
         let Some(row) = table.ask("line", &self.facts()) else { return Way::Page { ask: false } };
         match row.then {
+            "use" | "wait" if self.session == Stage::None => Way::Page { ask: false },
             "open" | "use" | "wait" => Way::Session,
             "refuse" => Way::Refuse(refusal(row)),
             then => Way::Page { ask: then == "ask" },
@@ -406,6 +419,9 @@ mod tests {
         peer: PeerMsrp::Learn,
         long: false,
         agent: None,
+        thread: false,
+        html: false,
+        domain: "example.net",
     };
 
     #[test]
@@ -432,6 +448,16 @@ mod tests {
             assert_eq!(sign.way(&table()), Way::Session, "{sign:?}");
             let normal = Line { type_: None, ..sign };
             assert_eq!(normal.way(&table()), Way::Page { ask: false }, "{sign:?}");
+        }
+    }
+
+    #[test]
+    fn what_uses_a_session_opens_none() {
+        for word in ["use", "wait"] {
+            let table = Table::read(&format!("line: [{{ row: only, do: {word} }}]"), &QUESTIONS[..1]);
+            let table = table.expect("the test's own table");
+            assert_eq!(CHAT.way(&table), Way::Page { ask: false }, "{word}");
+            assert_eq!(Line { session: Stage::Opening, ..CHAT }.way(&table), Way::Session, "{word}");
         }
     }
 
@@ -470,6 +496,22 @@ mod tests {
         assert!(ended_says_gone(&table(), true) && !ended_says_gone(&table(), false));
         assert!(goes_again(&table(), Break::Lost) && !answer_is_receipt(&table()));
         assert!(extra_is_text(&table(), Extra::Reaction));
+    }
+
+    #[test]
+    fn rows_can_look_at_thread_content_and_domain() {
+        let page = |when: &str, line: Line<'_>| {
+            let text = format!("line: [{{ row: a, when: {{ {when} }}, do: page }}, {{ row: b, do: open }}]");
+            let table = Table::read(&text, &QUESTIONS[..1]).expect("the test's own table");
+            line.way(&table) != Way::Session
+        };
+        for (when, line) in [
+            ("thread: true", Line { thread: true, ..CHAT }),
+            ("content: html", Line { html: true, ..CHAT }),
+            ("domain: EXAMPLE.org", Line { domain: "example.org", ..CHAT }),
+        ] {
+            assert!(page(when, line) && !page(when, CHAT), "{when}");
+        }
     }
 
     #[test]

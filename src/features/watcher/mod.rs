@@ -16,7 +16,7 @@ mod stanzas;
 mod subscribe;
 pub mod table;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -130,6 +130,8 @@ pub struct Watcher {
     pairs: BTreeMap<PairId, Pair>,
     /// The pairs of each user.
     names: BTreeMap<Jid, BTreeMap<Aor, PairId>>,
+    /// The pairs of each watcher in which she has been asked and has not answered.
+    asking: BTreeMap<Aor, BTreeSet<PairId>>,
     subs: BTreeMap<SubId, Sub>,
     /// Dialogs by our tag.
     tags: BTreeMap<Box<str>, SubId>,
@@ -386,6 +388,7 @@ impl Watcher {
     fn decide(&mut self, cx: &mut Cx<'_>, id: PairId, consent: Consent) {
         let Some(pair) = self.pairs.get_mut(&id) else { return };
         pair.consent = consent;
+        note_question(&mut self.asking, id, pair);
         cx.facts.set_shares(&pair.user, &pair.contact, consent == Consent::Granted);
         let lost_sight = consent != Consent::Granted && pair.seen.probe.is_some();
         if consent != Consent::Granted {
@@ -479,6 +482,18 @@ impl Watcher {
 
     fn subs_of(&self, id: PairId) -> Vec<SubId> {
         self.pairs.get(&id).map(|pair| pair.subs.clone()).unwrap_or_default()
+    }
+}
+
+/// Keeps the list of a watcher's open questions.
+fn note_question(asking: &mut BTreeMap<Aor, BTreeSet<PairId>>, id: PairId, pair: &Pair) {
+    if matches!(pair.consent, Consent::Asked { .. }) {
+        asking.entry(pair.contact.clone()).or_default().insert(id);
+    } else if let Some(open) = asking.get_mut(&pair.contact) {
+        open.remove(&id);
+        if open.is_empty() {
+            asking.remove(&pair.contact);
+        }
     }
 }
 

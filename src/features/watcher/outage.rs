@@ -8,6 +8,7 @@ use super::subscribe::question;
 use super::table::{Consent, WEEK};
 use super::{
     CONSENT, DIALOG, Down, KeptConsent, KeptDialog, PairId, Sub, SubId, Timer, Told, Watcher, count_subs,
+    note_question,
 };
 use crate::features::Cx;
 use crate::gateway::LinkId;
@@ -64,6 +65,7 @@ impl Watcher {
         let id = self.pair(cx, kept.user, kept.contact)?;
         let pair = self.pairs.get_mut(&id)?;
         pair.consent = kept.consent;
+        note_question(&mut self.asking, id, pair);
         cx.facts.set_shares(&pair.user, &pair.contact, kept.consent == Consent::Granted);
         Some(())
     }
@@ -101,9 +103,14 @@ impl Watcher {
         for id in due {
             self.tend(cx, id);
         }
-        let stale = self.pairs.iter().filter(|(_, pair)| is_stale(pair, cx.now.wall));
-        let stale: Vec<PairId> = stale.map(|(id, _)| *id).collect();
-        for id in stale {
+        let all = self.pairs.keys().copied().collect();
+        self.forget_stale(cx, all);
+    }
+
+    /// Forgets those of these pairs that are only of the past.
+    pub(super) fn forget_stale(&mut self, cx: &mut Cx<'_>, mut pairs: Vec<PairId>) {
+        pairs.retain(|id| self.pairs.get(id).is_some_and(|pair| is_stale(pair, cx.now.wall)));
+        for id in pairs {
             self.decide(cx, id, Consent::Unasked);
         }
     }

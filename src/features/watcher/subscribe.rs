@@ -1,5 +1,7 @@
 //! SUBSCRIBE from SIP watchers: outside a dialog, inside one, and fetches.
 
+use std::collections::BTreeSet;
+
 use super::pair::Pair;
 use super::table::{self, Consent, Welcome};
 use super::{
@@ -7,11 +9,12 @@ use super::{
 };
 use crate::features::{Cx, Incoming, Op};
 use crate::sip::message::{self, HeaderName, Method, Reply};
-use crate::sip::uri::SipAddress;
+use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::notifier::{Notifier, Reason};
 use crate::sip::usage::package::{PRESENCE, Terms};
 use crate::words::id::Partition;
 use crate::words::note::Level;
+use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
 use crate::xmpp::stanza::{Element, Stanza};
 
@@ -20,6 +23,9 @@ const DIALOGS: usize = 16;
 
 /// How many subscriptions, and how many pairs, one gateway holds.
 const LIMIT: usize = 500_000;
+
+/// How many XMPP users one watcher may have asked who have not answered.
+const QUESTIONS: usize = 500;
 
 /// How long a watcher is sent away for when there is no room.
 const COME_BACK: &str = "60";
@@ -99,6 +105,10 @@ impl Watcher {
         let watcher = cx.domains.contact_jid(&incoming.from.aor.address());
         let watcher = watcher.and_then(|jid| cx.domains.contact_sip(&jid));
         let watcher = watcher.map_err(|problem| refuse(403, problem.text))?.aor;
+        if self.asks_too_much(cx, &user, &watcher) {
+            cx.count("subscribes_refused_total", &[("reason", "questions")]);
+            return Err(Reply::new(480).because("too many people whom you asked have not answered yet"));
+        }
         let Some(pair_id) = self.pair(cx, user.clone(), watcher) else { return Err(Reply::new(403)) };
         let Some(pair) = self.pairs.get(&pair_id) else { return Err(Reply::new(500)) };
         if table::welcome(pair.consent, cx.now.wall) == Welcome::Decline {
@@ -130,6 +140,20 @@ impl Watcher {
         cx.reply(incoming.key, reply);
         self.welcome(cx, pair_id, id);
         Ok(())
+    }
+
+    /// Whether a watcher who would be the first to ask this user has too many open questions: each is kept on disk and
+    /// shows up in somebody's client.
+    fn asks_too_much(&mut self, cx: &mut Cx<'_>, user: &Jid, watcher: &Aor) -> bool {
+        if self.find(user, watcher).is_some() {
+            return false;
+        }
+        let open = |watcher: &Watcher, aor| watcher.asking.get(aor).map_or(0, BTreeSet::len);
+        if open(self, watcher) >= QUESTIONS {
+            let old = self.asking.get(watcher).into_iter().flatten().copied().collect();
+            self.forget_stale(cx, old);
+        }
+        open(self, watcher) >= QUESTIONS
     }
 
     /// The NOTIFY that follows a SUBSCRIBE at once, or as soon as a probe has been answered; and the question to the

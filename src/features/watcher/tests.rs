@@ -176,6 +176,14 @@ fn notifies(ops: &[Op]) -> Vec<(u64, String)> {
     ops.iter().filter_map(said).collect()
 }
 
+fn statuses(ops: &[Op]) -> Vec<u16> {
+    let status = |op: &Op| match op {
+        Op::Reply(_, reply) | Op::ReplyNow(_, reply) => Some(reply.status),
+        _ => None,
+    };
+    ops.iter().filter_map(status).collect()
+}
+
 fn questions(ops: &[Op]) -> usize {
     ops.iter().filter(|op| matches!(op, Op::Stanza(stanza) if stanza.type_() == Some("subscribe"))).count()
 }
@@ -215,6 +223,30 @@ fn without_an_answer_she_is_asked_once_more_after_a_week() {
     }
     assert_eq!(asked.iter().sum::<usize>(), 2);
     assert_eq!((asked[0], asked[7]), (1, 1));
+}
+
+#[test]
+fn who_has_asked_many_who_do_not_answer_asks_nobody_else() {
+    let mut world = World::new();
+    for number in 0..500 {
+        let ops = world.subscribe(&format!("u{number}"), number, 60);
+        assert_eq!(statuses(&ops), [200]);
+        world.answer_all(&ops);
+    }
+    let ops = world.subscribe("juliet", 500, 60);
+    assert_eq!((statuses(&ops), questions(&ops), world.watcher.pairs.len()), (vec![480], 0, 500));
+    // Whom he has asked before is no new question, and an answer makes room for one.
+    assert_eq!(statuses(&world.subscribe("u1", 501, 60)), [200]);
+    world.stanza("u1@example.com", Some("subscribed"));
+    let ops = world.subscribe("juliet", 502, 60);
+    assert_eq!(statuses(&ops), [200]);
+    world.answer_all(&ops);
+    // What is very old, and watched by nobody, counts no more.
+    let ops = world.pass(Duration::from_secs(600));
+    world.answer_all(&ops);
+    world.pass(Duration::from_secs(91 * 24 * 3600));
+    assert_eq!(statuses(&world.subscribe("nurse", 503, 60)), [200]);
+    assert_eq!(world.watcher.pairs.len(), 2);
 }
 
 #[test]

@@ -14,6 +14,9 @@ const LONGEST_IDENT: usize = 64;
 /// The longest method name that is read.
 const LONGEST_METHOD: usize = 32;
 
+/// The fault of a line that has no colon, or nothing that could be a name before it.
+const NAMELESS: &str = "a header has no name";
+
 /// What the start line says.
 pub(super) enum Start {
     Request { tid: String, method: Method },
@@ -64,7 +67,7 @@ pub(super) fn headers(start: Start, lines: &[u8], known: &mut Known) -> Result<F
     let mut found = Found::default();
     for line in text.split("\r\n").filter(|line| !line.is_empty()) {
         let Some((name, value)) = line.split_once(':') else {
-            found.fault("a header has no colon");
+            found.fault(NAMELESS, "", "");
             continue;
         };
         found.header(name.trim_ascii_end(), value.trim_ascii(), known)?;
@@ -135,47 +138,49 @@ impl Found {
             }
         } else if is("Message-ID") {
             if !is_read_as_ident(value) {
-                self.fault("the Message-ID is malformed");
+                self.fault("the Message-ID is malformed", name, value);
             } else if self.message_id.replace(value.to_owned()).is_some() {
-                self.fault("there are two Message-IDs");
+                self.fault("there are two Message-IDs", name, value);
             }
         } else if is("Byte-Range") {
             match ByteRange::parse(value) {
                 Some(range) if self.range.is_none() => self.range = Some(range),
-                Some(_) => self.fault("there are two Byte-Ranges"),
-                None => self.fault("the Byte-Range is malformed"),
+                Some(_) => self.fault("there are two Byte-Ranges", name, value),
+                None => self.fault("the Byte-Range is malformed", name, value),
             }
         } else if is("Success-Report") {
             match value.to_ascii_lowercase().as_str() {
                 "yes" => self.success_report = true,
                 "no" => self.success_report = false,
-                _ => self.fault("the Success-Report is malformed"),
+                _ => self.fault("the Success-Report is malformed", name, value),
             }
         } else if is("Failure-Report") {
             match value.to_ascii_lowercase().as_str() {
                 "yes" => self.failure_report = FailureReport::Yes,
                 "no" => self.failure_report = FailureReport::No,
                 "partial" => self.failure_report = FailureReport::Partial,
-                _ => self.fault("the Failure-Report is malformed"),
+                _ => self.fault("the Failure-Report is malformed", name, value),
             }
         } else if is("Status") {
             match Status::parse(value) {
                 Some(status) => self.status = Some(status),
-                None => self.fault("the Status is malformed"),
+                None => self.fault("the Status is malformed", name, value),
             }
         } else if is("Content-Type") {
             self.content_type = Some(value.to_owned());
         } else if name.is_empty() || name.contains(char::is_whitespace) {
-            self.fault("a header has no name");
+            self.fault(NAMELESS, "", "");
         } else {
             self.others.push((name.to_owned(), value.to_owned()));
         }
         Ok(())
     }
 
-    /// The first fault is told.
-    fn fault(&mut self, what: &'static str) {
+    /// The first fault is told. The header is kept among the others, so that a recording has the same fault; of a line
+    /// without a name, which may be anybody's words, only that there was one.
+    fn fault(&mut self, what: &'static str, name: &str, value: &str) {
         self.fault.get_or_insert(what);
+        self.others.push((name.to_owned(), value.to_owned()));
     }
 }
 
@@ -224,6 +229,9 @@ fn is_read_as_ident(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
+    use super::super::decoder::Decoder;
     use super::*;
 
     const PATHS: &str = "To-Path: msrp://us:3/x;tcp\r\nFrom-Path: msrp://bob:2/b;tcp\r\n";
@@ -273,7 +281,14 @@ mod tests {
             "no colon\r\n",
             ": no name\r\n",
         ] {
-            assert!(request(more).fault.is_some(), "{more}");
+            let read = request(more);
+            assert!(read.fault.is_some(), "{more}");
+            let mut printed = BytesMut::new();
+            read.write(&mut printed);
+            let mut decoder = Decoder::new(100);
+            decoder.push(&printed);
+            let Some(Ok(Frame::Request(again))) = decoder.next_frame() else { panic!("{more}") };
+            assert_eq!(again.fault, read.fault, "it is printed as faulty as it came");
         }
     }
 

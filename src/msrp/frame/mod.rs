@@ -48,7 +48,7 @@ pub struct Request {
     pub status: Option<Status>,
     /// Content-Type, as it came.
     pub content_type: Option<String>,
-    /// All other headers in their order, those of MIME among them.
+    /// All other headers in their order, those of MIME and those that cannot be read among them.
     pub headers: Vec<(String, String)>,
     /// The body. A bodiless request is something else than one with an empty body (§7.1).
     pub body: Option<Bytes>,

@@ -109,10 +109,11 @@ struct Greeting {
 
 impl Session {
     /// A session whose URI goes into an SDP.
-    pub fn new(own: Uri, home: Partition) -> Session {
+    pub fn new(own: impl Into<Path>, home: Partition) -> Session {
+        let own = own.into();
         Session {
-            partition: own.session().and_then(Partition::of_token).unwrap_or(home),
-            own: own.into(),
+            partition: own.last().session().and_then(Partition::of_token).unwrap_or(home),
+            own,
             state: State::ExpectTerms,
             terms: None,
             account: None,

@@ -19,6 +19,9 @@ use crate::sip::message::Message;
 /// The most bytes that may wait on a connection. A neighbour that takes nothing for so long is told so.
 const QUEUE: usize = 4 * 1024 * 1024;
 
+/// No request waits for a sign of life.
+const NEVER: u64 = u64::MAX;
+
 /// One connection, open or being opened.
 pub struct Conn {
     /// Its number.
@@ -33,6 +36,8 @@ pub struct Conn {
     began: Instant,
     /// When something last crossed, in milliseconds since `began`.
     crossed: AtomicU64,
+    /// When the first request went since something was read, likewise; [`NEVER`] if none.
+    asked: AtomicU64,
     /// Nothing more is read from it: answers may still go out on it, but no request that wants one.
     pub is_ending: AtomicBool,
 }
@@ -79,6 +84,7 @@ impl Conn {
             wake: Notify::new(),
             began: Instant::now(),
             crossed: AtomicU64::new(0),
+            asked: AtomicU64::new(NEVER),
             is_ending: AtomicBool::new(false),
         }
     }
@@ -135,8 +141,24 @@ impl Conn {
         self.began.elapsed().saturating_sub(crossed)
     }
 
+    /// A request that wants an answer is queued.
+    pub fn ask(&self) {
+        let _ = self.asked.compare_exchange(NEVER, self.age(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// True for a connection of ours on which nothing came back for long: a new one may fare better. One that the other
+    /// end opened is its only way to be reached, and stays.
+    pub fn is_dumb(&self) -> bool {
+        let asked = self.asked.load(Ordering::Relaxed);
+        !self.inbound && asked != NEVER && self.age() >= asked + self.limits.dumb.as_millis() as u64
+    }
+
     fn touch(&self) {
-        self.crossed.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.crossed.store(self.age(), Ordering::Relaxed);
+    }
+
+    fn age(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
@@ -204,6 +226,7 @@ impl Conn {
                 Err(error) => return ReadEnd::Broken(error.to_string()),
             };
             self.touch();
+            self.asked.store(NEVER, Ordering::Relaxed);
             for _ in 0..stream.take_pings() {
                 // RFC 5626 §4.4.1: a double CRLF is answered by a single one.
                 self.push(&Bytes::from_static(b"\r\n"), None);

@@ -37,6 +37,9 @@ pub struct Limits {
     pub idle: Duration,
     /// How long the other end may take nothing while something waits for it.
     pub stuck: Duration,
+    /// How long nothing may be heard after a request before a connection of ours is left for a new one: the other end may
+    /// have lost it without a word (RFC 3261 §17.1.2.2, Timer F).
+    pub dumb: Duration,
     /// How long a connection stays for answers when the other end has said everything, or for the core to close it
     /// when framing was lost.
     pub grace: Duration,
@@ -54,6 +57,7 @@ impl Default for Limits {
             partial: Duration::from_secs(30),
             idle: Duration::from_secs(600),
             stuck: Duration::from_secs(30),
+            dumb: Duration::from_secs(32),
             grace: Duration::from_secs(5),
             from_one: 256,
             in_all: 8192,

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::conn::{Conn, ReadEnd};
@@ -82,10 +83,22 @@ impl Table {
         }
     }
 
+    /// Closes those to `remote` on which requests went and nothing came back.
+    fn leave_dumb(&mut self, preferred: Option<ConnId>, remote: SocketAddr) {
+        let dumb: Vec<_> =
+            self.candidates(preferred, remote).filter(|conn| conn.is_dumb()).cloned().collect();
+        for conn in dumb {
+            self.forget_remote(&conn);
+            conn.close();
+        }
+    }
+
     /// The connections that may serve, best first.
     fn candidates(&self, preferred: Option<ConnId>, remote: SocketAddr) -> impl Iterator<Item = &Arc<Conn>> {
-        let others = self.by_remote.get(&remote).into_iter().flatten().copied();
-        preferred.into_iter().chain(others).filter_map(|id| self.conns.get(&id))
+        // Mostly the preferred one serves: the others are looked for when they are asked for.
+        let others =
+            std::iter::once(remote).flat_map(|remote| self.by_remote.get(&remote).into_iter().flatten());
+        preferred.into_iter().chain(others.copied()).filter_map(|id| self.conns.get(&id))
     }
 }
 
@@ -165,12 +178,20 @@ impl Tcp {
     pub fn send(self: &Arc<Self>, shard: usize, out: SipOut) -> Result<(), String> {
         let waiting = out.id.map(|id| (shard, id));
         let remote = out.target.remote;
+        // An ACK has no answer (RFC 3261 §17.1.1.3).
+        let asks = waiting.is_some() && !out.bytes.starts_with(b"ACK ");
         let mut table = self.table();
+        if asks {
+            table.leave_dumb(out.target.conn, remote);
+        }
         for conn in table.candidates(out.target.conn, remote) {
             if waiting.is_some() && conn.is_ending.load(Ordering::Relaxed) {
                 continue;
             }
             if let Some(pushed) = conn.push(&out.bytes, waiting) {
+                if asks {
+                    conn.ask();
+                }
                 self.count(&pushed);
                 return pushed;
             }
@@ -182,6 +203,9 @@ impl Tcp {
         let conn = table.add(remote, false, self.limits);
         drop(table);
         let pushed = conn.push(&out.bytes, waiting).unwrap_or(Ok(()));
+        if asks {
+            conn.ask();
+        }
         self.count(&pushed);
         self.opened[1].increment(1);
         tokio::spawn(self.clone().connect(conn));
@@ -237,6 +261,8 @@ impl Tcp {
             Ok(local) => local,
             Err(error) => return error.to_string(),
         };
+        // What is never acknowledged breaks it sooner than the kernel's quarter of an hour (RFC 5482); not worth refusing.
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(self.limits.stuck));
         let flow = Flow { transport: Transport::Tcp, local, remote: conn.remote, conn: Some(conn.id) };
         let (reader, writer) = stream.into_split();
         let writing = conn.write(writer);

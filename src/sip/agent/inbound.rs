@@ -170,7 +170,7 @@ impl Agent {
         self.servers.insert(key, server);
         self.timers.set(Alarm::Unanswered(key), now.tick + PATIENCE);
         match self.judge(now, arrival, &request) {
-            Ok(_) if self.merged.repeats(now.tick, &request) => {
+            Ok((_, head)) if self.merged.repeats(now.tick, &request.method, &head) => {
                 self.count("sip_rejected_total", "merged");
                 self.answer(now, mint, key, Reply::new(482).because("merged request"));
             }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::sip::message::{self, HeaderName, Method, Request};
+use super::head::Head;
+use crate::sip::message::Method;
 use crate::words::time::Tick;
 
 /// As long as a transaction over UDP lives.
@@ -11,7 +12,7 @@ const KEPT: Duration = Duration::from_secs(32);
 /// More than this are not told apart.
 const LIMIT: usize = 20_000;
 
-type Identity = (String, String, u32, Vec<u8>);
+type Identity = (String, Vec<u8>, u32, Vec<u8>);
 
 /// What came lately, by Call-ID, From tag and CSeq.
 #[derive(Default)]
@@ -23,19 +24,14 @@ pub struct Merged {
 impl Merged {
     /// Whether this new transaction repeats a request that came by another. A MESSAGE is not looked at: the pager
     /// knows repetitions for longer, and gives them the same answer. OPTIONS has no effect that could double.
-    pub fn repeats(&mut self, now: Tick, request: &Request) -> bool {
+    pub fn repeats(&mut self, now: Tick, method: &Method, head: &Head) -> bool {
         self.sweep(now);
-        let passes =
-            matches!(request.method, Method::Message | Method::Options | Method::Ack | Method::Cancel);
-        if passes || message::tag(&request.headers, &HeaderName::To).is_some() {
+        let passes = matches!(method, Method::Message | Method::Options | Method::Ack | Method::Cancel);
+        if passes || head.to.tag().is_some() {
             return false;
         }
-        let identity = (
-            message::text(&request.headers, &HeaderName::CallId).unwrap_or_default(),
-            message::tag(&request.headers, &HeaderName::From).unwrap_or_default(),
-            message::cseq(&request.headers).unwrap_or_default(),
-            request.method.as_bytes().to_vec(),
-        );
+        let tag = head.from.tag().unwrap_or_default().to_vec();
+        let identity = (head.call_id.clone(), tag, head.cseq, method.as_bytes().to_vec());
         if self.seen.contains(&identity) {
             return true;
         }

@@ -4,6 +4,8 @@
 //! want has port 0 (§6). The version of `o=` grows by one when the text changes and stays when it does not. We have
 //! at most one line in use.
 
+use std::io::Write;
+
 use bytes::Bytes;
 use sdp_types::{AddrType, Connection, Media, NetType, Origin, Session, Time};
 
@@ -22,9 +24,9 @@ pub struct OurLine {
     /// The whole value of `a=path`.
     pub path: String,
     /// The whole value of `a=accept-types`.
-    pub accept_types: String,
+    pub accept_types: &'static str,
     /// The whole value of `a=accept-wrapped-types`.
-    pub accept_wrapped_types: Option<String>,
+    pub accept_wrapped_types: Option<&'static str>,
     /// `a=max-size`, in bytes.
     pub max_size: Option<u64>,
     /// `a=setup`, always sent. In an offer [`Setup::ActPass`], or [`Setup::Active`] where nobody can connect to us.
@@ -44,7 +46,15 @@ pub struct OurLine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Slot {
     Ours,
-    Refused { media: String, proto: String, fmt: String },
+    /// In a box: most sessions have none.
+    Refused(Box<Refused>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refused {
+    media: String,
+    proto: String,
+    fmt: String,
 }
 
 /// What we have described so far in one session.
@@ -52,20 +62,20 @@ enum Slot {
 pub struct Ours {
     id: u64,
     version: u64,
-    slots: Vec<Slot>,
+    slots: Box<[Slot]>,
     last: Bytes,
 }
 
 impl Ours {
     /// Nothing is described yet. `id` shall not repeat; it names the session in `o=`.
     pub fn new(id: u64) -> Ours {
-        Ours { id, version: 1, slots: Vec::new(), last: Bytes::new() }
+        Ours { id, version: 1, slots: Box::default(), last: Bytes::new() }
     }
 
     /// An offer: the first has our line alone, a later one the lines that the session has.
     pub fn offer(&mut self, line: &OurLine) -> Bytes {
         if self.slots.is_empty() {
-            self.slots.push(Slot::Ours);
+            self.slots = [Slot::Ours].into();
         }
         self.describe(line, vec![Time::new(0, 0)])
     }
@@ -76,11 +86,11 @@ impl Ours {
         self.slots = lines
             .map(|(place, media)| match Some(place) == chosen {
                 true => Slot::Ours,
-                false => Slot::Refused {
+                false => Slot::Refused(Box::new(Refused {
                     media: media.media.clone(),
                     proto: media.proto.clone(),
                     fmt: media.fmt.clone(),
-                },
+                })),
             })
             .collect();
         // RFC 3264 §6: the time is the offer's.
@@ -113,10 +123,32 @@ impl Ours {
         session.connection = Some(Connection::new(NetType::In, family, &line.host));
         session.times = times;
         session.medias = self.slots.iter().map(|slot| media_of(slot, line)).collect();
-        let mut out = Vec::with_capacity(1024);
+        let mut out = Printed(Vec::with_capacity(1024));
         // Writing into memory does not fail; what was not written would be refused by who reads it.
         let _ = session.write(&mut out);
-        out
+        out.0
+    }
+}
+
+/// What the library prints into: it looks at each character, and mostly writes them one by one.
+struct Printed(Vec<u8>);
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match bytes {
+            [byte] => self.0.push(*byte),
+            bytes => self.0.extend_from_slice(bytes),
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -135,12 +167,12 @@ fn media_of(slot: &Slot, line: &OurLine) -> Media {
     };
     let proto = if line.secure { "TCP/TLS/MSRP" } else { "TCP/MSRP" };
     let mut media = match slot {
-        Slot::Refused { media, proto, fmt } => return plain(media, 0, proto, fmt),
+        Slot::Refused(line) => return plain(&line.media, 0, &line.proto, &line.fmt),
         Slot::Ours => plain("message", line.port, proto, "*"),
     };
     media.add_attribute_with_value("path", &line.path);
-    media.add_attribute_with_value("accept-types", &line.accept_types);
-    if let Some(types) = &line.accept_wrapped_types {
+    media.add_attribute_with_value("accept-types", line.accept_types);
+    if let Some(types) = line.accept_wrapped_types {
         media.add_attribute_with_value("accept-wrapped-types", types);
     }
     if let Some(size) = line.max_size {
@@ -174,8 +206,8 @@ mod tests {
             port: 2855,
             secure: false,
             path: "msrp://192.0.2.9:2855/2aabc;tcp".into(),
-            accept_types: "message/cpim text/plain".into(),
-            accept_wrapped_types: Some("*".into()),
+            accept_types: "message/cpim text/plain",
+            accept_wrapped_types: Some("*"),
             max_size: Some(100_000),
             setup: Setup::ActPass,
             fingerprint: None,

@@ -117,6 +117,15 @@ impl Lane {
         Lane { name, queue: VecDeque::new(), attempts: 0, busy: false, fault: None }
     }
 
+    /// The place of a page that was never sent.
+    fn unsent(&self, number: u64) -> Option<usize> {
+        let first_was_sent = self.busy || self.attempts > 0;
+        let place = self.queue.iter().position(|(known, _)| *known == number)?;
+        let was_sent =
+            place == 0 && first_was_sent || self.queue.get(place).is_some_and(|(_, page)| page.tried);
+        (!was_sent).then_some(place)
+    }
+
     /// Takes the first page out.
     fn take(&mut self) -> Option<(u64, Page)> {
         self.attempts = 0;
@@ -240,15 +249,23 @@ impl Pages {
     pub fn replace(&mut self, number: u64, page: Page) -> bool {
         let id = self.by_name.get(&page.lane);
         let Some(lane) = id.and_then(|id| self.lanes.get_mut(id)) else { return false };
-        let first_was_sent = lane.busy || lane.attempts > 0;
-        let mut waiting = lane.queue.iter_mut().enumerate();
-        match waiting.find(|(_, (known, _))| *known == number) {
-            Some((place, (_, old))) if !(old.tried || place == 0 && first_was_sent) => {
-                *old = page;
-                true
-            }
-            _ => false,
+        let place = lane.unsent(number);
+        let Some((_, old)) = place.and_then(|place| lane.queue.get_mut(place)) else { return false };
+        *old = page;
+        true
+    }
+
+    /// Takes out a page that was never sent. False when there is no such page.
+    pub fn remove(&mut self, number: u64, lane: &(Aor, Aor)) -> bool {
+        let Some(id) = self.by_name.get(lane).copied() else { return false };
+        let Some(lane) = self.lanes.get_mut(&id) else { return false };
+        let Some(place) = lane.unsent(number) else { return false };
+        lane.queue.remove(place);
+        if lane.queue.is_empty() {
+            self.waiting.stop(&id);
         }
+        self.ready.insert(id);
+        true
     }
 
     /// Whether anything of a lane waits or is out.
@@ -366,7 +383,7 @@ fn agent(response: &Response) -> Option<String> {
 }
 
 /// Retry-After of a 503 (RFC 3261 §20.33): seconds, perhaps with a comment or parameters behind.
-fn retry_after(response: &Response) -> Option<Duration> {
+pub fn retry_after(response: &Response) -> Option<Duration> {
     let value = text(&response.headers, &HeaderName::RetryAfter)?;
     let digits: String = value.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok().map(Duration::from_secs)

@@ -5,6 +5,7 @@
 //! gets 481. The machine never starts over by itself: a subscription that is over says so, and whoever owns it decides
 //! whether and when a new one, with a new Call-ID and tag, begins. It does not read documents.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -89,6 +90,24 @@ pub enum End {
     },
     /// The SUBSCRIBE could not be sent, in words.
     Unreachable(String),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Closed => write!(out, "we ended it"),
+            End::Expired => write!(out, "its time ran out"),
+            End::Lost => write!(out, "the notifier has lost it (481)"),
+            End::NoRoute => write!(out, "no peer serves the domain"),
+            End::Refused { status, .. } => write!(out, "the SUBSCRIBE was answered {status}"),
+            End::Silent => write!(out, "no NOTIFY came"),
+            End::Terminated { reason: Some(reason), .. } => {
+                write!(out, "the notifier ended it: {}", reason.as_str())
+            }
+            End::Terminated { reason: None, .. } => write!(out, "the notifier ended it"),
+            End::Unreachable(why) => write!(out, "the SUBSCRIBE could not be sent: {why}"),
+        }
+    }
 }
 
 /// What a NOTIFY said. It is answered by the owner, who knows what to think of the body.

@@ -74,7 +74,24 @@ pub trait Tree: Send {
 pub type Pairs<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> + 'a>;
 
 /// What was saved, or without a value what was forgotten, since the tree was asked.
-type Overlay = BTreeMap<String, Option<Vec<u8>>>;
+type Overlay = BTreeMap<Name, Option<Vec<u8>>>;
+
+/// A record's name, which knows its first bytes: there are many names, and whoever looks for one among them compares
+/// these without going to where each text stands. The order is that of the texts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Name {
+    head: u128,
+    text: Box<str>,
+}
+
+impl From<String> for Name {
+    fn from(text: String) -> Name {
+        let mut head = [0; 16];
+        let known = text.len().min(head.len());
+        head[..known].copy_from_slice(&text.as_bytes()[..known]);
+        Name { head: u128::from_be_bytes(head), text: text.into() }
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -93,7 +110,7 @@ pub struct Journaled<T, F: Files> {
     older: Option<Older>,
     /// The entry that is being made, and the names in it.
     entry: Vec<u8>,
-    names: Vec<String>,
+    names: Vec<Name>,
     /// Set while the newest file, or the tree, is being changed; stays set where that failed.
     file_failed: bool,
     tree_failed: bool,
@@ -197,7 +214,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
                     name
                 }
             };
-            self.names.push(name);
+            self.names.push(name.into());
         }
         if entry::seal(&mut self.entry, self.newest.number, self.newest.next) {
             Ok(())
@@ -232,7 +249,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         for _ in 0..self.limits.piece {
             let Some((name, value)) = older.overlay.pop_first() else { break };
             if !self.newest.overlay.contains_key(&name) {
-                piece.push((name, value));
+                piece.push((name.text.into_string(), value));
             }
         }
         self.tree_failed = true;
@@ -382,7 +399,7 @@ fn covered<'a>(overlay: &'a Overlay, below: Pairs<'a>) -> Pairs<'a> {
         loop {
             let order = match (below.peek(), above.peek()) {
                 (Some(Err(_)), _) | (Some(_), None) => Less,
-                (Some(Ok((name, _))), Some((covering, _))) => name.as_slice().cmp(covering.as_bytes()),
+                (Some(Ok((name, _))), Some((covering, _))) => name.as_slice().cmp(covering.text.as_bytes()),
                 (None, _) => Greater,
             };
             if order == Less {
@@ -393,7 +410,7 @@ fn covered<'a>(overlay: &'a Overlay, below: Pairs<'a>) -> Pairs<'a> {
             }
             let (name, value) = above.next()?;
             if let Some(value) = value {
-                return Some(Ok((name.clone().into_bytes(), value.clone())));
+                return Some(Ok((name.text.as_bytes().to_vec(), value.clone())));
             }
         }
     }))
@@ -538,6 +555,6 @@ fn keep<'a>(last: &mut Last<'a>) -> impl FnMut(&'a str, Option<&'a [u8]>) {
     }
 }
 
-fn overlay_of(last: &Last<'_>) -> impl Iterator<Item = (String, Option<Vec<u8>>)> {
-    last.iter().map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec)))
+fn overlay_of(last: &Last<'_>) -> impl Iterator<Item = (Name, Option<Vec<u8>>)> {
+    last.iter().map(|(name, value)| ((*name).to_owned().into(), value.map(<[u8]>::to_vec)))
 }

@@ -132,12 +132,11 @@ impl Session {
         }
     }
 
-    pub(super) fn holds_early(&self, headers: &Headers) -> bool {
+    pub(super) fn holds_early(&self, call_id: &str, to_tag: &str, from_tag: &str) -> bool {
         let Some(opening) = &self.opening else { return false };
-        let from = message::tag(headers, &HeaderName::From).unwrap_or_default();
-        message::text(headers, &HeaderName::CallId).as_deref() == Some(&self.dialog.call_id)
-            && message::tag(headers, &HeaderName::To).as_deref() == Some(&self.dialog.local_tag)
-            && opening.early.iter().any(|early| early.tag == from)
+        call_id == self.dialog.call_id
+            && to_tag == self.dialog.local_tag
+            && opening.early.iter().any(|early| early.tag == from_tag)
     }
 
     pub(super) fn invite_answered(&mut self, now: Now, exchange: Exchange, answer: &Answer) {
@@ -209,7 +208,7 @@ impl Session {
         }
         self.ack(exchange, fork.ack(cseq));
         if !is_known {
-            self.forks.push(fork.remote_tag.clone());
+            self.forks = self.forks.iter().chain([&fork.remote_tag]).cloned().collect();
             let bye = fork.request(Method::Bye);
             self.send(Sent::Bye, bye);
         }

@@ -30,7 +30,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::sip::dialog::Dialog;
-use crate::sip::message::{Answer, Failure, Headers, OutRequest, Reply, Response, ServerKey};
+use crate::sip::message::{Answer, Failure, OutRequest, Reply, Response, ServerKey};
 use crate::words::id::Mint;
 use crate::words::time::{Now, Tick};
 use crate::words::timers::Timers;
@@ -192,7 +192,7 @@ pub struct Session {
     pending: Vec<(Exchange, Sent)>,
     next: Exchange,
     /// Tags of forks that were answered with BYE.
-    forks: Vec<String>,
+    forks: Box<[String]>,
     timing: Option<Timing>,
     /// Their Allow lists UPDATE.
     updates: bool,
@@ -221,7 +221,7 @@ impl Session {
             unacked: None,
             pending: Vec::new(),
             next: 0,
-            forks: Vec::new(),
+            forks: Box::default(),
             timing: None,
             updates: false,
             lengthened: 0,
@@ -306,9 +306,10 @@ impl Session {
         self.state == State::Up
     }
 
-    /// Whether a request from the peer is for this session: its dialog, or an early one of our INVITE.
-    pub fn holds(&self, headers: &Headers) -> bool {
-        self.dialog.holds(headers) || self.holds_early(headers)
+    /// Whether a request from the peer with this Call-ID and these tags in To and From is for this session: its dialog,
+    /// or an early one of our INVITE.
+    pub fn holds(&self, call_id: &str, to_tag: &str, from_tag: &str) -> bool {
+        self.dialog.is(call_id, to_tag, from_tag) || self.holds_early(call_id, to_tag, from_tag)
     }
 
     /// The Call-ID.

@@ -1,7 +1,6 @@
 //! What the messages of a session have in common: bodies, the headers that say what we can do, Reason.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use super::Session;
 use crate::sip::message::{self, HeaderName, Headers, OutRequest, Reply, Request};
@@ -135,22 +134,5 @@ impl Session {
             .with(HeaderName::Allow, &*self.allow)
             .with(HeaderName::Supported, super::timer::OPTION);
         Reply { to_tag: Some(self.dialog.local_tag.clone()), ..reply }
-    }
-}
-
-/// A [`Body`] on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct KeptBody {
-    kind: String,
-    text: String,
-}
-
-impl KeptBody {
-    pub(super) fn of(body: &Body) -> KeptBody {
-        KeptBody { kind: body.kind.clone(), text: String::from_utf8_lossy(&body.bytes).into_owned() }
-    }
-
-    pub(super) fn restore(self) -> Body {
-        Body { kind: self.kind, bytes: self.text.into() }
     }
 }

@@ -11,7 +11,7 @@ impl Session {
     /// A request that [`Session::holds`]. False for a method that is not this usage's: then the owner answers it.
     pub fn request(&mut self, now: Now, mint: &mut Mint, key: ServerKey, request: &Request) -> bool {
         let method = &request.method;
-        if !self.dialog.holds(&request.headers) {
+        if self.opening.is_some() && !self.dialog.holds(&request.headers) {
             // An early dialog of our own INVITE: our offer has no answer yet (RFC 3311 §5.2).
             let status = if *method == Method::Update { 491 } else { 481 };
             self.reply(key, Reply::new(status));

@@ -157,10 +157,11 @@ fn a_request_in_an_early_dialog_is_answered() {
     let (mut session, mut mint, now) = (calling(), mint(), Now::default());
     let tag = session.tag().to_owned();
     let update = request("UPDATE", 1, ("a", &tag), "Contact: <sip:a@b>");
-    assert!(!session.holds(&update.headers));
+    let call_id = session.call_id().to_owned();
+    assert!(!session.holds(&call_id, &tag, "a"));
     session.answer(now, &mut mint, 0, &response("180 Ringing", "a", 1, ""));
     acts(&mut session);
-    assert!(session.holds(&update.headers));
+    assert!(session.holds(&call_id, &tag, "a") && !session.holds(&call_id, &tag, "b"));
     assert!(session.request(now, &mut mint, ServerKey(1), &update));
     assert!(session.request(now, &mut mint, ServerKey(2), &request("INFO", 2, ("a", &tag), "")));
     assert_eq!(short(&mut session), ["491 for 1", "481 for 2"]);
@@ -448,8 +449,16 @@ fn a_session_that_ended_at_once_still_ends_its_forks() {
 #[test]
 fn after_a_restart_numbers_begin_above_all_that_may_have_been_used() {
     let (session, _) = up();
-    let now = Now::default();
-    let mut session = Session::restore(now, session.kept(now).expect("a record"));
+    let mut session = Session::restore(session.kept().expect("a record"), "INVITE");
     session.hang_up(None);
     assert_eq!(short(&mut session)[0], "BYE 10001 to sip:romeo@192.0.2.7");
+}
+
+#[test]
+fn a_record_that_says_more_is_read() {
+    let kept = up().0.kept().expect("a record");
+    let mut value = serde_json::to_value(&kept).expect("JSON");
+    value["allow"] = "INVITE".into();
+    value["timer"] = serde_json::Value::Null;
+    assert_eq!(serde_json::from_value::<super::Kept>(value).expect("a record"), kept);
 }

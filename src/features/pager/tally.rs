@@ -1,0 +1,64 @@
+//! How many of something there are for each of somebody: what one sender, one contact or one domain makes wait.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+
+/// Counts by key. Who has none is not remembered.
+#[derive(Debug)]
+pub struct Tally<K>(BTreeMap<K, usize>);
+
+impl<K> Default for Tally<K> {
+    fn default() -> Self {
+        Tally(BTreeMap::new())
+    }
+}
+
+impl<K: Ord> Tally<K> {
+    /// How many this one has.
+    pub fn of<Q: Ord + ?Sized>(&self, key: &Q) -> usize
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get(key).copied().unwrap_or_default()
+    }
+
+    /// One more.
+    pub fn add<Q: Ord + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        match self.0.get_mut(key) {
+            Some(count) => *count += 1,
+            None => drop(self.0.insert(key.to_owned(), 1)),
+        }
+    }
+
+    /// One less.
+    pub fn take<Q: Ord + ?Sized>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(count) = self.0.get_mut(key) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_none_is_forgotten() {
+        let mut tally: Tally<String> = Tally::default();
+        tally.take("a");
+        tally.add("a");
+        tally.add("a");
+        tally.add("b");
+        tally.take("b");
+        assert_eq!((tally.of("a"), tally.of("b"), tally.0.len()), (2, 0, 1));
+    }
+}

@@ -1,0 +1,113 @@
+//! Lines that are too long for a MESSAGE, to a contact that a row of `mappings/sessions.yaml` has asked what it can do: they
+//! wait for its answer, a few seconds at most, and with them what is written behind them. Then the rows are asked once
+//! more: where a session is no way for them, they go as MESSAGEs, and whoever wrote too much is told. After a start all
+//! long lines are such, since what contacts had shown is forgotten.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::meter::{self, Way};
+use super::post::Post;
+use super::to_sip::ToSip;
+use super::ways::line;
+use crate::features::{Cx, Signal, sessions};
+use crate::sip::uri::Aor;
+use crate::sip::usage::page::LaneKey;
+use crate::words::note::Level;
+use crate::words::time::Tick;
+use crate::words::timers::Timers;
+
+/// How long an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Undecided {
+    /// The numbers of what waits, in order; and whether it may have arrived before a start.
+    lanes: BTreeMap<LaneKey, VecDeque<(u64, bool)>>,
+    timers: Timers<LaneKey>,
+}
+
+impl Undecided {
+    /// Whether what is written in this lane waits.
+    pub fn has(&self, lane: &LaneKey) -> bool {
+        self.lanes.contains_key(lane)
+    }
+
+    /// Whether this message of a lane does.
+    pub fn holds(&self, lane: &LaneKey, number: u64) -> bool {
+        self.lanes.get(lane).is_some_and(|lane| lane.iter().any(|(waits, _)| *waits == number))
+    }
+
+    /// When the next answer is not waited for any longer.
+    pub fn next_timeout(&self) -> Option<Tick> {
+        self.timers.next().map(|(at, _)| at)
+    }
+}
+
+impl ToSip {
+    /// Takes a message that is kept, behind what waits in its lane; `tried`: it may have arrived before a start.
+    pub(super) fn wait(&mut self, cx: &mut Cx<'_>, post: Post, key: LaneKey, tried: bool) {
+        let number = self.number();
+        self.moves.queued(1);
+        self.lanes.entry(key.clone()).or_default().count += 1;
+        if !self.undecided.has(&key) {
+            let line = line(cx, &post.from, &post.target.aor, (&post).into());
+            let until = match line.way(&cx.config.sessions) {
+                sessions::Way::Page { ask: true } => {
+                    cx.signal(Signal::Unknown { user: post.from.clone(), contact: post.target.clone() });
+                    cx.now.tick + PATIENCE
+                }
+                _ => cx.now.tick,
+            };
+            self.undecided.timers.set(key.clone(), until);
+        }
+        self.insert(number, post, key.clone());
+        self.undecided.lanes.entry(key).or_default().push_back((number, tried));
+    }
+
+    /// What can be known of a contact is known.
+    pub fn known(&mut self, cx: &mut Cx<'_>, contact: &Aor) {
+        let lanes: Vec<LaneKey> =
+            self.undecided.lanes.keys().filter(|lane| lane.1 == *contact).cloned().collect();
+        lanes.iter().for_each(|lane| self.decide(cx, lane));
+    }
+
+    /// Who has not answered by now is not waited for.
+    pub(super) fn decide_overdue(&mut self, cx: &mut Cx<'_>) {
+        if self.stopping {
+            return;
+        }
+        while let Some(lane) = self.undecided.timers.pop(cx.now.tick) {
+            self.decide(cx, &lane);
+        }
+    }
+
+    /// The first that no row refuses decides for all behind it.
+    fn decide(&mut self, cx: &mut Cx<'_>, lane: &LaneKey) {
+        if self.stopping {
+            // It is on disk.
+            return;
+        }
+        self.undecided.timers.stop(lane);
+        let mut by_session = None;
+        for (number, tried) in self.undecided.lanes.remove(lane).unwrap_or_default() {
+            let Some(live) = self.posts.get(&number) else { continue };
+            let post = &live.post;
+            let line = line(cx, &post.from, &post.target.aor, post.into());
+            let way = line.way(&cx.config.sessions);
+            if let sessions::Way::Refuse(condition) = way {
+                let Some(live) = self.settle(cx, number, "refused") else { continue };
+                let words = condition.text.clone().unwrap_or_default();
+                meter::log(cx, Level::Warn, "message-refused", Way::XmppToSip, live.post.names(), &words);
+                self.say(cx, &live.post, &condition);
+            } else if *by_session.get_or_insert(way == sessions::Way::Session) {
+                self.give(cx, number);
+            } else {
+                let page = live.post.page(cx, lane, tried);
+                self.pages.push(number, page);
+            }
+        }
+        self.drive(cx);
+    }
+}
