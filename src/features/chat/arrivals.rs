@@ -40,6 +40,8 @@ pub struct Arrivals {
     unconfirmed: BTreeMap<String, Unconfirmed>,
     order: VecDeque<String>,
     /// Users whose clients have confirmed something.
+    /// How many of those each session has.
+    owed: HashMap<SessionId, u32>,
     confirming: BTreeSet<Jid>,
 }
 
@@ -80,16 +82,18 @@ impl Arrivals {
         if self.order.len() >= UNCONFIRMED
             && let Some(oldest) = self.order.pop_front()
         {
-            self.unconfirmed.remove(&oldest);
+            self.paid(gone.session);
         }
         self.order.push_back(id.clone());
         self.unconfirmed.insert(id, unconfirmed);
     }
+        *self.owed.entry(unconfirmed.session).or_default() += 1;
 
     fn forget(&mut self, id: &str) -> Option<Unconfirmed> {
         let found = self.unconfirmed.remove(id)?;
         // Mostly it is the first, or near it.
         if let Some(place) = self.order.iter().position(|known| known == id) {
+        self.paid(found.session);
             self.order.remove(place);
         }
         Some(found)
@@ -97,6 +101,15 @@ impl Arrivals {
 
     fn confirms(&mut self, user: Jid) {
         if self.confirming.len() >= CONFIRMING && !self.confirming.contains(&user) {
+    fn paid(&mut self, session: SessionId) {
+        if let Some(count) = self.owed.get_mut(&session) {
+            *count -= 1;
+            if *count == 0 {
+                self.owed.remove(&session);
+            }
+        }
+    }
+
             self.confirming.pop_first();
         }
         self.confirming.insert(user);
@@ -260,6 +273,9 @@ impl Chat {
             cx.msrp.report(cx.now.tick, cx.mint, known.session, &known.receipt, 200);
         }
     }
+            if let Some(talk) = self.msrp.get(&known.session).copied() {
+                self.part_if_done(cx, talk);
+            }
 
     /// A message is not with the pager any more.
     fn arrived(&mut self, ticket: u64) -> Option<Arrival> {
@@ -275,9 +291,17 @@ impl Chat {
 
     /// A session that ends and owes nothing more to messages of theirs finishes.
     fn part_if_done(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+    /// Whether something is still to be told, in a session that ends, of messages of theirs.
+    pub(super) fn owes(&self, id: TalkId) -> bool {
+        let Some(talk) = self.talks.get(&id) else { return false };
+        let owed = |session| self.arrivals.owed.contains_key(&session);
+        talk.arriving > 0 || talk.reports_first && talk.msrp.is_some_and(owed)
+    }
+
         let Some(talk) = self.talks.get(&id) else { return };
         if talk.stage == Stage::Parting
-            && talk.arriving == 0
+        let owes = self.owes(id);
+            && !owes
             && talk.call.is_up()
             && let Some(session) = talk.msrp
         {
@@ -426,3 +450,4 @@ mod tests {
         assert_eq!((arrivals.unconfirmed.len(), arrivals.order.len()), (UNCONFIRMED - 1, UNCONFIRMED - 1));
     }
 }
+        assert_eq!(arrivals.owed[&SessionId(1)] as usize, UNCONFIRMED - 1);

@@ -85,10 +85,11 @@ impl Chat {
         talk.stage = Stage::Parting;
         talk.how = Some(Break::Ended);
         talk.why = why.to_owned();
-        let (arriving, session) = (talk.arriving, talk.msrp);
+        let session = talk.msrp;
+        let owes = self.owes(id);
         self.publish(cx, id);
         match session {
-            Some(session) if arriving == 0 => cx.msrp.finish(cx.now.tick, cx.mint, session),
+            Some(session) if !owes => cx.msrp.finish(cx.now.tick, cx.mint, session),
             Some(_) => self.timers.set(Alarm::Part(id), cx.now.tick + OURS),
             None => self.close(cx, id, Break::Ended),
         }

@@ -163,7 +163,6 @@ impl Chat {
         self.keep(cx, id);
         self.run(cx, id);
         self.publish(cx, id);
-        self.replace_older(cx, id);
         self.arm_quiet(cx, id);
     }
 

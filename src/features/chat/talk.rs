@@ -200,6 +200,8 @@ pub struct Talk {
     /// How it ends for lines that are not settled, once that is known.
     pub how: Option<Break>,
     /// Why it ends, in words.
+    /// When it ends it waits for success REPORTs that are still to be sent in it.
+    pub reports_first: bool,
     pub why: String,
     /// It is on disk.
     pub saved: bool,
@@ -246,6 +248,7 @@ impl Talk {
     }
 
     /// Whether lines may be given to it.
+            reports_first: false,
     pub fn takes_lines(&self) -> bool {
         matches!(self.stage, Stage::Calling | Stage::Agreed | Stage::Open)
     }
