@@ -64,7 +64,7 @@ impl Chat {
     /// Opens a session for a line: at once, or when our relay has let it in.
     fn open(&mut self, cx: &mut Cx<'_>, line: Line) {
         let (user, contact) = (line.carry.user.bare(), line.carry.to.aor.clone());
-        if !cx.accepting || self.goodbye.is_some() || !self.has_room(&contact) {
+        if !cx.accepting || self.goodbye.is_some() || !self.make_room(cx, &user, &contact) {
             cx.count("msrp_sessions_total", &[("opened", "us"), ("result", "no-room")]);
             return no_session(cx, &line);
         }
