@@ -277,7 +277,8 @@ impl Chat {
     /// A client of the user's closed the conversation.
     pub(super) fn gone(&mut self, cx: &mut Cx<'_>, user: &Jid, contact: &Aor) {
         for id in self.of_pair(&user.bare(), contact) {
-            let Some(talk) = self.talks.get(&id) else { continue };
+            let Some(talk) = self.talks.get_mut(&id) else { continue };
+            talk.left(user.resource());
             let others = talk.others_wrote(cx.now.tick, user.resource());
             if sessions::gone_hangs_up(&cx.config.sessions, others) {
                 self.part(cx, id, "the user closed the conversation");

@@ -185,8 +185,8 @@ pub struct Talk {
     pub held: bool,
     /// Lines of the user's, the oldest first.
     pub lines: VecDeque<Line>,
-    /// Which devices of hers wrote, and when.
-    writers: Vec<(String, Tick)>,
+    /// Which devices of hers wrote, and when, unless they have left the conversation since.
+    writers: Vec<(String, Option<Tick>)>,
     /// When they wrote last.
     pub heard: Option<Tick>,
     /// How many lines they wrote.
@@ -277,7 +277,15 @@ impl Talk {
         if self.writers.len() >= WRITERS {
             self.writers.remove(0);
         }
-        self.writers.push((resource.to_owned(), now));
+        self.writers.push((resource.to_owned(), Some(now)));
+    }
+
+    /// A device of the user's left the conversation.
+    pub fn left(&mut self, resource: Option<&str>) {
+        let resource = resource.unwrap_or_default();
+        for (_, at) in self.writers.iter_mut().filter(|(known, _)| known == resource) {
+            *at = None;
+        }
     }
 
     /// They were told by a REPORT that the stanza of this id failed.
@@ -299,7 +307,8 @@ impl Talk {
     /// Whether another device of hers wrote lately.
     pub fn others_wrote(&self, now: Tick, resource: Option<&str>) -> bool {
         let resource = resource.unwrap_or_default();
-        self.writers.iter().any(|(known, at)| known != resource && *at + LATELY > now)
+        let wrote_lately = |at: Option<Tick>| at.is_some_and(|at| at + LATELY > now);
+        self.writers.iter().any(|(known, at)| known != resource && wrote_lately(*at))
     }
 
     /// The device of hers that wrote last.
