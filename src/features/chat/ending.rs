@@ -440,9 +440,9 @@ fn say_gone(cx: &mut Cx<'_>, talk: &Talk) {
     let to = device.filter(|device| cx.facts.is_online(device)).unwrap_or_else(|| talk.user.clone());
     let mut stanza =
         Stanza::new(StanzaKind::Message, &talk.jid, &to).with_type("chat").with_id(&cx.token_for(&talk.user));
-    // A Call-ID is a thread when the user knows it as one: she chose it, or it came with a message before.
+    // A Call-ID is a thread when the user knows it as one: she chose it, or it came with a line.
     let call_id = talk.call.call_id();
-    let is_thread = if talk.ours { Partition::of_token(call_id).is_none() } else { talk.lines_in > 1 };
+    let is_thread = if talk.ours { Partition::of_token(call_id).is_none() } else { talk.lines_in > 0 };
     if is_thread {
         stanza = stanza.with_child(Element::new("thread", ns::COMPONENT).with_text(call_id));
     }
