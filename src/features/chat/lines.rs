@@ -34,12 +34,12 @@ impl Chat {
             line.sent = Some(session);
             line.rich = talk.taste.html && line.carry.rich.is_some();
             let carry = line.carry.clone();
-            let message = talk.message(cx, &carry);
+            let most = cx.msrp.session(session).and_then(|session| session.terms()?.max_size);
+            let message = talk.message(cx, &carry, most.unwrap_or(u64::MAX));
             let length = message.body.len();
             let Err((why, _)) = cx.msrp.send(cx.now.tick, cx.mint, session, message) else { continue };
             let fate = match why {
                 Unsendable::TooLarge => {
-                    let most = cx.msrp.session(session).and_then(|session| session.terms()?.max_size);
                     let most = most.unwrap_or_default();
                     let text =
                         format!("This message has {length} bytes; the other side takes at most {most}.");
@@ -188,8 +188,17 @@ impl Chat {
 }
 
 impl Talk {
-    /// A line as MSRP carries it.
-    fn message(&self, cx: &Cx<'_>, carry: &Carry) -> OutMessage {
+    /// A line as MSRP carries it, of at most so many bytes where it is so short without an envelope.
+    fn message(&self, cx: &Cx<'_>, carry: &Carry, most: u64) -> OutMessage {
+        let is_wrapped = self.style == Style::Wrapped || carry.subject.is_some() && self.taste.cpim;
+        let message = self.written(cx, carry, is_wrapped);
+        if is_wrapped && self.taste.plain && message.body.len() as u64 > most {
+            return self.written(cx, carry, false);
+        }
+        message
+    }
+
+    fn written(&self, cx: &Cx<'_>, carry: &Carry, is_wrapped: bool) -> OutMessage {
         let html = carry.rich.as_deref().filter(|_| self.taste.html).map(rich::document);
         let text = html.as_deref().unwrap_or(&carry.text);
         let type_ = match (&html, text.is_ascii()) {
@@ -199,7 +208,6 @@ impl Talk {
         };
         let lang = carry.lang.as_deref().filter(|lang| is_language(lang));
         // A subject has no other place; whoever takes envelopes gets it.
-        let is_wrapped = self.style == Style::Wrapped || carry.subject.is_some() && self.taste.cpim;
         let mut headers = Vec::new();
         let (content_type, body) = if is_wrapped {
             let mut part = vec![("Content-Type", type_)];
