@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Chat;
 use super::talk::{Composing, Line, Stage, Style, Talk, TalkId};
+use crate::documents::imdn::{self, Wanted};
 use crate::documents::{cpim, date, iscomposing};
 use crate::features::devices::Ability;
 use crate::features::sessions::Break;
@@ -18,6 +19,14 @@ use crate::msrp::session::{By, Unsendable};
 use crate::words::condition::{Condition, Kind};
 use crate::words::time::Wall;
 use crate::xmpp::stanza::{Stanza, StanzaKind};
+
+/// What an envelope says besides who, to whom and when.
+#[derive(Clone, Copy, Default)]
+struct Envelope<'a> {
+    subject: Option<&'a str>,
+    /// The message's name in reports, by which it is known where it comes again, and what is wanted (RFC 5438 §6.3).
+    name: Option<(&'a str, Wanted)>,
+}
 
 /// How many lines of a session wait for nothing but a report.
 const UNREPORTED: usize = 200;
@@ -159,7 +168,7 @@ impl Chat {
         let (content_type, body) = match is_wrapped {
             true => {
                 let part = [("Content-Type", whisper.type_)];
-                let bytes = talk.envelope(cx, cx.now.wall, None, &part, whisper.body.as_bytes());
+                let bytes = talk.envelope(cx, cx.now.wall, Envelope::default(), &part, whisper.body.as_bytes());
                 ("message/cpim", bytes)
             }
             false => (whisper.type_, Bytes::copy_from_slice(whisper.body.as_bytes())),
@@ -212,8 +221,12 @@ impl Talk {
         let (content_type, body) = if is_wrapped {
             let mut part = vec![("Content-Type", type_)];
             part.extend(lang.map(|lang| ("Content-Language", lang)));
-            let subject = carry.subject.as_deref();
-            ("message/cpim", self.envelope(cx, carry.written, subject, &part, text.as_bytes()))
+            // A success REPORT tells that it has arrived; that it was read is told by nothing else.
+            let reads = cx.facts.devices.can(cx.now.tick, &self.contact, &self.device, Ability::Imdn);
+            let wanted = Wanted { display: carry.marker && reads == Some(true), ..Wanted::default() };
+            let name = Some((carry.message_id.as_str(), wanted));
+            let more = Envelope { subject: carry.subject.as_deref(), name };
+            ("message/cpim", self.envelope(cx, carry.written, more, &part, text.as_bytes()))
         } else {
             headers.extend(lang.map(|lang| ("Content-Language".to_owned(), lang.to_owned())));
             (type_, Bytes::copy_from_slice(text.as_bytes()))
@@ -233,14 +246,16 @@ impl Talk {
         &self,
         cx: &Cx<'_>,
         written: Wall,
-        subject: Option<&str>,
+        more: Envelope<'_>,
         part: &[(&str, &str)],
         body: &[u8],
     ) -> Bytes {
         let from = cx.domains.user_sip(&self.user).map(|own| format!("<{}>", own.aor)).unwrap_or_default();
         let (to, date) = (format!("<{}>", self.contact), date::write_rfc3339(written));
         let mut headers = vec![("From", from.as_str()), ("To", to.as_str()), ("DateTime", date.as_str())];
-        headers.extend(subject.map(|subject| ("Subject", subject)));
+        headers.extend(more.subject.map(|subject| ("Subject", subject)));
+        let named = more.name.map(|(name, wanted)| imdn::headers(name, wanted)).unwrap_or_default();
+        headers.extend(named.iter().map(|(name, value)| (*name, value.as_str())));
         cpim::write(&headers, part, body).into()
     }
 }
