@@ -204,9 +204,10 @@ impl Chat {
             self.timers.stop(&Alarm::Admit(renewing.session));
             cx.msrp.close(cx.now.tick, cx.mint, renewing.session);
         }
-        let alarms = [Alarm::Ask(id), Alarm::Quiet(id), Alarm::Part(id), Alarm::Left(id), Alarm::Renew(id)];
+        let alarms =
+            [Alarm::Ask, Alarm::Quiet, Alarm::Part, Alarm::Left, Alarm::Typing, Alarm::Held, Alarm::Renew];
         for alarm in alarms {
-            self.timers.stop(&alarm);
+            self.timers.stop(&alarm(id));
         }
         if talk.opened {
             let mut fields = talk.fields();

@@ -3,10 +3,14 @@
 //! A line is delivered once the next hop has it (Failure-Report `yes`, answered 200), and proven by a success REPORT. A
 //! failure that is reported after that is told to the sender as an error.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use super::Chat;
 use super::talk::{Composing, Line, Stage, Style, Talk, TalkId};
+use super::{Alarm, Chat};
 use crate::documents::imdn::{self, Wanted};
 use crate::documents::{cpim, date, iscomposing};
 use crate::features::devices::Ability;
@@ -28,12 +32,18 @@ struct Envelope<'a> {
     name: Option<(&'a str, Wanted)>,
 }
 
+/// Typing is told no more often than this: of what comes sooner, the latest.
+const TYPING: Duration = Duration::from_secs(1);
+/// So long lines wait for a contact who has put the session on hold (RFC 3264 §8.4); then they go as MESSAGEs.
+const HELD: Duration = Duration::from_secs(300);
+
 /// How many lines of a session wait for nothing but a report.
 const UNREPORTED: usize = 200;
 
 impl Chat {
     /// Gives MSRP the lines that may go, in their order.
     pub(super) fn flow(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        self.watch_hold(cx, id);
         loop {
             let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.may_send()) else { return };
             let Some(place) = talk.lines.iter().position(|line| line.sent.is_none() && !line.told) else {
@@ -41,6 +51,8 @@ impl Chat {
             };
             let Some((session, line)) = talk.msrp.zip(talk.lines.get_mut(place)) else { return };
             line.sent = Some(session);
+            // She has written what she was typing.
+            talk.typing = None;
             line.rich = talk.taste.html && line.carry.rich.is_some();
             let carry = line.carry.clone();
             let most = cx.msrp.session(session).and_then(|session| session.terms()?.max_size);
@@ -73,6 +85,33 @@ impl Chat {
                 talk.lines.remove(place);
             }
             cx.signal(Signal::Carried { number: carry.number, fate });
+        }
+    }
+
+    /// Lines that wait because of a hold do so for a time.
+    fn watch_hold(&mut self, cx: &Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        if !talk.held || !talk.has_waiting() {
+            if talk.held_until.take().is_some() {
+                self.timers.stop(&Alarm::Held(id));
+            }
+        } else if talk.held_until.is_none() {
+            talk.held_until = Some(cx.now.tick + HELD);
+            self.timers.set(Alarm::Held(id), cx.now.tick + HELD);
+        }
+    }
+
+    /// They have had us on hold for long: what waits goes another way.
+    pub(super) fn held_enough(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        talk.held_until = None;
+        let (wait, others) =
+            std::mem::take(&mut talk.lines).into_iter().partition(|line| line.sent.is_none() && !line.told);
+        talk.lines = others;
+        let wait: VecDeque<Line> = wait;
+        for line in wait {
+            let fate = Carried::Broken { how: Break::Ended, sent: false };
+            cx.signal(Signal::Carried { number: line.carry.number, fate });
         }
     }
 
@@ -155,20 +194,38 @@ impl Chat {
     }
 
     /// Typing goes in the session that a line would go in, if it is there and takes such things.
-    pub(super) fn whisper(&mut self, cx: &mut Cx<'_>, whisper: &Whisper) {
+    pub(super) fn whisper(&mut self, cx: &mut Cx<'_>, whisper: &Arc<Whisper>) {
         if whisper.type_ != iscomposing::TYPE {
             return;
         }
         let all = self.of_pair(&whisper.user.bare(), &whisper.to.aor);
-        let talks = all.iter().filter_map(|id| self.talks.get(id));
-        let open = talks.filter(|talk| talk.stage == Stage::Open && talk.may_send());
-        let Some(talk) = open.max_by_key(|talk| talk.heard) else { return };
+        let talks = all.iter().filter_map(|id| Some((*id, self.talks.get(id)?)));
+        let open = talks.filter(|(_, talk)| talk.stage == Stage::Open && talk.may_send());
+        let Some((id, _)) = open.max_by_key(|(_, talk)| talk.heard) else { return };
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        let before = talk.typing.replace(whisper.clone());
+        match talk.typed.map(|at| at + TYPING).filter(|again| *again > cx.now.tick) {
+            Some(again) if before.is_none() => self.timers.set(Alarm::Typing(id), again),
+            Some(_) => {}
+            None => self.whisper_now(cx, id),
+        }
+    }
+
+    /// The latest that the user does goes in a session.
+    pub(super) fn whisper_now(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        let Some(whisper) = talk.typing.take().filter(|_| talk.stage == Stage::Open && talk.may_send())
+        else {
+            return;
+        };
+        talk.typed = Some(cx.now.tick);
         let Some((how, session)) = talk.taste.composing.zip(talk.msrp) else { return };
         let is_wrapped = how == Composing::Wrapped || talk.style == Style::Wrapped && talk.taste.cpim;
         let (content_type, body) = match is_wrapped {
             true => {
                 let part = [("Content-Type", whisper.type_)];
-                let bytes = talk.envelope(cx, cx.now.wall, Envelope::default(), &part, whisper.body.as_bytes());
+                let bytes =
+                    talk.envelope(cx, cx.now.wall, Envelope::default(), &part, whisper.body.as_bytes());
                 ("message/cpim", bytes)
             }
             false => (whisper.type_, Bytes::copy_from_slice(whisper.body.as_bytes())),
@@ -199,6 +256,7 @@ impl Chat {
 impl Talk {
     /// A line as MSRP carries it, of at most so many bytes where it is so short without an envelope.
     fn message(&self, cx: &Cx<'_>, carry: &Carry, most: u64) -> OutMessage {
+        // A subject has no other place; whoever takes envelopes gets it.
         let is_wrapped = self.style == Style::Wrapped || carry.subject.is_some() && self.taste.cpim;
         let message = self.written(cx, carry, is_wrapped);
         if is_wrapped && self.taste.plain && message.body.len() as u64 > most {
@@ -216,7 +274,6 @@ impl Talk {
             (None, false) => "text/plain;charset=UTF-8",
         };
         let lang = carry.lang.as_deref().filter(|lang| is_language(lang));
-        // A subject has no other place; whoever takes envelopes gets it.
         let mut headers = Vec::new();
         let (content_type, body) = if is_wrapped {
             let mut part = vec![("Content-Type", type_)];

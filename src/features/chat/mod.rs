@@ -103,6 +103,10 @@ enum Alarm {
     Part(TalkId),
     /// What is outstanding on a path that was left has had its time.
     Left(TalkId),
+    /// Typing that came too soon after other typing may go.
+    Typing(TalkId),
+    /// Lines have waited long enough for the other side, which has put us on hold.
+    Held(TalkId),
     /// Our relay has had its time to let a session in.
     Admit(SessionId),
     /// The path through our relay ends soon.
@@ -251,6 +255,8 @@ impl Feature for Chat {
                 Alarm::Quiet(_) => "chat-quiet",
                 Alarm::Part(_) => "chat-part",
                 Alarm::Left(_) => "chat-left",
+                Alarm::Typing(_) => "chat-typing",
+                Alarm::Held(_) => "chat-held",
                 Alarm::Admit(_) => "chat-admit",
                 Alarm::Renew(_) => "chat-renew",
                 Alarm::Resume => "chat-resume",
@@ -273,6 +279,8 @@ impl Feature for Chat {
                 Alarm::Quiet(id) => self.quiet(cx, id),
                 Alarm::Part(id) => self.part_now(cx, id),
                 Alarm::Left(id) => self.left(cx, id),
+                Alarm::Typing(id) => self.whisper_now(cx, id),
+                Alarm::Held(id) => self.held_enough(cx, id),
                 Alarm::Admit(session) => cx.msrp.close(cx.now.tick, cx.mint, session),
                 Alarm::Renew(id) => self.renew(cx, id),
                 Alarm::Resume => self.resume(cx),

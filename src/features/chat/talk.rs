@@ -9,7 +9,7 @@ use super::describe;
 use super::probing::Question;
 use crate::documents::iscomposing;
 use crate::features::sessions::Break;
-use crate::features::signal::Carry;
+use crate::features::signal::{Carry, Whisper};
 use crate::msrp::connections::SessionId;
 use crate::msrp::path::Path;
 use crate::sip::sdp::message::MessageLine;
@@ -183,6 +183,11 @@ pub struct Talk {
     pub style: Style,
     /// They have put us on hold: nothing may be sent.
     pub held: bool,
+    /// Until when lines wait for them to let us go on.
+    pub held_until: Option<Tick>,
+    /// When typing was told last, and what has come since: the latest.
+    pub typed: Option<Tick>,
+    pub typing: Option<Arc<Whisper>>,
     /// Lines of the user's, the oldest first.
     pub lines: VecDeque<Line>,
     /// Which devices of hers wrote, and when, unless they have left the conversation since.
@@ -195,13 +200,13 @@ pub struct Talk {
     pub last: Tick,
     /// Messages of theirs whose fate is not known yet.
     pub arriving: u32,
+    /// When it ends it waits for success REPORTs that are still to be sent in it.
+    pub reports_first: bool,
     /// The last failures that were reported.
     reported: Option<Box<Reports>>,
     /// How it ends for lines that are not settled, once that is known.
     pub how: Option<Break>,
     /// Why it ends, in words.
-    /// When it ends it waits for success REPORTs that are still to be sent in it.
-    pub reports_first: bool,
     pub why: String,
     /// It is on disk.
     pub saved: bool,
@@ -234,12 +239,16 @@ impl Talk {
             taste: Taste::default(),
             style: Style::Plain,
             held: false,
+            held_until: None,
+            typed: None,
+            typing: None,
             lines: VecDeque::new(),
             writers: Vec::new(),
             heard: None,
             lines_in: 0,
             last: now,
             arriving: 0,
+            reports_first: false,
             reported: None,
             how: None,
             why: String::new(),
@@ -248,7 +257,6 @@ impl Talk {
     }
 
     /// Whether lines may be given to it.
-            reports_first: false,
     pub fn takes_lines(&self) -> bool {
         matches!(self.stage, Stage::Calling | Stage::Agreed | Stage::Open)
     }
@@ -262,6 +270,11 @@ impl Talk {
     /// Whether a line in it has no fate yet.
     pub fn is_unsettled(&self) -> bool {
         self.lines.iter().any(|line| !line.told)
+    }
+
+    /// Whether a line in it has not been sent.
+    pub fn has_waiting(&self) -> bool {
+        self.lines.iter().any(|line| line.sent.is_none() && !line.told)
     }
 
     /// Whether anything was written.

@@ -212,7 +212,10 @@ impl Post {
             self.notice.is_none() && (self.receipt || self.marker) && can(Ability::Imdn) != Some(false);
         let takes = can(Ability::Cpim) == Some(true);
         let again = self.enveloped && can(Ability::Cpim) != Some(false) && self.text.len() <= ENVELOPED;
-        if !(again || is_report && can(Ability::Cpim) != Some(false) || takes && (asks || self.notice.is_some())) {
+        if !(again
+            || is_report && can(Ability::Cpim) != Some(false)
+            || takes && (asks || self.notice.is_some()))
+        {
             return None;
         }
         let wanted = Wanted { delivery: asks && self.receipt, failure: asks, display: asks && self.marker };

@@ -622,5 +622,8 @@ fn a_last_chunk_without_a_body_completes_its_message_or_gives_it_up() {
     decoder.push(void.as_bytes());
     let Some(Ok(Frame::Request(void))) = decoder.next_frame() else { panic!("{void}") };
     world.session.request(world.now, LIMITS, 1_000_000, void);
-    assert_eq!((world.session.reassembly.held(), world.lines()), (0, vec!["one2 200".into(), "two2 200".into()]));
+    assert_eq!(
+        (world.session.reassembly.held(), world.lines()),
+        (0, vec!["one2 200".into(), "two2 200".into()])
+    );
 }
