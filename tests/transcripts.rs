@@ -199,8 +199,7 @@ fn turned_down(name: &str, caller: &str, callee: &str, out: &mut String) {
             continue;
         }
         let ours = ["via:", "from:", "call-id:", "cseq:"];
-        let is_theirs =
-            |line: &&str| !ours.iter().any(|ours| line.to_ascii_lowercase().starts_with(ours));
+        let is_theirs = |line: &&str| !ours.iter().any(|ours| line.to_ascii_lowercase().starts_with(ours));
         let answer: Vec<_> = text.trim_end().lines().filter(is_theirs).collect();
         let _ = writeln!(out, "{:.3} {}", frame.time, answer[0]);
         world.advance(Tick((frame.time * 1e6) as u64)).expect("alarms end");
