@@ -17,7 +17,7 @@ use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
 use super::tally::Tally;
 use super::undecided::Undecided;
-use super::ways::Choice;
+use super::ways::{Choice, takes_envelopes};
 use crate::features::devices::Ability;
 use crate::features::sessions::answer_is_receipt;
 use crate::features::signal::{Sent, Whisper};
@@ -143,6 +143,7 @@ impl ToSip {
                 };
                 post.session = choice == Choice::Session;
                 post.carries = u8::from(post.session);
+                post.enveloped = post.session && takes_envelopes(cx, &post.target.aor);
                 if lane.held > 0 {
                     // It waits behind others, and as long as they.
                     post.held = !post.session;
@@ -194,6 +195,7 @@ impl ToSip {
             marker: false,
             session: false,
             carries: 0,
+            enveloped: false,
             hops: telling.hops,
             from: telling.user,
             to: contact,
@@ -376,6 +378,7 @@ impl ToSip {
             marker: text.marker,
             session: false,
             carries: 0,
+            enveloped: false,
             hops: super::HOPS,
         };
         Ok((post, key, lane))
