@@ -43,7 +43,7 @@ fn session(at: u64, number: usize, user: &str, device: &str) -> String {
     a=path:msrp://gateway.example.org:2855/{usNUM};tcp
     a=accept-types:{_}
     a=accept-wrapped-types:{_}
-    a=max-size:65536
+    a=max-size:262144
     a=setup:passive
 @AT sip in
     ACK sip:USER@gateway.example.org:5060;transport=tcp SIP/2.0
