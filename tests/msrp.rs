@@ -155,7 +155,12 @@ struct Said {
 
 /// Plays everything that was sent to `person` to our own endpoint.
 fn play(frames: &[Recorded], person: &str) -> Said {
-    let limits = Limits { message: 1_000_000, session: 1_000_000 };
+    play_within(1_000_000, frames, person)
+}
+
+/// The same where messages are at most so long.
+fn play_within(message: usize, frames: &[Recorded], person: &str) -> Said {
+    let limits = Limits { message, session: 2 * message };
     let (mut mint, mut all) = (Mint::new(Seed([4; 32])), Connections::new(limits, 10_000_000));
     let mut sessions: BTreeMap<String, (SessionId, ConnId)> = BTreeMap::new();
     let mut said = Said::default();
@@ -278,6 +283,9 @@ fn recorded_messages_arrive_whole() {
     assert!(chat[2].ends_with("over MSRP é 😀"));
     assert_eq!(bodies("sdk-msrp-chunks.txt", "bob")[0].len(), 200_166);
     assert_eq!(bodies("sdk-msrp-file.txt", "bob"), [whole_file()]);
+    let by_default = mostar::config::Messages::default().max_message;
+    let said = play_within(by_default, &recording("sdk-msrp-chunks.txt"), "bob");
+    assert_eq!(said.messages.first().map(|message| message.body.len()), Some(200_166));
     let typing = play(&recording("sdk-msrp-otr.txt"), "bob");
     let unanswered = |message: &InMessage| message.receipt.failure_report == FailureReport::No;
     assert!(typing.messages.iter().any(unanswered));

@@ -11,6 +11,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use mostar::documents::conference::{self, Taken, View};
+use mostar::config::Config;
+use mostar::features::sessions::PeerMsrp;
 use mostar::sip::flow::Transport;
 use mostar::words::time::Tick;
 use support::vector::World;
@@ -75,13 +77,17 @@ fn rewritten(frame: &Frame, replace: &[(&str, &str)]) -> Vec<u8> {
 
 /// A gateway for `sip.lab` whose XMPP users are those of `xmpp.lab`, beside the recorded proxy.
 fn world() -> World {
+    World::new(config())
+}
+
+fn config() -> Config {
     let mut config = support::vector::config();
     config.xmpp.components[0].domain = "sip.lab".into();
     config.xmpp.components[0].sip_domain = "sip.lab".into();
     config.xmpp.domains[0].domain = "xmpp.lab".into();
     config.xmpp.domains[0].sip_alias = "xmpp.lab".into();
     config.sip.peers[0].may_send_from = vec!["sip.lab".into()];
-    World::new(config)
+    config
 }
 
 /// What came out, in lines that do not change from run to run.
@@ -209,6 +215,33 @@ fn the_recorded_roster_is_understood() {
     assert_eq!(rosters, expected);
 }
 
+/// An XMPP user writes to `callee`, who turns chats down: what the proxy told `caller` is told to the gateway.
+fn turned_down(name: &str, caller: &str, callee: &str, out: &mut String) {
+    let _ = writeln!(out, "# {name}: {callee} turns down a chat with {caller}");
+    let mut config = config();
+    config.sip.peers[0].msrp = PeerMsrp::Yes;
+    let mut world = World::new(config);
+    world.stanza_in(&format!(
+        "<message from='{caller}@xmpp.lab/here' to='{callee}@sip.lab' id='m1' type='chat'><body>Hi</body></message>"
+    ));
+    let invite =
+        world.take_messages().into_iter().find(|text| text.starts_with("INVITE ")).expect("it invites");
+    for frame in frames(name).iter().filter(|frame| frame.way == format!("proxy -> {caller}")) {
+        let text = String::from_utf8_lossy(&frame.bytes).into_owned();
+        let of_invite = header(&text, "CSeq").is_some_and(|cseq| cseq.ends_with(" INVITE"));
+        if !text.starts_with("SIP/2.0 ") || !of_invite {
+            continue;
+        }
+        let ours = ["via:", "from:", "call-id:", "cseq:"];
+        let is_theirs = |line: &&str| !ours.iter().any(|ours| line.to_ascii_lowercase().starts_with(ours));
+        let answer: Vec<_> = text.trim_end().lines().filter(is_theirs).collect();
+        let _ = writeln!(out, "{:.3} {}", frame.time, answer[0]);
+        world.advance(Tick((frame.time * 1e6) as u64)).expect("alarms end");
+        world.answer_last(&invite, &answer.join("\n"));
+        tell(&mut world, out);
+    }
+}
+
 #[test]
 fn recorded_clients_are_understood() {
     let mut out = String::new();
@@ -221,6 +254,7 @@ fn recorded_clients_are_understood() {
     messages("sdk-message.txt", "bob", &mut out);
     presence("linphone-presence.txt", "bob", "carol", &mut out);
     presence("sdk-presence-winfo.txt", "alice", "bob", &mut out);
+    turned_down("sdk-msrp-reject.txt", "alice", "bob", &mut out);
     let golden = folder().join("expected.txt");
     if std::env::var_os("BLESS").is_some() {
         fs::write(&golden, &out).expect("the golden file can be written");

@@ -167,7 +167,10 @@ fn kind_of_v6(address: Ipv6Addr) -> Kind {
         }
     };
     match address.segments() {
-        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] => METADATA,
+        // AWS, Google and Oracle.
+        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+        | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]
+        | [0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe] => METADATA,
         [0, 0, 0, 0, 0, 0, 0, 1] => LOOPBACK,
         // Unspecified, and IPv4 addresses in the form that RFC 4291 §2.5.5.1 has abandoned.
         [0, 0, 0, 0, 0, 0, ..] => NOBODY,
@@ -284,6 +287,8 @@ mod tests {
             "100.100.100.200:80",
             "192.0.0.192:80",
             "[fd00:ec2::254]:80",
+            "[fd20:ce::254]:80",
+            "[fd00:c1::a9fe:a9fe]:80",
             "[fe80::1]:2855",
             "[febf::1]:2855",
             "[::]:2855",

@@ -259,7 +259,13 @@ pub struct Messages {
 
 impl Default for Messages {
     fn default() -> Self {
-        Messages { max_message: 65536, from_gruu: false, late_errors: true, hold: Duration::ZERO, rate: 100 }
+        Messages {
+            max_message: 262_144,
+            from_gruu: false,
+            late_errors: true,
+            hold: Duration::ZERO,
+            rate: 100,
+        }
     }
 }
 

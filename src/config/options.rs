@@ -254,7 +254,7 @@ pub const OPTIONS: &[Opt] = &[
     opt(
         "messages.max_message",
         Number(1024, 1_048_576),
-        Default("65536"),
+        Default("262144"),
         "The longest message in either direction, in bytes of an escaped stanza.",
     ),
     opt(

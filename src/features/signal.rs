@@ -199,6 +199,8 @@ pub struct Carry {
     pub written: Wall,
     /// The sender wants to know that it was received.
     pub receipt: bool,
+    /// She wants to know that it was shown (XEP-0333).
+    pub marker: bool,
     /// While the message with this number waits, this text would go in its place; nothing would, if that is taken back.
     pub changes: Option<(u64, Option<Arc<str>>)>,
 }

@@ -41,8 +41,8 @@ pub const WINDOW: u64 = 64 * 1024;
 /// How long a connection to a relay is kept for the next session (RFC 4976 §5.4).
 const LINGER: Duration = Duration::from_secs(300);
 
-/// How many requests may wait for an SDP answer, in each session.
-const PARKED: usize = 8;
+/// What a request that waits for an SDP answer takes beside its body, towards what a session may hold.
+const PARKED_HEAD: usize = 1024;
 
 /// A session, numbered by [`Connections`]; never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,8 +91,9 @@ struct Entry {
     conn: Option<ConnId>,
     /// The attempt that it last waited for.
     attempt: Option<AttemptId>,
-    /// Requests that wait for the SDP answer.
+    /// Requests that wait for the SDP answer, and how many bytes they take.
     parked: Vec<(Link, Request)>,
+    parked_bytes: usize,
     /// It stands in its connection's queue.
     is_ready: bool,
     /// What it held when it was last looked at.
@@ -143,6 +144,7 @@ impl Connections {
             conn: None,
             attempt: None,
             parked: Vec::new(),
+            parked_bytes: 0,
             is_ready: false,
             held: 0,
             why: "msrp",
@@ -188,6 +190,9 @@ impl Connections {
             fingerprint: terms.fingerprint.clone(),
         };
         entry.session.start(now, terms);
+        entry.parked_bytes = 0;
+        // What waited does not count twice when it is taken.
+        self.held -= std::mem::take(&mut entry.held);
         for (link, request) in std::mem::take(&mut entry.parked) {
             // With forked answers others may have come too.
             if *request.from.last() == peer {
@@ -369,11 +374,15 @@ impl Connections {
             return self.refuse(link, &request, 481);
         }
         if entry.session.terms().is_none() {
-            if entry.parked.len() >= PARKED {
-                return self.refuse(link, &request, 481);
+            let bytes = PARKED_HEAD + request.body.as_ref().map_or(0, |body| body.len());
+            let room = self.machine.saturating_sub(self.held + self.elsewhere);
+            if entry.parked_bytes + bytes > self.limits.session || bytes > room {
+                // The session is there: only this message has no place.
+                return self.refuse(link, &request, 413);
             }
+            entry.parked_bytes += bytes;
             entry.parked.push((link, request));
-            return;
+            return self.settle(now, mint, id);
         }
         match entry.conn {
             Some(conn) if conn != link.conn => return self.refuse(link, &request, 506),
@@ -445,10 +454,11 @@ impl Connections {
                 work.extend(self.pump(mint, conn));
             }
             let Some(entry) = self.sessions.get_mut(&id) else { continue };
-            let held = entry.session.held();
+            let held = entry.session.held() + entry.parked_bytes;
             self.held = self.held - entry.held + held;
             entry.held = held;
             if entry.session.is_over() {
+                self.held -= std::mem::take(&mut entry.held);
                 self.bury(now, id);
                 continue;
             }
@@ -521,6 +531,7 @@ impl Connections {
     fn refuse(&mut self, link: Link, request: &Request, code: u16) {
         let reason = match code {
             506 => "session-in-use",
+            413 => "no-room",
             _ => "no-session",
         };
         self.out.push_back(Out::Note(Note::Count {

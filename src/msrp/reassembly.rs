@@ -78,6 +78,17 @@ struct Incomplete {
 }
 
 impl Reassembly {
+    /// Whether a request without a body says that nothing more follows of a message that is incomplete.
+    pub fn is_ended_by(&self, request: &Request) -> bool {
+        let is_known = request.message_id.as_ref().is_some_and(|id| self.incomplete.contains_key(id));
+        let is_last = match request.flag {
+            Flag::Complete => request.range.is_some_and(|range| range.start > 1),
+            Flag::Aborted => true,
+            Flag::More => false,
+        };
+        is_known && is_last
+    }
+
     /// Takes a chunk with a body and a Message-ID. `room` is what the machine has left for all sessions together.
     pub fn take(&mut self, now: Tick, limits: Limits, room: usize, request: &Request) -> Taken {
         let (Some(id), Some(body)) = (&request.message_id, &request.body) else { return Taken::Refused(400) };

@@ -11,7 +11,6 @@ import traceback
 
 import processes
 import scenes
-import session_steps
 import table
 from place import ROOT, Place
 from phone import Way
@@ -135,12 +134,12 @@ def play_group(room, options, folder, pairs):
         name = f"{server.NAME}-{way}{'-sessions' if sessions else ''}".lower()
         try:
             place = Place(os.path.join(folder, name), len(pairs))
-            play_pairs(place, options, pairs, server, way, session_steps.configuration() if sessions else "")
+            play_pairs(place, options, pairs, server, way)
         except Missed as missed:
             print(f"\n{name}: could not be set up: {missed}", flush=True)
 
 
-def play_pairs(place, options, pairs, server_module, way_name, more):
+def play_pairs(place, options, pairs, server_module, way_name):
     gateway_port, peer_port = processes.free_port(), processes.free_port()
     running = []
     try:
@@ -152,7 +151,7 @@ def play_pairs(place, options, pairs, server_module, way_name, more):
             proxy = kamailio.Server(place, gateway_port)
             running.append(proxy)
             way, peer = Way(gateway_port, peer_port, proxy.port), f"sip:127.0.0.1:{proxy.port};transport=tcp"
-        gateway = mostar.Gateway(place, options.binary, gateway_port, peer, more)
+        gateway = mostar.Gateway(place, options.binary, gateway_port, peer)
         running.append(gateway)
         for number, pair in enumerate(pairs):
             play(pair, place, way, place.xmpp_people[number], place.sip_people[number], server, gateway)

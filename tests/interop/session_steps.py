@@ -8,13 +8,8 @@ import processes
 from processes import Missed
 
 _numbers = itertools.count(1)
-# The longest text that is played, and room for it in a stanza.
+# The longest text that is played: the gateway takes it as it is configured by nobody.
 LONG = 200_000
-
-
-def configuration():
-    """What the gateway needs beside its peers."""
-    return f"messages: {{ max_message: {LONG * 2} }}\n"
 
 
 def session_scene(act):

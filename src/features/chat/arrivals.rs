@@ -14,6 +14,7 @@ use sha1::{Digest, Sha1};
 use super::talk::{Stage, Style, TalkId};
 use super::{Chat, describe};
 use crate::documents::{imdn, iscomposing};
+use crate::features::content::Content;
 use crate::features::devices::Ability;
 use crate::features::signal::{Arrived, Heard};
 use crate::features::{Cx, Signal, content};
@@ -39,6 +40,8 @@ pub struct Arrivals {
     /// Whose success REPORT is wanted and not sent, by the id of the stanza.
     unconfirmed: BTreeMap<String, Unconfirmed>,
     order: VecDeque<String>,
+    /// How many of those each session has.
+    owed: HashMap<SessionId, u32>,
     /// Users whose clients have confirmed something.
     confirming: BTreeSet<Jid>,
 }
@@ -79,20 +82,32 @@ impl Arrivals {
     fn remember(&mut self, id: String, unconfirmed: Unconfirmed) {
         if self.order.len() >= UNCONFIRMED
             && let Some(oldest) = self.order.pop_front()
+            && let Some(gone) = self.unconfirmed.remove(&oldest)
         {
-            self.unconfirmed.remove(&oldest);
+            self.paid(gone.session);
         }
         self.order.push_back(id.clone());
+        *self.owed.entry(unconfirmed.session).or_default() += 1;
         self.unconfirmed.insert(id, unconfirmed);
     }
 
     fn forget(&mut self, id: &str) -> Option<Unconfirmed> {
         let found = self.unconfirmed.remove(id)?;
+        self.paid(found.session);
         // Mostly it is the first, or near it.
         if let Some(place) = self.order.iter().position(|known| known == id) {
             self.order.remove(place);
         }
         Some(found)
+    }
+
+    fn paid(&mut self, session: SessionId) {
+        if let Some(count) = self.owed.get_mut(&session) {
+            *count -= 1;
+            if *count == 0 {
+                self.owed.remove(&session);
+            }
+        }
     }
 
     fn confirms(&mut self, user: Jid) {
@@ -170,7 +185,7 @@ impl Chat {
         let (user, sender) = (talk.user.clone(), talk.sender.clone());
         let arrived = Arrived {
             ticket: 0,
-            name: name_of(&user, &talk.contact, &message.receipt.message_id, &message.body),
+            name: name_of(&user, &talk.contact, &message.receipt.message_id, &content),
             user: talk.named.clone().unwrap_or_else(|| user.clone()),
             contact: talk.jid.clone(),
             sender: sender.clone(),
@@ -258,6 +273,9 @@ impl Chat {
         }
         if let Some(known) = self.arrivals.forget(id) {
             cx.msrp.report(cx.now.tick, cx.mint, known.session, &known.receipt, 200);
+            if let Some(talk) = self.msrp.get(&known.session).copied() {
+                self.part_if_done(cx, talk);
+            }
         }
     }
 
@@ -273,11 +291,19 @@ impl Chat {
         Some(arrival)
     }
 
+    /// Whether something is still to be told, in a session that ends, of messages of theirs.
+    pub(super) fn owes(&self, id: TalkId) -> bool {
+        let Some(talk) = self.talks.get(&id) else { return false };
+        let owed = |session| self.arrivals.owed.contains_key(&session);
+        talk.arriving > 0 || talk.reports_first && talk.msrp.is_some_and(owed)
+    }
+
     /// A session that ends and owes nothing more to messages of theirs finishes.
     fn part_if_done(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let owes = self.owes(id);
         let Some(talk) = self.talks.get(&id) else { return };
         if talk.stage == Stage::Parting
-            && talk.arriving == 0
+            && !owes
             && talk.call.is_up()
             && let Some(session) = talk.msrp
         {
@@ -291,12 +317,14 @@ fn is_envelope(type_: &str) -> bool {
 }
 
 /// The name of a message for ever: what its sender gave it, which is the same when it comes again in another session
-/// (RFC 4975 §5.4), with its content, since there are clients that count.
-fn name_of(user: &Jid, contact: &Aor, message_id: &str, body: &[u8]) -> [u8; 20] {
+/// (RFC 4975 §5.4), with its text, since there are clients that count. Its envelope may be new, with another date.
+fn name_of(user: &Jid, contact: &Aor, message_id: &str, content: &Content) -> [u8; 20] {
     let mut digest = Sha1::new();
-    for part in [user.as_str().as_bytes(), contact.to_string().as_bytes(), message_id.as_bytes()] {
+    let subject = content.subject.as_deref().unwrap_or_default();
+    let (contact, body) = (contact.to_string(), content.text.as_bytes());
+    for part in [user.as_str(), &contact, message_id, subject] {
         digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part);
+        digest.update(part.as_bytes());
     }
     digest.update((body.len() as u64).to_be_bytes());
     if body.len() < LONG {
@@ -380,11 +408,14 @@ mod tests {
     fn a_message_has_one_name_in_all_sessions() {
         let user = Jid::parse("juliet@example.com").expect("a JID");
         let contact = Aor { user: Some("romeo".into()), host: "example.net".into() };
-        let name = |message_id: &str, body: &[u8]| name_of(&user, &contact, message_id, body);
-        assert_eq!(name("1", b"Hi"), name("1", b"Hi"));
-        assert_ne!(name("1", b"Hi"), name("2", b"Hi"));
-        assert_ne!(name("1", b"Hi"), name("1", b"Ho"));
-        assert_ne!(name("1", b"1Hi"), name("11", b"Hi"));
+        let name = |message_id: &str, text: &str| {
+            let content = Content { text: text.to_owned(), ..Content::default() };
+            name_of(&user, &contact, message_id, &content)
+        };
+        assert_eq!(name("1", "Hi"), name("1", "Hi"));
+        assert_ne!(name("1", "Hi"), name("2", "Hi"));
+        assert_ne!(name("1", "Hi"), name("1", "Ho"));
+        assert_ne!(name("1", "1Hi"), name("11", "Hi"));
     }
 
     #[test]
@@ -392,7 +423,10 @@ mod tests {
         let user = Jid::parse("juliet@example.com").expect("a JID");
         let contact = Aor { user: Some("romeo".into()), host: "example.net".into() };
         let long = vec![b'x'; LONG + 5];
-        let name = |body: &[u8]| name_of(&user, &contact, "1", body);
+        let name = |text: &[u8]| {
+            let text = String::from_utf8_lossy(text).into_owned();
+            name_of(&user, &contact, "1", &Content { text, ..Content::default() })
+        };
         assert_eq!(name(&long), name(&long.clone()));
         let places = (0..64).chain(LONG / 2..LONG / 2 + 64).chain(LONG - 64..LONG + 5);
         let mut names: std::collections::BTreeSet<_> = places
@@ -423,6 +457,7 @@ mod tests {
         }
         assert_eq!((arrivals.unconfirmed.len(), arrivals.order.len()), (UNCONFIRMED, UNCONFIRMED));
         assert!(arrivals.forget("0").is_none() && arrivals.forget("1").is_some());
+        assert_eq!(arrivals.owed[&SessionId(1)] as usize, UNCONFIRMED - 1);
         assert_eq!((arrivals.unconfirmed.len(), arrivals.order.len()), (UNCONFIRMED - 1, UNCONFIRMED - 1));
     }
 }

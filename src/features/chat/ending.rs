@@ -85,10 +85,11 @@ impl Chat {
         talk.stage = Stage::Parting;
         talk.how = Some(Break::Ended);
         talk.why = why.to_owned();
-        let (arriving, session) = (talk.arriving, talk.msrp);
+        let session = talk.msrp;
+        let owes = self.owes(id);
         self.publish(cx, id);
         match session {
-            Some(session) if arriving == 0 => cx.msrp.finish(cx.now.tick, cx.mint, session),
+            Some(session) if !owes => cx.msrp.finish(cx.now.tick, cx.mint, session),
             Some(_) => self.timers.set(Alarm::Part(id), cx.now.tick + OURS),
             None => self.close(cx, id, Break::Ended),
         }
@@ -203,9 +204,10 @@ impl Chat {
             self.timers.stop(&Alarm::Admit(renewing.session));
             cx.msrp.close(cx.now.tick, cx.mint, renewing.session);
         }
-        let alarms = [Alarm::Ask(id), Alarm::Quiet(id), Alarm::Part(id), Alarm::Left(id), Alarm::Renew(id)];
+        let alarms =
+            [Alarm::Ask, Alarm::Quiet, Alarm::Part, Alarm::Left, Alarm::Typing, Alarm::Held, Alarm::Renew];
         for alarm in alarms {
-            self.timers.stop(&alarm);
+            self.timers.stop(&alarm(id));
         }
         if talk.opened {
             let mut fields = talk.fields();
@@ -276,7 +278,8 @@ impl Chat {
     /// A client of the user's closed the conversation.
     pub(super) fn gone(&mut self, cx: &mut Cx<'_>, user: &Jid, contact: &Aor) {
         for id in self.of_pair(&user.bare(), contact) {
-            let Some(talk) = self.talks.get(&id) else { continue };
+            let Some(talk) = self.talks.get_mut(&id) else { continue };
+            talk.left(user.resource());
             let others = talk.others_wrote(cx.now.tick, user.resource());
             if sessions::gone_hangs_up(&cx.config.sessions, others) {
                 self.part(cx, id, "the user closed the conversation");
@@ -438,9 +441,9 @@ fn say_gone(cx: &mut Cx<'_>, talk: &Talk) {
     let to = device.filter(|device| cx.facts.is_online(device)).unwrap_or_else(|| talk.user.clone());
     let mut stanza =
         Stanza::new(StanzaKind::Message, &talk.jid, &to).with_type("chat").with_id(&cx.token_for(&talk.user));
-    // A Call-ID is a thread when the user knows it as one: she chose it, or it came with a message before.
+    // A Call-ID is a thread when the user knows it as one: she chose it, or it came with a line.
     let call_id = talk.call.call_id();
-    let is_thread = if talk.ours { Partition::of_token(call_id).is_none() } else { talk.lines_in > 1 };
+    let is_thread = if talk.ours { Partition::of_token(call_id).is_none() } else { talk.lines_in > 0 };
     if is_thread {
         stanza = stanza.with_child(Element::new("thread", ns::COMPONENT).with_text(call_id));
     }

@@ -59,7 +59,7 @@ impl Chat {
             let reply = Reply::new(503).because("Not taking sessions now");
             return Err((reply.with(HeaderName::RetryAfter, RETRY_AFTER), "not-now"));
         }
-        if !self.has_room(&incoming.from.aor) {
+        if !self.make_room(cx, &user, &incoming.from.aor) {
             return refuse(486, "Too many sessions", "no-room");
         }
         if Ways::of(cx) == Ways::default() {
@@ -169,7 +169,6 @@ impl Chat {
         self.keep(cx, id);
         self.run(cx, id);
         self.publish(cx, id);
-        self.replace_older(cx, id);
         self.arm_quiet(cx, id);
     }
 

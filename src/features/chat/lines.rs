@@ -3,10 +3,15 @@
 //! A line is delivered once the next hop has it (Failure-Report `yes`, answered 200), and proven by a success REPORT. A
 //! failure that is reported after that is told to the sender as an error.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use super::Chat;
 use super::talk::{Composing, Line, Stage, Style, Talk, TalkId};
+use super::{Alarm, Chat};
+use crate::documents::imdn::{self, Wanted};
 use crate::documents::{cpim, date, iscomposing};
 use crate::features::devices::Ability;
 use crate::features::sessions::Break;
@@ -19,12 +24,26 @@ use crate::words::condition::{Condition, Kind};
 use crate::words::time::Wall;
 use crate::xmpp::stanza::{Stanza, StanzaKind};
 
+/// What an envelope says besides who, to whom and when.
+#[derive(Clone, Copy, Default)]
+struct Envelope<'a> {
+    subject: Option<&'a str>,
+    /// The message's name in reports, by which it is known where it comes again, and what is wanted (RFC 5438 §6.3).
+    name: Option<(&'a str, Wanted)>,
+}
+
+/// Typing is told no more often than this: of what comes sooner, the latest.
+const TYPING: Duration = Duration::from_secs(1);
+/// So long lines wait for a contact who has put the session on hold (RFC 3264 §8.4); then they go as MESSAGEs.
+const HELD: Duration = Duration::from_secs(300);
+
 /// How many lines of a session wait for nothing but a report.
 const UNREPORTED: usize = 200;
 
 impl Chat {
     /// Gives MSRP the lines that may go, in their order.
     pub(super) fn flow(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        self.watch_hold(cx, id);
         loop {
             let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.may_send()) else { return };
             let Some(place) = talk.lines.iter().position(|line| line.sent.is_none() && !line.told) else {
@@ -32,14 +51,16 @@ impl Chat {
             };
             let Some((session, line)) = talk.msrp.zip(talk.lines.get_mut(place)) else { return };
             line.sent = Some(session);
+            // She has written what she was typing.
+            talk.typing = None;
             line.rich = talk.taste.html && line.carry.rich.is_some();
             let carry = line.carry.clone();
-            let message = talk.message(cx, &carry);
+            let most = cx.msrp.session(session).and_then(|session| session.terms()?.max_size);
+            let message = talk.message(cx, &carry, most.unwrap_or(u64::MAX));
             let length = message.body.len();
             let Err((why, _)) = cx.msrp.send(cx.now.tick, cx.mint, session, message) else { continue };
             let fate = match why {
                 Unsendable::TooLarge => {
-                    let most = cx.msrp.session(session).and_then(|session| session.terms()?.max_size);
                     let most = most.unwrap_or_default();
                     let text =
                         format!("This message has {length} bytes; the other side takes at most {most}.");
@@ -64,6 +85,33 @@ impl Chat {
                 talk.lines.remove(place);
             }
             cx.signal(Signal::Carried { number: carry.number, fate });
+        }
+    }
+
+    /// Lines that wait because of a hold do so for a time.
+    fn watch_hold(&mut self, cx: &Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        if !talk.held || !talk.has_waiting() {
+            if talk.held_until.take().is_some() {
+                self.timers.stop(&Alarm::Held(id));
+            }
+        } else if talk.held_until.is_none() {
+            talk.held_until = Some(cx.now.tick + HELD);
+            self.timers.set(Alarm::Held(id), cx.now.tick + HELD);
+        }
+    }
+
+    /// They have had us on hold for long: what waits goes another way.
+    pub(super) fn held_enough(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        talk.held_until = None;
+        let (wait, others) =
+            std::mem::take(&mut talk.lines).into_iter().partition(|line| line.sent.is_none() && !line.told);
+        talk.lines = others;
+        let wait: VecDeque<Line> = wait;
+        for line in wait {
+            let fate = Carried::Broken { how: Break::Ended, sent: false };
+            cx.signal(Signal::Carried { number: line.carry.number, fate });
         }
     }
 
@@ -146,20 +194,38 @@ impl Chat {
     }
 
     /// Typing goes in the session that a line would go in, if it is there and takes such things.
-    pub(super) fn whisper(&mut self, cx: &mut Cx<'_>, whisper: &Whisper) {
+    pub(super) fn whisper(&mut self, cx: &mut Cx<'_>, whisper: &Arc<Whisper>) {
         if whisper.type_ != iscomposing::TYPE {
             return;
         }
         let all = self.of_pair(&whisper.user.bare(), &whisper.to.aor);
-        let talks = all.iter().filter_map(|id| self.talks.get(id));
-        let open = talks.filter(|talk| talk.stage == Stage::Open && talk.may_send());
-        let Some(talk) = open.max_by_key(|talk| talk.heard) else { return };
+        let talks = all.iter().filter_map(|id| Some((*id, self.talks.get(id)?)));
+        let open = talks.filter(|(_, talk)| talk.stage == Stage::Open && talk.may_send());
+        let Some((id, _)) = open.max_by_key(|(_, talk)| talk.heard) else { return };
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        let before = talk.typing.replace(whisper.clone());
+        match talk.typed.map(|at| at + TYPING).filter(|again| *again > cx.now.tick) {
+            Some(again) if before.is_none() => self.timers.set(Alarm::Typing(id), again),
+            Some(_) => {}
+            None => self.whisper_now(cx, id),
+        }
+    }
+
+    /// The latest that the user does goes in a session.
+    pub(super) fn whisper_now(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        let Some(whisper) = talk.typing.take().filter(|_| talk.stage == Stage::Open && talk.may_send())
+        else {
+            return;
+        };
+        talk.typed = Some(cx.now.tick);
         let Some((how, session)) = talk.taste.composing.zip(talk.msrp) else { return };
         let is_wrapped = how == Composing::Wrapped || talk.style == Style::Wrapped && talk.taste.cpim;
         let (content_type, body) = match is_wrapped {
             true => {
                 let part = [("Content-Type", whisper.type_)];
-                let bytes = talk.envelope(cx, cx.now.wall, None, &part, whisper.body.as_bytes());
+                let bytes =
+                    talk.envelope(cx, cx.now.wall, Envelope::default(), &part, whisper.body.as_bytes());
                 ("message/cpim", bytes)
             }
             false => (whisper.type_, Bytes::copy_from_slice(whisper.body.as_bytes())),
@@ -188,8 +254,18 @@ impl Chat {
 }
 
 impl Talk {
-    /// A line as MSRP carries it.
-    fn message(&self, cx: &Cx<'_>, carry: &Carry) -> OutMessage {
+    /// A line as MSRP carries it, of at most so many bytes where it is so short without an envelope.
+    fn message(&self, cx: &Cx<'_>, carry: &Carry, most: u64) -> OutMessage {
+        // A subject has no other place; whoever takes envelopes gets it.
+        let is_wrapped = self.style == Style::Wrapped || carry.subject.is_some() && self.taste.cpim;
+        let message = self.written(cx, carry, is_wrapped);
+        if is_wrapped && self.taste.plain && message.body.len() as u64 > most {
+            return self.written(cx, carry, false);
+        }
+        message
+    }
+
+    fn written(&self, cx: &Cx<'_>, carry: &Carry, is_wrapped: bool) -> OutMessage {
         let html = carry.rich.as_deref().filter(|_| self.taste.html).map(rich::document);
         let text = html.as_deref().unwrap_or(&carry.text);
         let type_ = match (&html, text.is_ascii()) {
@@ -198,14 +274,16 @@ impl Talk {
             (None, false) => "text/plain;charset=UTF-8",
         };
         let lang = carry.lang.as_deref().filter(|lang| is_language(lang));
-        // A subject has no other place; whoever takes envelopes gets it.
-        let is_wrapped = self.style == Style::Wrapped || carry.subject.is_some() && self.taste.cpim;
         let mut headers = Vec::new();
         let (content_type, body) = if is_wrapped {
             let mut part = vec![("Content-Type", type_)];
             part.extend(lang.map(|lang| ("Content-Language", lang)));
-            let subject = carry.subject.as_deref();
-            ("message/cpim", self.envelope(cx, carry.written, subject, &part, text.as_bytes()))
+            // A success REPORT tells that it has arrived; that it was read is told by nothing else.
+            let reads = cx.facts.devices.can(cx.now.tick, &self.contact, &self.device, Ability::Imdn);
+            let wanted = Wanted { display: carry.marker && reads == Some(true), ..Wanted::default() };
+            let name = Some((carry.message_id.as_str(), wanted));
+            let more = Envelope { subject: carry.subject.as_deref(), name };
+            ("message/cpim", self.envelope(cx, carry.written, more, &part, text.as_bytes()))
         } else {
             headers.extend(lang.map(|lang| ("Content-Language".to_owned(), lang.to_owned())));
             (type_, Bytes::copy_from_slice(text.as_bytes()))
@@ -225,14 +303,16 @@ impl Talk {
         &self,
         cx: &Cx<'_>,
         written: Wall,
-        subject: Option<&str>,
+        more: Envelope<'_>,
         part: &[(&str, &str)],
         body: &[u8],
     ) -> Bytes {
         let from = cx.domains.user_sip(&self.user).map(|own| format!("<{}>", own.aor)).unwrap_or_default();
         let (to, date) = (format!("<{}>", self.contact), date::write_rfc3339(written));
         let mut headers = vec![("From", from.as_str()), ("To", to.as_str()), ("DateTime", date.as_str())];
-        headers.extend(subject.map(|subject| ("Subject", subject)));
+        headers.extend(more.subject.map(|subject| ("Subject", subject)));
+        let named = more.name.map(|(name, wanted)| imdn::headers(name, wanted)).unwrap_or_default();
+        headers.extend(named.iter().map(|(name, value)| (*name, value.as_str())));
         cpim::write(&headers, part, body).into()
     }
 }

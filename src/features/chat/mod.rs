@@ -34,6 +34,7 @@ mod relay;
 mod talk;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
 
 use self::arrivals::Arrivals;
 use self::asking::Questions;
@@ -76,9 +77,13 @@ static MANIFEST: Manifest = Manifest {
     records: &[ending::RECORD],
 };
 
-/// How many sessions one gateway holds, and how many with one contact.
+/// How many sessions one gateway holds, how many with one contact, who may be a help desk, and how many of those with one
+/// user.
 const SESSIONS: usize = 20_000;
-const PER_CONTACT: usize = 16;
+const PER_CONTACT: usize = 1_000;
+const PER_PAIR: usize = 16;
+/// A session in which nobody wrote for so long makes room for a newer one where there is none left.
+const IDLE: Duration = Duration::from_secs(600);
 
 /// How many bits of a token name the exchange within a session.
 const EXCHANGE_BITS: u32 = 16;
@@ -96,6 +101,10 @@ enum Alarm {
     Part(TalkId),
     /// What is outstanding on a path that was left has had its time.
     Left(TalkId),
+    /// Typing that came too soon after other typing may go.
+    Typing(TalkId),
+    /// Lines have waited long enough for the other side, which has put us on hold.
+    Held(TalkId),
     /// Our relay has had its time to let a session in.
     Admit(SessionId),
     /// The path through our relay ends soon.
@@ -246,6 +255,8 @@ impl Feature for Chat {
                 Alarm::Quiet(_) => "chat-quiet",
                 Alarm::Part(_) => "chat-part",
                 Alarm::Left(_) => "chat-left",
+                Alarm::Typing(_) => "chat-typing",
+                Alarm::Held(_) => "chat-held",
                 Alarm::Admit(_) => "chat-admit",
                 Alarm::Renew(_) => "chat-renew",
                 Alarm::Resume => "chat-resume",
@@ -268,6 +279,8 @@ impl Feature for Chat {
                 Alarm::Quiet(id) => self.quiet(cx, id),
                 Alarm::Part(id) => self.part_now(cx, id),
                 Alarm::Left(id) => self.left(cx, id),
+                Alarm::Typing(id) => self.whisper_now(cx, id),
+                Alarm::Held(id) => self.held_enough(cx, id),
                 Alarm::Admit(session) => cx.msrp.close(cx.now.tick, cx.mint, session),
                 Alarm::Renew(id) => self.renew(cx, id),
                 Alarm::Resume => self.resume(cx),
@@ -345,10 +358,31 @@ impl Chat {
         talk.call.holds(&incoming.call_id, tag, &incoming.from_tag).then_some((id, &mut **talk))
     }
 
-    /// Whether there is room for one more session with this contact.
-    fn has_room(&self, contact: &Aor) -> bool {
-        self.talks.len() + self.admissions.opening.len() < SESSIONS
-            && self.contacts.get(contact).is_none_or(|count| *count < PER_CONTACT)
+    /// Whether there is room for one more session of this user with this contact. Where they have too many, the one that
+    /// is silent for the longest time ends for it.
+    fn make_room(&mut self, cx: &mut Cx<'_>, user: &Jid, contact: &Aor) -> bool {
+        if self.talks.len() + self.admissions.opening.len() >= SESSIONS {
+            return false;
+        }
+        let pair = (user.clone(), contact.clone());
+        let of_pair = self.pairs.get(&pair).map_or(&[][..], Vec::as_slice);
+        let is_idle = |id: &&TalkId| {
+            self.talks.get(*id).is_some_and(|talk| {
+                talk.stage == Stage::Open && talk.last + IDLE <= cx.now.tick && !talk.is_unsettled()
+            })
+        };
+        let last = |id: &&TalkId| self.talks.get(*id).map(|talk| talk.last);
+        let silent = if of_pair.len() >= PER_PAIR {
+            of_pair.iter().filter(is_idle).min_by_key(last)
+        } else if self.contacts.get(contact).is_some_and(|count| *count >= PER_CONTACT) {
+            let all = self.pairs.iter().filter(|((_, other), _)| other == contact);
+            all.flat_map(|(_, all)| all).filter(is_idle).min_by_key(last)
+        } else {
+            return true;
+        };
+        let Some(silent) = silent.copied() else { return false };
+        self.part(cx, silent, "a newer session needs its place");
+        true
     }
 
     /// The sessions of a user with a contact that are not over.

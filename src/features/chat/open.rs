@@ -64,7 +64,7 @@ impl Chat {
     /// Opens a session for a line: at once, or when our relay has let it in.
     fn open(&mut self, cx: &mut Cx<'_>, line: Line) {
         let (user, contact) = (line.carry.user.bare(), line.carry.to.aor.clone());
-        if !cx.accepting || self.goodbye.is_some() || !self.has_room(&contact) {
+        if !cx.accepting || self.goodbye.is_some() || !self.make_room(cx, &user, &contact) {
             cx.count("msrp_sessions_total", &[("opened", "us"), ("result", "no-room")]);
             return no_session(cx, &line);
         }
@@ -166,7 +166,6 @@ impl Chat {
         if !self.settle_terms(cx, id, answer, Setup::ActPass) {
             return self.no_use(cx, id, Cause::PortZero);
         }
-        self.replace_older(cx, id);
         self.flow(cx, id);
         self.arm_quiet(cx, id);
     }
@@ -223,6 +222,7 @@ impl Chat {
         cx.gauge("msrp_sessions", &[], 1);
         cx.log(Level::Info, "session-opened", fields);
         self.publish(cx, id);
+        self.replace_older(cx, id);
         self.flow(cx, id);
     }
 
@@ -303,7 +303,8 @@ impl Chat {
         }
     }
 
-    /// Their device has a session with the user already: this one takes its place.
+    /// Their device has a session with the user already: this one takes its place, now that it is there. What is still to
+    /// be reported in the older one has its time.
     pub(super) fn replace_older(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get(&id).filter(|talk| !talk.device.is_empty()) else { return };
         let device = talk.device.clone();
@@ -313,6 +314,9 @@ impl Chat {
                     other.device == device && matches!(other.stage, Stage::Agreed | Stage::Open)
                 });
             if is_older {
+                if let Some(other) = self.talks.get_mut(&other) {
+                    other.reports_first = true;
+                }
                 self.part(cx, other, "a newer session of the same device");
             }
         }

@@ -9,7 +9,7 @@ use super::describe;
 use super::probing::Question;
 use crate::documents::iscomposing;
 use crate::features::sessions::Break;
-use crate::features::signal::Carry;
+use crate::features::signal::{Carry, Whisper};
 use crate::msrp::connections::SessionId;
 use crate::msrp::path::Path;
 use crate::sip::sdp::message::MessageLine;
@@ -183,10 +183,15 @@ pub struct Talk {
     pub style: Style,
     /// They have put us on hold: nothing may be sent.
     pub held: bool,
+    /// Until when lines wait for them to let us go on.
+    pub held_until: Option<Tick>,
+    /// When typing was told last, and what has come since: the latest.
+    pub typed: Option<Tick>,
+    pub typing: Option<Arc<Whisper>>,
     /// Lines of the user's, the oldest first.
     pub lines: VecDeque<Line>,
-    /// Which devices of hers wrote, and when.
-    writers: Vec<(String, Tick)>,
+    /// Which devices of hers wrote, and when, unless they have left the conversation since.
+    writers: Vec<(String, Option<Tick>)>,
     /// When they wrote last.
     pub heard: Option<Tick>,
     /// How many lines they wrote.
@@ -195,6 +200,8 @@ pub struct Talk {
     pub last: Tick,
     /// Messages of theirs whose fate is not known yet.
     pub arriving: u32,
+    /// When it ends it waits for success REPORTs that are still to be sent in it.
+    pub reports_first: bool,
     /// The last failures that were reported.
     reported: Option<Box<Reports>>,
     /// How it ends for lines that are not settled, once that is known.
@@ -232,12 +239,16 @@ impl Talk {
             taste: Taste::default(),
             style: Style::Plain,
             held: false,
+            held_until: None,
+            typed: None,
+            typing: None,
             lines: VecDeque::new(),
             writers: Vec::new(),
             heard: None,
             lines_in: 0,
             last: now,
             arriving: 0,
+            reports_first: false,
             reported: None,
             how: None,
             why: String::new(),
@@ -261,6 +272,11 @@ impl Talk {
         self.lines.iter().any(|line| !line.told)
     }
 
+    /// Whether a line in it has not been sent.
+    pub fn has_waiting(&self) -> bool {
+        self.lines.iter().any(|line| line.sent.is_none() && !line.told)
+    }
+
     /// Whether anything was written.
     pub fn has_lines(&self) -> bool {
         self.lines_in > 0 || !self.writers.is_empty()
@@ -274,7 +290,15 @@ impl Talk {
         if self.writers.len() >= WRITERS {
             self.writers.remove(0);
         }
-        self.writers.push((resource.to_owned(), now));
+        self.writers.push((resource.to_owned(), Some(now)));
+    }
+
+    /// A device of the user's left the conversation.
+    pub fn left(&mut self, resource: Option<&str>) {
+        let resource = resource.unwrap_or_default();
+        for (_, at) in self.writers.iter_mut().filter(|(known, _)| known == resource) {
+            *at = None;
+        }
     }
 
     /// They were told by a REPORT that the stanza of this id failed.
@@ -296,7 +320,8 @@ impl Talk {
     /// Whether another device of hers wrote lately.
     pub fn others_wrote(&self, now: Tick, resource: Option<&str>) -> bool {
         let resource = resource.unwrap_or_default();
-        self.writers.iter().any(|(known, at)| known != resource && *at + LATELY > now)
+        let wrote_lately = |at: Option<Tick>| at.is_some_and(|at| at + LATELY > now);
+        self.writers.iter().any(|(known, at)| known != resource && wrote_lately(*at))
     }
 
     /// The device of hers that wrote last.

@@ -92,7 +92,13 @@ pub struct Post {
     /// To how many.
     #[serde(default, skip_serializing_if = "is_none")]
     pub carries: u8,
+    /// The contact took CPIM then: where it comes again, its name shows that it is the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub enveloped: bool,
 }
+
+/// A text of so many bytes goes again in an envelope, and is still short enough for a MESSAGE (RFC 3428 §8).
+const ENVELOPED: usize = 400;
 
 fn is_none(count: &u8) -> bool {
     *count == 0
@@ -205,7 +211,11 @@ impl Post {
         let asks =
             self.notice.is_none() && (self.receipt || self.marker) && can(Ability::Imdn) != Some(false);
         let takes = can(Ability::Cpim) == Some(true);
-        if !(is_report && can(Ability::Cpim) != Some(false) || takes && (asks || self.notice.is_some())) {
+        let again = self.enveloped && can(Ability::Cpim) != Some(false) && self.text.len() <= ENVELOPED;
+        if !(again
+            || is_report && can(Ability::Cpim) != Some(false)
+            || takes && (asks || self.notice.is_some()))
+        {
             return None;
         }
         let wanted = Wanted { delivery: asks && self.receipt, failure: asks, display: asks && self.marker };

@@ -125,6 +125,8 @@ impl ToXmpp {
         match room.and_then(|()| self.admit(cx, pairs, letter)) {
             Ok((link, mut arrival)) => {
                 arrival.ticket = Some(ticket);
+                // A session is a conversation from its first line on (RFC 7573 §5).
+                arrival.thread.get_or_insert_with(|| arrived.call_id.clone());
                 // The session answers; whatever is said later is said there.
                 arrival.said = Some(Said::of(&Reply::new(202)));
                 cx.signal(Signal::Taken { ticket, refused: None });

@@ -27,9 +27,18 @@ impl<K: Ord> Tally<K> {
     where
         K: Borrow<Q>,
     {
+        self.add_all(key, 1);
+    }
+
+    /// So many more.
+    pub fn add_all<Q: Ord + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q, more: usize)
+    where
+        K: Borrow<Q>,
+    {
         match self.0.get_mut(key) {
-            Some(count) => *count += 1,
-            None => drop(self.0.insert(key.to_owned(), 1)),
+            Some(count) => *count += more,
+            None if more == 0 => {}
+            None => drop(self.0.insert(key.to_owned(), more)),
         }
     }
 
@@ -38,8 +47,16 @@ impl<K: Ord> Tally<K> {
     where
         K: Borrow<Q>,
     {
+        self.take_all(key, 1);
+    }
+
+    /// So many less.
+    pub fn take_all<Q: Ord + ?Sized>(&mut self, key: &Q, less: usize)
+    where
+        K: Borrow<Q>,
+    {
         if let Some(count) = self.0.get_mut(key) {
-            *count -= 1;
+            *count -= less;
             if *count == 0 {
                 self.0.remove(key);
             }

@@ -432,6 +432,23 @@ fn an_xmpp_user_makes_1000_wait_and_nobody_else_suffers() {
 }
 
 #[test]
+fn long_messages_of_one_sender_wait_up_to_64_mib() {
+    let mut world = World::new(config(), 18);
+    let from = Jid::parse("juliet@example.com/balcony").unwrap();
+    let body = Element::new("body", ns::COMPONENT).with_text(&"x".repeat(250_000));
+    for number in 0..269 {
+        let to = Jid::parse(&format!("friend{number}@example.net")).unwrap();
+        let id = format!("m{number}");
+        world.stanza_in(&Stanza::new(StanzaKind::Message, &from, &to).with_id(&id).with_child(body.clone()));
+    }
+    let errors: Vec<_> = world.stanzas.iter().filter(|stanza| stanza.type_() == Some("error")).collect();
+    assert!(errors.is_empty(), "{} of 269", errors.len());
+    let refused = flood(&mut world, "juliet@example.com/balcony", 500..501, 1);
+    assert!(refused.is_some_and(|text| text.starts_with("So many long messages of yours wait")));
+    assert_eq!(flood(&mut world, "nurse@example.com/home", 0..1, 1), None);
+}
+
+#[test]
 fn one_contact_takes_no_more_than_its_share() {
     let mut world = World::new(config(), 16);
     for sender in 0..4 {
@@ -447,7 +464,7 @@ fn what_is_turned_away_leaves_a_line_with_the_reason_and_no_word_of_it() {
     let mut world = World::new(config(), 17);
     let (from, to) =
         (Jid::parse("juliet@example.com/balcony").unwrap(), Jid::parse("romeo@example.net").unwrap());
-    let body = Element::new("body", ns::COMPONENT).with_text(&"secret".repeat(20_000));
+    let body = Element::new("body", ns::COMPONENT).with_text(&"secret".repeat(50_000));
     world.stanza_in(&Stanza::new(StanzaKind::Message, &from, &to).with_id("m1").with_child(body));
     world.message_from("sip:example.net", "call");
     let lines = world.logged("message-turned-away");

@@ -17,7 +17,7 @@ use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
 use super::tally::Tally;
 use super::undecided::Undecided;
-use super::ways::Choice;
+use super::ways::{Choice, takes_envelopes};
 use crate::features::devices::Ability;
 use crate::features::sessions::answer_is_receipt;
 use crate::features::signal::{Sent, Whisper};
@@ -38,6 +38,8 @@ const LIMIT: usize = 10_000;
 const LIMIT_SENDER: usize = 1_000;
 const LIMIT_CONTACT: usize = 2_000;
 const LIMIT_PAIR: usize = 500;
+/// How many bytes of text of one sender wait.
+const LIMIT_BYTES: usize = 64 * 1024 * 1024;
 /// How many answers wait for one link.
 const UNSAID_LIMIT: usize = 1_000;
 
@@ -57,6 +59,8 @@ pub struct Spoken {
 pub(super) struct Live {
     pub(super) post: Post,
     pub(super) lane: LaneKey,
+    /// What it counts towards the sender's bytes.
+    bytes: usize,
     /// A request is out for it, or a session has it.
     flying: bool,
     /// Whoever reports on it knows the names that it has as a MESSAGE.
@@ -112,6 +116,8 @@ pub struct ToSip {
     /// What people's messages wait, by sender and by contact.
     senders: Tally<Aor>,
     contacts: Tally<Aor>,
+    /// How many bytes of each sender's.
+    bytes: Tally<Aor>,
     crowded: Hushed,
     pub(super) moves: Moves,
     /// What [`ToSip::spoken`] gives next.
@@ -143,6 +149,7 @@ impl ToSip {
                 };
                 post.session = choice == Choice::Session;
                 post.carries = u8::from(post.session);
+                post.enveloped = post.session && takes_envelopes(cx, &post.target.aor);
                 if lane.held > 0 {
                     // It waits behind others, and as long as they.
                     post.held = !post.session;
@@ -194,6 +201,7 @@ impl ToSip {
             marker: false,
             session: false,
             carries: 0,
+            enveloped: false,
             hops: telling.hops,
             from: telling.user,
             to: contact,
@@ -376,6 +384,7 @@ impl ToSip {
             marker: text.marker,
             session: false,
             carries: 0,
+            enveloped: false,
             hops: super::HOPS,
         };
         Ok((post, key, lane))
@@ -424,11 +433,13 @@ impl ToSip {
     }
 
     pub(super) fn insert(&mut self, number: u64, post: Post, lane: LaneKey) {
+        let bytes = post.text.len();
         if !post.is_quiet() {
             self.senders.add(&lane.0);
             self.contacts.add(&lane.1);
+            self.bytes.add_all(&lane.0, bytes);
         }
-        self.posts.insert(number, Live { post, lane, flying: false, named: false, wrapped: false });
+        self.posts.insert(number, Live { post, lane, bytes, flying: false, named: false, wrapped: false });
     }
 
     /// Which limit a message more would exceed, and what its sender is told.
@@ -437,6 +448,8 @@ impl ToSip {
             ("pair", format!("{LIMIT_PAIR} of your messages wait for this contact"))
         } else if self.senders.of(&key.0) >= LIMIT_SENDER {
             ("sender", format!("{LIMIT_SENDER} of your messages wait to be delivered"))
+        } else if self.bytes.of(&key.0) >= LIMIT_BYTES {
+            ("bytes", "So many long messages of yours wait to be delivered".to_owned())
         } else if self.contacts.of(&key.1) >= LIMIT_CONTACT {
             ("contact", "Too many messages wait for this contact".to_owned())
         } else if self.is_full() {
@@ -610,6 +623,7 @@ impl ToSip {
         if !live.post.is_quiet() {
             self.senders.take(&live.lane.0);
             self.contacts.take(&live.lane.1);
+            self.bytes.take_all(&live.lane.0, live.bytes);
             self.moves.queued(-1);
             meter::result(cx, Way::XmppToSip, result);
         }

@@ -31,6 +31,11 @@ const CARRIES: u8 = 3;
 /// What is whispered waits no longer than this for what went before: it would say what is no longer so.
 const HUSHED: Duration = Duration::from_secs(10);
 
+/// Whether the contact has shown that it takes CPIM.
+pub(super) fn takes_envelopes(cx: &Cx<'_>, contact: &Aor) -> bool {
+    cx.facts.devices.any_can(cx.now.tick, contact, Ability::Cpim) == Some(true)
+}
+
 /// How a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
@@ -190,6 +195,7 @@ impl ToSip {
             lane.carried += 1;
         }
         live.post.carries = live.post.carries.saturating_add(1);
+        live.post.enveloped |= takes_envelopes(cx, &live.post.target.aor);
         cx.save(live.post.record());
         self.hand(cx, number, None);
     }
@@ -210,6 +216,7 @@ impl ToSip {
             call_id: post.call_id.clone(),
             written: post.accepted,
             receipt: post.receipt,
+            marker: post.marker,
             changes,
         };
         sent(cx, post, false);
@@ -303,6 +310,8 @@ impl ToSip {
         if !std::mem::take(&mut live.post.session) {
             return;
         }
+        // It may be there already.
+        live.post.enveloped = sent && (live.post.enveloped || takes_envelopes(cx, &live.post.target.aor));
         if let Some(lane) = self.lanes.get_mut(&live.lane) {
             lane.carried -= 1;
             if lane.held > 0 {
@@ -399,6 +408,7 @@ impl ToSip {
             marker: false,
             session: false,
             carries: 0,
+            enveloped: false,
         })
     }
 }

@@ -249,16 +249,45 @@ fn what_comes_before_the_sdp_answer_waits_for_it() {
 }
 
 #[test]
-fn what_waits_for_an_sdp_answer_that_does_not_come_is_481() {
+fn many_short_messages_may_wait_for_an_sdp_answer() {
     let mut world = World::new();
     let (id, own) = world.offer(false);
-    for number in 0..10 {
-        world.send_in(1, &own, BOB, &format!("tid{number}"), None);
+    world.send_in(1, &own, BOB, "bind", None);
+    for number in 0..50 {
+        world.send_in(1, &own, BOB, &format!("tid{number}"), Some(&number.to_string()));
     }
-    assert_eq!(world.lines(), ["1> tid8 481", "1> tid9 481"]);
+    assert_eq!(world.lines(), [""; 0]);
+    assert!(world.all.held() >= 50);
+    world.start(id, BOB, Role::Passive);
+    let got: Vec<String> = (0..50).map(|number| format!("0 got {number}")).collect();
+    assert_eq!(world.lines().into_iter().filter(|line| line.contains("got")).collect::<Vec<_>>(), got);
     world.all.close(world.now, &mut world.mint, id);
-    assert_eq!(world.lines().len(), 9);
-    assert_eq!(world.all.load(), 0);
+    assert_eq!(world.all.held(), 0);
+}
+
+#[test]
+fn what_waits_for_an_sdp_answer_is_bounded_by_its_bytes_and_481_without_one() {
+    let mut world = World::new();
+    let (id, own) = world.offer(false);
+    let long = "x".repeat(60_000);
+    for number in 0..5 {
+        world.send_in(1, &own, BOB, &format!("tid{number}"), Some(&long));
+    }
+    assert_eq!(world.lines(), ["1> tid3 413", "1> tid4 413"]);
+    world.all.close(world.now, &mut world.mint, id);
+    assert_eq!(world.lines()[1..], ["1> tid0 481", "1> tid1 481", "1> tid2 481"]);
+    assert_eq!((world.all.load(), world.all.held()), (0, 0));
+}
+
+#[test]
+fn what_waits_for_sdp_answers_is_bounded_in_the_machine() {
+    let mut world = World::new();
+    world.all.set_elsewhere(1_000_000 - 3 * 1024);
+    for _ in 0..4 {
+        let (_, own) = world.offer(false);
+        world.send_in(1, &own, BOB, "bind", None);
+    }
+    assert_eq!(world.lines(), ["1> bind 413"]);
 }
 
 #[test]

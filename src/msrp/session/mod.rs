@@ -202,6 +202,9 @@ impl Session {
                     }
                     return self.respond(&request, 413);
                 }
+                if request.body.is_none() && self.reassembly.is_ended_by(&request) {
+                    request.body = Some(Bytes::new());
+                }
                 let Some(body) = &request.body else { return self.respond(&request, 200) };
                 let is_full = self.tickets.len() >= TICKETS
                     || self.with_owner + body.len() > limits.session

@@ -672,3 +672,27 @@ fn a_nickname_without_an_answer_is_given_up_and_an_unknown_session_ends() {
     assert!(matches!(&world.events()[..], [Event::Ended { why: Ending::Refused(481), .. }]));
     assert_eq!((world.session.load(), world.session.ask_nickname("x")), (0, Err(Unsendable::Ending)));
 }
+
+#[test]
+fn a_last_chunk_without_a_body_completes_its_message_or_gives_it_up() {
+    let mut world = World::open();
+    world.request("one1", "SEND", "Message-ID: m1\r\nByte-Range: 1-8/*\r\n", Some(("all of i", '+')));
+    world.request("two1", "SEND", "Message-ID: m1\r\nByte-Range: 9-8/8\r\n", None);
+    assert_eq!(world.lines(), ["one1 200"], "the last is answered by its owner");
+    let events = world.events();
+    let [Event::Incoming { message, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(&message.body[..], b"all of i");
+    world.request("one2", "SEND", "Message-ID: m2\r\nByte-Range: 1-3/*\r\n", Some(("not", '+')));
+    assert_eq!(world.session.reassembly.held(), 3);
+    let void = format!(
+        "MSRP two2 SEND\r\nTo-Path: {OWN}\r\nFrom-Path: {PEER}\r\nMessage-ID: m2\r\nByte-Range: 4-3/*\r\n-------two2#\r\n"
+    );
+    let mut decoder = Decoder::new(1000);
+    decoder.push(void.as_bytes());
+    let Some(Ok(Frame::Request(void))) = decoder.next_frame() else { panic!("{void}") };
+    world.session.request(world.now, LIMITS, 1_000_000, void);
+    assert_eq!(
+        (world.session.reassembly.held(), world.lines()),
+        (0, vec!["one2 200".into(), "two2 200".into()])
+    );
+}
