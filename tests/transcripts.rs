@@ -10,8 +10,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
-use mostar::documents::conference::{self, Taken, View};
 use mostar::config::Config;
+use mostar::documents::conference::{self, Taken, View};
 use mostar::features::sessions::PeerMsrp;
 use mostar::sip::flow::Transport;
 use mostar::words::time::Tick;
