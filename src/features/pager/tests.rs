@@ -368,6 +368,11 @@ fn a_full_queue_says_503_and_a_request_again_gets_another_chance() {
 #[test]
 fn a_sip_user_makes_200_wait_and_nobody_else_suffers() {
     let mut world = World::new(config(), 14);
+    for number in 0..300 {
+        world.message(&format!("while it is up {number}"));
+    }
+    assert_eq!(world.counted("messages_turned_away_total sip_to_xmpp queue-full"), 0);
+    world.server_takes_all();
     world.link(false);
     for number in 0..200 {
         world.message(&format!("m{number}"));

@@ -38,7 +38,7 @@ use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
 use crate::xmpp::stanza::{Element, Stanza, StanzaKind, condition_name};
 
-/// How many messages have no fate: in all, for one domain, and of one sender.
+/// How many messages have no fate: in all, for one domain, and of one sender while the stream is down.
 const LIMIT: usize = 10_000;
 const LIMIT_DOMAIN: usize = 1_000;
 const LIMIT_SENDER: usize = 200;
@@ -330,7 +330,10 @@ impl ToXmpp {
         }
         // What concerns this sender alone is 480: 503 tells a proxy to leave us alone with everybody's requests
         // (RFC 3261 §21.5.4).
-        let (limit, status, reason) = if self.senders.of(sender) >= LIMIT_SENDER {
+        let link = cx.domains.link_of_contact(sender);
+        let is_up = link.is_some_and(|link| cx.links.get(link.0).copied().unwrap_or(false));
+        // While the stream is there nobody's messages stay for long, however many come at once.
+        let (limit, status, reason) = if !is_up && self.senders.of(sender) >= LIMIT_SENDER {
             ("sender", 480, format!("{LIMIT_SENDER} of your messages wait to be delivered"))
         } else if self.unsettled.of(user.domain()) >= LIMIT_DOMAIN {
             ("domain", 503, format!("Too many messages wait for {}", user.domain()))
