@@ -284,8 +284,10 @@ impl Ledger {
         let side = if sip { &self.from_sip } else { &self.from_xmpp };
         let mut pairs: BTreeMap<&(String, String), Vec<Arrival<'_>>> = BTreeMap::new();
         for (body, fate) in side {
-            // What one device refused is tried at the others: by then the next line may have arrived.
-            if let Some(arrived) = fate.arrived.filter(|_| !(sip && fate.refused_there)) {
+            // What one device refused is tried at the others: by then the next line may have arrived. And a line that was
+            // given up goes again if the process dies with those words: those behind it may have gone before.
+            let is_out_of_line = if sip { fate.refused_there } else { fate.in_vain };
+            if let Some(arrived) = fate.arrived.filter(|_| !is_out_of_line) {
                 pairs.entry(&fate.pair).or_default().push((arrived, fate.number, body));
             }
         }

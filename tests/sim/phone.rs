@@ -170,10 +170,14 @@ impl World {
         if let Some(known) = self.served.get(&key).cloned() {
             return self.send(known);
         }
-        let to = header(text, "To");
-        let found = to.split_once(";tag=").map(|(_, tag)| tag.to_owned());
+        let (to, from) = (header(text, "To"), header(text, "From"));
+        let (found, peer) = (tag_of(&to), tag_of(&from));
         let id = header(text, "Call-ID");
-        let number = self.calls.iter().rposition(|call| call.id == id && Some(&call.tag) == found.as_ref());
+        // By both tags (RFC 3261 §12.2.2): a gateway that was restarted ends the dialog of an answer that never arrived,
+        // while the INVITE, which came again, has begun another.
+        let number = self.calls.iter().rposition(|call| {
+            call.id == id && Some(call.tag.as_str()) == found && tag_of(&call.remote) == peer
+        });
         match (method, number) {
             ("INVITE", None) if found.is_none() => self.rings(romeo, text),
             ("ACK", Some(number)) => self.acked(number, text),
@@ -646,6 +650,10 @@ pub fn digits(text: &str, name: &str) -> u8 {
     let rest = text.split_once(name).map_or("", |(_, rest)| rest);
     let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     rest[..end].parse::<u8>().unwrap_or(0) % PEOPLE
+}
+
+fn tag_of(address: &str) -> Option<&str> {
+    address.split_once(";tag=").map(|(_, tag)| tag)
 }
 
 fn branch_of(text: &str) -> String {

@@ -4,7 +4,7 @@
 //! it later is told by REPORT: a failure as soon as it is known; success when a client of the user's says so, or, where
 //! none of hers can by its capabilities (else: has ever done so), when her server has it, and then only to somebody who
 //! may see her presence (XEP-0184 §8). Proof or nothing. Nobody confirms a REPORT: what was reported just before a session
-//! ended is told by a MESSAGE too.
+//! ended, or its path was left, is told by a MESSAGE too.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -243,7 +243,7 @@ impl Chat {
                 if is_open && arrival.receipt.wants(code) {
                     cx.msrp.report(cx.now.tick, cx.mint, arrival.session, &arrival.receipt, code);
                     if let Some(talk) = self.talks.get_mut(&arrival.talk) {
-                        talk.reports(cx.now.tick, arrival.id, failure.clone());
+                        talk.reports(cx.now.tick, arrival.session, arrival.id, failure.clone());
                     }
                 } else {
                     let (user, sender, id) = (arrival.user, arrival.sender, arrival.id);

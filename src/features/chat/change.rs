@@ -12,6 +12,7 @@ use super::describe::{self, Ways};
 use super::talk::{Leaving, Stage, TalkId};
 use super::{Alarm, Chat};
 use crate::features::Cx;
+use crate::features::signal::Signal;
 use crate::msrp::connections::SessionId;
 use crate::msrp::path::Path;
 use crate::sip::message::Reply;
@@ -149,7 +150,9 @@ impl Chat {
         }
     }
 
-    /// An MSRP session that was left is over: what it has not settled goes on in the one that took its place.
+    /// An MSRP session that was left is over: what it has not settled goes on in the one that took its place. A REPORT
+    /// there may not have been heard: nobody confirms it, and who moves need not listen there once something has come on
+    /// the new path (RFC 3264 §8.3.1).
     pub(super) fn left_behind(&mut self, cx: &mut Cx<'_>, id: TalkId, session: SessionId) {
         let Some(talk) = self.talks.get_mut(&id) else { return };
         for line in talk.lines.iter_mut().filter(|line| !line.told && line.sent == Some(session)) {
@@ -158,6 +161,10 @@ impl Chat {
         if talk.leaving.is_some_and(|leaving| leaving.session == session) {
             talk.leaving = None;
             self.timers.stop(&Alarm::Left(id));
+        }
+        for (id, failure) in talk.unheard_in(cx.now.tick, session) {
+            let (user, sender) = (talk.user.clone(), talk.sender.clone());
+            cx.signal(Signal::Unreported { user, sender, id, failure });
         }
         self.flow(cx, id);
     }

@@ -130,9 +130,18 @@ impl Taste {
     }
 }
 
-/// Failures that were reported: when, of which stanza, and why.
+/// Failures that were reported.
 #[derive(Debug, Default)]
-struct Reports(VecDeque<(Tick, String, Condition)>);
+struct Reports(VecDeque<Reported>);
+
+/// When, in which MSRP session, of which stanza, and why.
+#[derive(Debug)]
+struct Reported {
+    at: Tick,
+    session: SessionId,
+    id: String,
+    failure: Condition,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -301,20 +310,30 @@ impl Talk {
         }
     }
 
-    /// They were told by a REPORT that the stanza of this id failed.
-    pub fn reports(&mut self, now: Tick, id: String, failure: Condition) {
+    /// They were told by a REPORT in this MSRP session that the stanza of this id failed.
+    pub fn reports(&mut self, at: Tick, session: SessionId, id: String, failure: Condition) {
         let Reports(reported) = &mut **self.reported.get_or_insert_default();
         if reported.len() >= REPORTED {
             reported.pop_front();
         }
-        reported.push_back((now, id, failure));
+        reported.push_back(Reported { at, session, id, failure });
     }
 
     /// What was reported so lately that the end of the session may have come before it.
     pub fn unheard(&mut self, now: Tick) -> impl Iterator<Item = (String, Condition)> + use<> {
         let reported = self.reported.take().map(|reports| reports.0).unwrap_or_default();
-        let lately = reported.into_iter().filter(move |(at, ..)| *at + JUST_NOW > now);
-        lately.map(|(_, id, failure)| (id, failure))
+        let lately = reported.into_iter().filter(move |known| known.at + JUST_NOW > now);
+        lately.map(|known| (known.id, known.failure))
+    }
+
+    /// The same of a path that was left: who moves may not have heard what came there since.
+    pub fn unheard_in(&mut self, now: Tick, session: SessionId) -> Vec<(String, Condition)> {
+        let Some(Reports(reported)) = self.reported.as_deref_mut() else { return Vec::new() };
+        let (there, elsewhere): (VecDeque<_>, _) =
+            std::mem::take(reported).into_iter().partition(|known| known.session == session);
+        *reported = elsewhere;
+        let lately = there.into_iter().filter(|known| known.at + JUST_NOW > now);
+        lately.map(|known| (known.id, known.failure)).collect()
     }
 
     /// Whether another device of hers wrote lately.
