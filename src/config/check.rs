@@ -83,8 +83,7 @@ impl Checker<'_> {
         let rooms = self.rooms(&file.section("rooms"));
         let record = root.get("record").is_some().then(|| self.record(&file.section("record"), root));
         pairs::domains(&components, &domains, &peers, &mut self.mistakes);
-        let has_rooms = domains.iter().any(|placed| placed.value.rooms)
-            || components.iter().any(|placed| placed.value.rooms);
+        let has_rooms = domains.iter().any(|placed| placed.value.rooms);
         if let Some(at) = root.get("rooms").map(|entry| entry.key_at.clone()).filter(|_| !has_rooms) {
             self.mistakes.push(
                 Mistake::warning(at, "no domain holds rooms, so this means nothing")

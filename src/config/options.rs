@@ -99,7 +99,7 @@ pub const OPTIONS: &[Opt] = &[
         "xmpp.components[].rooms",
         Flag,
         Default("false"),
-        "The SIP users of this component are rooms: each has a focus (RFC 4579).",
+        "The SIP users of this component are rooms: each has a focus (RFC 4579). Not built yet: `check` refuses `true`.",
     ),
     opt(
         "xmpp.domains",
@@ -283,12 +283,7 @@ pub const OPTIONS: &[Opt] = &[
         "How many messages a second one person may send for long; 20 seconds' worth at once. More are refused, and the \
          sender is told to wait. `0`: no limit.",
     ),
-    opt(
-        "rooms",
-        Group,
-        Absent("every default below"),
-        "Rooms, where a domain or a component has `rooms: true`.",
-    ),
+    opt("rooms", Group, Absent("every default below"), "Rooms, where a domain has `rooms: true`."),
     opt(
         "rooms.factory",
         Text("NAME or none"),

@@ -38,15 +38,13 @@ pub fn domains(
             );
         }
     }
-    for Placed { at, value } in
-        components.iter().filter(|placed| placed.value.rooms && placed.value.any_domain)
-    {
+    for Placed { at, value } in components.iter().filter(|placed| placed.value.rooms) {
         mistakes.push(
             Mistake::error(
                 at.clone(),
-                format!("{} cannot hold rooms and reach users of any domain", value.domain),
+                format!("{} cannot hold rooms: rooms of SIP are not built yet", value.domain),
             )
-            .help("whoever is called there would be a room: make rooms a component of their own"),
+            .help("remove `rooms` here; rooms of XMPP have `rooms: true` at their entry of `xmpp.domains`"),
         );
     }
     let mut aliases = BTreeMap::new();
