@@ -11,6 +11,14 @@ use super::{date, pidf};
 use crate::sip::uri::SipAddress;
 use crate::words::time::Wall;
 
+/// Its media type.
+pub const TYPE: &str = "message/cpim";
+
+/// Whether a Content-Type is that, whatever its parameters.
+pub fn is_type(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|type_| type_.trim().eq_ignore_ascii_case(TYPE))
+}
+
 /// One header of the envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {

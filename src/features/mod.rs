@@ -289,9 +289,12 @@ impl Cx<'_> {
 
     /// Whether the link that serves `jid`'s domain is up.
     pub fn link_is_up(&self, jid: &Jid) -> bool {
-        self.domains
-            .link_of(jid.domain())
-            .is_some_and(|link| self.links.get(link.0).copied().unwrap_or(false))
+        self.domains.link_of(jid.domain()).is_some_and(|link| self.is_up(link))
+    }
+
+    /// Whether this link is up.
+    pub fn is_up(&self, link: LinkId) -> bool {
+        self.links.get(link.0).copied().unwrap_or(false)
     }
 
     /// A token that names the partition of this XMPP user: a tag, a Call-ID, an id.

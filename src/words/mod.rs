@@ -8,6 +8,7 @@ pub mod near;
 pub mod note;
 pub mod percent;
 pub mod table;
+pub mod tally;
 pub mod text;
 pub mod time;
 pub mod timers;

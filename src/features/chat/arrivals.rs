@@ -13,6 +13,7 @@ use sha1::{Digest, Sha1};
 
 use super::talk::{Stage, Style, TalkId};
 use super::{Chat, describe};
+use crate::documents::cpim;
 use crate::documents::{imdn, iscomposing};
 use crate::features::content::Content;
 use crate::features::devices::Ability;
@@ -150,7 +151,7 @@ impl Chat {
         let talk = self.talks.get_mut(&id).ok_or(481_u16)?;
         let type_ = message.content_type.as_deref();
         let encoding = describe::header(&message.headers, "Content-Encoding");
-        if type_.is_some_and(is_envelope) && talk.taste.cpim {
+        if type_.is_some_and(cpim::is_type) && talk.taste.cpim {
             if talk.style == Style::Plain {
                 cx.facts.devices.shows(cx.now.tick, &talk.contact, &talk.device, Ability::Cpim, true);
             }
@@ -310,10 +311,6 @@ impl Chat {
             cx.msrp.finish(cx.now.tick, cx.mint, session);
         }
     }
-}
-
-fn is_envelope(type_: &str) -> bool {
-    type_.split(';').next().is_some_and(|type_| type_.trim().eq_ignore_ascii_case("message/cpim"))
 }
 
 /// The name of a message for ever: what its sender gave it, which is the same when it comes again in another session

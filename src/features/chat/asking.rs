@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Chat, describe, token_of};
+use super::{Chat, describe};
 use crate::documents::{imdn, iscomposing};
 use crate::features::devices::Ability;
 use crate::features::{Cx, Incoming, Signal};
 use crate::sip::message::{Answer, HeaderName};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::capabilities::{Capabilities, Findings, Question};
+use crate::sip::usage::session::token_of;
 use crate::words::id::Partition;
 use crate::words::time::Tick;
 use crate::xmpp::jid::Jid;

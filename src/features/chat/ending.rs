@@ -229,12 +229,7 @@ impl Chat {
                 self.pairs.remove(&key);
             }
         }
-        if let Some(count) = self.contacts.get_mut(&key.1) {
-            *count -= 1;
-            if *count == 0 {
-                self.contacts.remove(&key.1);
-            }
-        }
+        self.contacts.take(&key.1);
         self.publish(cx, id);
     }
 

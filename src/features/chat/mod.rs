@@ -48,9 +48,10 @@ use crate::msrp::connections::SessionId;
 use crate::msrp::session::Event;
 use crate::sip::message::{Answer, Method, Response, ServerKey};
 use crate::sip::uri::Aor;
-use crate::sip::usage::session::{self, Act, Exchange};
+use crate::sip::usage::session::{self, Act, of_token, token_of};
 use crate::store::record::Restored;
 use crate::words::note::Level;
+use crate::words::tally::Tally;
 use crate::words::time::Tick;
 use crate::words::timers::Timers;
 use crate::xmpp::jid::Jid;
@@ -84,9 +85,6 @@ const PER_CONTACT: usize = 1_000;
 const PER_PAIR: usize = 16;
 /// A session in which nobody wrote for so long makes room for a newer one where there is none left.
 const IDLE: Duration = Duration::from_secs(600);
-
-/// How many bits of a token name the exchange within a session.
-const EXCHANGE_BITS: u32 = 16;
 
 /// Why an alarm is armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,7 +124,7 @@ pub struct Chat {
     /// The sessions of a user with a contact that are not over, in the order of their beginning.
     pairs: BTreeMap<(Jid, Aor), Vec<TalkId>>,
     /// How many sessions each contact has that are not over.
-    contacts: BTreeMap<Aor, usize>,
+    contacts: Tally<Aor>,
     probing: Probing,
     arrivals: Arrivals,
     questions: Questions,
@@ -141,14 +139,6 @@ pub struct Chat {
     /// How many requests in sessions have no final answer.
     in_flight: usize,
     next: u64,
-}
-
-fn token_of(id: TalkId, exchange: Exchange) -> u64 {
-    id << EXCHANGE_BITS | u64::from(exchange)
-}
-
-fn of_token(token: u64) -> (TalkId, Exchange) {
-    (token >> EXCHANGE_BITS, (token & ((1 << EXCHANGE_BITS) - 1)) as Exchange)
 }
 
 impl Feature for Chat {
@@ -342,7 +332,7 @@ impl Chat {
     fn add(&mut self, cx: &mut Cx<'_>, id: TalkId, talk: Talk) {
         self.tags.insert(talk.call.tag().into(), id);
         self.pairs.entry((talk.user.clone(), talk.contact.clone())).or_default().push(id);
-        *self.contacts.entry(talk.contact.clone()).or_default() += 1;
+        self.contacts.add(&talk.contact);
         let is_asked = talk.stage == Stage::Asked;
         self.talks.insert(id, Box::new(talk));
         // One that is only asked for changes nothing for the others.
@@ -374,7 +364,7 @@ impl Chat {
         let last = |id: &&TalkId| self.talks.get(*id).map(|talk| talk.last);
         let silent = if of_pair.len() >= PER_PAIR {
             of_pair.iter().filter(is_idle).min_by_key(last)
-        } else if self.contacts.get(contact).is_some_and(|count| *count >= PER_CONTACT) {
+        } else if self.contacts.of(contact) >= PER_CONTACT {
             let all = self.pairs.iter().filter(|((_, other), _)| other == contact);
             all.flat_map(|(_, all)| all).filter(is_idle).min_by_key(last)
         } else {

@@ -15,7 +15,6 @@ mod post;
 mod quota;
 mod sessions;
 mod table;
-mod tally;
 #[cfg(test)]
 mod tests;
 mod to_sip;

@@ -17,7 +17,6 @@ use super::pairs::Pairs;
 use super::quota::Quota;
 use super::sessions::{Letter, Refusal};
 use super::table;
-use super::tally::Tally;
 use super::to_sip::Spoken;
 use crate::documents::date;
 use crate::features::content::Content;
@@ -30,6 +29,7 @@ use crate::sip::uri::{Aor, SipAddress};
 use crate::store::record::Restored;
 use crate::words::condition::{Condition, Kind, Scope};
 use crate::words::note::Level;
+use crate::words::tally::Tally;
 use crate::words::time::{Tick, Wall};
 use crate::words::timers::Timers;
 use crate::xmpp::barrier::{self, Barrier};
@@ -330,10 +330,9 @@ impl ToXmpp {
         }
         // What concerns this sender alone is 480: 503 tells a proxy to leave us alone with everybody's requests
         // (RFC 3261 §21.5.4).
-        let link = cx.domains.link_of_contact(sender);
-        let is_up = link.is_some_and(|link| cx.links.get(link.0).copied().unwrap_or(false));
         // While the stream is there nobody's messages stay for long, however many come at once.
-        let (limit, status, reason) = if !is_up && self.senders.of(sender) >= LIMIT_SENDER {
+        let is_up = || cx.domains.link_of_contact(sender).is_some_and(|link| cx.is_up(link));
+        let (limit, status, reason) = if self.senders.of(sender) >= LIMIT_SENDER && !is_up() {
             ("sender", 480, format!("{LIMIT_SENDER} of your messages wait to be delivered"))
         } else if self.unsettled.of(user.domain()) >= LIMIT_DOMAIN {
             ("domain", 503, format!("Too many messages wait for {}", user.domain()))
@@ -456,7 +455,7 @@ impl ToXmpp {
 
     /// Sends what waits for this link: a suspect alone, everything else at once.
     fn pump(&mut self, cx: &mut Cx<'_>, link: LinkId) {
-        if !cx.links.get(link.0).copied().unwrap_or(false) || self.stopping {
+        if !cx.is_up(link) || self.stopping {
             return;
         }
         while !self.suspects.contains_key(&link) {

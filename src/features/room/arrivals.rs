@@ -57,9 +57,7 @@ impl Rooms {
             // Some keep a connection alive with such things.
             return Err(if message.body.is_empty() { 200 } else { 415 });
         };
-        let is_envelope =
-            type_.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("message/cpim"));
-        if !is_envelope {
+        if !cpim::is_type(type_) {
             return Err(415);
         }
         let encoding = describe::header(&message.headers, "Content-Encoding");

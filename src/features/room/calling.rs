@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
+use super::Rooms;
 use super::entering::one_line;
 use super::invited::nick_for;
 use super::seat::{Seat, SeatId, Stage};
-use super::{PER_CONTACT, PER_ROOM, Rooms, SEATS};
 use crate::documents::conference::Joining;
 use crate::documents::iscomposing;
 use crate::features::Cx;
@@ -71,16 +71,13 @@ impl Rooms {
             // Who is in it, or is being called, need not be called.
             return Ok(());
         }
-        if self.ringing.get(&contact).is_some_and(|count| *count >= RINGING) {
+        if self.ringing.of(&contact) >= RINGING {
             return Err("This person is being called for other rooms");
         }
         if !cx.accepting || self.stopping.is_some() {
             return Err("The gateway takes no calls now");
         }
-        let full = self.seats.len() >= SEATS
-            || self.contacts.get(&contact).is_some_and(|count| *count >= PER_CONTACT)
-            || hall.is_some_and(|hall| hall.seats.len() >= PER_ROOM);
-        if full || Ways::of(cx) == Ways::default() || Ways::of(cx).relay {
+        if self.is_full(&contact, room) || Ways::of(cx) == Ways::default() || Ways::of(cx).relay {
             return Err("The gateway has no room for this call");
         }
         let address = cx.domains.user_sip(room).map_err(|_| "This room has no address in SIP")?;
@@ -125,7 +122,7 @@ impl Rooms {
         seat.password.clone_from(&invitation.password);
         seat.joining = Joining::DialedOut;
         seat.invitation = Some(invitation.clone());
-        *self.ringing.entry(seat.contact.clone()).or_default() += 1;
+        self.ringing.add(&seat.contact);
         let id = self.add(cx, seat);
         if let Some(session) = session {
             cx.msrp.take_nicknames(session);
@@ -159,12 +156,7 @@ impl Rooms {
     fn rings_no_more(&mut self, id: SeatId) -> Option<Invitation> {
         let seat = self.seats.get_mut(&id)?;
         let invitation = seat.invitation.take()?;
-        if let Some(count) = self.ringing.get_mut(&seat.contact) {
-            *count -= 1;
-            if *count == 0 {
-                self.ringing.remove(&seat.contact);
-            }
-        }
+        self.ringing.take(&seat.contact);
         Some(invitation)
     }
 

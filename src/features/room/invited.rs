@@ -1,7 +1,7 @@
 //! INVITE to a room's address, and what is asked in its dialog (RFC 7701 §5, RFC 4579 §5.1).
 
+use super::Rooms;
 use super::seat::{Seat, SeatId};
-use super::{PER_CONTACT, PER_ROOM, Rooms, SEATS};
 use crate::documents::{iscomposing, resource_lists};
 use crate::features::describe::{self, Ways};
 use crate::features::leg::Leg;
@@ -62,10 +62,7 @@ impl Rooms {
             let reply = Reply::new(503).because("Not taking sessions now");
             return Err((reply.with(HeaderName::RetryAfter, RETRY_AFTER), "not-now"));
         }
-        let full = self.seats.len() >= SEATS
-            || self.contacts.get(contact).is_some_and(|count| *count >= PER_CONTACT)
-            || self.halls.get(room).is_some_and(|hall| hall.seats.len() >= PER_ROOM);
-        if full {
+        if self.is_full(contact, room) {
             return refuse(486, "Too many are here", "no-room");
         }
         let Some((_, jid)) = &incoming.jids else { return refuse(404, "Not found", "address") };
@@ -120,15 +117,9 @@ impl Rooms {
         if incoming.request.method == Method::Subscribe && self.subscribed_again(cx, tag, incoming) {
             return true;
         }
-        let Some(id) = self.tags.get(tag).copied() else { return false };
-        let Some(seat) = self
-            .seats
-            .get_mut(&id)
-            .filter(|seat| seat.leg.call.holds(&incoming.call_id, tag, &incoming.from_tag))
-        else {
-            return false;
-        };
+        let Some((id, _)) = self.held(tag, incoming) else { return false };
         self.asked.insert(incoming.key, id);
+        let Some(seat) = self.seats.get_mut(&id) else { return false };
         if !seat.leg.call.request(cx.now, cx.mint, incoming.key, &incoming.request) {
             self.asked.remove(&incoming.key);
             let (room, is_up) = (seat.room.clone(), seat.leg.call.is_up());

@@ -47,9 +47,10 @@ use crate::msrp::connections::SessionId;
 use crate::msrp::session::Event;
 use crate::sip::message::{Answer, Method, Reply, Response, ServerKey};
 use crate::sip::uri::Aor;
-use crate::sip::usage::session::{self, Act, Exchange};
+use crate::sip::usage::session::{self, Act, of_token, token_of};
 use crate::store::record::Restored;
 use crate::words::note::Level;
+use crate::words::tally::Tally;
 use crate::words::time::Tick;
 use crate::words::timers::Timers;
 use crate::xmpp::jid::Jid;
@@ -82,9 +83,6 @@ const PER_ROOM: usize = 2_000;
 
 /// How many stanzas of one seat may wait for an answer, besides a ping.
 const QUESTIONS: usize = 64;
-
-/// How many bits of a token name the exchange within a session.
-const EXCHANGE_BITS: u32 = 16;
 
 /// Why an alarm is armed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,9 +139,9 @@ pub struct Rooms {
     /// By the id of the stanza that asked.
     questions: BTreeMap<String, Question>,
     /// How many seats each person has.
-    contacts: BTreeMap<Aor, usize>,
+    contacts: Tally<Aor>,
     /// How many calls for invitations each person has at once.
-    ringing: BTreeMap<Aor, usize>,
+    ringing: Tally<Aor>,
     timers: Timers<Alarm>,
     /// Seats of before the start, to be ended.
     restored: VecDeque<SeatId>,
@@ -154,14 +152,6 @@ pub struct Rooms {
     /// It has had its time.
     stopped: bool,
     next: u64,
-}
-
-fn token_of(id: SeatId, exchange: Exchange) -> u64 {
-    id << EXCHANGE_BITS | u64::from(exchange)
-}
-
-fn of_token(token: u64) -> (SeatId, Exchange) {
-    (token >> EXCHANGE_BITS, (token & ((1 << EXCHANGE_BITS) - 1)) as Exchange)
 }
 
 impl Feature for Rooms {
@@ -209,13 +199,7 @@ impl Feature for Rooms {
     }
 
     fn ack(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) -> bool {
-        let Some(tag) = incoming.to_tag.as_deref() else { return false };
-        let Some(id) = self.tags.get(tag).copied() else { return false };
-        let Some(seat) = self
-            .seats
-            .get_mut(&id)
-            .filter(|seat| seat.leg.call.holds(&incoming.call_id, tag, &incoming.from_tag))
-        else {
+        let Some((id, seat)) = incoming.to_tag.as_deref().and_then(|tag| self.held(tag, incoming)) else {
             return false;
         };
         seat.leg.call.acked(cx.now, &incoming.request);
@@ -338,13 +322,27 @@ impl Feature for Rooms {
 }
 
 impl Rooms {
+    /// The seat in whose dialog a request came.
+    fn held(&mut self, tag: &str, incoming: &Incoming) -> Option<(SeatId, &mut Seat)> {
+        let id = *self.tags.get(tag)?;
+        let seat = self.seats.get_mut(&id)?;
+        seat.leg.call.holds(&incoming.call_id, tag, &incoming.from_tag).then_some((id, &mut **seat))
+    }
+
+    /// Whether there is no place for one more seat of this person in this room.
+    fn is_full(&self, contact: &Aor, room: &Jid) -> bool {
+        self.seats.len() >= SEATS
+            || self.contacts.of(contact) >= PER_CONTACT
+            || self.halls.get(room).is_some_and(|hall| hall.seats.len() >= PER_ROOM)
+    }
+
     /// Remembers a seat that begins.
     fn add(&mut self, cx: &Cx<'_>, seat: Seat) -> SeatId {
         self.next += 1;
         let id = self.next;
         self.tags.insert(seat.leg.call.tag().into(), id);
         self.owns.insert(seat.own.clone(), id);
-        *self.contacts.entry(seat.contact.clone()).or_default() += 1;
+        self.contacts.add(&seat.contact);
         let hall =
             self.halls.entry(seat.room.clone()).or_insert_with(|| Hall::new(cx.domains, &seat.room, cx.now));
         hall.seats.insert(id);
@@ -372,12 +370,7 @@ impl Rooms {
         let Some(seat) = self.seats.remove(&id) else { return };
         self.tags.remove(seat.leg.call.tag());
         self.owns.remove(&seat.own);
-        if let Some(count) = self.contacts.get_mut(&seat.contact) {
-            *count -= 1;
-            if *count == 0 {
-                self.contacts.remove(&seat.contact);
-            }
-        }
+        self.contacts.take(&seat.contact);
         if let Some(hall) = self.halls.get_mut(&seat.room) {
             hall.seats.remove(&id);
             if hall.seats.is_empty() {

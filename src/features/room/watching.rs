@@ -5,7 +5,7 @@
 //! address beside one's own entry is the only difference. With the last seat of a person in a room its watching ends.
 
 use super::seat::{SeatId, Stage};
-use super::{Alarm, Rooms, token_of};
+use super::{Alarm, Rooms};
 use crate::documents::conference::Seen;
 use crate::features::{Cx, Incoming, Op};
 use crate::sip::message::{self, Answer, HeaderName, Reply};
@@ -13,6 +13,7 @@ use crate::sip::uri::Aor;
 use crate::sip::usage::notifier::{Body, Notifier, Reason, Verdict};
 use crate::sip::usage::package::{CONFERENCE, Package, REFER};
 use crate::sip::usage::refer::Referral;
+use crate::sip::usage::session::token_of;
 use crate::words::id::Partition;
 use crate::xmpp::jid::Jid;
 

@@ -381,7 +381,7 @@ impl Watcher {
 
     /// Whether we can see anybody, and shall.
     fn is_lit(&self, cx: &Cx<'_>, pair: &Pair) -> bool {
-        self.stopping.is_none() && cx.links.get(pair.link.0).copied().unwrap_or(false)
+        self.stopping.is_none() && cx.is_up(pair.link)
     }
 
     /// Sets what a user has said, and keeps it.
@@ -447,7 +447,7 @@ impl Watcher {
     /// Asks the server how a user is. False if the link is down.
     fn probe(&mut self, cx: &mut Cx<'_>, id: PairId, patience: Duration) -> bool {
         let Some(pair) = self.pairs.get_mut(&id) else { return false };
-        if !cx.links.get(pair.link.0).copied().unwrap_or(false) {
+        if !cx.is_up(pair.link) {
             return false;
         }
         let Some(stanza) = from_watcher(cx, pair, "probe") else { return false };

@@ -215,7 +215,7 @@ impl Watcher {
     /// asked; it is when it comes up.
     pub(super) fn ask(&mut self, cx: &mut Cx<'_>, pair_id: PairId) {
         let Some(pair) = self.pairs.get_mut(&pair_id) else { return };
-        if !cx.links.get(pair.link.0).copied().unwrap_or(false) {
+        if !cx.is_up(pair.link) {
             return;
         }
         let Some(stanza) = question(cx, pair) else { return };
@@ -232,7 +232,7 @@ impl Watcher {
         if rest.filter(|sub| !sub.notifier.has_ended()).count() > 0 {
             return;
         }
-        if cx.links.get(pair.link.0).copied().unwrap_or(false)
+        if cx.is_up(pair.link)
             && let Some(stanza) = from_watcher(cx, pair, "unavailable")
         {
             cx.stanza(stanza);

@@ -54,6 +54,16 @@ const RING: Duration = Duration::from_secs(60);
 /// Names a request of one session; the owner makes of it and of the session the token for its agent.
 pub type Exchange = u16;
 
+/// Names an exchange among the answers to an owner who has many sessions, by their numbers.
+pub fn token_of(number: u64, exchange: Exchange) -> u64 {
+    number << Exchange::BITS | u64::from(exchange)
+}
+
+/// The number and the exchange of such a name.
+pub fn of_token(token: u64) -> (u64, Exchange) {
+    (token >> Exchange::BITS, token as Exchange)
+}
+
 /// What a session wants done or tells, in order.
 #[derive(Debug)]
 pub enum Act {
