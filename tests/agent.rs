@@ -207,6 +207,22 @@ fn an_invite_is_refused_until_the_ack_comes() {
 }
 
 #[test]
+fn an_invite_that_was_accepted_is_known_for_half_a_minute() {
+    let mut node = node(Some(Udp));
+    let invite = arriving("INVITE", "1", "Contact: <sip:r@192.0.2.1>\r\n");
+    node.receive(Udp, PEER, invite.clone());
+    node.reply(Reply::new(200));
+    let (_, accepted) = node.only();
+    node.receive(Udp, PEER, invite);
+    assert!(node.take().is_empty() && node.requests.is_empty(), "the 2xx is its owner's to repeat");
+    node.receive(Udp, PEER, arriving("CANCEL", "1", ""));
+    let (_, cancel) = node.only();
+    assert_eq!((status(&cancel), header(&cancel, "To")), ("200", header(&accepted, "To")));
+    node.advance(40.0);
+    assert_eq!(node.agent.load(), 0);
+}
+
+#[test]
 fn a_request_goes_to_the_peer_of_its_domain() {
     let mut node = node(Some(Tcp));
     node.request(1, wanted(Method::Message, "hello"));

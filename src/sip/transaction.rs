@@ -3,9 +3,13 @@
 //! `sipx-sip` names its timers and asks for durations; here they become [`Tick`]s in one ordered set, and a duration
 //! of zero (every absorbing timer on TCP) is over in the call that set it. Transactions are numbered, so that the rest
 //! of the agent has a small ordered name for each. Requests of ours other than INVITE are kept by [`super::client`].
+//!
+//! The library keeps an INVITE and its answer for as long as it may come again. Once we have accepted one, its name is
+//! enough: there are many of those, for half a minute each, between things that stay for hours.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sipx_sip::transaction::{Dispatch, Output, Timer, Timers as Durations};
 use sipx_sip::{Reliability, TransactionKey, TransactionLayer, TuEvent};
@@ -17,6 +21,13 @@ use super::flow::Transport;
 use super::message::{Message, Method, Request, Response};
 use crate::words::time::Tick;
 use crate::words::timers::Timers;
+
+/// Tables for more transactions than this are given back when the last is over.
+const ROOMY: usize = 1_000;
+/// How long an INVITE that was accepted may come again: timer L, 64·T1 (RFC 6026 §8.1).
+const ABSORBS: Duration = Duration::from_secs(32);
+/// Its place among the timers; no number that the library's have.
+const TIMER_L: u8 = u8::MAX;
 
 /// Names one transaction of ours, in either role; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +66,8 @@ pub struct Transactions {
     layer: TransactionLayer,
     ids: HashMap<Arc<TransactionKey>, TransactionId>,
     keys: HashMap<TransactionId, Arc<TransactionKey>>,
+    /// INVITEs to us that we have accepted.
+    accepted: BTreeSet<TransactionId>,
     timers: Timers<(TransactionId, u8)>,
     clients: Clients,
     next: u64,
@@ -66,6 +79,7 @@ impl Default for Transactions {
             layer: TransactionLayer::new(Durations::default()),
             ids: HashMap::new(),
             keys: HashMap::new(),
+            accepted: BTreeSet::new(),
             timers: Timers::default(),
             clients: Clients::default(),
             next: 1,
@@ -89,6 +103,13 @@ impl Transactions {
 
     /// A message came in.
     pub fn receive(&mut self, now: Tick, transport: Transport, message: Message) -> Received {
+        if let Message::Request(request) = &message
+            && request.method == Method::Invite
+            && let Some(id) = TransactionKey::from_request(request).and_then(|key| self.find(&key))
+            && self.accepted.contains(&id)
+        {
+            return Received::Steps(id, Vec::new());
+        }
         match self.layer.receive(message, reliability(transport)) {
             Dispatch::Matched { key, outputs } | Dispatch::Created { key, outputs } => {
                 let (id, key) = self.id_of(key);
@@ -152,6 +173,16 @@ impl Transactions {
         self.absorb(now, id, &key, outputs)
     }
 
+    /// An INVITE to us was accepted. From now on it is only known by its name: when it comes again, it is not answered
+    /// here (RFC 6026 §7.1); its owner repeats the 2xx until the ACK comes.
+    pub fn accepted(&mut self, now: Tick, id: TransactionId) {
+        let Some(key) = self.keys.get(&id) else { return };
+        self.layer.abandon(key);
+        self.timers.stop_range((id, 0)..=(id, u8::MAX));
+        self.timers.set((id, TIMER_L), now + ABSORBS);
+        self.accepted.insert(id);
+    }
+
     /// What a transaction wanted to send could not be sent.
     pub fn failed(&mut self, now: Tick, id: TransactionId) -> Vec<Step> {
         if let Some(steps) = self.clients.failed(id) {
@@ -165,9 +196,10 @@ impl Transactions {
     /// Rings the next timer that is due. Call until it returns nothing.
     pub fn ring(&mut self, now: Tick) -> Option<(TransactionId, Vec<Step>)> {
         let Some((id, timer)) = self.timers.pop(now) else { return self.clients.ring(now) };
-        let (Some(key), Some(timer)) = (self.keys.get(&id).cloned(), Timer::ALL.get(usize::from(timer)))
-        else {
-            return Some((id, Vec::new()));
+        let Some(key) = self.keys.get(&id).cloned() else { return Some((id, Vec::new())) };
+        let Some(timer) = Timer::ALL.get(usize::from(timer)) else {
+            self.forget(id, &key);
+            return Some((id, vec![Step::Over]));
         };
         let outputs = self.layer.on_timer(&key, *timer);
         Some((id, self.absorb(now, id, &key, outputs)))
@@ -223,7 +255,14 @@ impl Transactions {
     fn forget(&mut self, id: TransactionId, key: &TransactionKey) {
         self.ids.remove(key);
         self.keys.remove(&id);
+        self.accepted.remove(&id);
         self.timers.stop_range((id, 0)..=(id, u8::MAX));
+        // Tables keep the room that they once needed; the library's cannot be told to give it back.
+        if self.ids.is_empty() && self.ids.capacity() > ROOMY {
+            self.layer = TransactionLayer::new(Durations::default());
+            self.ids.shrink_to_fit();
+            self.keys.shrink_to_fit();
+        }
     }
 }
 

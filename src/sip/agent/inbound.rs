@@ -40,9 +40,10 @@ pub struct Server {
     pub(super) tag: Option<String>,
     /// A final answer was given; what remains is the library's.
     pub(super) answered: bool,
-    /// It is an INVITE, and the answer was a 2xx: it may be repeated.
-    accepted: bool,
-    request: Arc<Request>,
+    /// The 2xx that an INVITE got: it may be repeated.
+    accepted: Option<Bytes>,
+    /// Until it is accepted.
+    request: Option<Arc<Request>>,
     /// What its retransmissions are known by; an INVITE's are the library's.
     name: Option<RequestName>,
     /// The provisional answer that was given, for retransmissions.
@@ -162,8 +163,8 @@ impl Agent {
             target,
             tag: None,
             answered: false,
-            accepted: false,
-            request: request.clone(),
+            accepted: None,
+            request: Some(request.clone()),
             name,
             provisional: None,
         };
@@ -264,25 +265,34 @@ impl Agent {
 
     pub(super) fn answer(&mut self, now: Now, mint: &mut Mint, key: ServerKey, reply: Reply) {
         let id = TransactionId(key.0);
-        let may = |server: &&mut Server| !server.answered || server.accepted && reply.status / 100 == 2;
-        let Some(server) = self.servers.get_mut(&key).filter(may) else { return };
+        let Some(server) = self.servers.get_mut(&key) else { return };
         let Some(status) = StatusCode::new(reply.status) else { return };
+        if let Some(accepted) = server.accepted.clone().filter(|_| status.is_success()) {
+            let target = server.target;
+            return self.send(accepted, target, None);
+        }
+        let Some(request) = server.request.clone().filter(|_| !server.answered) else { return };
         if status.code() != 100 {
             let tag = reply.to_tag.clone().or(server.tag.take());
             server.tag = Some(tag.unwrap_or_else(|| mint.token(mint.home())));
         }
         let tag = server.tag.as_deref().filter(|_| status.code() != 100);
-        let (target, request) = (server.target, server.request.clone());
+        let target = server.target;
         let is_invite = request.method == Method::Invite;
         if status.is_final() {
             server.answered = true;
-            server.accepted = is_invite && status.is_success();
             self.timers.stop(&Alarm::Unanswered(key));
         }
         if !status.is_final() && is_invite {
             self.timers.set(Alarm::Unanswered(key), now.tick + RINGING);
         }
         let Some(name) = server.name.clone() else {
+            if status.is_success() {
+                let bytes = print::response_bytes(&request, status, &reply, tag);
+                (server.accepted, server.request) = (Some(bytes.clone()), None);
+                self.transactions.accepted(now.tick, id);
+                return self.send(bytes, target, None);
+            }
             let response = print::response(&request, status, &reply, tag);
             let steps = self.transactions.respond(now.tick, id, response);
             return self.run(now, mint, id, steps);
@@ -301,8 +311,8 @@ impl Agent {
     }
 
     pub(super) fn unanswered(&mut self, now: Now, mint: &mut Mint, key: ServerKey) {
-        let server = self.servers.get(&key);
-        let method = server.map(|server| name_of(&server.request.method)).unwrap_or_default();
+        let request = self.servers.get(&key).and_then(|server| server.request.as_ref());
+        let method = request.map(|request| name_of(&request.method)).unwrap_or_default();
         self.log(Level::Error, "sip-unanswered", vec![("method", method)]);
         self.answer(now, mint, key, Reply::new(500).because("no answer was found in time"));
     }
