@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use crate::config::egress::{Around, Policy, Refusal};
 use crate::documents::mime::{self, Inside};
+use crate::features::devices::Ability;
+use crate::features::sessions::Route;
 use crate::features::{Cx, content};
 use crate::msrp::Behalf;
 use crate::msrp::path::Path;
@@ -248,6 +250,24 @@ impl Device {
 /// What a device calls itself: a client's User-Agent, a server's Server.
 pub fn agent(headers: &Headers) -> Option<String> {
     message::text(headers, &HeaderName::UserAgent).or_else(|| message::text(headers, &HeaderName::Server))
+}
+
+/// What a device says of itself by Allow, which is rarely much.
+pub fn allowed(cx: &mut Cx<'_>, headers: &Headers, contact: &Aor, device: &str) {
+    if headers.count(&HeaderName::Allow) == 0 {
+        return;
+    }
+    let methods = message::list(headers, &HeaderName::Allow);
+    for (method, ability) in [("MESSAGE", Ability::Message), ("INVITE", Ability::Invite)] {
+        let can = methods.iter().any(|known| known == method);
+        cx.facts.devices.shows(cx.now.tick, contact, device, ability, can);
+    }
+}
+
+/// By whom a session of this contact's goes or came.
+pub fn route<'a>(cx: &Cx<'a>, peer: usize, contact: &'a Aor, agent: Option<&'a str>) -> Route<'a> {
+    let via = cx.config.sip.peers.get(peer).map_or("", |peer| peer.uri.as_str());
+    Route { agent, via, domain: &contact.host }
 }
 
 /// The value of an MSRP header of MIME.

@@ -159,6 +159,8 @@ pub enum Signal {
         /// It was shown to a person, and not only received.
         displayed: bool,
     },
+    /// From composing: what a user (bare) and a contact show of their attention has changed, as the facts have it.
+    Mood(Arc<(Jid, Aor)>),
     /// What a user's client says about her attention (XEP-0085).
     Attention {
         /// The client.

@@ -84,7 +84,7 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
 }
 
 /// The table of sessions with these rows of an admin's.
-fn rows(text: &str) -> Result<Table, String> {
+pub fn rows(text: &str) -> Result<Table, String> {
     let mut mistakes = Vec::new();
     let own =
         yaml::parse(text, &mut mistakes).map(|root| Table::of(&root, &sessions::QUESTIONS, &mut mistakes));

@@ -206,6 +206,7 @@ impl Chat {
             self.arrived(older);
         }
         self.arrivals.with_pager.insert(number, arrival);
+        self.spoken_in(cx, id);
         self.arm_quiet(cx, id);
         cx.signal(Signal::Arrived(Arc::new(Arrived { ticket: number, ..arrived })));
         Ok(())

@@ -128,6 +128,9 @@ fn learn(cx: &mut Cx<'_>, contact: &Aor, found: &Capabilities, answer: &Answer) 
     if let Some(can) = found.says_msrp() {
         cx.facts.devices.shows(now, contact, &device.name, Ability::Msrp, can);
     }
+    if let Answer::Final { response, .. } = answer {
+        describe::allowed(cx, &response.headers, contact, &device.name);
+    }
     let known = [
         ("message/cpim", Ability::Cpim),
         (imdn::TYPE, Ability::Imdn),

@@ -285,8 +285,7 @@ impl Chat {
     /// Nobody has written for long, perhaps.
     pub(super) fn quiet(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get(&id) else { return };
-        let time = sessions::quiet(&cx.config.sessions, talk.ours, self.user_state(cx, &talk.user));
-        let Some(time) = time else { return };
+        let Some(time) = self.patience_with(cx, talk) else { return };
         if talk.last + time > cx.now.tick {
             self.arm_quiet(cx, id);
         } else if talk.is_unsettled() || talk.arriving > 0 {
@@ -294,6 +293,12 @@ impl Chat {
         } else {
             self.part(cx, id, "nobody wrote");
         }
+    }
+
+    /// After how long without a line a session is hung up, as it is now.
+    pub(super) fn patience_with(&self, cx: &Cx<'_>, talk: &Talk) -> Option<Duration> {
+        let mood = cx.facts.mood(&talk.user, &talk.contact);
+        sessions::quiet(&cx.config.sessions, talk.ours, self.user_state(cx, &talk.user), mood)
     }
 
     /// What is known of a user's presence.

@@ -91,6 +91,7 @@ impl Chat {
         let device = Device::of(cx, headers, &incoming.from.aor, incoming.from.gr.as_deref());
         let agent = describe::agent(headers);
         cx.facts.devices.heard(&incoming.from.aor, &device.name, agent.as_deref());
+        describe::allowed(cx, headers, &incoming.from.aor, &device.name);
         let sender = SipAddress { aor: incoming.from.aor.clone(), gr: device.gr.clone() };
         cx.facts.show(&sender);
         let jid = cx.domains.contact_jid(&sender).unwrap_or(jid);
@@ -104,7 +105,8 @@ impl Chat {
         }
         talk.offer = offer;
         let state = self.user_for(cx, &talk.user, &talk.jid);
-        let verdict = match sessions::invited(&cx.config.sessions, state, calls) {
+        let route = describe::route(cx, incoming.peer, &incoming.from.aor, agent.as_deref());
+        let verdict = match sessions::invited(&cx.config.sessions, state, calls, route) {
             // Nobody could tell her server, whatever the table says.
             Invited::Answer | Invited::Ask if !cx.link_is_up(&talk.jid) => {
                 Invited::Refuse(480, Some("The XMPP server cannot be reached".to_owned()))

@@ -14,7 +14,7 @@ use super::{Alarm, Chat};
 use crate::documents::imdn::{self, Wanted};
 use crate::documents::{cpim, date, iscomposing};
 use crate::features::devices::Ability;
-use crate::features::sessions::Break;
+use crate::features::sessions::{self, Break};
 use crate::features::signal::{Carried, Carry, Whisper};
 use crate::features::{Cx, Signal, errors, rich};
 use crate::msrp::frame::FailureReport;
@@ -34,8 +34,6 @@ struct Envelope<'a> {
 
 /// Typing is told no more often than this: of what comes sooner, the latest.
 const TYPING: Duration = Duration::from_secs(1);
-/// So long lines wait for a contact who has put the session on hold (RFC 3264 §8.4); then they go as MESSAGEs.
-const HELD: Duration = Duration::from_secs(300);
 
 /// How many lines of a session wait for nothing but a report.
 const UNREPORTED: usize = 200;
@@ -88,16 +86,18 @@ impl Chat {
         }
     }
 
-    /// Lines that wait because of a hold do so for a time.
+    /// Lines that wait because of a hold do so for a time, which is a row's.
     fn watch_hold(&mut self, cx: &Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get_mut(&id) else { return };
         if !talk.held || !talk.has_waiting() {
             if talk.held_until.take().is_some() {
                 self.timers.stop(&Alarm::Held(id));
             }
-        } else if talk.held_until.is_none() {
-            talk.held_until = Some(cx.now.tick + HELD);
-            self.timers.set(Alarm::Held(id), cx.now.tick + HELD);
+        } else if talk.held_until.is_none()
+            && let Some(time) = sessions::held(&cx.config.sessions, talk.ours)
+        {
+            talk.held_until = Some(cx.now.tick + time);
+            self.timers.set(Alarm::Held(id), cx.now.tick + time);
         }
     }
 

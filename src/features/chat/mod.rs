@@ -19,6 +19,7 @@
 //! | `arrivals.rs` | what comes from SIP |
 //! | `ending.rs` | ends: BYE, `<gone/>`, silence, lost connections, stops and starts |
 //! | `asking.rs` | OPTIONS in the background |
+//! | `explained.rs` | which rows decide about sessions, for an admin |
 //!
 //! Not done: files, rooms, several connections of one session.
 
@@ -26,6 +27,7 @@ mod arrivals;
 mod asking;
 mod change;
 mod ending;
+mod explained;
 mod invited;
 mod lines;
 mod open;
@@ -42,7 +44,7 @@ use self::ending::Goodbye;
 use self::probing::Probing;
 use self::relay::Admissions;
 use self::talk::{Stage, Talk, TalkId};
-use super::{Cx, Feature, Incoming, Manifest, Op, Signal, describe, sessions};
+use super::{Cx, Feature, Incoming, Manifest, Op, Signal, describe, facts, sessions};
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::Event;
@@ -85,6 +87,8 @@ const PER_CONTACT: usize = 1_000;
 const PER_PAIR: usize = 16;
 /// A session in which nobody wrote for so long makes room for a newer one where there is none left.
 const IDLE: Duration = Duration::from_secs(600);
+/// The others hear no more often than this that somebody wrote.
+const PUBLISHED: Duration = Duration::from_secs(1);
 
 /// Why an alarm is armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -307,8 +311,13 @@ impl Feature for Chat {
             Signal::Whisper(whisper) => self.whisper(cx, whisper),
             Signal::Attention { user, contact, gone: true } => self.gone(cx, user, contact),
             Signal::Unknown { user, contact } => self.ask(cx, user, contact),
+            Signal::Mood(pair) => self.mood(cx, pair),
             _ => {}
         }
+    }
+
+    fn explain(&self, cx: &mut Cx<'_>, stanza: &Stanza) -> Option<String> {
+        self.explained(cx, stanza)
     }
 
     fn stop(&mut self, cx: &mut Cx<'_>) -> bool {
@@ -384,17 +393,35 @@ impl Chat {
     fn publish(&self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get(&id) else { return };
         let (user, contact) = (&talk.user, &talk.contact);
-        let mut stage = sessions::Stage::None;
-        for other in self.of_pair(user, contact).iter().filter_map(|id| self.talks.get(id)) {
-            match other.stage {
-                Stage::Open => stage = sessions::Stage::Open,
-                Stage::Calling | Stage::Agreed if stage == sessions::Stage::None => {
-                    stage = sessions::Stage::Opening;
-                }
-                _ => {}
-            }
+        let all = self.of_pair(user, contact);
+        let all = || all.iter().filter_map(|id| self.talks.get(id));
+        let open = all().filter(|talk| talk.stage == Stage::Open);
+        let open = open.max_by_key(|talk| (talk.heard, talk.opened));
+        let opening = || all().rfind(|talk| matches!(talk.stage, Stage::Calling | Stage::Agreed));
+        let (talk, stage) = match open {
+            Some(talk) => (Some(talk), sessions::Stage::Open),
+            None => (opening(), sessions::Stage::Opening),
+        };
+        let last = all().map(|talk| talk.last).max().unwrap_or_default();
+        let talking = talk.map(|talk| facts::Talking { stage, call_id: talk.call.call_id().into(), last });
+        cx.facts.set_talking(user, contact, talking);
+    }
+
+    /// Somebody wrote in a session. The others need not know to the second.
+    fn spoken_in(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        if talk.published.is_some_and(|at| cx.now.tick < at + PUBLISHED) {
+            return;
         }
-        cx.facts.set_session(user, contact, stage);
+        talk.published = Some(cx.now.tick);
+        self.publish(cx, id);
+    }
+
+    /// One of the two, or both, do something else than before.
+    fn mood(&mut self, cx: &mut Cx<'_>, pair: &(Jid, Aor)) {
+        for id in self.pairs.get(pair).cloned().unwrap_or_default() {
+            self.arm_quiet(cx, id);
+        }
     }
 
     /// Does what the SIP machine of a session wants, and buries a session that is over.

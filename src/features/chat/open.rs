@@ -57,6 +57,7 @@ impl Chat {
         let Some(talk) = self.talks.get_mut(&id) else { return };
         talk.wrote(cx.now.tick, carry.user.resource());
         talk.lines.push_back(line);
+        self.spoken_in(cx, id);
         self.flow(cx, id);
         self.arm_quiet(cx, id);
     }
@@ -157,6 +158,7 @@ impl Chat {
         let device = Device::of(cx, &response.headers, &talk.contact, None);
         let agent = describe::agent(&response.headers);
         cx.facts.devices.heard(&talk.contact, &device.name, agent.as_deref());
+        describe::allowed(cx, &response.headers, &talk.contact, &device.name);
         talk.set_device(device);
         cx.facts.show(&talk.sender);
         if let Ok(jid) = cx.domains.contact_jid(&talk.sender) {
@@ -244,7 +246,8 @@ impl Chat {
     /// A session came to nothing: what waited goes back, and the device is left alone for a while.
     fn fail(&mut self, cx: &mut Cx<'_>, id: TalkId, cause: Cause) {
         let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.stage != Stage::Over) else { return };
-        let time = sessions::failed(&cx.config.sessions, cause);
+        let route = describe::route(cx, talk.peer, &talk.contact, cx.facts.devices.agent(&talk.contact));
+        let (time, refusal) = sessions::failed(&cx.config.sessions, cause, route);
         let meant = SipAddress {
             aor: talk.contact.clone(),
             gr: Some(talk.meant.clone()).filter(|gr| !gr.is_empty()),
@@ -278,7 +281,10 @@ impl Chat {
         fields.extend([("result", result.to_owned()), ("why", why)]);
         cx.count("msrp_sessions_total", &[("opened", opened), ("result", result)]);
         cx.log(Level::Info, "session-failed", fields);
-        self.hand_back(cx, id, |_| Carried::NoSession(cause));
+        self.hand_back(cx, id, |_| match &refusal {
+            Some(condition) => Carried::Refused(condition.clone()),
+            None => Carried::NoSession(cause),
+        });
         self.leave(cx, id);
     }
 
@@ -325,7 +331,7 @@ impl Chat {
     /// Sets the alarm for when nobody has written for too long.
     pub(super) fn arm_quiet(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get(&id) else { return };
-        let time = sessions::quiet(&cx.config.sessions, talk.ours, self.user_state(cx, &talk.user));
+        let time = self.patience_with(cx, talk);
         match time.filter(|_| matches!(talk.stage, Stage::Agreed | Stage::Open)) {
             Some(time) => self.timers.set(Alarm::Quiet(id), (talk.last + time).max(cx.now.tick)),
             None => {

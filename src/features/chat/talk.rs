@@ -207,6 +207,8 @@ pub struct Talk {
     pub lines_in: u32,
     /// When anybody wrote last.
     pub last: Tick,
+    /// When the others heard of that last.
+    pub published: Option<Tick>,
     /// Messages of theirs whose fate is not known yet.
     pub arriving: u32,
     /// When it ends it waits for success REPORTs that are still to be sent in it.
@@ -256,6 +258,7 @@ impl Talk {
             heard: None,
             lines_in: 0,
             last: now,
+            published: None,
             arriving: 0,
             reports_first: false,
             reported: None,

@@ -216,7 +216,7 @@ impl Feature for Pager {
     }
 
     fn explain(&self, cx: &mut Cx<'_>, stanza: &Stanza) -> Option<String> {
-        self.to_sip.explain(cx, stanza)
+        self.to_sip.explain(cx, &self.pairs, stanza)
     }
 
     fn stop(&mut self, cx: &mut Cx<'_>) -> bool {

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use super::extras::Change;
 use super::meter::{self, Way};
+use super::pairs::Pairs;
 use super::post::Post;
 use super::table::{self, Outgoing};
 use super::to_sip::{Lane, Live, ToSip, refuses_content, sent};
 use crate::documents::{imdn, iscomposing};
 use crate::features::Cx;
 use crate::features::devices::Ability;
-use crate::features::sessions::{self, Break, Line, PeerMsrp, Stage, goes_again};
+use crate::features::sessions::{self, Again, Break, Line, PeerMsrp, Route, Stage, Thread};
 use crate::features::signal::{Carried, Carry, Signal, Whisper};
 use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Fault, LaneKey, Page};
@@ -76,12 +77,10 @@ impl ToSip {
     }
 
     /// Which row decides how a message goes.
-    pub fn explain(&self, cx: &Cx<'_>, stanza: &Stanza) -> Option<String> {
+    pub fn explain(&self, cx: &Cx<'_>, pairs: &Pairs, stanza: &Stanza) -> Option<String> {
         let (from, to) = (stanza.from()?, stanza.to()?);
         if cx.domains.link_of(from.domain()).is_some() {
-            let what = "explained is what XMPP users write to SIP users, and this would come from a SIP user";
-            let rows = "no row is asked about his MESSAGEs; about sessions that he opens: invited, asked, quiet, gone, ended";
-            return Some(format!("{what}: swap --from and --to\n{rows}\n"));
+            return Some("no row is asked about MESSAGEs of SIP users\n".to_owned());
         }
         if to.local().is_none() {
             return Some(format!("refused before any row is asked: there is nobody at {to}\n"));
@@ -115,7 +114,11 @@ impl ToSip {
         let written = Written {
             type_: stanza.type_(),
             text: &text.text,
-            thread: text.thread.is_some(),
+            thread: text.thread.as_deref(),
+            call_id: text.thread.as_deref().and_then(|thread| match table::fits_call_id(thread) {
+                true => Some(thread),
+                false => pairs.call_id_of(from, &target.aor, thread),
+            }),
             html: text.rich.is_some(),
         };
         let line = line(cx, from, &target.aor, written);
@@ -245,14 +248,14 @@ impl ToSip {
                 return;
             }
             Carried::NoSession(_) => return self.return_to_pages(cx, number, false),
-            Carried::Broken { how, sent } if goes_again(&cx.config.sessions, *how) => {
-                match self.after_a_break(cx, number) {
+            Carried::Broken { how, sent } => {
+                let again = sessions::broken(&cx.config.sessions, *how);
+                match self.after_a_break(cx, number, again) {
                     Some(Choice::Session) => return self.give(cx, number),
                     Some(_) => return self.return_to_pages(cx, number, *sent),
                     None => broken(),
                 }
             }
-            Carried::Broken { .. } => broken(),
             Carried::Refused(condition) => condition.clone(),
         };
         let Some(live) = self.settle(cx, number, "refused") else { return };
@@ -264,7 +267,7 @@ impl ToSip {
     /// A message of before the start; `waits`: it, or another of its lane, is too long for a MESSAGE.
     pub(super) fn again(&mut self, cx: &mut Cx<'_>, mut post: Post, key: LaneKey, waits: bool) {
         if std::mem::take(&mut post.session) {
-            if !goes_again(&cx.config.sessions, Break::Restart) {
+            if sessions::broken(&cx.config.sessions, Break::Restart) == Again::Tell {
                 meter::result(cx, Way::XmppToSip, "refused");
                 return self.say(cx, &post, &broken());
             }
@@ -281,15 +284,20 @@ impl ToSip {
         !post.is_quiet() && line(cx, &post.from, &post.target.aor, post.into()).long
     }
 
-    /// How a message goes whose session ended: in another, where it or one behind it is too long for a MESSAGE and the rows
-    /// still say so, or those before it do; nothing where that has failed too often.
-    fn after_a_break(&self, cx: &Cx<'_>, number: u64) -> Option<Choice> {
+    /// How a message goes whose session ended: in another, where it or one behind it is too long for a MESSAGE, or a row
+    /// wants that for all, and the rows still say so, or those before it do; nothing where that has failed too often, or
+    /// it does not go again at all.
+    fn after_a_break(&self, cx: &Cx<'_>, number: u64, again: Again) -> Option<Choice> {
+        if again == Again::Tell {
+            return None;
+        }
         let Some(live) = self.posts.get(&number).filter(|_| !self.stopping) else {
             return Some(Choice::Page);
         };
         let needs_session = |post: &Post| {
             let line = line(cx, &post.from, &post.target.aor, post.into());
-            line.long && line.way(&cx.config.sessions) == sessions::Way::Session
+            let wants = line.long || again == Again::Session && post.carries < CARRIES;
+            wants && line.way(&cx.config.sessions) == sessions::Way::Session
         };
         if live.post.carries >= CARRIES {
             return (!needs_session(&live.post)).then_some(Choice::Page);
@@ -418,14 +426,21 @@ impl ToSip {
 pub(super) struct Written<'a> {
     type_: Option<&'a str>,
     text: &'a str,
-    thread: bool,
+    thread: Option<&'a str>,
+    /// The Call-ID that stands for its thread, where there is one.
+    call_id: Option<&'a str>,
     html: bool,
 }
 
 impl<'a> From<&'a Post> for Written<'a> {
     fn from(post: &'a Post) -> Written<'a> {
-        let (thread, html) = (post.thread.is_some(), post.rich.is_some());
-        Written { type_: post.type_.as_deref(), text: &post.text, thread, html }
+        Written {
+            type_: post.type_.as_deref(),
+            text: &post.text,
+            thread: post.thread.as_deref(),
+            call_id: Some(&post.call_id),
+            html: post.rich.is_some(),
+        }
     }
 }
 
@@ -433,16 +448,31 @@ impl<'a> From<&'a Post> for Written<'a> {
 pub(super) fn line<'a>(cx: &'a Cx<'_>, from: &Jid, contact: &'a Aor, written: Written<'a>) -> Line<'a> {
     let peer = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
     let long_way = peer.is_some_and(|peer| peer.long_messages);
+    let (user, now) = (from.bare(), cx.now.tick);
+    let talking = cx.facts.talking(&user, contact);
+    let is_its = |call_id: &str| talking.is_some_and(|talking| *talking.call_id == *call_id);
     Line {
         type_: written.type_,
-        session: cx.facts.session(&from.bare(), contact),
-        msrp: cx.facts.devices.msrp(cx.now.tick, contact).0,
+        session: talking.map(|talking| talking.stage).unwrap_or_default(),
+        quiet: talking
+            .filter(|talking| talking.stage == Stage::Open)
+            .map(|talking| Duration::from_micros(now.0.saturating_sub(talking.last.0))),
+        thread: match written.thread {
+            None => Thread::None,
+            Some(_) if written.call_id.is_some_and(is_its) => Thread::Same,
+            Some(_) => Thread::Other,
+        },
+        mood: cx.facts.mood(&user, contact),
+        msrp: cx.facts.devices.msrp(now, contact).0,
+        shown: cx.facts.devices.shown(now, contact),
+        route: Route {
+            agent: cx.facts.devices.agent(contact),
+            via: peer.map_or("", |peer| &peer.uri),
+            domain: &contact.host,
+        },
         peer: peer.map_or(PeerMsrp::No, |peer| peer.msrp),
         long: !long_way && written.text.len() + HEADERS > PAGE,
-        agent: cx.facts.devices.agent(contact),
-        thread: written.thread,
         html: written.html,
-        domain: &contact.host,
     }
 }
 
