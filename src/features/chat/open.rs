@@ -9,7 +9,7 @@ use super::talk::{Line, Stage, Style, Talk, TalkId, change};
 use super::{Alarm, Chat};
 use crate::features::devices::Ability;
 use crate::features::sessions::{self, Break, Cause};
-use crate::features::signal::{Carried, Carry};
+use crate::features::signal::{Carried, Carry, Changes};
 use crate::features::{Cx, Signal};
 use crate::msrp::connections::SessionId;
 use crate::msrp::path::Path;
@@ -33,14 +33,10 @@ impl Chat {
     /// wrote in last, in one that opens, or in a new one.
     pub(super) fn carry(&mut self, cx: &mut Cx<'_>, carry: &Arc<Carry>) {
         let all = self.of_pair(&carry.user.bare(), &carry.to.aor);
-        let waiting = self.admissions.of(&carry.user.bare(), &carry.to.aor);
-        if let Some((number, text)) = &carry.changes
-            && let text = text.as_ref()
-            && (all.iter().any(|id| self.talks.get_mut(id).is_some_and(|talk| talk.change(*number, text)))
-                || waiting.is_some_and(|opening| change(&mut opening.lines, *number, text)))
+        if let Some(changes) = &carry.changes
+            && self.change_waiting(cx, &all, carry, changes)
         {
-            let fate = Carried::Merged { into: *number, text: text.cloned() };
-            return cx.signal(Signal::Carried { number: carry.number, fate });
+            return;
         }
         let known = |id: &&TalkId, is: fn(&Talk) -> bool| self.talks.get(id).is_some_and(|talk| is(talk));
         let unsettled = all.iter().rev().find(|id| known(id, Talk::is_unsettled));
@@ -60,6 +56,30 @@ impl Chat {
         self.spoken_in(cx, id);
         self.flow(cx, id);
         self.arm_quiet(cx, id);
+    }
+
+    /// A line corrects others, or takes them back. True when it need not go itself.
+    fn change_waiting(&mut self, cx: &mut Cx<'_>, all: &[TalkId], carry: &Carry, changes: &Changes) -> bool {
+        let mut put = |number: u64, text: Option<&Arc<str>>| {
+            let waiting = self.admissions.of(&carry.user.bare(), &carry.to.aor);
+            all.iter().any(|id| self.talks.get_mut(id).is_some_and(|talk| talk.change(number, text)))
+                || waiting.is_some_and(|opening| change(&mut opening.lines, number, text))
+        };
+        let (instead, own) = (changes.instead.as_ref(), Some(&carry.text));
+        let mut merged = changes.original.filter(|number| put(*number, instead)).map(|into| (into, instead));
+        if merged.is_some() || changes.takes_back {
+            for number in changes.corrections.iter().copied().filter(|number| put(*number, None)) {
+                cx.signal(Signal::Carried { number, fate: Carried::Withdrawn });
+            }
+        } else {
+            let last = changes.corrections.last().copied();
+            merged = last.filter(|number| put(*number, own)).map(|into| (into, own));
+        }
+        if let Some((into, text)) = merged {
+            let fate = Carried::Merged { into, text: text.cloned() };
+            cx.signal(Signal::Carried { number: carry.number, fate });
+        }
+        merged.is_some()
     }
 
     /// Opens a session for a line: at once, or when our relay has let it in.

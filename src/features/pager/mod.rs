@@ -5,6 +5,7 @@
 //! other features, and a MESSAGE that carries only those is refused (415).
 
 mod arrivals;
+mod changes;
 mod extras;
 mod hold;
 mod late;

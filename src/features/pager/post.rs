@@ -95,6 +95,9 @@ pub struct Post {
     /// The contact took CPIM then: where it comes again, its name shows that it is the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub enveloped: bool,
+    /// It corrects the message whose stanza has this id (XEP-0308).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrects: Option<String>,
 }
 
 /// A text of so many bytes goes again in an envelope, and is still short enough for a MESSAGE (RFC 3428 §8).

@@ -136,7 +136,7 @@ impl ToSip {
             Outgoing::Text(text) => text,
         };
         if let Some(change) = &text.changes
-            && self.change(cx, stanza, change)
+            && self.change(cx, stanza, change, &text.text)
         {
             return;
         }
@@ -202,6 +202,7 @@ impl ToSip {
             session: false,
             carries: 0,
             enveloped: false,
+            corrects: None,
             hops: telling.hops,
             from: telling.user,
             to: contact,
@@ -385,6 +386,7 @@ impl ToSip {
             session: false,
             carries: 0,
             enveloped: false,
+            corrects: text.changes.filter(|change| !change.takes_back).map(|change| change.id),
             hops: super::HOPS,
         };
         Ok((post, key, lane))

@@ -15,10 +15,9 @@ use crate::documents::{imdn, iscomposing};
 use crate::features::Cx;
 use crate::features::devices::Ability;
 use crate::features::sessions::{self, Again, Break, Line, PeerMsrp, Route, Stage, Thread};
-use crate::features::signal::{Carried, Carry, Signal, Whisper};
+use crate::features::signal::{Carried, Carry, Changes, Signal, Whisper};
 use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Fault, LaneKey, Page};
-use crate::store::record::Record;
 use crate::words::condition::{Condition, Kind};
 use crate::words::note::Level;
 use crate::xmpp::jid::Jid;
@@ -126,61 +125,10 @@ impl ToSip {
         Some(said)
     }
 
-    /// A correction takes the place of the message that it is about, where that has not been sent: then nobody on the
-    /// other side ever sees the mistake. What is taken back does not go at all. False when it has been sent.
-    pub(super) fn change(&mut self, cx: &mut Cx<'_>, stanza: &Stanza, change: &Change) -> bool {
-        let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else { return false };
-        let (Ok(sender), Ok(target)) = (cx.domains.user_sip(&from.bare()), cx.domains.contact_sip(to)) else {
-            return false;
-        };
-        let lane = (sender.aor, target.aor);
-        let length = change.instead.as_ref().map_or(0, String::len);
-        if !self.lanes.contains_key(&lane) || length > cx.config.messages.max_message {
-            return false;
-        }
-        let waits = |live: &Live| {
-            let is_it = live.post.id.as_deref() == Some(change.id.as_str());
-            is_it && *live.lane == lane && !live.post.session && live.waits()
-        };
-        let Some((number, live)) = self.posts.iter_mut().find(|(_, live)| waits(live)) else { return false };
-        let number = *number;
-        let is_undecided = self.undecided.holds(&live.lane, number);
-        let Some(text) = change.instead.clone() else {
-            if !is_undecided && !self.pages.remove(number, &lane) {
-                return false;
-            }
-            self.take_back(cx, number);
-            self.drive(cx);
-            return true;
-        };
-        let post = Post { text, rich: None, ..live.post.clone() };
-        if !is_undecided && !self.pages.replace(number, post.page(cx, &live.lane, false)) {
-            return false;
-        }
-        live.post = post;
-        cx.save(live.post.record());
-        true
-    }
-
-    /// A message was taken back by its sender before it was sent: she expects nothing more of it.
-    fn take_back(&mut self, cx: &mut Cx<'_>, number: u64) {
-        if let Some(live) = self.settle(cx, number, "expired") {
-            meter::log(cx, Level::Debug, "message-taken-back", Way::XmppToSip, live.post.names(), "");
-            cx.forget(live.post.key());
-        }
-    }
-
-    /// Gives a message that is kept to the chat; what it changes, if that is there and not settled, with the text that
-    /// would take its place.
-    pub(super) fn carry(&mut self, cx: &mut Cx<'_>, post: Post, key: LaneKey, changes: Option<Change>) {
+    /// Gives a message that is kept to the chat, with what it changes of others that the chat has.
+    pub(super) fn carry(&mut self, cx: &mut Cx<'_>, post: Post, key: LaneKey, change: Option<Change>) {
         let number = self.number();
-        let changes = changes.and_then(|change| {
-            let is_it = |live: &Live| {
-                live.lane == key && live.post.session && live.post.id.as_deref() == Some(change.id.as_str())
-            };
-            let (number, _) = self.posts.iter().find(|(_, live)| is_it(live))?;
-            Some((*number, change.instead.map(Into::into)))
-        });
+        let changes = change.and_then(|change| self.changes(&key, change));
         self.moves.queued(1);
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.count += 1;
@@ -203,7 +151,7 @@ impl ToSip {
         self.hand(cx, number, None);
     }
 
-    fn hand(&mut self, cx: &mut Cx<'_>, number: u64, changes: Option<(u64, Option<Arc<str>>)>) {
+    fn hand(&mut self, cx: &mut Cx<'_>, number: u64, changes: Option<Changes>) {
         let Some(Live { post, .. }) = self.posts.get(&number) else { return };
         let carry = Carry {
             number,
@@ -236,17 +184,8 @@ impl ToSip {
                 let (user, contact) = (live.post.from.bare(), live.post.target.aor);
                 return cx.signal(Signal::Crossed { user, contact, to_xmpp: false });
             }
-            Carried::Merged { into, text } => {
-                let Some(live) = self.settle(cx, number, "delivered") else { return };
-                cx.forget(live.post.key());
-                let Some(text) = text else { return self.take_back(cx, *into) };
-                if let Some(corrected) = self.posts.get_mut(into) {
-                    corrected.post.text = text.to_string();
-                    corrected.post.rich = None;
-                    cx.save(Record::new(corrected.post.key(), &corrected.post));
-                }
-                return;
-            }
+            Carried::Merged { into, text } => return self.merged(cx, number, *into, text.as_deref()),
+            Carried::Withdrawn => return self.take_back(cx, number),
             Carried::NoSession(_) => return self.return_to_pages(cx, number, false),
             Carried::Broken { how, sent } => {
                 let again = sessions::broken(&cx.config.sessions, *how);
@@ -417,6 +356,7 @@ impl ToSip {
             session: false,
             carries: 0,
             enveloped: false,
+            corrects: None,
         })
     }
 }
