@@ -264,8 +264,13 @@ impl ToSip {
         let key = |cx: &Cx<'_>, post: &Post| {
             cx.domains.user_sip(&post.from.bare()).ok().map(|sender| (sender.aor, post.target.aor.clone()))
         };
-        let long: BTreeSet<(Aor, Aor)> =
-            posts.iter().filter(|post| ToSip::is_long(cx, post)).filter_map(|post| key(cx, post)).collect();
+        let long: BTreeSet<(Aor, Aor)> = posts
+            .iter()
+            .filter_map(|post| {
+                let lane = Arc::new(key(cx, post)?);
+                ToSip::needs_session(cx, post, &lane).then(|| (*lane).clone())
+            })
+            .collect();
         for post in posts {
             let Ok(sender) = cx.domains.user_sip(&post.from.bare()) else {
                 // Its domain is not listed any more: there is nobody who could be told.

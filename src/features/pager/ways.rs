@@ -186,7 +186,11 @@ impl ToSip {
             }
             Carried::Merged { into, text } => return self.merged(cx, number, *into, text.as_deref()),
             Carried::Withdrawn => return self.take_back(cx, number),
-            Carried::NoSession(_) => return self.return_to_pages(cx, number, false),
+            Carried::NoSession(_) => {
+                // An earlier session may have brought it there.
+                let sent = self.posts.get(&number).is_some_and(|live| live.post.carries > 1);
+                return self.return_to_pages(cx, number, sent);
+            }
             Carried::Broken { how, sent } => {
                 let again = sessions::broken(&cx.config.sessions, *how);
                 match self.after_a_break(cx, number, again) {
@@ -218,14 +222,15 @@ impl ToSip {
         self.push(cx, post, key, true);
     }
 
-    /// Whether a message is too long for a MESSAGE on its way.
-    pub(super) fn is_long(cx: &Cx<'_>, post: &Post) -> bool {
-        !post.is_quiet() && line(cx, &post.from, &post.target.aor, post.into()).long
+    /// Whether a message of before the start is too long for a MESSAGE on its way, by itself or with its name.
+    pub(super) fn needs_session(cx: &Cx<'_>, post: &Post, lane: &LaneKey) -> bool {
+        let too_long = || is_long(cx, &post.target.aor, post.text.len());
+        !post.is_quiet() && (too_long() || post.is_named_at_length(cx, lane))
     }
 
-    /// How a message goes whose session ended: in another, where it or one behind it is too long for a MESSAGE, or a row
-    /// wants that for all, and the rows still say so, or those before it do; nothing where that has failed too often, or
-    /// it does not go again at all.
+    /// How a message goes whose session ended: in another, where it or one behind it is too long for a MESSAGE, by itself or
+    /// with its name, or a row wants that for all, and the rows still say so, or those before it do; nothing where that has
+    /// failed too often, or it does not go again at all.
     fn after_a_break(&self, cx: &Cx<'_>, number: u64, again: Again) -> Option<Choice> {
         if again == Again::Tell {
             return None;
@@ -235,7 +240,8 @@ impl ToSip {
         };
         let needs_session = |post: &Post| {
             let line = line(cx, &post.from, &post.target.aor, post.into());
-            let wants = line.long || again == Again::Session && post.carries < CARRIES;
+            let may = again == Again::Session || post.is_named_at_length(cx, &live.lane);
+            let wants = line.long || may && post.carries < CARRIES;
             wants && line.way(&cx.config.sessions) == sessions::Way::Session
         };
         if live.post.carries >= CARRIES {
@@ -384,10 +390,15 @@ impl<'a> From<&'a Post> for Written<'a> {
     }
 }
 
+/// Whether a body of so many bytes is too long for a MESSAGE on the way to this contact.
+pub(super) fn is_long(cx: &Cx<'_>, contact: &Aor, length: usize) -> bool {
+    let peer = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
+    length + HEADERS > PAGE && !peer.is_some_and(|peer| peer.long_messages)
+}
+
 /// What is known when a message goes to a contact.
 pub(super) fn line<'a>(cx: &'a Cx<'_>, from: &Jid, contact: &'a Aor, written: Written<'a>) -> Line<'a> {
     let peer = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
-    let long_way = peer.is_some_and(|peer| peer.long_messages);
     let (user, now) = (from.bare(), cx.now.tick);
     let talking = cx.facts.talking(&user, contact);
     let is_its = |call_id: &str| talking.is_some_and(|talking| *talking.call_id == *call_id);
@@ -411,7 +422,7 @@ pub(super) fn line<'a>(cx: &'a Cx<'_>, from: &Jid, contact: &'a Aor, written: Wr
             domain: &contact.host,
         },
         peer: peer.map_or(PeerMsrp::No, |peer| peer.msrp),
-        long: !long_way && written.text.len() + HEADERS > PAGE,
+        long: is_long(cx, contact, written.text.len()),
         html: written.html,
     }
 }
