@@ -59,6 +59,17 @@ fn decisions_shown() -> BTreeSet<String> {
     shown
 }
 
+#[test]
+fn every_row_says_why_it_is_there() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("mappings/sessions.yaml");
+    let text = fs::read_to_string(path).expect("the table");
+    let lines: Vec<&str> = text.lines().collect();
+    let bare =
+        lines.windows(2).filter(|pair| pair[1].starts_with("  - { row:") && !pair[0].starts_with("  # "));
+    let bare: Vec<_> = bare.map(|pair| pair[1]).collect();
+    assert!(bare.is_empty(), "rows without a comment: {bare:#?}");
+}
+
 /// Conditions and decisions that no built-in row has are there for admins: some vector has a row of its own with each.
 #[test]
 fn every_condition_and_decision_has_a_vector() {

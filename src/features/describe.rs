@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 
 use crate::config::egress::{Around, Policy, Refusal};
+use crate::documents::cpim;
 use crate::documents::mime::{self, Inside};
 use crate::features::devices::Ability;
 use crate::features::sessions::Route;
@@ -27,7 +28,7 @@ static TYPES: LazyLock<String> = LazyLock::new(|| accepted(false));
 static WRAPPED_TYPES: LazyLock<String> = LazyLock::new(|| accepted(true));
 
 fn accepted(wrapped: bool) -> String {
-    let types = content::ACCEPT.split(", ").filter(|type_| !wrapped || *type_ != "message/cpim");
+    let types = content::ACCEPT.split(", ").filter(|type_| !wrapped || *type_ != cpim::TYPE);
     types.collect::<Vec<_>>().join(" ")
 }
 
@@ -123,7 +124,7 @@ pub fn our_line(
 
 /// The same for a room: all that is said in one is in CPIM (RFC 7701 §5.2).
 pub fn room_line(line: OurLine) -> OurLine {
-    OurLine { accept_types: "message/cpim", chatroom: Some("nickname private-messages"), ..line }
+    OurLine { accept_types: cpim::TYPE, chatroom: Some("nickname private-messages"), ..line }
 }
 
 /// The description in a body, also where it is a part of a multipart body; what is wrong with it otherwise.
@@ -179,7 +180,7 @@ fn anchor_of(line: &MessageLine, path: &Path) -> Option<Hop> {
 
 /// Whether texts can be shown at the other end: what is offered may be pictures of a screen.
 pub fn takes_text(line: &MessageLine) -> bool {
-    line.accepts("text/plain") || line.accepts("message/cpim")
+    line.accepts("text/plain") || line.accepts(cpim::TYPE)
 }
 
 /// The path of a line.

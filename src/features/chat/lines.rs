@@ -226,7 +226,7 @@ impl Chat {
                 let part = [("Content-Type", whisper.type_)];
                 let bytes =
                     talk.envelope(cx, cx.now.wall, Envelope::default(), &part, whisper.body.as_bytes());
-                ("message/cpim", bytes)
+                (cpim::TYPE, bytes)
             }
             false => (whisper.type_, Bytes::copy_from_slice(whisper.body.as_bytes())),
         };
@@ -283,7 +283,7 @@ impl Talk {
             let wanted = Wanted { display: carry.marker && reads == Some(true), ..Wanted::default() };
             let name = Some((carry.message_id.as_str(), wanted));
             let more = Envelope { subject: carry.subject.as_deref(), name };
-            ("message/cpim", self.envelope(cx, carry.written, more, &part, text.as_bytes()))
+            (cpim::TYPE, self.envelope(cx, carry.written, more, &part, text.as_bytes()))
         } else {
             headers.extend(lang.map(|lang| ("Content-Language".to_owned(), lang.to_owned())));
             (type_, Bytes::copy_from_slice(text.as_bytes()))

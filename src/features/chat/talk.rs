@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::describe;
 use super::probing::Question;
-use crate::documents::iscomposing;
+use crate::documents::{cpim, iscomposing};
 use crate::features::sessions::Break;
 use crate::features::signal::{Carry, Whisper};
 use crate::msrp::connections::SessionId;
@@ -116,7 +116,7 @@ pub enum Composing {
 impl Taste {
     /// Reads it from the line of a description.
     pub fn of(line: &MessageLine) -> Taste {
-        let cpim = line.accepts("message/cpim");
+        let cpim = line.accepts(cpim::TYPE);
         let composing = if line.accepts(iscomposing::TYPE) {
             Some(Composing::Bare)
         } else if cpim && line.accepts_wrapped(iscomposing::TYPE) {

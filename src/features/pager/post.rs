@@ -153,7 +153,7 @@ impl Post {
             None => sender.text(),
         };
         let (type_, body) = match self.envelope(cx, sender) {
-            Some(envelope) => ("message/cpim".to_owned(), Bytes::from(envelope)),
+            Some(envelope) => (cpim::TYPE.to_owned(), Bytes::from(envelope)),
             None => (self.content_type(cx), Bytes::from(self.body(cx))),
         };
         let mut headers = vec![(HeaderName::ContentType, type_)];

@@ -17,6 +17,7 @@ use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
 use super::undecided::Undecided;
 use super::ways::{Choice, takes_envelopes};
+use crate::documents::cpim;
 use crate::features::devices::Ability;
 use crate::features::sessions::answer_is_receipt;
 use crate::features::signal::{Sent, Whisper};
@@ -534,8 +535,8 @@ impl ToSip {
             return self.pages.put_back(number, plain, cx.now.tick);
         }
         if is_envelope(&page.headers) && refuses_content(fault) {
-            // It takes no CPIM: remembered, and the same goes as it would without.
-            cx.facts.devices.shows(cx.now.tick, &live.post.target.aor, "", Ability::Cpim, false);
+            // It takes no CPIM, whatever others of his devices have shown: remembered, and the same goes without.
+            cx.facts.devices.refuses(cx.now.tick, &live.post.target.aor, Ability::Cpim);
             let plain = Page { cseq: page.cseq + 1, ..live.post.page(cx, &live.lane, page.tried) };
             return self.pages.put_back(number, plain, cx.now.tick);
         }
@@ -708,7 +709,7 @@ fn await_report(cx: &mut Cx<'_>, post: &Post) {
 
 /// The body is a CPIM message.
 fn is_envelope(headers: &[(HeaderName, String)]) -> bool {
-    headers.iter().any(|(name, value)| *name == HeaderName::ContentType && value == "message/cpim")
+    headers.iter().any(|(name, value)| *name == HeaderName::ContentType && value == cpim::TYPE)
 }
 
 /// The answer says that this kind of content is not understood (RFC 3261 §21.4.13, §21.4.26).

@@ -327,7 +327,7 @@ impl ToSip {
     /// What was whispered did not arrive. Where it is not understood, it is not said again for a day.
     pub(super) fn not_understood(&mut self, cx: &mut Cx<'_>, page: &Page, fault: &Fault) {
         if refuses_content(fault) {
-            cx.facts.devices.shows(cx.now.tick, &page.to.aor, "", Ability::Composing, false);
+            cx.facts.devices.refuses(cx.now.tick, &page.to.aor, Ability::Composing);
         }
     }
 
