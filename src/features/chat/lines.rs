@@ -47,7 +47,7 @@ impl Chat {
             let Some(place) = talk.lines.iter().position(|line| line.sent.is_none() && !line.told) else {
                 return;
             };
-            let Some((session, line)) = talk.msrp.zip(talk.lines.get_mut(place)) else { return };
+            let Some((session, line)) = talk.leg.msrp.zip(talk.lines.get_mut(place)) else { return };
             line.sent = Some(session);
             // She has written what she was typing.
             talk.typing = None;
@@ -89,7 +89,7 @@ impl Chat {
     /// Lines that wait because of a hold do so for a time, which is a row's.
     fn watch_hold(&mut self, cx: &Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        if !talk.held || !talk.has_waiting() {
+        if !talk.leg.held || !talk.has_waiting() {
             if talk.held_until.take().is_some() {
                 self.timers.stop(&Alarm::Held(id));
             }
@@ -219,7 +219,7 @@ impl Chat {
             return;
         };
         talk.typed = Some(cx.now.tick);
-        let Some((how, session)) = talk.taste.composing.zip(talk.msrp) else { return };
+        let Some((how, session)) = talk.taste.composing.zip(talk.leg.msrp) else { return };
         let is_wrapped = how == Composing::Wrapped || talk.style == Style::Wrapped && talk.taste.cpim;
         let (content_type, body) = match is_wrapped {
             true => {

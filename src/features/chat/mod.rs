@@ -180,7 +180,7 @@ impl Feature for Chat {
         let Some((id, talk)) = incoming.to_tag.as_deref().and_then(|tag| self.held(tag, incoming)) else {
             return false;
         };
-        talk.call.acked(cx.now, &incoming.request);
+        talk.leg.call.acked(cx.now, &incoming.request);
         self.run(cx, id);
         true
     }
@@ -188,7 +188,7 @@ impl Feature for Chat {
     fn cancelled(&mut self, cx: &mut Cx<'_>, key: ServerKey) -> bool {
         let Some(id) = self.asked.get(&key).copied() else { return false };
         let Some(talk) = self.talks.get_mut(&id) else { return false };
-        let is_ours = talk.call.cancelled(cx.now, key);
+        let is_ours = talk.leg.call.cancelled(cx.now, key);
         self.run(cx, id);
         is_ours
     }
@@ -202,14 +202,14 @@ impl Feature for Chat {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        talk.call.answer(cx.now, cx.mint, exchange, answer);
+        talk.leg.call.answer(cx.now, cx.mint, exchange, answer);
         self.run(cx, id);
     }
 
     fn further(&mut self, cx: &mut Cx<'_>, token: u64, cseq: u32, response: &Response) {
         let (id, exchange) = of_token(token);
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        talk.call.further(exchange, cseq, response);
+        talk.leg.call.further(exchange, cseq, response);
         self.run(cx, id);
     }
 
@@ -265,7 +265,7 @@ impl Feature for Chat {
             match alarm {
                 Alarm::Call(id) => {
                     if let Some(talk) = self.talks.get_mut(&id) {
-                        talk.call.timeout(cx.now);
+                        talk.leg.call.timeout(cx.now);
                         self.run(cx, id);
                     }
                 }
@@ -339,7 +339,7 @@ impl Chat {
 
     /// Remembers a session that begins.
     fn add(&mut self, cx: &mut Cx<'_>, id: TalkId, talk: Talk) {
-        self.tags.insert(talk.call.tag().into(), id);
+        self.tags.insert(talk.leg.call.tag().into(), id);
         self.pairs.entry((talk.user.clone(), talk.contact.clone())).or_default().push(id);
         self.contacts.add(&talk.contact);
         let is_asked = talk.stage == Stage::Asked;
@@ -354,7 +354,7 @@ impl Chat {
     fn held(&mut self, tag: &str, incoming: &Incoming) -> Option<(TalkId, &mut Talk)> {
         let id = *self.tags.get(tag)?;
         let talk = self.talks.get_mut(&id)?;
-        talk.call.holds(&incoming.call_id, tag, &incoming.from_tag).then_some((id, &mut **talk))
+        talk.leg.call.holds(&incoming.call_id, tag, &incoming.from_tag).then_some((id, &mut **talk))
     }
 
     /// Whether there is room for one more session of this user with this contact. Where they have too many, the one that
@@ -403,7 +403,8 @@ impl Chat {
             None => (opening(), sessions::Stage::Opening),
         };
         let last = all().map(|talk| talk.last).max().unwrap_or_default();
-        let talking = talk.map(|talk| facts::Talking { stage, call_id: talk.call.call_id().into(), last });
+        let talking =
+            talk.map(|talk| facts::Talking { stage, call_id: talk.leg.call.call_id().into(), last });
         cx.facts.set_talking(user, contact, talking);
     }
 
@@ -426,7 +427,7 @@ impl Chat {
 
     /// Does what the SIP machine of a session wants, and buries a session that is over.
     fn run(&mut self, cx: &mut Cx<'_>, id: TalkId) {
-        while let Some(act) = self.talks.get_mut(&id).and_then(|talk| talk.call.poll()) {
+        while let Some(act) = self.talks.get_mut(&id).and_then(|talk| talk.leg.call.poll()) {
             match act {
                 Act::Send(exchange, request) => {
                     self.in_flight += 1;
@@ -442,7 +443,7 @@ impl Chat {
             }
         }
         let Some(talk) = self.talks.get(&id) else { return };
-        match talk.call.next_timeout() {
+        match talk.leg.call.next_timeout() {
             Some(at) => self.timers.set(Alarm::Call(id), at),
             None => {
                 self.timers.stop(&Alarm::Call(id));
