@@ -42,7 +42,10 @@ fn the_running_gateway_is_asked_and_without_one_the_tables() {
     ) + "sessions:\n  line:\n    - { row: mine, when: { long: true }, do: refuse, condition: policy-violation }\n";
     let running = Running::of(folder.path(), &configuration);
     let answer = said(&explain(folder.path(), &[]));
-    assert!(answer.starts_with("line: { type: chat, session: none, msrp: unknown, peer: learn,"), "{answer}");
+    let facts = "line: { type: chat, session: none, quiet: not known, thread: none, state: unknown, typing: false, \
+                 msrp: unknown, takes: nothing, lacks: nothing, agent: not known, peer: learn, via: \"sip:127.0.0.1:1\", \
+                 domain: \"example.org\", long: false, content: plain }\n";
+    assert!(answer.starts_with(facts), "{answer}");
     assert!(
         answer.contains("not mine: long differs") && answer.ends_with("unknown decides: ask\n"),
         "{answer}"
@@ -61,7 +64,7 @@ fn the_running_gateway_is_asked_and_without_one_the_tables() {
 }
 
 #[test]
-fn nobodys_address_and_the_other_direction_are_no_row() {
+fn nobodys_address_is_no_row_and_the_other_direction_is_asked_about_sessions() {
     let folder = folder();
     let text = configuration(folder.path(), &running::both(), "127.0.0.1:1", "sip:127.0.0.1:1", "none");
     std::fs::write(folder.path().join("mostar.yaml"), text).unwrap();
@@ -71,7 +74,9 @@ fn nobodys_address_and_the_other_direction_are_no_row() {
         "{nobody}"
     );
     let back = said(&explain_from(folder.path(), "romeo@sip.example.org", "juliet@example.org", &[]));
-    assert!(back.contains("explained is what XMPP users write to SIP users"), "{back}");
+    assert!(back.contains("no row is asked about MESSAGEs of SIP users"), "{back}");
+    assert!(back.contains("if he opens a session:\ninvited: { user: unknown, calls: false"), "{back}");
+    assert!(back.contains("not reachable: user differs\n  perhaps decides: ask"), "{back}");
 }
 
 #[test]

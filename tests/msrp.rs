@@ -4,6 +4,9 @@
 //! answer must be what the recorded person answered. Bodies that were cut from the recordings are rebuilt: they are
 //! numbered lines.
 
+#[path = "support/cut.rs"]
+mod cut;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -44,7 +47,7 @@ fn recording(name: &str) -> Vec<Recorded> {
         let Some((title, content)) = part.split_once('\n') else { continue };
         let words: Vec<_> = title.split_whitespace().collect();
         if let [_, from, "->", to, "msrp/tcp", ..] = words.as_slice() {
-            let bytes = rebuilt(&format!("{}\r\n", content.trim_end())).into_bytes();
+            let bytes = cut::rebuilt(&format!("{}\r\n", content.trim_end())).into_bytes();
             frames.push(Recorded { from: (*from).into(), to: (*to).into(), bytes });
         }
     }
@@ -54,26 +57,6 @@ fn recording(name: &str) -> Vec<Recorded> {
         frames.splice(first + 1..first + 1, more);
     }
     frames
-}
-
-/// Puts back the lines that were cut: they count on from the line before.
-fn rebuilt(text: &str) -> String {
-    let mut out = String::new();
-    let mut last = "";
-    for line in text.split_inclusive('\n') {
-        let cut = line.strip_prefix("… ").and_then(|rest| rest.split_once(" lines left out"));
-        let Some((count, _)) = cut else {
-            out.push_str(line);
-            last = line;
-            continue;
-        };
-        let (number, rest) = last.split_once(' ').expect("a numbered line");
-        let first: usize = number.parse().expect("a number");
-        for next in 1..=count.parse::<usize>().expect("a number") {
-            out.push_str(&format!("{:0width$} {rest}", first + next, width = number.len()));
-        }
-    }
-    out
 }
 
 fn whole_file() -> String {

@@ -349,15 +349,55 @@ async fn a_stranger_who_guesses_ids_is_closed() {
 async fn many_sessions_may_begin_at_once_on_a_new_connection() {
     let mut stage = Stage::new(limits());
     let mut client = TcpStream::connect(stage.tcp).await.unwrap();
-    // They are read at once, and the first is kept only after that.
+    // They come at once, and the first is kept only after that.
     client.write_all(send(0, "first").repeat(200).as_bytes()).await.unwrap();
     let (link, _) = stage.frame(0).await;
+    stage.endpoint.send(0, MsrpOut::Keep(link.conn));
     for _ in 1..200 {
         stage.frame(0).await;
     }
-    stage.endpoint.send(0, MsrpOut::Keep(link.conn));
     client.write_all(send(0, "second").as_bytes()).await.unwrap();
     assert_eq!(stage.frame(0).await, (link, "second".into()));
+}
+
+#[tokio::test]
+async fn who_is_quicker_than_sip_is_not_read_further_and_not_cut() {
+    let mut stage = Stage::new(Limits { unused: Duration::from_secs(3600), ..limits() });
+    let mut client = TcpStream::connect(stage.tcp).await.unwrap();
+    // Nobody answers: what came waits for an SDP answer.
+    let (mut lines, all) = (String::new(), 20_000);
+    for number in 0..all {
+        lines.push_str(&send(0, &number.to_string()));
+    }
+    let writing = tokio::spawn(async move {
+        client.write_all(lines.as_bytes()).await.unwrap();
+        client
+    });
+    let (link, first) = stage.frame(0).await;
+    assert_eq!(first, "0");
+    for number in 1..64 {
+        assert_eq!(stage.frame(0).await, (link, number.to_string()));
+    }
+    tokio::time::timeout(Duration::from_millis(100), stage.told(0))
+        .await
+        .expect_err("no more is read, or cut");
+    stage.endpoint.send(0, MsrpOut::Keep(link.conn));
+    for number in 64..all {
+        assert_eq!(stage.frame(0).await, (link, number.to_string()));
+    }
+    drop(writing.await.unwrap());
+}
+
+#[tokio::test]
+async fn who_is_quicker_than_sip_and_is_never_awaited_is_closed() {
+    let mut stage = Stage::new(Limits { unused: Duration::from_millis(300), ..limits() });
+    let mut client = TcpStream::connect(stage.tcp).await.unwrap();
+    client.write_all(send(0, "a").repeat(100).as_bytes()).await.unwrap();
+    for _ in 0..64 {
+        stage.frame(0).await;
+    }
+    assert!(is_closed(&mut client).await);
+    stage.counts("msrp_connections_closed_total{reason=\"unused\"} 1").await;
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@ use mostar::features::sessions::{self, table::Form};
 use support::script;
 
 /// The questions about sessions; the others are about messages, and shown with those.
-const QUESTIONS: [&str; 8] = ["line", "failed", "broken", "invited", "asked", "quiet", "gone", "ended"];
+const QUESTIONS: [&str; 9] =
+    ["line", "failed", "broken", "held", "invited", "asked", "quiet", "gone", "ended"];
 
 /// Lists of one row, which an admin may want otherwise: each of these decisions is shown, for each of the things that it
 /// can be about.
@@ -56,6 +57,39 @@ fn decisions_shown() -> BTreeSet<String> {
         }
     }
     shown
+}
+
+#[test]
+fn every_row_says_why_it_is_there() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("mappings/sessions.yaml");
+    let text = fs::read_to_string(path).expect("the table");
+    let lines: Vec<&str> = text.lines().collect();
+    let bare =
+        lines.windows(2).filter(|pair| pair[1].starts_with("  - { row:") && !pair[0].starts_with("  # "));
+    let bare: Vec<_> = bare.map(|pair| pair[1]).collect();
+    assert!(bare.is_empty(), "rows without a comment: {bare:#?}");
+}
+
+/// Conditions and decisions that no built-in row has are there for admins: some vector has a row of its own with each.
+#[test]
+fn every_condition_and_decision_has_a_vector() {
+    let mut tables = vec![sessions::whole(None)];
+    for path in script::vectors() {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let own = text.lines().filter_map(|line| line.strip_prefix("config sessions="));
+        tables.extend(own.map(|rows| support::vector::rows(rows).expect("rows")));
+    }
+    let (mut missing, mut shown) = (Vec::new(), BTreeSet::new());
+    for question in &sessions::QUESTIONS {
+        for row in tables.iter().flat_map(|table| table.list(question.name)) {
+            shown.insert((question.name, row.then));
+            shown.extend(row.when.iter().map(|(condition, _)| (question.name, *condition)));
+        }
+        let conditions = question.conditions.iter().map(|(name, _)| (question.name, *name));
+        let decisions = question.decisions.iter().map(|(name, _)| (question.name, *name));
+        missing.extend(conditions.chain(decisions).filter(|known| !shown.contains(known)));
+    }
+    assert!(missing.is_empty(), "conditions and decisions that no row of a vector has: {missing:?}");
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 
 use crate::config::egress::{Around, Policy, Refusal};
+use crate::documents::cpim;
 use crate::documents::mime::{self, Inside};
+use crate::features::devices::Ability;
+use crate::features::sessions::Route;
 use crate::features::{Cx, content};
 use crate::msrp::Behalf;
 use crate::msrp::path::Path;
@@ -25,7 +28,7 @@ static TYPES: LazyLock<String> = LazyLock::new(|| accepted(false));
 static WRAPPED_TYPES: LazyLock<String> = LazyLock::new(|| accepted(true));
 
 fn accepted(wrapped: bool) -> String {
-    let types = content::ACCEPT.split(", ").filter(|type_| !wrapped || *type_ != "message/cpim");
+    let types = content::ACCEPT.split(", ").filter(|type_| !wrapped || *type_ != cpim::TYPE);
     types.collect::<Vec<_>>().join(" ")
 }
 
@@ -121,7 +124,7 @@ pub fn our_line(
 
 /// The same for a room: all that is said in one is in CPIM (RFC 7701 §5.2).
 pub fn room_line(line: OurLine) -> OurLine {
-    OurLine { accept_types: "message/cpim", chatroom: Some("nickname private-messages"), ..line }
+    OurLine { accept_types: cpim::TYPE, chatroom: Some("nickname private-messages"), ..line }
 }
 
 /// The description in a body, also where it is a part of a multipart body; what is wrong with it otherwise.
@@ -177,7 +180,7 @@ fn anchor_of(line: &MessageLine, path: &Path) -> Option<Hop> {
 
 /// Whether texts can be shown at the other end: what is offered may be pictures of a screen.
 pub fn takes_text(line: &MessageLine) -> bool {
-    line.accepts("text/plain") || line.accepts("message/cpim")
+    line.accepts("text/plain") || line.accepts(cpim::TYPE)
 }
 
 /// The path of a line.
@@ -248,6 +251,24 @@ impl Device {
 /// What a device calls itself: a client's User-Agent, a server's Server.
 pub fn agent(headers: &Headers) -> Option<String> {
     message::text(headers, &HeaderName::UserAgent).or_else(|| message::text(headers, &HeaderName::Server))
+}
+
+/// What a device says of itself by Allow, which is rarely much.
+pub fn allowed(cx: &mut Cx<'_>, headers: &Headers, contact: &Aor, device: &str) {
+    if headers.count(&HeaderName::Allow) == 0 {
+        return;
+    }
+    let methods = message::list(headers, &HeaderName::Allow);
+    for (method, ability) in [("MESSAGE", Ability::Message), ("INVITE", Ability::Invite)] {
+        let can = methods.iter().any(|known| known == method);
+        cx.facts.devices.shows(cx.now.tick, contact, device, ability, can);
+    }
+}
+
+/// By whom a session of this contact's goes or came.
+pub fn route<'a>(cx: &Cx<'a>, peer: usize, contact: &'a Aor, agent: Option<&'a str>) -> Route<'a> {
+    let via = cx.config.sip.peers.get(peer).map_or("", |peer| peer.uri.as_str());
+    Route { agent, via, domain: &contact.host }
 }
 
 /// The value of an MSRP header of MIME.

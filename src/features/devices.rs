@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::sessions::Msrp;
+use super::sessions::{Msrp, Shown};
 use crate::sip::uri::Aor;
 use crate::words::time::Tick;
 
@@ -33,7 +33,15 @@ pub enum Ability {
     Composing,
     /// `text/html`: it sent some, or names it among what it accepts.
     Html,
+    /// MESSAGE, by its Allow.
+    Message,
+    /// INVITE, by its Allow.
+    Invite,
 }
+
+/// Those that rows may ask for, in the order of the table's words.
+const ASKED_FOR: [Ability; 6] =
+    [Ability::Cpim, Ability::Imdn, Ability::Composing, Ability::Html, Ability::Message, Ability::Invite];
 
 /// What is known of one ability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +147,20 @@ impl Devices {
     pub fn any_can(&self, now: Tick, contact: &Aor, ability: Ability) -> Option<bool> {
         let beliefs = self.known.get(contact)?.iter().filter_map(|device| device.belief(ability));
         beliefs.filter(|belief| belief.until > now).map(|belief| belief.can).max()
+    }
+
+    /// All that any device of the contact has shown, but for MSRP.
+    pub fn shown(&self, now: Tick, contact: &Aor) -> Shown {
+        let (mut takes, mut said) = (0, 0);
+        for device in self.known.get(contact).into_iter().flatten() {
+            for (ability, belief) in device.beliefs.iter().filter(|(_, belief)| belief.until > now) {
+                let place = ASKED_FOR.iter().position(|known| known == ability);
+                let bit = place.map_or(0, |place| 1 << place);
+                said |= bit;
+                takes |= if belief.can { bit } else { 0 };
+            }
+        }
+        Shown { takes, lacks: said & !takes }
     }
 
     /// What is known of sessions with the contact, and the device that showed it: a sign before a refusal, the latest

@@ -1,9 +1,11 @@
 //! What features know together about people: soft, per shard, bounded, gone after a restart.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
-use super::sessions::Stage;
+use super::sessions::{Mood, Stage};
 use crate::sip::uri::{Aor, SipAddress};
+use crate::words::time::Tick;
 use crate::xmpp::jid::Jid;
 
 /// How many contacts' devices are remembered; the oldest by address go first.
@@ -18,6 +20,17 @@ const SPELLINGS_LIMIT: usize = 100_000;
 /// How long a remembered name may be, in bytes.
 const NAME_LENGTH: usize = 256;
 
+/// The session of a user with a contact that lines go in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Talking {
+    /// How far it is.
+    pub stage: Stage,
+    /// Its Call-ID, which is its thread, or stands for one.
+    pub call_id: Box<str>,
+    /// When anybody wrote last, in any of theirs.
+    pub last: Tick,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Facts {
@@ -30,7 +43,9 @@ pub struct Facts {
     /// How SIP contacts write their own user part, where that is not how they are known here.
     spellings: BTreeMap<Aor, Box<str>>,
     /// The sessions of users (bare) with contacts, as far as they are there.
-    sessions: BTreeMap<(Jid, Aor), Stage>,
+    sessions: BTreeMap<(Jid, Aor), Talking>,
+    /// What users (bare) and contacts show of their attention; bounded by who tells it.
+    moods: BTreeMap<Arc<(Jid, Aor)>, Mood>,
     /// What the contacts' devices have shown they can do.
     pub devices: super::devices::Devices,
     /// What the users' clients can do.
@@ -147,19 +162,52 @@ impl Facts {
 
     /// How far a session of the user (bare) with the contact is.
     pub fn session(&self, user: &Jid, contact: &Aor) -> Stage {
-        if self.sessions.is_empty() {
-            return Stage::None;
-        }
-        self.sessions.get(&(user.clone(), contact.clone())).copied().unwrap_or_default()
+        self.talking(user, contact).map(|talking| talking.stage).unwrap_or_default()
     }
 
-    /// A session of the user (bare) with the contact has come so far; with [`Stage::None`], is over.
-    pub fn set_session(&mut self, user: &Jid, contact: &Aor, stage: Stage) {
+    /// The session that lines of the user (bare) to the contact go in, as far as there is one.
+    pub fn talking(&self, user: &Jid, contact: &Aor) -> Option<&Talking> {
+        if self.sessions.is_empty() {
+            return None;
+        }
+        self.sessions.get(&(user.clone(), contact.clone()))
+    }
+
+    /// The session that lines of the user (bare) to the contact go in has come so far; nothing: there is none any more.
+    pub fn set_talking(&mut self, user: &Jid, contact: &Aor, talking: Option<Talking>) {
         let key = (user.clone(), contact.clone());
-        match stage {
-            Stage::None => self.sessions.remove(&key),
-            stage => self.sessions.insert(key, stage),
+        match talking {
+            None => self.sessions.remove(&key),
+            Some(talking) => self.sessions.insert(key, talking),
         };
+    }
+
+    /// Somebody wrote in a session of the user (bare) with the contact.
+    pub fn wrote(&mut self, user: &Jid, contact: &Aor, now: Tick) {
+        if let Some(talking) = self.sessions.get_mut(&(user.clone(), contact.clone())) {
+            talking.last = now;
+        }
+    }
+
+    /// What the user (bare) and the contact show of their attention.
+    pub fn mood(&self, user: &Jid, contact: &Aor) -> Mood {
+        if self.moods.is_empty() {
+            return Mood::default();
+        }
+        self.moods.get(&(user.clone(), contact.clone())).copied().unwrap_or_default()
+    }
+
+    /// That has changed, perhaps. True if it has.
+    pub fn set_mood(&mut self, pair: &Arc<(Jid, Aor)>, change: impl FnOnce(&mut Mood)) -> bool {
+        let known = self.moods.get(&**pair).copied().unwrap_or_default();
+        let mut mood = known;
+        change(&mut mood);
+        if mood == Mood::default() {
+            self.moods.remove(&**pair);
+        } else if mood != known {
+            self.moods.insert(pair.clone(), mood);
+        }
+        mood != known
     }
 
     /// The user (bare) lets the contact see her presence, or does so no longer.

@@ -1,12 +1,13 @@
-//! One INVITE dialog with one MSRP line in it, as a room has it for each SIP user: what is offered, answered, changed.
+//! One INVITE dialog with one MSRP line in it, as a chat or a room has it for each SIP user: what is offered, answered,
+//! changed.
 //!
-//! What it means that somebody is at the other end is the owner's. Chats have the same in `chat/`, grown with what only they
-//! need: lines that outlive their session, and an offer of ours that finds no MSRP.
+//! What it means that somebody is at the other end is the owner's: it hears which MSRP session was left for which other
+//! one, and what their line says.
 
 use bytes::Bytes;
 
 use super::Cx;
-use super::describe::{self, Ways};
+use super::describe::{self, Offered, Ways};
 use crate::msrp::connections::SessionId;
 use crate::msrp::path::Path;
 use crate::sip::message::Reply;
@@ -49,6 +50,8 @@ pub struct Change {
     pub ends: bool,
     /// The MSRP session that was left for another one: it may finish.
     pub left: Option<SessionId>,
+    /// Their line.
+    pub line: Option<MessageLine>,
 }
 
 impl Leg {
@@ -71,6 +74,26 @@ impl Leg {
             held: false,
             dress,
         }
+    }
+
+    /// A dialog that they begin, whose offer its owner reads and hands to [`Leg::accept`].
+    pub fn called(cx: &mut Cx<'_>, call: Session, peer: usize) -> Leg {
+        Leg::new(cx, call, peer, None, std::convert::identity)
+    }
+
+    /// A dialog that we begin with this end of ours in MSRP: `call` makes it of our offer.
+    pub fn calling_from(
+        cx: &mut Cx<'_>,
+        (session, own): (SessionId, Path),
+        peer: usize,
+        call: impl FnOnce(&mut Cx<'_>, Body) -> Session,
+    ) -> Leg {
+        let mut described = Ours::new(cx.mint.below(VERSIONS));
+        let line = describe::our_line(cx, &own, None, Setup::ActPass, Direction::SendRecv);
+        let offer = Body::sdp(described.offer(&line));
+        let call = call(cx, offer);
+        let (own, msrp, dress) = (Some(own), Some(session), std::convert::identity);
+        Leg { call, peer, offer: None, described, own, path: String::new(), msrp, held: false, dress }
     }
 
     /// A dialog of before the start, which will only be ended.
@@ -116,6 +139,11 @@ impl Leg {
         let found = read.as_ref().and_then(|description| describe::chat_line(description, ways));
         let secure = found.as_ref().map_or(!ways.plain, |(_, line, _)| line.secure);
         let near = found.as_ref().and_then(|(_, line, _)| line.address.as_deref());
+        self.bind_near(cx, home, secure, near)
+    }
+
+    /// The same, with TLS or without, for who is at this address.
+    pub fn bind_near(&mut self, cx: &mut Cx<'_>, home: &Jid, secure: bool, near: Option<&str>) -> bool {
         let Some(uri) = describe::own_uri(cx, home, secure, near) else { return false };
         self.msrp = Some(cx.msrp.offer(cx.mint, uri.clone()));
         self.own = Some(Path::from(uri));
@@ -142,10 +170,16 @@ impl Leg {
 
     /// Our answer to their first offer: MSRP begins; or our offer where they had none. Nothing where neither can be.
     pub fn answer(&mut self, cx: &mut Cx<'_>) -> Option<Bytes> {
-        let (own, session) = self.own.clone().zip(self.msrp)?;
-        let Some(offer) = self.offer.take() else { return Some(self.offered(cx)) };
+        let Some(offer) = self.offer.take() else { return self.own.is_some().then(|| self.offered(cx)) };
         let description = describe::read(&offer).ok()?;
         let (place, line, path) = describe::chat_line(&description, Ways::of(cx))?;
+        self.accept(cx, Offered { description, place, line, path })
+    }
+
+    /// Our answer to their first offer, which was read. Nothing where our end is not there.
+    pub fn accept(&mut self, cx: &mut Cx<'_>, offered: Offered) -> Option<Bytes> {
+        let Offered { description, place, line, path } = offered;
+        let (own, session) = self.own.clone().zip(self.msrp)?;
         let setup = Ways::of(cx).setup(&line);
         let ours = describe::our_line(cx, &own, Some(&line), setup, line.direction.answer());
         let body = self.described.answer(&description, Some(place), &(self.dress)(ours));
@@ -155,8 +189,31 @@ impl Leg {
         Some(body)
     }
 
+    /// Our offer of the line as it would be with another end of ours.
+    pub fn offer_from(&mut self, cx: &Cx<'_>, own: &Path) -> Body {
+        let line = describe::our_line(cx, own, None, Setup::ActPass, Direction::SendRecv);
+        Body::sdp(self.described.offer(&(self.dress)(line)))
+    }
+
+    /// Their answer to such an offer: they go on with that end, in this MSRP session. Their line, and the session that was
+    /// left.
+    pub fn settle_from(
+        &mut self,
+        cx: &mut Cx<'_>,
+        answer: Option<&Body>,
+        (session, own): (SessionId, Path),
+    ) -> Option<Change> {
+        let (line, path) = self.answered(answer)?;
+        self.adopt(&line);
+        self.own = Some(own);
+        let left = self.msrp.replace(session);
+        let terms = describe::terms(&line, path, Setup::ActPass.connects_after(line.setup), self.peer);
+        cx.msrp.start(cx.now.tick, cx.mint, session, terms);
+        Some(Change { left, line: Some(line), ..Change::default() })
+    }
+
     /// Our offer: of the line that there is.
-    fn offered(&mut self, cx: &Cx<'_>) -> Bytes {
+    pub fn offered(&mut self, cx: &Cx<'_>) -> Bytes {
         let Some(own) = &self.own else { return Bytes::new() };
         let line = describe::our_line(cx, own, None, Setup::ActPass, Direction::SendRecv);
         self.described.offer(&(self.dress)(line))
@@ -164,11 +221,18 @@ impl Leg {
 
     /// Their answer to an offer of ours: MSRP begins, goes on, or moves. The line that it was settled with.
     pub fn settle(&mut self, cx: &mut Cx<'_>, answer: Option<&Body>) -> Option<(MessageLine, Change)> {
-        let description = answer.and_then(|body| describe::read(body).ok())?;
-        let line = self.described.place().and_then(|place| description.message(place));
-        let line = line.filter(MessageLine::is_chat)?;
-        let path = describe::path_of(&line)?;
-        let (first, moved) = (self.path.is_empty(), line.path.join(" ") != self.path);
+        self.settle_if(cx, answer, true)
+    }
+
+    /// The same, where the session may be in no state to move.
+    pub fn settle_if(
+        &mut self,
+        cx: &mut Cx<'_>,
+        answer: Option<&Body>,
+        may_move: bool,
+    ) -> Option<(MessageLine, Change)> {
+        let (line, path) = self.answered(answer)?;
+        let (first, moved) = (self.path.is_empty(), may_move && line.path.join(" ") != self.path);
         let mut change = Change::default();
         self.adopt(&line);
         if moved {
@@ -182,10 +246,29 @@ impl Leg {
         Some((line, change))
     }
 
+    /// Their line in an answer to an offer of ours, and its path.
+    fn answered(&self, answer: Option<&Body>) -> Option<(MessageLine, Path)> {
+        let description = answer.and_then(|body| describe::read(body).ok())?;
+        let line = description.message(self.described.place()?).filter(MessageLine::is_chat)?;
+        let path = describe::path_of(&line)?;
+        Some((line, path))
+    }
+
     /// A further offer of theirs: hold, another path (RFC 4975 §8.4), or the same again; or they want one of ours.
     pub fn reconsider(&mut self, cx: &mut Cx<'_>, home: &Jid, offer: Option<&Body>) -> Result<Change, Reply> {
+        self.reconsider_if(cx, home, offer, true)
+    }
+
+    /// The same, where the session may be in no state to move.
+    pub fn reconsider_if(
+        &mut self,
+        cx: &mut Cx<'_>,
+        home: &Jid,
+        offer: Option<&Body>,
+        may_move: bool,
+    ) -> Result<Change, Reply> {
         let gone = || Reply::new(488).because("The session is ending");
-        let (mut own, old) = self.own.clone().zip(self.msrp).ok_or_else(gone)?;
+        let mut own = self.own.clone().ok_or_else(gone)?;
         let Some(offer) = offer else {
             return Ok(Change { body: self.offered(cx), ..Change::default() });
         };
@@ -197,14 +280,18 @@ impl Leg {
         let Some((place, path, line)) = found else {
             let line = describe::our_line(cx, &own, None, Setup::ActPass, Direction::SendRecv);
             let body = self.described.answer(&description, None, &(self.dress)(line));
-            return Ok(Change { body, ends: true, left: None });
+            return Ok(Change { body, ends: true, ..Change::default() });
         };
         let (ways, moved) = (Ways::of(cx), line.path.join(" ") != self.path);
+        if moved && !may_move {
+            return Err(gone());
+        }
         if moved && !ways.fit(&line) {
             return Err(Reply::new(488).because("The other path cannot be used here"));
         }
         let (setup, mut left) = (ways.setup(&line), None);
         if moved {
+            let old = self.msrp.ok_or_else(gone)?;
             if own.has_relay() {
                 self.msrp = Some(cx.msrp.succeed(cx.mint, old).ok_or_else(gone)?);
             } else {
@@ -223,7 +310,7 @@ impl Leg {
             let terms = describe::terms(&line, path, setup == Setup::Active, self.peer);
             cx.msrp.start(cx.now.tick, cx.mint, session, terms);
         }
-        Ok(Change { body, ends: false, left })
+        Ok(Change { body, ends: false, left, line: Some(line) })
     }
 
     fn adopt(&mut self, line: &MessageLine) {

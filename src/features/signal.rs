@@ -159,6 +159,8 @@ pub enum Signal {
         /// It was shown to a person, and not only received.
         displayed: bool,
     },
+    /// From composing: what a user (bare) and a contact show of their attention has changed, as the facts have it.
+    Mood(Arc<(Jid, Aor)>),
     /// What a user's client says about her attention (XEP-0085).
     Attention {
         /// The client.
@@ -201,8 +203,21 @@ pub struct Carry {
     pub receipt: bool,
     /// She wants to know that it was shown (XEP-0333).
     pub marker: bool,
-    /// While the message with this number waits, this text would go in its place; nothing would, if that is taken back.
-    pub changes: Option<(u64, Option<Arc<str>>)>,
+    /// It changes messages that the chat has: where they have not been sent, it need not go itself.
+    pub changes: Option<Changes>,
+}
+
+/// What a correction or a retraction changes of messages that have not been sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// The message that it is about.
+    pub original: Option<u64>,
+    /// What that says then. Nothing: it does not go.
+    pub instead: Option<Arc<str>>,
+    /// Earlier corrections of it, in order: of those that do not go any more the last one says what this one does.
+    pub corrections: Vec<u64>,
+    /// It takes back what was said: none of those corrections goes.
+    pub takes_back: bool,
 }
 
 /// How the sender of a message that failed hears of it.
@@ -228,6 +243,8 @@ pub enum Carried {
         /// What it says now. Nothing: it is taken back.
         text: Option<Arc<str>>,
     },
+    /// A later retraction or correction has made it useless, and it had not been sent.
+    Withdrawn,
     /// The other side refused this message, and the session goes on.
     Refused(Condition),
     /// No session came about. It was not sent.

@@ -57,7 +57,7 @@ impl Disk {
     }
 }
 
-/// What the figures of the gateway say: accepted = delivered + refused + expired + queued + in flight.
+/// What the figures of the gateway say: accepted = delivered + refused + expired + withdrawn + queued + in flight.
 #[derive(Debug, Default)]
 pub struct Books {
     /// To XMPP, to SIP: accepted; what became of it; what waits or flies.

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use mostar::config::{Auth, Config, MsrpListen, Record, Relay, Secret, XmppDomain, yaml};
 use mostar::features::sessions::{self, table::Table};
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
+use mostar::msrp::frame::decoder::Decoder;
 use mostar::msrp::uri::Uri;
+use mostar::msrp::{Link, MsrpIn};
 use mostar::shell::record::{Recorder, Share};
 use mostar::sip::flow::{BadSip, ConnId, Flow, SendId, SipOut, Transport};
 use mostar::sip::framing;
@@ -84,7 +86,7 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
 }
 
 /// The table of sessions with these rows of an admin's.
-fn rows(text: &str) -> Result<Table, String> {
+pub fn rows(text: &str) -> Result<Table, String> {
     let mut mistakes = Vec::new();
     let own =
         yaml::parse(text, &mut mistakes).map(|root| Table::of(&root, &sessions::QUESTIONS, &mut mistakes));
@@ -388,6 +390,20 @@ impl World {
     /// The SIP messages that came out since the last call.
     pub fn take_messages(&mut self) -> Vec<String> {
         self.sip.drain(..).map(|came| text_of(&came.what)).collect()
+    }
+
+    /// A frame of MSRP comes in on the first connection.
+    pub fn frame_in(&mut self, bytes: &[u8]) {
+        let mut decoder = Decoder::new(1 << 20);
+        decoder.push(bytes);
+        let frame = decoder.next_frame().expect("it is whole").expect("it is MSRP");
+        let link = Link { conn: mostar::msrp::ConnId(1), secure: false };
+        self.handle(Input::Msrp(MsrpIn::Frame { link, frame: Box::new(frame) }));
+    }
+
+    /// The frames of MSRP that came out since the last call.
+    pub fn take_frames(&mut self) -> Vec<String> {
+        self.msrp.drain(..).map(|came| came.what).collect()
     }
 
     /// Answers the pings among the stanzas that came out, and takes them away.

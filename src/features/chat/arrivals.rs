@@ -190,7 +190,7 @@ impl Chat {
             user: talk.named.clone().unwrap_or_else(|| user.clone()),
             contact: talk.jid.clone(),
             sender: sender.clone(),
-            call_id: talk.call.call_id().to_owned(),
+            call_id: talk.leg.call.call_id().to_owned(),
             id: cx.token_for(&user),
             receipt: message.receipt.success_report
                 || content.asks.as_ref().is_some_and(|asks| asks.wanted.delivery),
@@ -206,6 +206,7 @@ impl Chat {
             self.arrived(older);
         }
         self.arrivals.with_pager.insert(number, arrival);
+        self.spoken_in(cx, id);
         self.arm_quiet(cx, id);
         cx.signal(Signal::Arrived(Arc::new(Arrived { ticket: number, ..arrived })));
         Ok(())
@@ -296,7 +297,7 @@ impl Chat {
     pub(super) fn owes(&self, id: TalkId) -> bool {
         let Some(talk) = self.talks.get(&id) else { return false };
         let owed = |session| self.arrivals.owed.contains_key(&session);
-        talk.arriving > 0 || talk.reports_first && talk.msrp.is_some_and(owed)
+        talk.arriving > 0 || talk.reports_first && talk.leg.msrp.is_some_and(owed)
     }
 
     /// A session that ends and owes nothing more to messages of theirs finishes.
@@ -305,8 +306,8 @@ impl Chat {
         let Some(talk) = self.talks.get(&id) else { return };
         if talk.stage == Stage::Parting
             && !owes
-            && talk.call.is_up()
-            && let Some(session) = talk.msrp
+            && talk.leg.call.is_up()
+            && let Some(session) = talk.leg.msrp
         {
             cx.msrp.finish(cx.now.tick, cx.mint, session);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Chat, describe};
-use crate::documents::{imdn, iscomposing};
+use crate::documents::{cpim, imdn, iscomposing};
 use crate::features::devices::Ability;
 use crate::features::{Cx, Incoming, Signal};
 use crate::sip::message::{Answer, HeaderName};
@@ -128,8 +128,11 @@ fn learn(cx: &mut Cx<'_>, contact: &Aor, found: &Capabilities, answer: &Answer) 
     if let Some(can) = found.says_msrp() {
         cx.facts.devices.shows(now, contact, &device.name, Ability::Msrp, can);
     }
+    if let Answer::Final { response, .. } = answer {
+        describe::allowed(cx, &response.headers, contact, &device.name);
+    }
     let known = [
-        ("message/cpim", Ability::Cpim),
+        (cpim::TYPE, Ability::Cpim),
         (imdn::TYPE, Ability::Imdn),
         (iscomposing::TYPE, Ability::Composing),
         ("text/html", Ability::Html),

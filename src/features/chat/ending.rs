@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::talk::{Stage, Talk, TalkId};
 use super::{Alarm, Chat};
 use crate::features::Cx;
+use crate::features::leg::Leg;
 use crate::features::sessions::{self, Break, Cause, User};
 use crate::features::signal::{Carried, Signal};
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::{Ending, Known, Unconfirmed};
 use crate::sip::message::Reply;
-use crate::sip::sdp::ours::Ours;
 use crate::sip::uri::Aor;
 use crate::sip::usage::session::{Cause as Reason, Kept, Session};
 use crate::store::record::{Key, Record, Restored};
@@ -85,7 +85,7 @@ impl Chat {
         talk.stage = Stage::Parting;
         talk.how = Some(Break::Ended);
         talk.why = why.to_owned();
-        let session = talk.msrp;
+        let session = talk.leg.msrp;
         let owes = self.owes(id);
         self.publish(cx, id);
         match session {
@@ -109,7 +109,7 @@ impl Chat {
             talk.why = words_of(how).to_owned();
         }
         talk.stage = Stage::Parting;
-        match talk.msrp {
+        match talk.leg.msrp {
             // It tells what is known of each line; then comes `ended`.
             Some(session) => cx.msrp.close(cx.now.tick, cx.mint, session),
             None => {
@@ -138,10 +138,10 @@ impl Chat {
         if talk.stage == Stage::Asked {
             return self.kept_out(cx, id, session, why);
         }
-        if talk.msrp != Some(session) {
+        if talk.leg.msrp != Some(session) {
             return self.left_behind(cx, id, session);
         }
-        talk.msrp = None;
+        talk.leg.msrp = None;
         if talk.stage == Stage::Agreed && talk.how.is_none() {
             talk.why = ending_of(why);
             return self.no_use(cx, id, Cause::NoConnection);
@@ -166,7 +166,7 @@ impl Chat {
         });
         match self.talks.get_mut(&id) {
             // Who hangs up closes the connection too, and its end may be here before BYE.
-            Some(talk) if how == Break::Lost && talk.call.is_up() => {
+            Some(talk) if how == Break::Lost && talk.leg.call.is_up() => {
                 talk.stage = Stage::Parting;
                 self.publish(cx, id);
                 self.timers.set(Alarm::Part(id), cx.now.tick + THEIRS);
@@ -179,9 +179,9 @@ impl Chat {
     fn say_bye(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         self.leave(cx, id);
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        if talk.call.is_up() {
+        if talk.leg.call.is_up() {
             let reason = Reason { status: 200, text: talk.why.clone() };
-            talk.call.hang_up(Some(reason));
+            talk.leg.call.hang_up(Some(reason));
         }
         self.run(cx, id);
     }
@@ -190,7 +190,7 @@ impl Chat {
     pub(super) fn leave(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.stage != Stage::Over) else { return };
         let was_asked = std::mem::replace(&mut talk.stage, Stage::Over) == Stage::Asked;
-        if let Some(session) = talk.msrp.take() {
+        if let Some(session) = talk.leg.msrp.take() {
             self.msrp.remove(&session);
             self.timers.stop(&Alarm::Admit(session));
             cx.msrp.close(cx.now.tick, cx.mint, session);
@@ -235,14 +235,14 @@ impl Chat {
 
     /// Forgets a session of which nothing more will come.
     pub(super) fn bury(&mut self, cx: &mut Cx<'_>, id: TalkId) {
-        if !self.talks.get(&id).is_some_and(|talk| talk.stage == Stage::Over && talk.call.is_done()) {
+        if !self.talks.get(&id).is_some_and(|talk| talk.stage == Stage::Over && talk.leg.call.is_done()) {
             return;
         }
         let Some(talk) = self.talks.remove(&id) else { return };
-        self.tags.remove(talk.call.tag());
+        self.tags.remove(talk.leg.call.tag());
         self.timers.stop(&Alarm::Call(id));
         if talk.saved {
-            cx.forget(key_of(&talk.user, talk.call.tag()));
+            cx.forget(key_of(&talk.user, talk.leg.call.tag()));
         }
     }
 
@@ -256,7 +256,7 @@ impl Chat {
             talk.why = "they hung up".to_owned();
         }
         let says = !was_parting && sessions::ended_says_gone(&cx.config.sessions, talk.has_lines());
-        let has_msrp = talk.msrp.is_some();
+        let has_msrp = talk.leg.msrp.is_some();
         if says {
             say_gone(cx, talk);
         }
@@ -285,8 +285,7 @@ impl Chat {
     /// Nobody has written for long, perhaps.
     pub(super) fn quiet(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get(&id) else { return };
-        let time = sessions::quiet(&cx.config.sessions, talk.ours, self.user_state(cx, &talk.user));
-        let Some(time) = time else { return };
+        let Some(time) = self.patience_with(cx, talk) else { return };
         if talk.last + time > cx.now.tick {
             self.arm_quiet(cx, id);
         } else if talk.is_unsettled() || talk.arriving > 0 {
@@ -294,6 +293,12 @@ impl Chat {
         } else {
             self.part(cx, id, "nobody wrote");
         }
+    }
+
+    /// After how long without a line a session is hung up, as it is now.
+    pub(super) fn patience_with(&self, cx: &Cx<'_>, talk: &Talk) -> Option<Duration> {
+        let mood = cx.facts.mood(&talk.user, &talk.contact);
+        sessions::quiet(&cx.config.sessions, talk.ours, self.user_state(cx, &talk.user), mood)
     }
 
     /// What is known of a user's presence.
@@ -337,9 +342,9 @@ impl Chat {
     /// Keeps a session on disk.
     pub(super) fn keep(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        let Some(call) = talk.call.kept() else { return };
+        let Some(call) = talk.leg.call.kept() else { return };
         talk.saved = true;
-        let key = key_of(&talk.user, talk.call.tag());
+        let key = key_of(&talk.user, talk.leg.call.tag());
         let kept = KeptTalk { user: talk.user.clone(), contact: talk.contact.clone(), call };
         cx.save(Record::new(key, &kept));
     }
@@ -350,10 +355,10 @@ impl Chat {
         let sender = kept.contact.address();
         let jid = cx.domains.contact_jid(&sender).unwrap_or_else(|_| kept.user.clone());
         let call = Session::restore(kept.call, crate::features::ALLOW.as_str());
-        let mut talk = Talk::new(cx.now.tick, kept.user, sender, jid, call, Ours::new(0));
+        let mut talk = Talk::new(cx.now.tick, kept.user, sender, jid, Leg::of_before(call));
         (talk.stage, talk.saved) = (Stage::Over, true);
         let id = self.number();
-        self.tags.insert(talk.call.tag().into(), id);
+        self.tags.insert(talk.leg.call.tag().into(), id);
         self.talks.insert(id, Box::new(talk));
         self.restored.push_back(id);
         Ok(())
@@ -365,7 +370,7 @@ impl Chat {
             let Some(id) = self.restored.pop_front() else { return };
             let Some(talk) = self.talks.get_mut(&id) else { continue };
             let reason = Reason { status: 503, text: "the gateway was restarted".to_owned() };
-            talk.call.hang_up(Some(reason));
+            talk.leg.call.hang_up(Some(reason));
             self.run(cx, id);
         }
         if !self.restored.is_empty() {
@@ -385,7 +390,7 @@ impl Chat {
                         self.hang_up_now(cx, id);
                     }
                     Stage::Asked => {
-                        talk.call.decline(cx.now, Reply::new(503).because("The gateway is stopping"));
+                        talk.leg.call.decline(cx.now, Reply::new(503).because("The gateway is stopping"));
                         self.run(cx, id);
                     }
                     _ => self.part(cx, id, "the gateway stops"),
@@ -417,7 +422,7 @@ impl Chat {
     fn hang_up_now(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         self.leave(cx, id);
         if let Some(talk) = self.talks.get_mut(&id) {
-            talk.call.hang_up(None);
+            talk.leg.call.hang_up(None);
         }
         self.run(cx, id);
     }
@@ -437,7 +442,7 @@ fn say_gone(cx: &mut Cx<'_>, talk: &Talk) {
     let mut stanza =
         Stanza::new(StanzaKind::Message, &talk.jid, &to).with_type("chat").with_id(&cx.token_for(&talk.user));
     // A Call-ID is a thread when the user knows it as one: she chose it, or it came with a line.
-    let call_id = talk.call.call_id();
+    let call_id = talk.leg.call.call_id();
     let is_thread = if talk.ours { Partition::of_token(call_id).is_none() } else { talk.lines_in > 0 };
     if is_thread {
         stanza = stanza.with_child(Element::new("thread", ns::COMPONENT).with_text(call_id));

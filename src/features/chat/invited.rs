@@ -3,18 +3,15 @@
 //! The gateway answers for the user: at once when the caller sees her online, else once her server has not objected
 //! (`probing.rs`). One chat line is taken; everything else in the offer is refused at its place.
 
-use bytes::Bytes;
-
 use super::Chat;
 use super::describe::{self, Device, Offered, Ways};
 use super::talk::{Stage, Talk, TalkId};
 use crate::documents::resource_lists;
+use crate::features::leg::Leg;
 use crate::features::sessions::{self, Invited};
 use crate::features::{Cx, Incoming, Op, errors};
-use crate::msrp::path::Path;
 use crate::sip::message::{self, HeaderName, Reply};
-use crate::sip::sdp::message::{Direction, MessageLine, Setup};
-use crate::sip::sdp::ours::Ours;
+use crate::sip::sdp::message::MessageLine;
 use crate::sip::uri::SipAddress;
 use crate::sip::usage::session::{Body, Session};
 use crate::words::id::Partition;
@@ -25,9 +22,6 @@ pub(super) const RETRY_AFTER: &str = "30";
 
 /// What is served in the dialog of a session.
 const WITHIN: &str = "INVITE, ACK, BYE, CANCEL, UPDATE, OPTIONS";
-
-/// The numbers of descriptions: what fits into 53 bits is read by everybody.
-const VERSIONS: u64 = 1 << 53;
 
 impl Chat {
     /// An INVITE that begins a session.
@@ -91,12 +85,12 @@ impl Chat {
         let device = Device::of(cx, headers, &incoming.from.aor, incoming.from.gr.as_deref());
         let agent = describe::agent(headers);
         cx.facts.devices.heard(&incoming.from.aor, &device.name, agent.as_deref());
+        describe::allowed(cx, headers, &incoming.from.aor, &device.name);
         let sender = SipAddress { aor: incoming.from.aor.clone(), gr: device.gr.clone() };
         cx.facts.show(&sender);
         let jid = cx.domains.contact_jid(&sender).unwrap_or(jid);
-        let described = Ours::new(cx.mint.below(VERSIONS));
-        let mut talk = Talk::new(cx.now.tick, user, sender, jid, call, described);
-        talk.peer = incoming.peer;
+        let leg = Leg::called(cx, call, incoming.peer);
+        let mut talk = Talk::new(cx.now.tick, user, sender, jid, leg);
         talk.named = Some(named).filter(|named| !named.is_bare());
         talk.set_device(device);
         if let Some(line) = line {
@@ -104,7 +98,8 @@ impl Chat {
         }
         talk.offer = offer;
         let state = self.user_for(cx, &talk.user, &talk.jid);
-        let verdict = match sessions::invited(&cx.config.sessions, state, calls) {
+        let route = describe::route(cx, incoming.peer, &incoming.from.aor, agent.as_deref());
+        let verdict = match sessions::invited(&cx.config.sessions, state, calls, route) {
             // Nobody could tell her server, whatever the table says.
             Invited::Answer | Invited::Ask if !cx.link_is_up(&talk.jid) => {
                 Invited::Refuse(480, Some("The XMPP server cannot be reached".to_owned()))
@@ -130,61 +125,39 @@ impl Chat {
     pub(super) fn welcome(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.stage == Stage::Asked) else { return };
         let ways = Ways::of(cx);
-        if ways.relay && talk.own.is_none() {
+        if ways.relay && !talk.leg.is_bound() {
             return self.ask_to_be_let_in(cx, id);
         }
-        let (offer, user, own) = (talk.offer.take(), talk.user.clone(), talk.own.clone());
+        let offer = talk.offer.take();
         let line = offer.as_ref().map(|offer| &offer.line);
         let secure = line.map_or(!ways.plain, |line| line.secure);
         let near = line.and_then(|line| line.address.as_deref());
-        let own = match own {
-            Some(own) => own,
-            None => {
-                let Some(uri) = describe::own_uri(cx, &user, secure, near) else {
-                    return self.turn_away(cx, id, Reply::new(488).because("No chat sessions here"));
-                };
-                let own = Path::from(uri);
-                let session = cx.msrp.offer(cx.mint, own.clone());
-                self.msrp.insert(session, id);
-                let Some(talk) = self.talks.get_mut(&id) else { return };
-                talk.msrp = Some(session);
-                own
-            }
-        };
-        let Some(talk) = self.talks.get_mut(&id) else { return };
-        talk.own = Some(own.clone());
+        if !talk.leg.is_bound() && !talk.leg.bind_near(cx, &talk.user, secure, near) {
+            return self.turn_away(cx, id, Reply::new(488).because("No chat sessions here"));
+        }
+        if let Some(session) = talk.leg.msrp {
+            self.msrp.insert(session, id);
+        }
         let body = match offer {
-            Some(offer) => match self.accept(cx, id, *offer) {
-                Some(body) => body,
+            Some(offer) => match talk.leg.accept(cx, *offer) {
+                Some(body) => {
+                    talk.stage = Stage::Agreed;
+                    self.learn(cx, id);
+                    body
+                }
                 None => return self.turn_away(cx, id, Reply::new(488)),
             },
             None => {
                 talk.stage = Stage::Calling;
-                let line = describe::our_line(cx, &own, None, Setup::ActPass, Direction::SendRecv);
-                talk.described.offer(&line)
+                talk.leg.offered(cx)
             }
         };
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        talk.call.agree(cx.now, Body::sdp(body));
+        talk.leg.call.agree(cx.now, Body::sdp(body));
         self.keep(cx, id);
         self.run(cx, id);
         self.publish(cx, id);
         self.arm_quiet(cx, id);
-    }
-
-    /// Our answer to the first offer with a chat line: MSRP begins.
-    fn accept(&mut self, cx: &mut Cx<'_>, id: TalkId, offer: Offered) -> Option<Bytes> {
-        let Offered { description, place, line, path } = offer;
-        let talk = self.talks.get_mut(&id)?;
-        let (session, own) = talk.msrp.zip(talk.own.clone())?;
-        let setup = Ways::of(cx).setup(&line);
-        let ours = describe::our_line(cx, &own, Some(&line), setup, line.direction.answer());
-        let body = talk.described.answer(&description, Some(place), &ours);
-        talk.stage = Stage::Agreed;
-        let terms = describe::terms(&line, path, setup == Setup::Active, talk.peer);
-        cx.msrp.start(cx.now.tick, cx.mint, session, terms);
-        self.learn(cx, id);
-        Some(body)
     }
 
     /// An INVITE that waited for the user's server is refused.
@@ -197,14 +170,14 @@ impl Chat {
         ]);
         cx.count("msrp_sessions_total", &[("opened", "them"), ("result", "refused")]);
         cx.log(Level::Info, "session-refused", fields);
-        talk.call.decline(cx.now, reply);
+        talk.leg.call.decline(cx.now, reply);
         self.run(cx, id);
     }
 
     /// A request inside a dialog. False when that is none of ours.
     pub(super) fn inside(&mut self, cx: &mut Cx<'_>, tag: &str, incoming: &Incoming) -> bool {
         let Some((id, talk)) = self.held(tag, incoming) else { return false };
-        if talk.call.request(cx.now, cx.mint, incoming.key, &incoming.request) {
+        if talk.leg.call.request(cx.now, cx.mint, incoming.key, &incoming.request) {
             self.asked.insert(incoming.key, id);
         } else {
             // The dialog is there: 481 would end it (RFC 5057 §5.1).
@@ -222,7 +195,7 @@ impl Chat {
                 self.refreshed(cx, id, answer)
             };
         }
-        if self.settle_terms(cx, id, answer, Setup::ActPass) {
+        if self.settle_terms(cx, id, answer) {
             self.flow(cx, id);
             self.arm_quiet(cx, id);
         } else {

@@ -14,7 +14,7 @@ use super::{Alarm, Chat};
 use crate::documents::imdn::{self, Wanted};
 use crate::documents::{cpim, date, iscomposing};
 use crate::features::devices::Ability;
-use crate::features::sessions::Break;
+use crate::features::sessions::{self, Break};
 use crate::features::signal::{Carried, Carry, Whisper};
 use crate::features::{Cx, Signal, errors, rich};
 use crate::msrp::frame::FailureReport;
@@ -34,8 +34,6 @@ struct Envelope<'a> {
 
 /// Typing is told no more often than this: of what comes sooner, the latest.
 const TYPING: Duration = Duration::from_secs(1);
-/// So long lines wait for a contact who has put the session on hold (RFC 3264 §8.4); then they go as MESSAGEs.
-const HELD: Duration = Duration::from_secs(300);
 
 /// How many lines of a session wait for nothing but a report.
 const UNREPORTED: usize = 200;
@@ -49,7 +47,7 @@ impl Chat {
             let Some(place) = talk.lines.iter().position(|line| line.sent.is_none() && !line.told) else {
                 return;
             };
-            let Some((session, line)) = talk.msrp.zip(talk.lines.get_mut(place)) else { return };
+            let Some((session, line)) = talk.leg.msrp.zip(talk.lines.get_mut(place)) else { return };
             line.sent = Some(session);
             // She has written what she was typing.
             talk.typing = None;
@@ -88,16 +86,18 @@ impl Chat {
         }
     }
 
-    /// Lines that wait because of a hold do so for a time.
+    /// Lines that wait because of a hold do so for a time, which is a row's.
     fn watch_hold(&mut self, cx: &Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        if !talk.held || !talk.has_waiting() {
+        if !talk.leg.held || !talk.has_waiting() {
             if talk.held_until.take().is_some() {
                 self.timers.stop(&Alarm::Held(id));
             }
-        } else if talk.held_until.is_none() {
-            talk.held_until = Some(cx.now.tick + HELD);
-            self.timers.set(Alarm::Held(id), cx.now.tick + HELD);
+        } else if talk.held_until.is_none()
+            && let Some(time) = sessions::held(&cx.config.sessions, talk.ours)
+        {
+            talk.held_until = Some(cx.now.tick + time);
+            self.timers.set(Alarm::Held(id), cx.now.tick + time);
         }
     }
 
@@ -219,14 +219,14 @@ impl Chat {
             return;
         };
         talk.typed = Some(cx.now.tick);
-        let Some((how, session)) = talk.taste.composing.zip(talk.msrp) else { return };
+        let Some((how, session)) = talk.taste.composing.zip(talk.leg.msrp) else { return };
         let is_wrapped = how == Composing::Wrapped || talk.style == Style::Wrapped && talk.taste.cpim;
         let (content_type, body) = match is_wrapped {
             true => {
                 let part = [("Content-Type", whisper.type_)];
                 let bytes =
                     talk.envelope(cx, cx.now.wall, Envelope::default(), &part, whisper.body.as_bytes());
-                ("message/cpim", bytes)
+                (cpim::TYPE, bytes)
             }
             false => (whisper.type_, Bytes::copy_from_slice(whisper.body.as_bytes())),
         };
@@ -283,7 +283,7 @@ impl Talk {
             let wanted = Wanted { display: carry.marker && reads == Some(true), ..Wanted::default() };
             let name = Some((carry.message_id.as_str(), wanted));
             let more = Envelope { subject: carry.subject.as_deref(), name };
-            ("message/cpim", self.envelope(cx, carry.written, more, &part, text.as_bytes()))
+            (cpim::TYPE, self.envelope(cx, carry.written, more, &part, text.as_bytes()))
         } else {
             headers.extend(lang.map(|lang| ("Content-Language".to_owned(), lang.to_owned())));
             (type_, Bytes::copy_from_slice(text.as_bytes()))

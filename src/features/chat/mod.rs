@@ -19,6 +19,7 @@
 //! | `arrivals.rs` | what comes from SIP |
 //! | `ending.rs` | ends: BYE, `<gone/>`, silence, lost connections, stops and starts |
 //! | `asking.rs` | OPTIONS in the background |
+//! | `explained.rs` | which rows decide about sessions, for an admin |
 //!
 //! Not done: files, rooms, several connections of one session.
 
@@ -26,6 +27,7 @@ mod arrivals;
 mod asking;
 mod change;
 mod ending;
+mod explained;
 mod invited;
 mod lines;
 mod open;
@@ -42,7 +44,7 @@ use self::ending::Goodbye;
 use self::probing::Probing;
 use self::relay::Admissions;
 use self::talk::{Stage, Talk, TalkId};
-use super::{Cx, Feature, Incoming, Manifest, Op, Signal, describe, sessions};
+use super::{Cx, Feature, Incoming, Manifest, Op, Signal, describe, facts, sessions};
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::Event;
@@ -85,6 +87,8 @@ const PER_CONTACT: usize = 1_000;
 const PER_PAIR: usize = 16;
 /// A session in which nobody wrote for so long makes room for a newer one where there is none left.
 const IDLE: Duration = Duration::from_secs(600);
+/// The others hear no more often than this that somebody wrote.
+const PUBLISHED: Duration = Duration::from_secs(1);
 
 /// Why an alarm is armed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -176,7 +180,7 @@ impl Feature for Chat {
         let Some((id, talk)) = incoming.to_tag.as_deref().and_then(|tag| self.held(tag, incoming)) else {
             return false;
         };
-        talk.call.acked(cx.now, &incoming.request);
+        talk.leg.call.acked(cx.now, &incoming.request);
         self.run(cx, id);
         true
     }
@@ -184,7 +188,7 @@ impl Feature for Chat {
     fn cancelled(&mut self, cx: &mut Cx<'_>, key: ServerKey) -> bool {
         let Some(id) = self.asked.get(&key).copied() else { return false };
         let Some(talk) = self.talks.get_mut(&id) else { return false };
-        let is_ours = talk.call.cancelled(cx.now, key);
+        let is_ours = talk.leg.call.cancelled(cx.now, key);
         self.run(cx, id);
         is_ours
     }
@@ -198,14 +202,14 @@ impl Feature for Chat {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        talk.call.answer(cx.now, cx.mint, exchange, answer);
+        talk.leg.call.answer(cx.now, cx.mint, exchange, answer);
         self.run(cx, id);
     }
 
     fn further(&mut self, cx: &mut Cx<'_>, token: u64, cseq: u32, response: &Response) {
         let (id, exchange) = of_token(token);
         let Some(talk) = self.talks.get_mut(&id) else { return };
-        talk.call.further(exchange, cseq, response);
+        talk.leg.call.further(exchange, cseq, response);
         self.run(cx, id);
     }
 
@@ -261,7 +265,7 @@ impl Feature for Chat {
             match alarm {
                 Alarm::Call(id) => {
                     if let Some(talk) = self.talks.get_mut(&id) {
-                        talk.call.timeout(cx.now);
+                        talk.leg.call.timeout(cx.now);
                         self.run(cx, id);
                     }
                 }
@@ -307,8 +311,13 @@ impl Feature for Chat {
             Signal::Whisper(whisper) => self.whisper(cx, whisper),
             Signal::Attention { user, contact, gone: true } => self.gone(cx, user, contact),
             Signal::Unknown { user, contact } => self.ask(cx, user, contact),
+            Signal::Mood(pair) => self.mood(cx, pair),
             _ => {}
         }
+    }
+
+    fn explain(&self, cx: &mut Cx<'_>, stanza: &Stanza) -> Option<String> {
+        self.explained(cx, stanza)
     }
 
     fn stop(&mut self, cx: &mut Cx<'_>) -> bool {
@@ -330,7 +339,7 @@ impl Chat {
 
     /// Remembers a session that begins.
     fn add(&mut self, cx: &mut Cx<'_>, id: TalkId, talk: Talk) {
-        self.tags.insert(talk.call.tag().into(), id);
+        self.tags.insert(talk.leg.call.tag().into(), id);
         self.pairs.entry((talk.user.clone(), talk.contact.clone())).or_default().push(id);
         self.contacts.add(&talk.contact);
         let is_asked = talk.stage == Stage::Asked;
@@ -345,7 +354,7 @@ impl Chat {
     fn held(&mut self, tag: &str, incoming: &Incoming) -> Option<(TalkId, &mut Talk)> {
         let id = *self.tags.get(tag)?;
         let talk = self.talks.get_mut(&id)?;
-        talk.call.holds(&incoming.call_id, tag, &incoming.from_tag).then_some((id, &mut **talk))
+        talk.leg.call.holds(&incoming.call_id, tag, &incoming.from_tag).then_some((id, &mut **talk))
     }
 
     /// Whether there is room for one more session of this user with this contact. Where they have too many, the one that
@@ -384,22 +393,41 @@ impl Chat {
     fn publish(&self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get(&id) else { return };
         let (user, contact) = (&talk.user, &talk.contact);
-        let mut stage = sessions::Stage::None;
-        for other in self.of_pair(user, contact).iter().filter_map(|id| self.talks.get(id)) {
-            match other.stage {
-                Stage::Open => stage = sessions::Stage::Open,
-                Stage::Calling | Stage::Agreed if stage == sessions::Stage::None => {
-                    stage = sessions::Stage::Opening;
-                }
-                _ => {}
-            }
+        let all = self.of_pair(user, contact);
+        let all = || all.iter().filter_map(|id| self.talks.get(id));
+        let open = all().filter(|talk| talk.stage == Stage::Open);
+        let open = open.max_by_key(|talk| (talk.heard, talk.opened));
+        let opening = || all().rfind(|talk| matches!(talk.stage, Stage::Calling | Stage::Agreed));
+        let (talk, stage) = match open {
+            Some(talk) => (Some(talk), sessions::Stage::Open),
+            None => (opening(), sessions::Stage::Opening),
+        };
+        let last = all().map(|talk| talk.last).max().unwrap_or_default();
+        let talking =
+            talk.map(|talk| facts::Talking { stage, call_id: talk.leg.call.call_id().into(), last });
+        cx.facts.set_talking(user, contact, talking);
+    }
+
+    /// Somebody wrote in a session. The others need not know to the second.
+    fn spoken_in(&mut self, cx: &mut Cx<'_>, id: TalkId) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
+        if talk.published.is_some_and(|at| cx.now.tick < at + PUBLISHED) {
+            return;
         }
-        cx.facts.set_session(user, contact, stage);
+        talk.published = Some(cx.now.tick);
+        self.publish(cx, id);
+    }
+
+    /// One of the two, or both, do something else than before.
+    fn mood(&mut self, cx: &mut Cx<'_>, pair: &(Jid, Aor)) {
+        for id in self.pairs.get(pair).cloned().unwrap_or_default() {
+            self.arm_quiet(cx, id);
+        }
     }
 
     /// Does what the SIP machine of a session wants, and buries a session that is over.
     fn run(&mut self, cx: &mut Cx<'_>, id: TalkId) {
-        while let Some(act) = self.talks.get_mut(&id).and_then(|talk| talk.call.poll()) {
+        while let Some(act) = self.talks.get_mut(&id).and_then(|talk| talk.leg.call.poll()) {
             match act {
                 Act::Send(exchange, request) => {
                     self.in_flight += 1;
@@ -415,7 +443,7 @@ impl Chat {
             }
         }
         let Some(talk) = self.talks.get(&id) else { return };
-        match talk.call.next_timeout() {
+        match talk.leg.call.next_timeout() {
             Some(at) => self.timers.set(Alarm::Call(id), at),
             None => {
                 self.timers.stop(&Alarm::Call(id));

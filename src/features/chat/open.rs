@@ -8,14 +8,13 @@ use super::describe::{self, Device};
 use super::talk::{Line, Stage, Style, Talk, TalkId, change};
 use super::{Alarm, Chat};
 use crate::features::devices::Ability;
+use crate::features::leg::Leg;
 use crate::features::sessions::{self, Break, Cause};
-use crate::features::signal::{Carried, Carry};
+use crate::features::signal::{Carried, Carry, Changes};
 use crate::features::{Cx, Signal};
 use crate::msrp::connections::SessionId;
 use crate::msrp::path::Path;
 use crate::sip::message::{Failure, HeaderName, Response};
-use crate::sip::sdp::message::{Direction, Setup};
-use crate::sip::sdp::ours::Ours;
 use crate::sip::uri::SipAddress;
 use crate::sip::usage::session::{self, Body, Call, End, Session};
 use crate::words::id::Partition;
@@ -25,22 +24,16 @@ use crate::words::note::Level;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// RFC 3261 §8.1.1.6.
 const HOPS: u8 = 70;
-/// The numbers of descriptions: what fits into 53 bits is read by everybody.
-const VERSIONS: u64 = 1 << 53;
 
 impl Chat {
     /// A line of the user's goes to the contact: in the session where older ones still are, in the one that the contact
     /// wrote in last, in one that opens, or in a new one.
     pub(super) fn carry(&mut self, cx: &mut Cx<'_>, carry: &Arc<Carry>) {
         let all = self.of_pair(&carry.user.bare(), &carry.to.aor);
-        let waiting = self.admissions.of(&carry.user.bare(), &carry.to.aor);
-        if let Some((number, text)) = &carry.changes
-            && let text = text.as_ref()
-            && (all.iter().any(|id| self.talks.get_mut(id).is_some_and(|talk| talk.change(*number, text)))
-                || waiting.is_some_and(|opening| change(&mut opening.lines, *number, text)))
+        if let Some(changes) = &carry.changes
+            && self.change_waiting(cx, &all, carry, changes)
         {
-            let fate = Carried::Merged { into: *number, text: text.cloned() };
-            return cx.signal(Signal::Carried { number: carry.number, fate });
+            return;
         }
         let known = |id: &&TalkId, is: fn(&Talk) -> bool| self.talks.get(id).is_some_and(|talk| is(talk));
         let unsettled = all.iter().rev().find(|id| known(id, Talk::is_unsettled));
@@ -57,8 +50,33 @@ impl Chat {
         let Some(talk) = self.talks.get_mut(&id) else { return };
         talk.wrote(cx.now.tick, carry.user.resource());
         talk.lines.push_back(line);
+        self.spoken_in(cx, id);
         self.flow(cx, id);
         self.arm_quiet(cx, id);
+    }
+
+    /// A line corrects others, or takes them back. True when it need not go itself.
+    fn change_waiting(&mut self, cx: &mut Cx<'_>, all: &[TalkId], carry: &Carry, changes: &Changes) -> bool {
+        let mut put = |number: u64, text: Option<&Arc<str>>| {
+            let waiting = self.admissions.of(&carry.user.bare(), &carry.to.aor);
+            all.iter().any(|id| self.talks.get_mut(id).is_some_and(|talk| talk.change(number, text)))
+                || waiting.is_some_and(|opening| change(&mut opening.lines, number, text))
+        };
+        let (instead, own) = (changes.instead.as_ref(), Some(&carry.text));
+        let mut merged = changes.original.filter(|number| put(*number, instead)).map(|into| (into, instead));
+        if merged.is_some() || changes.takes_back {
+            for number in changes.corrections.iter().copied().filter(|number| put(*number, None)) {
+                cx.signal(Signal::Carried { number, fate: Carried::Withdrawn });
+            }
+        } else {
+            let last = changes.corrections.last().copied();
+            merged = last.filter(|number| put(*number, own)).map(|into| (into, own));
+        }
+        if let Some((into, text)) = merged {
+            let fate = Carried::Merged { into, text: text.cloned() };
+            cx.signal(Signal::Carried { number: carry.number, fate });
+        }
+        merged.is_some()
     }
 
     /// Opens a session for a line: at once, or when our relay has let it in.
@@ -106,34 +124,29 @@ impl Chat {
         let device = SipAddress { aor: contact.clone(), gr: Some(meant.clone()).filter(|gr| !gr.is_empty()) };
         let mut target = cx.facts.reachable(&device);
         target.aor = cx.facts.spelled(&contact);
-        let mut described = Ours::new(cx.mint.below(VERSIONS));
-        let our_line = describe::our_line(cx, &own_path, None, Setup::ActPass, Direction::SendRecv);
         let subject = carry.subject.as_deref().map(one_line).filter(|subject| !subject.is_empty());
-        let call = Session::invite(
-            cx.now,
-            cx.mint,
-            Call {
+        let peer = cx.config.sip.peer_for(&contact.host).unwrap_or_default();
+        let leg = Leg::calling_from(cx, (session, own_path), peer, |cx, offer| {
+            let call = Call {
                 from: format!("<{}>", own.aor),
                 to: format!("<{}>", target.aor),
                 uri: target.to_string(),
                 call_id: Some(carry.call_id.clone()),
                 contact: cx.config.sip.contact(&own.aor, &contact.host),
                 allow: crate::features::ALLOW.clone(),
-                offer: Body::sdp(described.offer(&our_line)),
+                offer,
                 headers: subject.map(|subject| (HeaderName::Subject, subject)).into_iter().collect(),
                 max_forwards: HOPS,
                 patience: PATIENCE,
                 partition: Partition::of(user.bare_str()),
                 domain: contact.host.clone(),
-            },
-        );
+            };
+            Session::invite(cx.now, cx.mint, call)
+        });
         let id = self.number();
-        let mut talk = Talk::new(cx.now.tick, user, contact.address(), jid, call, described);
-        talk.peer = cx.config.sip.peer_for(&contact.host).unwrap_or_default();
+        let mut talk = Talk::new(cx.now.tick, user, contact.address(), jid, leg);
         talk.meant = meant;
         talk.ours = true;
-        talk.own = Some(own_path);
-        talk.msrp = Some(session);
         talk.stage = Stage::Calling;
         for line in &lines {
             talk.wrote(cx.now.tick, line.carry.user.resource());
@@ -157,13 +170,14 @@ impl Chat {
         let device = Device::of(cx, &response.headers, &talk.contact, None);
         let agent = describe::agent(&response.headers);
         cx.facts.devices.heard(&talk.contact, &device.name, agent.as_deref());
+        describe::allowed(cx, &response.headers, &talk.contact, &device.name);
         talk.set_device(device);
         cx.facts.show(&talk.sender);
         if let Ok(jid) = cx.domains.contact_jid(&talk.sender) {
             talk.jid = jid;
         }
         self.keep(cx, id);
-        if !self.settle_terms(cx, id, answer, Setup::ActPass) {
+        if !self.settle_terms(cx, id, answer) {
             return self.no_use(cx, id, Cause::PortZero);
         }
         self.flow(cx, id);
@@ -171,22 +185,11 @@ impl Chat {
     }
 
     /// The answer to an offer of ours is there. False when the session is of no use: no line, or one that is refused.
-    pub(super) fn settle_terms(
-        &mut self,
-        cx: &mut Cx<'_>,
-        id: TalkId,
-        answer: Option<&Body>,
-        offered: Setup,
-    ) -> bool {
+    pub(super) fn settle_terms(&mut self, cx: &mut Cx<'_>, id: TalkId, answer: Option<&Body>) -> bool {
         let Some(talk) = self.talks.get_mut(&id) else { return false };
-        let Some(description) = answer.and_then(|body| describe::read(body).ok()) else { return false };
-        let line = talk.described.place().and_then(|place| description.message(place));
-        let Some(line) = line.filter(|line| line.is_chat()) else { return false };
-        let Some((path, session)) = describe::path_of(&line).zip(talk.msrp) else { return false };
+        let Some((line, _)) = talk.leg.settle(cx, answer) else { return false };
         talk.adopt(&line);
         talk.stage = Stage::Agreed;
-        let terms = describe::terms(&line, path, offered.connects_after(line.setup), talk.peer);
-        cx.msrp.start(cx.now.tick, cx.mint, session, terms);
         self.learn(cx, id);
         self.publish(cx, id);
         true
@@ -208,7 +211,9 @@ impl Chat {
 
     /// The MSRP connection is there.
     pub(super) fn opened(&mut self, cx: &mut Cx<'_>, id: TalkId, session: SessionId) {
-        let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.msrp == Some(session)) else { return };
+        let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.leg.msrp == Some(session)) else {
+            return;
+        };
         if talk.opened {
             return self.arrived_there(cx, id);
         }
@@ -237,14 +242,15 @@ impl Chat {
             _ => (480, "no MSRP connection"),
         };
         let text = text.to_owned();
-        talk.call.hang_up(Some(session::Cause { status, text }));
+        talk.leg.call.hang_up(Some(session::Cause { status, text }));
         self.run(cx, id);
     }
 
     /// A session came to nothing: what waited goes back, and the device is left alone for a while.
     fn fail(&mut self, cx: &mut Cx<'_>, id: TalkId, cause: Cause) {
         let Some(talk) = self.talks.get_mut(&id).filter(|talk| talk.stage != Stage::Over) else { return };
-        let time = sessions::failed(&cx.config.sessions, cause);
+        let route = describe::route(cx, talk.leg.peer, &talk.contact, cx.facts.devices.agent(&talk.contact));
+        let (time, refusal) = sessions::failed(&cx.config.sessions, cause, route);
         let meant = SipAddress {
             aor: talk.contact.clone(),
             gr: Some(talk.meant.clone()).filter(|gr| !gr.is_empty()),
@@ -278,7 +284,10 @@ impl Chat {
         fields.extend([("result", result.to_owned()), ("why", why)]);
         cx.count("msrp_sessions_total", &[("opened", opened), ("result", result)]);
         cx.log(Level::Info, "session-failed", fields);
-        self.hand_back(cx, id, |_| Carried::NoSession(cause));
+        self.hand_back(cx, id, |_| match &refusal {
+            Some(condition) => Carried::Refused(condition.clone()),
+            None => Carried::NoSession(cause),
+        });
         self.leave(cx, id);
     }
 
@@ -325,7 +334,7 @@ impl Chat {
     /// Sets the alarm for when nobody has written for too long.
     pub(super) fn arm_quiet(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get(&id) else { return };
-        let time = sessions::quiet(&cx.config.sessions, talk.ours, self.user_state(cx, &talk.user));
+        let time = self.patience_with(cx, talk);
         match time.filter(|_| matches!(talk.stage, Stage::Agreed | Stage::Open)) {
             Some(time) => self.timers.set(Alarm::Quiet(id), (talk.last + time).max(cx.now.tick)),
             None => {
@@ -339,7 +348,7 @@ impl Talk {
     /// What a log line says of it. The Call-ID is on both legs.
     pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
         vec![
-            ("corr", self.call.call_id().to_owned()),
+            ("corr", self.leg.call.call_id().to_owned()),
             ("user", self.user.to_string()),
             ("contact", self.sender.to_string()),
             ("opened", if self.ours { "us" } else { "them" }.to_owned()),

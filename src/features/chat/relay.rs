@@ -19,7 +19,6 @@ use crate::msrp::connections::SessionId;
 use crate::msrp::path::Path;
 use crate::msrp::session::Ending;
 use crate::sip::message::{HeaderName, Reply};
-use crate::sip::sdp::message::{Direction, Setup};
 use crate::sip::uri::Aor;
 use crate::sip::usage::session::Body;
 use crate::words::note::Level;
@@ -73,7 +72,7 @@ impl Chat {
         let Some(session) = self.ask_relay(cx, &user) else { return };
         self.msrp.insert(session, id);
         if let Some(talk) = self.talks.get_mut(&id) {
-            talk.msrp = Some(session);
+            talk.leg.msrp = Some(session);
         }
     }
 
@@ -130,14 +129,13 @@ impl Chat {
         let Some(talk) = self.talks.get_mut(&id) else { return };
         match &mut talk.renewing {
             Some(renewing) if renewing.session == session => {
-                let line = describe::our_line(cx, path, None, Setup::ActPass, Direction::SendRecv);
-                let body = Body::sdp(talk.described.offer(&line));
+                let body = talk.leg.offer_from(cx, path);
                 renewing.offered = Some((path.clone(), body.clone()));
-                talk.call.offer(cx.now, body);
+                talk.leg.call.offer(cx.now, body);
                 self.run(cx, id);
             }
             _ => {
-                talk.own = Some(path.clone());
+                talk.leg.enter_by(path);
                 self.welcome(cx, id);
             }
         }
@@ -175,7 +173,7 @@ impl Chat {
     pub(super) fn is_renewal(&self, id: TalkId) -> bool {
         let Some(talk) = self.talks.get(&id) else { return false };
         let offered = talk.renewing.as_ref().and_then(|renewing| renewing.offered.as_ref());
-        offered.is_some_and(|(_, body)| talk.call.description() == Some(body))
+        offered.is_some_and(|(_, body)| talk.leg.call.description() == Some(body))
     }
 
     /// They have answered the offer of another path.
@@ -184,20 +182,20 @@ impl Chat {
         if talk.stage == Stage::Parting {
             return self.not_renewed(cx, id);
         }
-        let description = answer.and_then(|body| describe::read(body).ok());
-        let place = talk.described.place();
-        let line = description.and_then(|description| description.message(place?));
-        let line = line.filter(|line| line.is_chat());
-        let Some((line, path)) = line.and_then(|line| describe::path_of(&line).map(|path| (line, path)))
-        else {
+        let own = match talk.renewing.as_deref() {
+            Some(Renewing { session, offered: Some((own, _)) }) => (*session, own.clone()),
+            _ => return,
+        };
+        let Some(change) = talk.leg.settle_from(cx, answer, own) else {
             return self.part(cx, id, "they closed the chat line");
         };
-        let renewing = talk.renewing.take().map(|renewing| *renewing);
-        let Some(Renewing { session, offered: Some((own, _)) }) = renewing else { return };
-        talk.adopt(&line);
-        let terms = describe::terms(&line, path, Setup::ActPass.connects_after(line.setup), talk.peer);
-        self.take_its_place(cx, id, session, own);
-        cx.msrp.start(cx.now.tick, cx.mint, session, terms);
+        talk.renewing = None;
+        if let Some(line) = &change.line {
+            talk.adopt(line);
+        }
+        if let Some(left) = change.left {
+            self.moved(cx, id, left);
+        }
         self.keep(cx, id);
     }
 

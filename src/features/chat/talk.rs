@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use super::describe;
 use super::probing::Question;
-use crate::documents::iscomposing;
+use crate::documents::{cpim, iscomposing};
+use crate::features::leg::Leg;
 use crate::features::sessions::Break;
 use crate::features::signal::{Carry, Whisper};
 use crate::msrp::connections::SessionId;
 use crate::msrp::path::Path;
 use crate::sip::sdp::message::MessageLine;
-use crate::sip::sdp::ours::Ours;
 use crate::sip::uri::{Aor, SipAddress};
-use crate::sip::usage::session::{Body, Session};
+use crate::sip::usage::session::Body;
 use crate::words::condition::Condition;
 use crate::words::time::Tick;
 use crate::xmpp::jid::Jid;
@@ -116,7 +116,7 @@ pub enum Composing {
 impl Taste {
     /// Reads it from the line of a description.
     pub fn of(line: &MessageLine) -> Taste {
-        let cpim = line.accepts("message/cpim");
+        let cpim = line.accepts(cpim::TYPE);
         let composing = if line.accepts(iscomposing::TYPE) {
             Some(Composing::Bare)
         } else if cpim && line.accepts_wrapped(iscomposing::TYPE) {
@@ -162,23 +162,13 @@ pub struct Talk {
     pub meant: String,
     /// We opened it.
     pub ours: bool,
-    /// By which peer their paths come, by its place in `sip.peers`.
-    pub peer: usize,
-    /// SIP.
-    pub call: Session,
+    /// SIP, and MSRP while there is one.
+    pub leg: Leg,
     /// Their offer, while it is not answered.
     pub offer: Option<Box<describe::Offered>>,
     /// What the user's server is asked, while its answer is not known.
     pub question: Option<Box<Question>>,
-    /// What we have described.
-    pub described: Ours,
-    /// Our end in MSRP, once there is one: what stands in our path.
-    pub own: Option<Path>,
-    /// What stands in the path of the other side.
-    pub path: Box<str>,
-    /// MSRP, while there is one.
-    pub msrp: Option<SessionId>,
-    /// The MSRP session whose place that one takes, until it has said all.
+    /// The MSRP session whose place the leg's takes, until it has said all.
     pub leaving: Option<Leaving>,
     /// The MSRP session that shall take its place, by our own wish.
     pub renewing: Option<Box<Renewing>>,
@@ -190,8 +180,6 @@ pub struct Talk {
     pub taste: Taste,
     /// How texts go.
     pub style: Style,
-    /// They have put us on hold: nothing may be sent.
-    pub held: bool,
     /// Until when lines wait for them to let us go on.
     pub held_until: Option<Tick>,
     /// When typing was told last, and what has come since: the latest.
@@ -207,6 +195,8 @@ pub struct Talk {
     pub lines_in: u32,
     /// When anybody wrote last.
     pub last: Tick,
+    /// When the others heard of that last.
+    pub published: Option<Tick>,
     /// Messages of theirs whose fate is not known yet.
     pub arriving: u32,
     /// When it ends it waits for success REPORTs that are still to be sent in it.
@@ -223,7 +213,7 @@ pub struct Talk {
 
 impl Talk {
     /// A session that begins.
-    pub fn new(now: Tick, user: Jid, sender: SipAddress, jid: Jid, call: Session, described: Ours) -> Talk {
+    pub fn new(now: Tick, user: Jid, sender: SipAddress, jid: Jid, leg: Leg) -> Talk {
         Talk {
             user,
             named: None,
@@ -233,21 +223,15 @@ impl Talk {
             device: String::new(),
             meant: String::new(),
             ours: false,
-            peer: 0,
-            call,
+            leg,
             offer: None,
             question: None,
-            described,
-            own: None,
-            path: Box::default(),
-            msrp: None,
             leaving: None,
             renewing: None,
             stage: Stage::Asked,
             opened: false,
             taste: Taste::default(),
             style: Style::Plain,
-            held: false,
             held_until: None,
             typed: None,
             typing: None,
@@ -256,6 +240,7 @@ impl Talk {
             heard: None,
             lines_in: 0,
             last: now,
+            published: None,
             arriving: 0,
             reports_first: false,
             reported: None,
@@ -273,7 +258,7 @@ impl Talk {
     /// Whether lines of its go out at once. While it moves they wait: what the old path still has comes first.
     pub fn may_send(&self) -> bool {
         let agreed = matches!(self.stage, Stage::Agreed | Stage::Open);
-        agreed && self.msrp.is_some() && self.leaving.is_none() && !self.held
+        agreed && self.leg.msrp.is_some() && self.leaving.is_none() && !self.leg.held
     }
 
     /// Whether a line in it has no fate yet.
@@ -361,8 +346,6 @@ impl Talk {
     /// What the other side's line says is taken over.
     pub fn adopt(&mut self, line: &MessageLine) {
         self.taste = Taste::of(line);
-        self.held = !line.direction.lets_us_send();
-        self.path = line.path.join(" ").into();
         if !self.taste.plain && self.taste.cpim {
             self.style = Style::Wrapped;
         }

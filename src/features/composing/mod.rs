@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use self::table::{Pair, Tell};
 use super::devices::Ability;
+use super::sessions::{self, State};
 use super::signal::{Heard, Whisper};
 use super::{Cx, Feature, Incoming, Manifest, Signal, content};
 use crate::documents::iscomposing::{self, IsComposing};
@@ -79,7 +80,7 @@ impl Feature for Composing {
                 let Ok(contact) = cx.domains.contact_sip(to) else { return false };
                 let Some(state) = state else {
                     if has_body(stanza) {
-                        self.wrote(user, &contact.aor);
+                        self.wrote(cx, user, &contact.aor);
                     }
                     return false;
                 };
@@ -129,6 +130,7 @@ impl Feature for Composing {
                 let key = Arc::new((user.clone(), contact.clone()));
                 let Some(pair) = self.pairs.get_mut(&key) else { return };
                 self.timers.stop(&Alarm::Lapse(key.clone()));
+                set_mood(cx, &key, |mood| mood.typing = false);
                 if pair.lapse() && !told {
                     self.show(cx, &key, false);
                 }
@@ -139,6 +141,7 @@ impl Feature for Composing {
                 let key = Arc::new((user.clone(), contact.clone()));
                 if let Some(pair) = self.pairs.get_mut(&key) {
                     pair.heard_text();
+                    set_mood(cx, &key, |mood| mood.typing = false);
                     self.timers.stop(&Alarm::Lapse(key));
                 }
             }
@@ -156,10 +159,15 @@ impl Feature for Composing {
                 Alarm::Refresh(key) => {
                     let Some(pair) = self.pairs.get_mut(&key) else { continue };
                     let tell = pair.refresh();
+                    if tell == Tell::Idle {
+                        // She said so too long ago to be believed.
+                        set_mood(cx, &key, |mood| mood.state = State::Unknown);
+                    }
                     self.tell(cx, &key, tell);
                 }
                 Alarm::Lapse(key) => {
                     let Some(pair) = self.pairs.get_mut(&key) else { continue };
+                    set_mood(cx, &key, |mood| mood.typing = false);
                     if pair.lapse() {
                         self.show(cx, &key, false);
                     }
@@ -184,6 +192,7 @@ impl Feature for Composing {
             if let Some(mut pair) = self.pairs.remove(&key) {
                 let tell = pair.stop();
                 self.timers.stop(&Alarm::Lapse(key.clone()));
+                set_mood(cx, &key, |mood| *mood = sessions::Mood::default());
                 self.tell(cx, &key, tell);
             }
         }
@@ -202,7 +211,8 @@ impl Composing {
             contact: contact.aor.clone(),
             gone: state == State::Gone,
         });
-        let key = self.key(user, &contact.aor);
+        let key = self.key(cx, user, &contact.aor);
+        set_mood(cx, &key, |mood| mood.state = state);
         let Some(pair) = self.pairs.get_mut(&key) else { return };
         let waits = pair.spoke(user.resource());
         let tell = match state {
@@ -212,7 +222,7 @@ impl Composing {
                 Tell::Nothing
             }
             State::Composing => pair.composes(),
-            State::Idle | State::Gone => pair.stop(),
+            _ => pair.stop(),
         };
         if spoken {
             self.timers.stop(&Alarm::Refresh(key.clone()));
@@ -225,10 +235,15 @@ impl Composing {
     }
 
     /// A message went, with no state in it: that, too, ends writing it.
-    fn wrote(&mut self, user: &Jid, contact: &Aor) {
+    fn wrote(&mut self, cx: &mut Cx<'_>, user: &Jid, contact: &Aor) {
         let key = Arc::new((user.bare(), contact.clone()));
         if let Some(pair) = self.pairs.get_mut(&key) {
             pair.wrote();
+            set_mood(cx, &key, |mood| {
+                if mood.state == State::Composing {
+                    mood.state = State::Active;
+                }
+            });
             self.timers.stop(&Alarm::Refresh(key));
         }
     }
@@ -247,6 +262,7 @@ impl Composing {
         for key in keys {
             let Some(pair) = self.pairs.get_mut(&key) else { continue };
             let tell = pair.stop();
+            set_mood(cx, &key, |mood| mood.state = State::Unknown);
             self.tell(cx, &key, tell);
         }
     }
@@ -259,7 +275,8 @@ impl Composing {
         })?;
         let device = heard.sender.gr.as_deref().unwrap_or_default();
         cx.facts.devices.shows(cx.now.tick, &heard.sender.aor, device, Ability::Composing, true);
-        let key = self.key(&heard.user, &heard.sender.aor);
+        let key = self.key(cx, &heard.user, &heard.sender.aor);
+        set_mood(cx, &key, |mood| mood.typing = told.active);
         let Some(pair) = self.pairs.get_mut(&key) else { return Ok(()) };
         pair.contact = Some(heard.contact.clone());
         let changed = pair.heard(told.active);
@@ -327,7 +344,7 @@ impl Composing {
     }
 
     /// The pair's key; the pair is there afterwards.
-    fn key(&mut self, user: &Jid, contact: &Aor) -> PairKey {
+    fn key(&mut self, cx: &mut Cx<'_>, user: &Jid, contact: &Aor) -> PairKey {
         let key = Arc::new((user.bare(), contact.clone()));
         if let Some((known, _)) = self.pairs.get_key_value(&key) {
             return known.clone();
@@ -336,6 +353,7 @@ impl Composing {
             && let Some((first, _)) = self.pairs.pop_first()
         {
             self.timers.stop(&Alarm::Refresh(first.clone()));
+            set_mood(cx, &first, |mood| *mood = sessions::Mood::default());
             self.timers.stop(&Alarm::Lapse(first));
         }
         self.pairs.insert(key.clone(), Pair::default());
@@ -343,20 +361,21 @@ impl Composing {
     }
 }
 
-/// What a client says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Composing,
-    /// `active`, `paused`, `inactive`: for SIP the same.
-    Idle,
-    Gone,
+/// Both, or one of the two, do something else than before: rows may ask for it.
+fn set_mood(cx: &mut Cx<'_>, key: &PairKey, change: impl FnOnce(&mut sessions::Mood)) {
+    if cx.facts.set_mood(key, change) {
+        cx.signal(Signal::Mood(key.clone()));
+    }
 }
 
+/// What a client says of itself. For SIP only whether she is writing counts.
 fn state_of(stanza: &Stanza) -> Option<State> {
     let child = stanza.element.children().find(|child| child.ns() == ns::CHAT_STATES)?;
     match child.name() {
         "composing" => Some(State::Composing),
-        "active" | "paused" | "inactive" => Some(State::Idle),
+        "active" => Some(State::Active),
+        "paused" => Some(State::Paused),
+        "inactive" => Some(State::Inactive),
         "gone" => Some(State::Gone),
         _ => None,
     }

@@ -33,6 +33,8 @@ pub struct Change {
     pub id: String,
     /// What it says now. Nothing: it is taken back.
     pub instead: Option<String>,
+    /// It is a retraction, also where its sender says something beside it.
+    pub takes_back: bool,
 }
 
 /// What of a body goes to SIP.
@@ -59,7 +61,8 @@ pub fn read(stanza: &Stanza, body: &str, table: &Table) -> Option<Said> {
         let said = wanted(Extra::Retraction).then(|| "✎ I take back what I wrote before.".to_owned());
         let beside = beside(element, body, retract);
         let instead = Some(beside.clone()).filter(|beside| !beside.is_empty());
-        let changes = id.filter(|_| said.is_some()).map(|id| Change { id: id.to_owned(), instead });
+        let changes =
+            id.filter(|_| said.is_some()).map(|id| Change { id: id.to_owned(), instead, takes_back: true });
         return Some(together(said, &beside, changes));
     }
     if let Some(reactions) = element.child("reactions", REACTIONS) {
@@ -93,7 +96,7 @@ pub fn read(stanza: &Stanza, body: &str, table: &Table) -> Option<Said> {
         Some(_) if !wanted(Extra::Correction) => Some(Said::Nothing),
         Some(id) => Some(Said::Text {
             text: whole(&format!("✎ {own}")),
-            changes: Some(Change { id: id.to_owned(), instead: Some(whole(&own)) }),
+            changes: Some(Change { id: id.to_owned(), instead: Some(whole(&own)), takes_back: false }),
         }),
     }
 }
@@ -200,7 +203,8 @@ mod tests {
     }
 
     fn change(text: &str, id: &str, instead: Option<&str>) -> Option<Said> {
-        let changes = Some(Change { id: id.into(), instead: instead.map(str::to_owned) });
+        let takes_back = text.contains("I take back");
+        let changes = Some(Change { id: id.into(), instead: instead.map(str::to_owned), takes_back });
         Some(Said::Text { text: text.into(), changes })
     }
 

@@ -1,5 +1,5 @@
-//! What is counted of messages. At every moment, in each direction: accepted = delivered + refused + expired + queued +
-//! in flight. What was never taken is counted apart, as turned away.
+//! What is counted of messages. At every moment, in each direction: accepted = delivered + refused + expired +
+//! withdrawn + queued + in flight. What was never taken is counted apart, as turned away.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub fn accepted(cx: &mut Cx<'_>, way: Way) {
     result(cx, way, "accepted");
 }
 
-/// A message met its fate: `delivered`, `refused` or `expired`.
+/// A message met its fate: `delivered`, `refused`, `expired`, or `withdrawn` by its sender.
 pub fn result(cx: &mut Cx<'_>, way: Way, result: &'static str) {
     cx.count("messages_total", &[way.label(), ("result", result)]);
 }

@@ -5,6 +5,7 @@
 //! other features, and a MESSAGE that carries only those is refused (415).
 
 mod arrivals;
+mod changes;
 mod extras;
 mod hold;
 mod late;
@@ -216,7 +217,7 @@ impl Feature for Pager {
     }
 
     fn explain(&self, cx: &mut Cx<'_>, stanza: &Stanza) -> Option<String> {
-        self.to_sip.explain(cx, stanza)
+        self.to_sip.explain(cx, &self.pairs, stanza)
     }
 
     fn stop(&mut self, cx: &mut Cx<'_>) -> bool {

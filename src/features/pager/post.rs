@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RETRY;
 use super::table::{self, one_line};
+use super::ways;
 use crate::documents::imdn::{self, Wanted};
 use crate::documents::{cpim, date};
 use crate::features::Cx;
@@ -95,10 +96,10 @@ pub struct Post {
     /// The contact took CPIM then: where it comes again, its name shows that it is the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub enveloped: bool,
+    /// It corrects the message whose stanza has this id (XEP-0308).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrects: Option<String>,
 }
-
-/// A text of so many bytes goes again in an envelope, and is still short enough for a MESSAGE (RFC 3428 §8).
-const ENVELOPED: usize = 400;
 
 fn is_none(count: &u8) -> bool {
     *count == 0
@@ -152,7 +153,7 @@ impl Post {
             None => sender.text(),
         };
         let (type_, body) = match self.envelope(cx, sender) {
-            Some(envelope) => ("message/cpim".to_owned(), Bytes::from(envelope)),
+            Some(envelope) => (cpim::TYPE.to_owned(), Bytes::from(envelope)),
             None => (self.content_type(cx), Bytes::from(self.body(cx))),
         };
         let mut headers = vec![(HeaderName::ContentType, type_)];
@@ -211,13 +212,26 @@ impl Post {
         let asks =
             self.notice.is_none() && (self.receipt || self.marker) && can(Ability::Imdn) != Some(false);
         let takes = can(Ability::Cpim) == Some(true);
-        let again = self.enveloped && can(Ability::Cpim) != Some(false) && self.text.len() <= ENVELOPED;
-        if !(again
-            || is_report && can(Ability::Cpim) != Some(false)
-            || takes && (asks || self.notice.is_some()))
-        {
+        let again = self.enveloped && can(Ability::Cpim) != Some(false);
+        let is_wanted =
+            is_report && can(Ability::Cpim) != Some(false) || takes && (asks || self.notice.is_some());
+        if !again && !is_wanted {
             return None;
         }
+        let envelope = self.enveloped_for(cx, sender, asks);
+        (is_wanted || !ways::is_long(cx, contact, envelope.len())).then_some(envelope)
+    }
+
+    /// Whether it may have arrived under a name that would not fit into a MESSAGE beside its text: then another session is
+    /// the better way.
+    pub fn is_named_at_length(&self, cx: &Cx<'_>, lane: &LaneKey) -> bool {
+        let can = cx.facts.devices.any_can(cx.now.tick, &self.target.aor, Ability::Cpim);
+        let is_named = self.enveloped && !self.is_quiet() && can != Some(false);
+        is_named && ways::is_long(cx, &self.target.aor, self.enveloped_for(cx, &lane.0, false).len())
+    }
+
+    fn enveloped_for(&self, cx: &Cx<'_>, sender: &Aor, asks: bool) -> Vec<u8> {
+        let is_report = self.notice.as_deref() == Some(imdn::TYPE);
         let wanted = Wanted { delivery: asks && self.receipt, failure: asks, display: asks && self.marker };
         let (from, to) = (format!("<{}>", sender.address()), format!("<{}>", self.target));
         let written = date::write_rfc3339(self.accepted);
@@ -230,6 +244,6 @@ impl Post {
         if is_report {
             part.push(("Content-Disposition", "notification"));
         }
-        Some(cpim::write(&headers, &part, self.body(cx).as_bytes()))
+        cpim::write(&headers, &part, self.body(cx).as_bytes())
     }
 }

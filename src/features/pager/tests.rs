@@ -168,14 +168,14 @@ impl World {
         self.counts.get(name).copied().unwrap_or_default()
     }
 
-    /// accepted = delivered + refused + expired + queued + in flight
+    /// accepted = delivered + refused + expired + withdrawn + queued + in flight
     fn check_books(&self) {
         for way in ["sip_to_xmpp", "xmpp_to_sip"] {
             let result = |result: &str| self.counted(&format!("messages_total {way} {result}"));
             let queued = self.counted(&format!("messages_queued {way}"));
             let flying = self.counted(&format!("messages_in_flight {way}"));
             assert!(queued >= 0 && flying >= 0, "{way}: {queued} queued, {flying} in flight");
-            let fates = result("delivered") + result("refused") + result("expired");
+            let fates = ["delivered", "refused", "expired", "withdrawn"].into_iter().map(result).sum::<i64>();
             assert_eq!(result("accepted"), fates + queued + flying, "{way}: {:?}", self.counts);
         }
     }
@@ -534,6 +534,20 @@ fn held_messages_expire_with_an_error() {
     let types: Vec<_> = world.stanzas.iter().map(|stanza| stanza.type_()).collect();
     assert_eq!(types, [Some("chat"), Some("error")]);
     assert_eq!(world.counted("messages_total xmpp_to_sip expired"), 1);
+}
+
+#[test]
+fn what_is_taken_back_in_time_is_withdrawn_and_neither_expires_nor_is_refused() {
+    let mut world = World::new(config(), 5);
+    world.chat("one");
+    world.chat("two");
+    let retract = Element::new("retract", "urn:xmpp:message-retract:1").with("id", "two");
+    let from = Jid::parse("juliet@example.com/balcony").unwrap();
+    let to = Jid::parse("romeo@example.net").unwrap();
+    let stanza = Stanza::new(StanzaKind::Message, &from, &to).with_type("chat").with_child(retract);
+    assert!(world.stanza_in(&stanza) && world.stanzas.is_empty());
+    let counted = |result: &str| world.counted(&format!("messages_total xmpp_to_sip {result}"));
+    assert_eq!(["accepted", "withdrawn", "expired", "refused"].map(counted), [2, 1, 0, 0]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
 use super::undecided::Undecided;
 use super::ways::{Choice, takes_envelopes};
+use crate::documents::cpim;
 use crate::features::devices::Ability;
 use crate::features::sessions::answer_is_receipt;
 use crate::features::signal::{Sent, Whisper};
@@ -136,7 +137,7 @@ impl ToSip {
             Outgoing::Text(text) => text,
         };
         if let Some(change) = &text.changes
-            && self.change(cx, stanza, change)
+            && self.change(cx, stanza, change, &text.text)
         {
             return;
         }
@@ -202,6 +203,7 @@ impl ToSip {
             session: false,
             carries: 0,
             enveloped: false,
+            corrects: None,
             hops: telling.hops,
             from: telling.user,
             to: contact,
@@ -263,8 +265,13 @@ impl ToSip {
         let key = |cx: &Cx<'_>, post: &Post| {
             cx.domains.user_sip(&post.from.bare()).ok().map(|sender| (sender.aor, post.target.aor.clone()))
         };
-        let long: BTreeSet<(Aor, Aor)> =
-            posts.iter().filter(|post| ToSip::is_long(cx, post)).filter_map(|post| key(cx, post)).collect();
+        let long: BTreeSet<(Aor, Aor)> = posts
+            .iter()
+            .filter_map(|post| {
+                let lane = Arc::new(key(cx, post)?);
+                ToSip::needs_session(cx, post, &lane).then(|| (*lane).clone())
+            })
+            .collect();
         for post in posts {
             let Ok(sender) = cx.domains.user_sip(&post.from.bare()) else {
                 // Its domain is not listed any more: there is nobody who could be told.
@@ -385,6 +392,7 @@ impl ToSip {
             session: false,
             carries: 0,
             enveloped: false,
+            corrects: text.changes.filter(|change| !change.takes_back).map(|change| change.id),
             hops: super::HOPS,
         };
         Ok((post, key, lane))
@@ -527,8 +535,8 @@ impl ToSip {
             return self.pages.put_back(number, plain, cx.now.tick);
         }
         if is_envelope(&page.headers) && refuses_content(fault) {
-            // It takes no CPIM: remembered, and the same goes as it would without.
-            cx.facts.devices.shows(cx.now.tick, &live.post.target.aor, "", Ability::Cpim, false);
+            // It takes no CPIM, whatever others of his devices have shown: remembered, and the same goes without.
+            cx.facts.devices.refuses(cx.now.tick, &live.post.target.aor, Ability::Cpim);
             let plain = Page { cseq: page.cseq + 1, ..live.post.page(cx, &live.lane, page.tried) };
             return self.pages.put_back(number, plain, cx.now.tick);
         }
@@ -701,7 +709,7 @@ fn await_report(cx: &mut Cx<'_>, post: &Post) {
 
 /// The body is a CPIM message.
 fn is_envelope(headers: &[(HeaderName, String)]) -> bool {
-    headers.iter().any(|(name, value)| *name == HeaderName::ContentType && value == "message/cpim")
+    headers.iter().any(|(name, value)| *name == HeaderName::ContentType && value == cpim::TYPE)
 }
 
 /// The answer says that this kind of content is not understood (RFC 3261 §21.4.13, §21.4.26).

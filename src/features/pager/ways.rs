@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use super::extras::Change;
 use super::meter::{self, Way};
+use super::pairs::Pairs;
 use super::post::Post;
 use super::table::{self, Outgoing};
 use super::to_sip::{Lane, Live, ToSip, refuses_content, sent};
 use crate::documents::{imdn, iscomposing};
 use crate::features::Cx;
 use crate::features::devices::Ability;
-use crate::features::sessions::{self, Break, Line, PeerMsrp, Stage, goes_again};
-use crate::features::signal::{Carried, Carry, Signal, Whisper};
+use crate::features::sessions::{self, Again, Break, Line, PeerMsrp, Route, Stage, Thread};
+use crate::features::signal::{Carried, Carry, Changes, Signal, Whisper};
 use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Fault, LaneKey, Page};
-use crate::store::record::Record;
 use crate::words::condition::{Condition, Kind};
 use crate::words::note::Level;
 use crate::xmpp::jid::Jid;
@@ -76,12 +76,10 @@ impl ToSip {
     }
 
     /// Which row decides how a message goes.
-    pub fn explain(&self, cx: &Cx<'_>, stanza: &Stanza) -> Option<String> {
+    pub fn explain(&self, cx: &Cx<'_>, pairs: &Pairs, stanza: &Stanza) -> Option<String> {
         let (from, to) = (stanza.from()?, stanza.to()?);
         if cx.domains.link_of(from.domain()).is_some() {
-            let what = "explained is what XMPP users write to SIP users, and this would come from a SIP user";
-            let rows = "no row is asked about his MESSAGEs; about sessions that he opens: invited, asked, quiet, gone, ended";
-            return Some(format!("{what}: swap --from and --to\n{rows}\n"));
+            return Some("no row is asked about MESSAGEs of SIP users\n".to_owned());
         }
         if to.local().is_none() {
             return Some(format!("refused before any row is asked: there is nobody at {to}\n"));
@@ -115,7 +113,11 @@ impl ToSip {
         let written = Written {
             type_: stanza.type_(),
             text: &text.text,
-            thread: text.thread.is_some(),
+            thread: text.thread.as_deref(),
+            call_id: text.thread.as_deref().and_then(|thread| match table::fits_call_id(thread) {
+                true => Some(thread),
+                false => pairs.call_id_of(from, &target.aor, thread),
+            }),
             html: text.rich.is_some(),
         };
         let line = line(cx, from, &target.aor, written);
@@ -123,61 +125,10 @@ impl ToSip {
         Some(said)
     }
 
-    /// A correction takes the place of the message that it is about, where that has not been sent: then nobody on the
-    /// other side ever sees the mistake. What is taken back does not go at all. False when it has been sent.
-    pub(super) fn change(&mut self, cx: &mut Cx<'_>, stanza: &Stanza, change: &Change) -> bool {
-        let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else { return false };
-        let (Ok(sender), Ok(target)) = (cx.domains.user_sip(&from.bare()), cx.domains.contact_sip(to)) else {
-            return false;
-        };
-        let lane = (sender.aor, target.aor);
-        let length = change.instead.as_ref().map_or(0, String::len);
-        if !self.lanes.contains_key(&lane) || length > cx.config.messages.max_message {
-            return false;
-        }
-        let waits = |live: &Live| {
-            let is_it = live.post.id.as_deref() == Some(change.id.as_str());
-            is_it && *live.lane == lane && !live.post.session && live.waits()
-        };
-        let Some((number, live)) = self.posts.iter_mut().find(|(_, live)| waits(live)) else { return false };
-        let number = *number;
-        let is_undecided = self.undecided.holds(&live.lane, number);
-        let Some(text) = change.instead.clone() else {
-            if !is_undecided && !self.pages.remove(number, &lane) {
-                return false;
-            }
-            self.take_back(cx, number);
-            self.drive(cx);
-            return true;
-        };
-        let post = Post { text, rich: None, ..live.post.clone() };
-        if !is_undecided && !self.pages.replace(number, post.page(cx, &live.lane, false)) {
-            return false;
-        }
-        live.post = post;
-        cx.save(live.post.record());
-        true
-    }
-
-    /// A message was taken back by its sender before it was sent: she expects nothing more of it.
-    fn take_back(&mut self, cx: &mut Cx<'_>, number: u64) {
-        if let Some(live) = self.settle(cx, number, "expired") {
-            meter::log(cx, Level::Debug, "message-taken-back", Way::XmppToSip, live.post.names(), "");
-            cx.forget(live.post.key());
-        }
-    }
-
-    /// Gives a message that is kept to the chat; what it changes, if that is there and not settled, with the text that
-    /// would take its place.
-    pub(super) fn carry(&mut self, cx: &mut Cx<'_>, post: Post, key: LaneKey, changes: Option<Change>) {
+    /// Gives a message that is kept to the chat, with what it changes of others that the chat has.
+    pub(super) fn carry(&mut self, cx: &mut Cx<'_>, post: Post, key: LaneKey, change: Option<Change>) {
         let number = self.number();
-        let changes = changes.and_then(|change| {
-            let is_it = |live: &Live| {
-                live.lane == key && live.post.session && live.post.id.as_deref() == Some(change.id.as_str())
-            };
-            let (number, _) = self.posts.iter().find(|(_, live)| is_it(live))?;
-            Some((*number, change.instead.map(Into::into)))
-        });
+        let changes = change.and_then(|change| self.changes(&key, change));
         self.moves.queued(1);
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.count += 1;
@@ -200,7 +151,7 @@ impl ToSip {
         self.hand(cx, number, None);
     }
 
-    fn hand(&mut self, cx: &mut Cx<'_>, number: u64, changes: Option<(u64, Option<Arc<str>>)>) {
+    fn hand(&mut self, cx: &mut Cx<'_>, number: u64, changes: Option<Changes>) {
         let Some(Live { post, .. }) = self.posts.get(&number) else { return };
         let carry = Carry {
             number,
@@ -233,26 +184,21 @@ impl ToSip {
                 let (user, contact) = (live.post.from.bare(), live.post.target.aor);
                 return cx.signal(Signal::Crossed { user, contact, to_xmpp: false });
             }
-            Carried::Merged { into, text } => {
-                let Some(live) = self.settle(cx, number, "delivered") else { return };
-                cx.forget(live.post.key());
-                let Some(text) = text else { return self.take_back(cx, *into) };
-                if let Some(corrected) = self.posts.get_mut(into) {
-                    corrected.post.text = text.to_string();
-                    corrected.post.rich = None;
-                    cx.save(Record::new(corrected.post.key(), &corrected.post));
-                }
-                return;
+            Carried::Merged { into, text } => return self.merged(cx, number, *into, text.as_deref()),
+            Carried::Withdrawn => return self.take_back(cx, number),
+            Carried::NoSession(_) => {
+                // An earlier session may have brought it there.
+                let sent = self.posts.get(&number).is_some_and(|live| live.post.carries > 1);
+                return self.return_to_pages(cx, number, sent);
             }
-            Carried::NoSession(_) => return self.return_to_pages(cx, number, false),
-            Carried::Broken { how, sent } if goes_again(&cx.config.sessions, *how) => {
-                match self.after_a_break(cx, number) {
+            Carried::Broken { how, sent } => {
+                let again = sessions::broken(&cx.config.sessions, *how);
+                match self.after_a_break(cx, number, again) {
                     Some(Choice::Session) => return self.give(cx, number),
                     Some(_) => return self.return_to_pages(cx, number, *sent),
                     None => broken(),
                 }
             }
-            Carried::Broken { .. } => broken(),
             Carried::Refused(condition) => condition.clone(),
         };
         let Some(live) = self.settle(cx, number, "refused") else { return };
@@ -264,7 +210,7 @@ impl ToSip {
     /// A message of before the start; `waits`: it, or another of its lane, is too long for a MESSAGE.
     pub(super) fn again(&mut self, cx: &mut Cx<'_>, mut post: Post, key: LaneKey, waits: bool) {
         if std::mem::take(&mut post.session) {
-            if !goes_again(&cx.config.sessions, Break::Restart) {
+            if sessions::broken(&cx.config.sessions, Break::Restart) == Again::Tell {
                 meter::result(cx, Way::XmppToSip, "refused");
                 return self.say(cx, &post, &broken());
             }
@@ -276,20 +222,27 @@ impl ToSip {
         self.push(cx, post, key, true);
     }
 
-    /// Whether a message is too long for a MESSAGE on its way.
-    pub(super) fn is_long(cx: &Cx<'_>, post: &Post) -> bool {
-        !post.is_quiet() && line(cx, &post.from, &post.target.aor, post.into()).long
+    /// Whether a message of before the start is too long for a MESSAGE on its way, by itself or with its name.
+    pub(super) fn needs_session(cx: &Cx<'_>, post: &Post, lane: &LaneKey) -> bool {
+        let too_long = || is_long(cx, &post.target.aor, post.text.len());
+        !post.is_quiet() && (too_long() || post.is_named_at_length(cx, lane))
     }
 
-    /// How a message goes whose session ended: in another, where it or one behind it is too long for a MESSAGE and the rows
-    /// still say so, or those before it do; nothing where that has failed too often.
-    fn after_a_break(&self, cx: &Cx<'_>, number: u64) -> Option<Choice> {
+    /// How a message goes whose session ended: in another, where it or one behind it is too long for a MESSAGE, by itself or
+    /// with its name, or a row wants that for all, and the rows still say so, or those before it do; nothing where that has
+    /// failed too often, or it does not go again at all.
+    fn after_a_break(&self, cx: &Cx<'_>, number: u64, again: Again) -> Option<Choice> {
+        if again == Again::Tell {
+            return None;
+        }
         let Some(live) = self.posts.get(&number).filter(|_| !self.stopping) else {
             return Some(Choice::Page);
         };
         let needs_session = |post: &Post| {
             let line = line(cx, &post.from, &post.target.aor, post.into());
-            line.long && line.way(&cx.config.sessions) == sessions::Way::Session
+            let may = again == Again::Session || post.is_named_at_length(cx, &live.lane);
+            let wants = line.long || may && post.carries < CARRIES;
+            wants && line.way(&cx.config.sessions) == sessions::Way::Session
         };
         if live.post.carries >= CARRIES {
             return (!needs_session(&live.post)).then_some(Choice::Page);
@@ -374,7 +327,7 @@ impl ToSip {
     /// What was whispered did not arrive. Where it is not understood, it is not said again for a day.
     pub(super) fn not_understood(&mut self, cx: &mut Cx<'_>, page: &Page, fault: &Fault) {
         if refuses_content(fault) {
-            cx.facts.devices.shows(cx.now.tick, &page.to.aor, "", Ability::Composing, false);
+            cx.facts.devices.refuses(cx.now.tick, &page.to.aor, Ability::Composing);
         }
     }
 
@@ -409,6 +362,7 @@ impl ToSip {
             session: false,
             carries: 0,
             enveloped: false,
+            corrects: None,
         })
     }
 }
@@ -418,31 +372,58 @@ impl ToSip {
 pub(super) struct Written<'a> {
     type_: Option<&'a str>,
     text: &'a str,
-    thread: bool,
+    thread: Option<&'a str>,
+    /// The Call-ID that stands for its thread, where there is one.
+    call_id: Option<&'a str>,
     html: bool,
 }
 
 impl<'a> From<&'a Post> for Written<'a> {
     fn from(post: &'a Post) -> Written<'a> {
-        let (thread, html) = (post.thread.is_some(), post.rich.is_some());
-        Written { type_: post.type_.as_deref(), text: &post.text, thread, html }
+        Written {
+            type_: post.type_.as_deref(),
+            text: &post.text,
+            thread: post.thread.as_deref(),
+            call_id: Some(&post.call_id),
+            html: post.rich.is_some(),
+        }
     }
+}
+
+/// Whether a body of so many bytes is too long for a MESSAGE on the way to this contact.
+pub(super) fn is_long(cx: &Cx<'_>, contact: &Aor, length: usize) -> bool {
+    let peer = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
+    length + HEADERS > PAGE && !peer.is_some_and(|peer| peer.long_messages)
 }
 
 /// What is known when a message goes to a contact.
 pub(super) fn line<'a>(cx: &'a Cx<'_>, from: &Jid, contact: &'a Aor, written: Written<'a>) -> Line<'a> {
     let peer = cx.config.sip.peer_for(&contact.host).and_then(|peer| cx.config.sip.peers.get(peer));
-    let long_way = peer.is_some_and(|peer| peer.long_messages);
+    let (user, now) = (from.bare(), cx.now.tick);
+    let talking = cx.facts.talking(&user, contact);
+    let is_its = |call_id: &str| talking.is_some_and(|talking| *talking.call_id == *call_id);
     Line {
         type_: written.type_,
-        session: cx.facts.session(&from.bare(), contact),
-        msrp: cx.facts.devices.msrp(cx.now.tick, contact).0,
+        session: talking.map(|talking| talking.stage).unwrap_or_default(),
+        quiet: talking
+            .filter(|talking| talking.stage == Stage::Open)
+            .map(|talking| Duration::from_micros(now.0.saturating_sub(talking.last.0))),
+        thread: match written.thread {
+            None => Thread::None,
+            Some(_) if written.call_id.is_some_and(is_its) => Thread::Same,
+            Some(_) => Thread::Other,
+        },
+        mood: cx.facts.mood(&user, contact),
+        msrp: cx.facts.devices.msrp(now, contact).0,
+        shown: cx.facts.devices.shown(now, contact),
+        route: Route {
+            agent: cx.facts.devices.agent(contact),
+            via: peer.map_or("", |peer| &peer.uri),
+            domain: &contact.host,
+        },
         peer: peer.map_or(PeerMsrp::No, |peer| peer.msrp),
-        long: !long_way && written.text.len() + HEADERS > PAGE,
-        agent: cx.facts.devices.agent(contact),
-        thread: written.thread,
+        long: is_long(cx, contact, written.text.len()),
         html: written.html,
-        domain: &contact.host,
     }
 }
 

@@ -4,111 +4,18 @@
 //! Here are the questions in typed form. They are asked by the features that carry messages; none of them decides such a
 //! thing by an `if` of its own. How rows are read and compared is [`table`].
 
+mod questions;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use crate::words::condition::{Condition, Kind};
 use crate::xmpp::stanza::condition_name;
-use table::{Fact, Form, Question, Row, Table};
-
-/// Every question, in the order of the file.
-pub static QUESTIONS: [Question; 10] = [
-    Question {
-        name: "line",
-        conditions: &[
-            ("type", Form::Words(&["chat", "normal", "headline"])),
-            ("session", Form::Words(&["none", "opening", "open"])),
-            ("msrp", Form::Words(&["unknown", "shown", "refused"])),
-            ("peer", Form::Words(&["learn", "yes", "no"])),
-            ("long", Form::Flag),
-            ("agent", Form::Beginning),
-            ("thread", Form::Flag),
-            ("content", Form::Words(&["plain", "html"])),
-            ("domain", Form::Beginning),
-        ],
-        decisions: &[
-            ("page", &[]),
-            ("ask", &[]),
-            ("open", &[]),
-            ("use", &[]),
-            ("wait", &[]),
-            ("refuse", &["condition", "text"]),
-        ],
-    },
-    Question {
-        name: "failed",
-        conditions: &[
-            ("cause", Form::Words(&["refused", "port-zero", "silent", "unreachable", "no-connection"])),
-            ("status", Form::Status),
-        ],
-        decisions: &[("page", &["for"])],
-    },
-    Question {
-        name: "broken",
-        conditions: &[("cause", Form::Words(&["lost", "ended", "no-answer", "restart"]))],
-        decisions: &[("again", &[]), ("tell", &[])],
-    },
-    Question {
-        name: "invited",
-        conditions: &[("user", Form::Words(USER)), ("calls", Form::Flag)],
-        decisions: &[("answer", &[]), ("ask", &[]), ("refuse", &["status", "text"])],
-    },
-    Question {
-        name: "asked",
-        conditions: &[("condition", Form::Words(CONDITIONS)), ("says", Form::Beginning)],
-        decisions: &[("answer", &[]), ("refuse", &[])],
-    },
-    Question {
-        name: "quiet",
-        conditions: &[("opened", Form::Words(&["us", "them"])), ("user", Form::Words(USER))],
-        decisions: &[("hang-up", &["after"]), ("never", &[])],
-    },
-    Question {
-        name: "gone",
-        conditions: &[("others", Form::Flag)],
-        decisions: &[("hang-up", &[]), ("keep", &[])],
-    },
-    Question {
-        name: "ended",
-        conditions: &[("lines", Form::Flag)],
-        decisions: &[("gone", &[]), ("nothing", &[])],
-    },
-    Question { name: "answered", conditions: &[], decisions: &[("received", &[]), ("nothing", &[])] },
-    Question {
-        name: "extra",
-        conditions: &[("what", Form::Words(&["correction", "retraction", "reply", "reaction"]))],
-        decisions: &[("text", &[]), ("drop", &[])],
-    },
-];
-
-/// The conditions of RFC 6120 §8.3.3.
-const CONDITIONS: &[&str] = &[
-    "bad-request",
-    "conflict",
-    "feature-not-implemented",
-    "forbidden",
-    "gone",
-    "internal-server-error",
-    "item-not-found",
-    "jid-malformed",
-    "not-acceptable",
-    "not-allowed",
-    "not-authorized",
-    "policy-violation",
-    "recipient-unavailable",
-    "redirect",
-    "registration-required",
-    "remote-server-not-found",
-    "remote-server-timeout",
-    "resource-constraint",
-    "service-unavailable",
-    "subscription-required",
-    "undefined-condition",
-    "unexpected-request",
-];
-
-const USER: &[&str] = &["online", "unknown", "offline"];
+use questions::ABILITIES;
+pub use questions::QUESTIONS;
+use table::{Fact, Row, Table};
 
 const EMBEDDED: &str = include_str!("../../../mappings/sessions.yaml");
 
@@ -158,6 +65,86 @@ pub enum PeerMsrp {
     No,
 }
 
+/// What a user's client said last of her attention (XEP-0085).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Nothing, or nothing that would still hold.
+    #[default]
+    Unknown,
+    /// She looks at the conversation.
+    Active,
+    /// She is writing.
+    Composing,
+    /// She has stopped to write.
+    Paused,
+    /// She does something else.
+    Inactive,
+    /// She has closed it.
+    Gone,
+}
+
+/// What a user and a contact show of their attention to each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mood {
+    /// What her client said last.
+    pub state: State,
+    /// He is writing just now.
+    pub typing: bool,
+}
+
+impl Mood {
+    fn facts(self) -> [(&'static str, Fact<'static>); 2] {
+        let word = match self.state {
+            State::Unknown => "unknown",
+            State::Active => "active",
+            State::Composing => "composing",
+            State::Paused => "paused",
+            State::Inactive => "inactive",
+            State::Gone => "gone",
+        };
+        [("state", Fact::Word(word)), ("typing", Fact::Flag(self.typing))]
+    }
+}
+
+/// The thread of a line, beside that of the session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Thread {
+    /// It has none.
+    #[default]
+    None,
+    /// It is the session's.
+    Same,
+    /// It is another one, or there is no session.
+    Other,
+}
+
+/// What the contact's devices have shown beside MSRP, a bit for each ability in the order of the table's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// What one of them takes.
+    pub takes: u8,
+    /// What none of those that said anything of it takes.
+    pub lacks: u8,
+}
+
+/// By whom a session or a line goes, or came.
+#[derive(Clone, Copy, Debug)]
+pub struct Route<'a> {
+    /// What the contact's device calls itself.
+    pub agent: Option<&'a str>,
+    /// The `uri` of the SIP peer that carries it.
+    pub via: &'a str,
+    /// The contact's SIP domain.
+    pub domain: &'a str,
+}
+
+impl<'a> Route<'a> {
+    fn facts(self) -> [(&'static str, Fact<'a>); 3] {
+        let agent = self.agent.map_or(Fact::Nothing, Fact::Text);
+        [("agent", agent), ("via", Fact::Text(self.via)), ("domain", Fact::Text(self.domain))]
+    }
+}
+
 /// What is known when an XMPP user writes to a SIP contact.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
@@ -165,20 +152,24 @@ pub struct Line<'a> {
     pub type_: Option<&'a str>,
     /// The session with the contact.
     pub session: Stage,
-    /// What its devices have shown.
+    /// For how long nobody has written in it.
+    pub quiet: Option<Duration>,
+    /// Its thread.
+    pub thread: Thread,
+    /// What both do.
+    pub mood: Mood,
+    /// What the contact's devices have shown of MSRP.
     pub msrp: Msrp,
+    /// What else they have.
+    pub shown: Shown,
+    /// Where it goes.
+    pub route: Route<'a>,
     /// The option of the peer that carries it.
     pub peer: PeerMsrp,
     /// Whether it is too long for a MESSAGE.
     pub long: bool,
-    /// What the contact's device calls itself.
-    pub agent: Option<&'a str>,
-    /// Whether it has a thread.
-    pub thread: bool,
     /// Whether it has emphasis (XEP-0071).
     pub html: bool,
-    /// The contact's SIP domain.
-    pub domain: &'a str,
 }
 
 /// How a line goes.
@@ -197,7 +188,9 @@ pub enum Way {
 
 impl Line<'_> {
     /// The facts as rows compare them.
-    pub fn facts(&self) -> [(&'static str, Fact<'_>); 9] {
+    pub fn facts(&self) -> [(&'static str, Fact<'_>); 15] {
+        let [state, typing] = self.mood.facts();
+        let [agent, via, domain] = self.route.facts();
         [
             (
                 "type",
@@ -215,6 +208,17 @@ impl Line<'_> {
                     Stage::Open => "open",
                 }),
             ),
+            ("quiet", self.quiet.map_or(Fact::Nothing, Fact::Time)),
+            (
+                "thread",
+                Fact::Word(match self.thread {
+                    Thread::None => "none",
+                    Thread::Same => "same",
+                    Thread::Other => "other",
+                }),
+            ),
+            state,
+            typing,
             (
                 "msrp",
                 Fact::Word(match self.msrp {
@@ -223,6 +227,9 @@ impl Line<'_> {
                     Msrp::Refused => "refused",
                 }),
             ),
+            ("takes", Fact::Among(ABILITIES, self.shown.takes)),
+            ("lacks", Fact::Among(ABILITIES, self.shown.lacks)),
+            agent,
             (
                 "peer",
                 Fact::Word(match self.peer {
@@ -231,11 +238,10 @@ impl Line<'_> {
                     PeerMsrp::No => "no",
                 }),
             ),
+            via,
+            domain,
             ("long", Fact::Flag(self.long)),
-            ("agent", self.agent.map_or(Fact::Nothing, Fact::Text)),
-            ("thread", Fact::Flag(self.thread)),
             ("content", Fact::Word(if self.html { "html" } else { "plain" })),
-            ("domain", Fact::Text(self.domain)),
         ]
     }
 
@@ -272,8 +278,8 @@ pub enum Cause {
     NoConnection,
 }
 
-/// For how long no session is opened to that device. What waited goes on as pages.
-pub fn failed(table: &Table, cause: Cause) -> Duration {
+/// For how long no session is opened to that device, and why what waited does not go on as MESSAGEs, if it does not.
+pub fn failed(table: &Table, cause: Cause, route: Route<'_>) -> (Duration, Option<Condition>) {
     let (word, status) = match cause {
         Cause::Refused(status) => ("refused", Fact::Status(status)),
         Cause::PortZero => ("port-zero", Fact::Nothing),
@@ -281,8 +287,10 @@ pub fn failed(table: &Table, cause: Cause) -> Duration {
         Cause::Unreachable => ("unreachable", Fact::Nothing),
         Cause::NoConnection => ("no-connection", Fact::Nothing),
     };
-    let row = table.ask("failed", &[("cause", Fact::Word(word)), ("status", status)]);
-    row.and_then(|row| row.time).unwrap_or_default()
+    let [agent, via, domain] = route.facts();
+    let row = table.ask("failed", &[("cause", Fact::Word(word)), ("status", status), agent, via, domain]);
+    let refuses = row.filter(|row| row.then == "refuse").map(refusal);
+    (row.and_then(|row| row.time).unwrap_or_default(), refuses)
 }
 
 /// How a session with unconfirmed lines ended.
@@ -298,15 +306,39 @@ pub enum Break {
     Restart,
 }
 
-/// Whether unconfirmed lines go again by the next way; else the sender is told.
-pub fn goes_again(table: &Table, how: Break) -> bool {
+/// What becomes of lines that were not confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// They go again: in a session where they are too long for a MESSAGE, else as MESSAGEs.
+    Next,
+    /// They go again in a new session, if the rows about lines say so; else as MESSAGEs.
+    Session,
+    /// The sender is told.
+    Tell,
+}
+
+/// What becomes of lines that were not confirmed when a session ended.
+pub fn broken(table: &Table, how: Break) -> Again {
     let word = match how {
         Break::Lost => "lost",
         Break::Ended => "ended",
         Break::NoAnswer => "no-answer",
         Break::Restart => "restart",
     };
-    table.ask("broken", &[("cause", Fact::Word(word))]).is_none_or(|row| row.then == "again")
+    match table.ask("broken", &[("cause", Fact::Word(word))]).map(|row| row.then) {
+        Some("tell") => Again::Tell,
+        Some("session") => Again::Session,
+        _ => Again::Next,
+    }
+}
+
+fn opened(ours: bool) -> (&'static str, Fact<'static>) {
+    ("opened", Fact::Word(if ours { "us" } else { "them" }))
+}
+
+/// After how long on hold what waits goes as MESSAGEs; nothing means never. `ours`: we opened the session.
+pub fn held(table: &Table, ours: bool) -> Option<Duration> {
+    table.ask("held", &[opened(ours)]).and_then(|row| row.time)
 }
 
 /// What is known of an XMPP user's presence.
@@ -342,9 +374,15 @@ pub enum Invited {
     Refuse(u16, Option<String>),
 }
 
-/// What the table says to an INVITE; `calls`: there is more than the chat in its offer.
-pub fn invited(table: &Table, user: User, calls: bool) -> Invited {
-    let row = table.ask("invited", &[user.fact(), ("calls", Fact::Flag(calls))]);
+/// What is known when a SIP user opens a session; `calls`: there is more than the chat in his offer.
+pub fn invited_facts(user: User, calls: bool, route: Route<'_>) -> [(&'static str, Fact<'_>); 5] {
+    let [agent, via, domain] = route.facts();
+    [user.fact(), ("calls", Fact::Flag(calls)), agent, via, domain]
+}
+
+/// What the table says to an INVITE.
+pub fn invited(table: &Table, user: User, calls: bool, route: Route<'_>) -> Invited {
+    let row = table.ask("invited", &invited_facts(user, calls, route));
     match row.map(|row| (row.then, row.status, row.text.clone())) {
         Some(("answer", ..)) => Invited::Answer,
         Some(("refuse", status, text)) => Invited::Refuse(status.unwrap_or(488), text),
@@ -359,10 +397,15 @@ pub fn asked_is_there(table: &Table, kind: Kind, says: Option<&str>) -> bool {
     table.ask("asked", &[condition, says]).is_some_and(|row| row.then == "answer")
 }
 
-/// After how long without a line a session is hung up; nothing means never. `ours`: we opened it.
-pub fn quiet(table: &Table, ours: bool, user: User) -> Option<Duration> {
-    let opened = ("opened", Fact::Word(if ours { "us" } else { "them" }));
-    table.ask("quiet", &[opened, user.fact()]).and_then(|row| row.time)
+/// What is known of a session in which nobody writes; `ours`: we opened it.
+pub fn quiet_facts(ours: bool, user: User, mood: Mood) -> [(&'static str, Fact<'static>); 4] {
+    let [state, typing] = mood.facts();
+    [opened(ours), user.fact(), state, typing]
+}
+
+/// After how long without a line a session is hung up; nothing means never.
+pub fn quiet(table: &Table, ours: bool, user: User, mood: Mood) -> Option<Duration> {
+    table.ask("quiet", &quiet_facts(ours, user, mood)).and_then(|row| row.time)
 }
 
 /// Whether a `<gone/>` hangs up; `others`: another device of the user wrote a short time ago.
@@ -402,162 +445,4 @@ pub fn extra_is_text(table: &Table, extra: Extra) -> bool {
         Extra::Reaction => "reaction",
     };
     table.ask("extra", &[("what", Fact::Word(word))]).is_some_and(|row| row.then == "text")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table() -> Table {
-        Table::read(EMBEDDED, &QUESTIONS).expect("the embedded table")
-    }
-
-    const CHAT: Line<'static> = Line {
-        type_: Some("chat"),
-        session: Stage::None,
-        msrp: Msrp::Unknown,
-        peer: PeerMsrp::Learn,
-        long: false,
-        agent: None,
-        thread: false,
-        html: false,
-        domain: "example.net",
-    };
-
-    #[test]
-    fn no_telephone_rings_for_a_line_of_text() {
-        assert_eq!(CHAT.way(&table()), Way::Page { ask: true });
-        assert_eq!(Line { long: true, ..CHAT }.way(&table()), Way::Page { ask: true });
-        assert_eq!(Line { msrp: Msrp::Refused, ..CHAT }.way(&table()), Way::Page { ask: false });
-        assert_eq!(
-            Line { peer: PeerMsrp::No, msrp: Msrp::Shown, ..CHAT }.way(&table()),
-            Way::Page { ask: false }
-        );
-        assert_eq!(Line { agent: Some("Zoiper 5"), ..CHAT }.way(&table()), Way::Page { ask: true });
-    }
-
-    #[test]
-    fn a_sign_of_msrp_opens_a_session_for_a_chat_alone() {
-        for sign in [
-            Line { msrp: Msrp::Shown, ..CHAT },
-            Line { peer: PeerMsrp::Yes, ..CHAT },
-            Line { agent: Some("sipsimple 5.5.0"), ..CHAT },
-            Line { session: Stage::Opening, ..CHAT },
-            Line { session: Stage::Open, msrp: Msrp::Refused, ..CHAT },
-        ] {
-            assert_eq!(sign.way(&table()), Way::Session, "{sign:?}");
-            let normal = Line { type_: None, ..sign };
-            assert_eq!(normal.way(&table()), Way::Page { ask: false }, "{sign:?}");
-        }
-    }
-
-    #[test]
-    fn what_uses_a_session_opens_none() {
-        for word in ["use", "wait"] {
-            let table = Table::read(&format!("line: [{{ row: only, do: {word} }}]"), &QUESTIONS[..1]);
-            let table = table.expect("the test's own table");
-            assert_eq!(CHAT.way(&table), Way::Page { ask: false }, "{word}");
-            assert_eq!(Line { session: Stage::Opening, ..CHAT }.way(&table), Way::Session, "{word}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_is_believed_for_the_time_of_its_row() {
-        let hours = |hours: u64| Duration::from_secs(hours * 3600);
-        assert_eq!(failed(&table(), Cause::Refused(488)), hours(24));
-        assert_eq!(failed(&table(), Cause::PortZero), hours(24));
-        assert_eq!(failed(&table(), Cause::Refused(480)), Duration::from_secs(120));
-        assert_eq!(failed(&table(), Cause::NoConnection), hours(1));
-        assert_eq!(failed(&table(), Cause::Refused(500)), Duration::from_secs(600));
-    }
-
-    #[test]
-    fn who_opened_a_quiet_session_decides_when_it_ends() {
-        let minutes = |minutes: u64| Some(Duration::from_secs(minutes * 60));
-        assert_eq!(quiet(&table(), true, User::Online), minutes(10));
-        assert_eq!(quiet(&table(), false, User::Unknown), None);
-        assert_eq!(quiet(&table(), false, User::Offline), minutes(1));
-    }
-
-    #[test]
-    fn who_is_only_away_is_there() {
-        let says = |kind, text| asked_is_there(&table(), kind, text);
-        assert!(says(Kind::ServiceUnavailable, Some("User session not found")));
-        assert!(says(Kind::RecipientUnavailable, None));
-        assert!(!says(Kind::ServiceUnavailable, None));
-        assert!(!says(Kind::ItemNotFound, Some("User session not found")));
-    }
-
-    #[test]
-    fn the_other_questions_have_their_answers() {
-        assert_eq!(invited(&table(), User::Online, true), Invited::Answer);
-        assert_eq!(invited(&table(), User::Offline, false), Invited::Ask);
-        assert!(gone_hangs_up(&table(), false) && !gone_hangs_up(&table(), true));
-        assert!(ended_says_gone(&table(), true) && !ended_says_gone(&table(), false));
-        assert!(goes_again(&table(), Break::Lost) && !answer_is_receipt(&table()));
-        assert!(extra_is_text(&table(), Extra::Reaction));
-    }
-
-    #[test]
-    fn rows_can_look_at_thread_content_and_domain() {
-        let page = |when: &str, line: Line<'_>| {
-            let text = format!("line: [{{ row: a, when: {{ {when} }}, do: page }}, {{ row: b, do: open }}]");
-            let table = Table::read(&text, &QUESTIONS[..1]).expect("the test's own table");
-            line.way(&table) != Way::Session
-        };
-        for (when, line) in [
-            ("thread: true", Line { thread: true, ..CHAT }),
-            ("content: html", Line { html: true, ..CHAT }),
-            ("domain: EXAMPLE.org", Line { domain: "example.org", ..CHAT }),
-        ] {
-            assert!(page(when, line) && !page(when, CHAT), "{when}");
-        }
-    }
-
-    #[test]
-    fn an_admins_rows_replace_or_come_first() {
-        let own = "line:
-  - { row: unknown, do: page }
-  - { row: bob, when: { agent: bob }, do: refuse, condition: gone }
-";
-        let mut mistakes = Vec::new();
-        let root = crate::config::yaml::parse(own, &mut mistakes).expect("the test's own YAML");
-        let table = table().with(Table::of(&root, &QUESTIONS, &mut mistakes));
-        assert!(mistakes.is_empty(), "{mistakes:?}");
-        assert_eq!(table.list("line").first().map(|row| row.name.as_str()), Some("bob"));
-        assert_eq!(CHAT.way(&table), Way::Page { ask: false });
-        let bob = Line { agent: Some("BOB"), msrp: Msrp::Shown, ..CHAT };
-        assert!(matches!(bob.way(&table), Way::Refuse(condition) if condition.kind == Kind::Gone));
-    }
-
-    #[test]
-    fn an_explanation_names_what_differed() {
-        let told = table().explain("line", &CHAT.facts());
-        assert!(
-            told.contains("not in-session: session differs") && told.ends_with("unknown decides: ask\n"),
-            "{told}"
-        );
-    }
-
-    #[test]
-    fn a_wrong_row_is_told_with_its_line() {
-        for (wrong, told) in [
-            ("lines: []", "did you mean `line`?"),
-            ("line:\n  - { row: a, do: pag }", "line 2: `line` cannot decide \"pag\": decide one of: page"),
-            ("line:\n  - { row: a, when: { sesion: open }, do: page }", "did you mean `session`?"),
-            ("line:\n  - { row: a, when: { session: ajar }, do: page }", "it is one of: none, opening, open"),
-            ("failed:\n  - { row: a, do: page }", "`for` is missing"),
-            ("failed:\n  - { row: a, do: page, for: soon }", "`for` cannot be \"soon\""),
-            ("line:\n  - { row: a, do: page, for: 1m }", "a row that decides so has no `for`"),
-            (
-                "line:\n  - { row: a, do: page }\n  - { row: a, do: ask }",
-                "line 3: two rows of `line` are called a",
-            ),
-            ("line:\n  - { row: a, when: { long: true }, do: page }", "has conditions"),
-            ("gone:\n  - { row: a, do: keep }", "`line` has no rows"),
-        ] {
-            let error = Table::read(wrong, &QUESTIONS).expect_err(wrong);
-            assert!(error.contains(told), "{wrong}: {error}");
-        }
-    }
 }

@@ -35,6 +35,8 @@ pub enum Form {
     Status,
     /// The beginning of a text, or a list of such; letter case does not count.
     Beginning,
+    /// A time that must have passed.
+    AtLeast,
 }
 
 /// What a situation says to one condition.
@@ -48,6 +50,10 @@ pub enum Fact<'a> {
     Status(u16),
     /// A text.
     Text(&'a str),
+    /// So much time has passed.
+    Time(Duration),
+    /// Several of the condition's words: those whose bits are set, the first one's lowest.
+    Among(&'static [&'static str], u8),
     /// It is not known, or there is none: no row that asks for it fits.
     Nothing,
 }
@@ -58,7 +64,7 @@ pub struct Row {
     /// Its name.
     pub name: String,
     /// All of these must hold; each names one of several values.
-    when: Vec<(&'static str, Vec<String>)>,
+    pub when: Vec<(&'static str, Vec<String>)>,
     /// The decision.
     pub then: &'static str,
     /// `for` or `after`.
@@ -91,6 +97,8 @@ impl Fact<'_> {
             Fact::Text(text) => {
                 text.get(..value.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(value))
             }
+            Fact::Time(time) => values::duration(value).is_ok_and(|least| *time >= least),
+            Fact::Among(words, bits) => among(words, *bits).any(|word| word == value),
             Fact::Nothing => false,
         }
     }
@@ -101,9 +109,16 @@ impl Fact<'_> {
             Fact::Flag(flag) => flag.to_string(),
             Fact::Status(status) => status.to_string(),
             Fact::Text(text) => format!("{text:?}"),
+            Fact::Time(time) => format!("{}s", time.as_secs()),
+            Fact::Among(_, 0) => "nothing".to_owned(),
+            Fact::Among(words, bits) => among(words, *bits).collect::<Vec<_>>().join(" "),
             Fact::Nothing => "not known".to_owned(),
         }
     }
+}
+
+fn among(words: &'static [&'static str], bits: u8) -> impl Iterator<Item = &'static str> {
+    words.iter().enumerate().filter(move |(place, _)| bits >> place & 1 == 1).map(|(_, word)| *word)
 }
 
 /// All lists of rows, in the order of the questions they were read for.
@@ -378,6 +393,7 @@ impl Form {
             Form::Flag => matches!(text, "true" | "false"),
             Form::Status => text.parse::<u16>().is_ok_and(|status| (300..700).contains(&status)),
             Form::Beginning => !text.is_empty(),
+            Form::AtLeast => values::duration(text).is_ok(),
         }
     }
 
@@ -387,6 +403,7 @@ impl Form {
             Form::Flag => "it is true or false".to_owned(),
             Form::Status => "it is a SIP answer from 300 to 699".to_owned(),
             Form::Beginning => "it is the beginning of a text".to_owned(),
+            Form::AtLeast => "it is a duration such as 60s, 10m, 24h".to_owned(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::ready;
 use std::time::Duration;
@@ -28,11 +28,9 @@ const TOGETHER: usize = 64 * 1024;
 /// How much is read at a time, through a buffer that exists only for the call.
 const READ: usize = 32 * 1024;
 
-/// How many frames an accepted connection may bring before anybody here keeps it, and how long is waited for that then:
-/// all that were sent at once may be read before the first has met its session.
+/// How many frames an accepted connection may bring before anybody here keeps it. Then it is not read further until
+/// somebody does: who is quicker than SIP waits for the answer that makes his session. Who had so many refused is closed.
 const UNKEPT_FRAMES: usize = 64;
-const MOMENT: Duration = Duration::from_secs(1);
-const LOOK: Duration = Duration::from_millis(5);
 
 /// One connection.
 pub struct Conn {
@@ -41,7 +39,11 @@ pub struct Conn {
     /// The other end.
     pub remote: SocketAddr,
     /// Somebody here uses it, or did.
-    pub is_kept: AtomicBool,
+    is_kept: AtomicBool,
+    /// What was written before: nothing but refusals.
+    refused: AtomicUsize,
+    /// One of the two has changed.
+    judged: Notify,
     since: Instant,
     queue: Mutex<Queue>,
     wake: Notify,
@@ -141,6 +143,8 @@ impl Conn {
             link,
             remote,
             is_kept: AtomicBool::new(is_kept),
+            refused: AtomicUsize::new(0),
+            judged: Notify::new(),
             since: Instant::now(),
             queue: Mutex::default(),
             wake: Notify::new(),
@@ -151,6 +155,12 @@ impl Conn {
     /// Its number.
     pub fn id(&self) -> ConnId {
         self.link.conn
+    }
+
+    /// Somebody here uses it.
+    pub fn keep(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+        self.judged.notify_one();
     }
 
     /// Queues bytes; `owner` hears when they have left. False if the connection is closed.
@@ -168,6 +178,10 @@ impl Conn {
         queue.items.push_back((owner, bytes));
         drop(queue);
         self.wake.notify_one();
+        if !self.is_kept.load(Ordering::Relaxed) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.judged.notify_one();
+        }
         true
     }
 
@@ -314,21 +328,21 @@ impl Conn {
                 Err(_) => break End::Broken,
             };
             let before = frames;
-            let garbage = loop {
+            let end = loop {
                 match decoder.next_frame() {
+                    Some(Ok(_)) if frames >= UNKEPT_FRAMES && !self.gets_kept(unused).await => {
+                        break Some(End::Unused);
+                    }
                     Some(Ok(frame)) => {
                         frames += 1;
                         arrived(frame).await;
                     }
-                    Some(Err(garbage)) => break Some(garbage),
+                    Some(Err(garbage)) => break Some(End::Garbage(garbage)),
                     None => break None,
                 }
             };
-            if let Some(garbage) = garbage {
-                break End::Garbage(garbage);
-            }
-            if frames > UNKEPT_FRAMES && !self.gets_kept().await {
-                break End::Unused;
+            if let Some(end) = end {
+                break end;
             }
             if !has_room(length, decoder.pending()) {
                 break End::Full;
@@ -341,14 +355,13 @@ impl Conn {
         }
     }
 
-    /// Whether somebody keeps it, now or in a moment.
-    async fn gets_kept(&self) -> bool {
-        let until = Instant::now() + MOMENT;
+    /// Whether somebody keeps it, now or in time.
+    async fn gets_kept(&self, until: Instant) -> bool {
         while !self.is_kept.load(Ordering::Relaxed) {
-            if Instant::now() >= until {
+            let is_useless = self.refused.load(Ordering::Relaxed) >= UNKEPT_FRAMES;
+            if is_useless || tokio::time::timeout_at(until, self.judged.notified()).await.is_err() {
                 return false;
             }
-            tokio::time::sleep(LOOK).await;
         }
         true
     }

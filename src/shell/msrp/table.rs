@@ -7,7 +7,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Limits;
 use super::conn::{Conn, End};
@@ -76,7 +75,7 @@ impl Table {
     pub fn keep(&mut self, id: ConnId, shard: usize) -> bool {
         let Some(entry) = self.conns.get_mut(&id).filter(|entry| entry.conn.is_open()) else { return false };
         entry.keepers.insert(shard);
-        entry.conn.is_kept.store(true, Ordering::Relaxed);
+        entry.conn.keep();
         let remote = entry.conn.remote;
         self.forget_stranger(id, remote);
         true
