@@ -306,6 +306,10 @@ impl Rooms {
             if let Some(other) = other.filter(|_| watch.inside != Some(seat)) {
                 watch.seat = other;
             } else {
+                if watch.notifier().is_in_flight() {
+                    // Nobody knows yet whether that is taken.
+                    watch.tell_all();
+                }
                 watch.notifier_mut().end(Reason::NoResource, None, cx.now);
                 // It does not wait for the one that is out: the dialog will not be there any more.
                 self.notify(cx, id);
