@@ -181,7 +181,7 @@ impl Rooms {
             let Some(seat) = self.seats.get_mut(&id) else { continue };
             if seat.owes_farewell {
                 self.bid_farewell(cx, id);
-            } else if seat.takes_part() {
+            } else if seat.stage == Stage::In || seat.stage == Stage::Entering && seat.stands {
                 if let Some(hall) = self.halls.get_mut(&seat.room) {
                     (hall.stale, hall.looks) = (true, None);
                 }

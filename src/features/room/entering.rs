@@ -76,6 +76,7 @@ impl Rooms {
         self.timers.set(Alarm::Ping(id), cx.now.tick + asking::SILENCE);
         seat.stage = Stage::In;
         nick.clone_into(&mut seat.nick);
+        seat.was_in = true;
         // What was to unlock it before the link went may be lost.
         seat.locked |= codes.has(Codes::CREATED);
         let locked = seat.locked;

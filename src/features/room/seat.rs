@@ -134,6 +134,8 @@ pub struct Seat {
     pub joining: Joining,
     /// Invitations of its that the room has not dealt with.
     pub inviting: Vec<Inviting>,
+    /// The room has let it in once.
+    pub was_in: bool,
     /// It has made the room, which nobody else can enter before it is unlocked.
     pub locked: bool,
     /// Who has been seen on the way in.
@@ -186,6 +188,7 @@ impl Seat {
             invitation: None,
             joining: Joining::DialedIn,
             inviting: Vec::new(),
+            was_in: false,
             locked: false,
             seen: BTreeSet::new(),
             asked: 0,
@@ -211,7 +214,7 @@ impl Seat {
 
     /// It may speak and hear: it is in, or was, and is on its way back.
     pub fn takes_part(&self) -> bool {
-        self.stage == Stage::In || self.stage == Stage::Entering && self.stands
+        self.stage == Stage::In || self.stage == Stage::Entering && self.was_in
     }
 
     /// Its address in the room.

@@ -300,8 +300,12 @@ impl Rooms {
         else {
             return;
         };
+        let theirs = self.watches_of(&room, &contact);
+        if theirs.is_empty() {
+            return;
+        }
         let other = self.another_seat(&room, &contact, seat);
-        for id in self.watches_of(&room, &contact) {
+        for id in theirs {
             let Some(watch) = self.watches.get_mut(&id) else { continue };
             if let Some(other) = other.filter(|_| watch.inside != Some(seat)) {
                 watch.seat = other;
