@@ -12,6 +12,8 @@ pub mod server;
 pub const SIP_DOMAIN: &str = "sip.bench";
 /// The domain of the XMPP users.
 pub const XMPP_DOMAIN: &str = "xmpp.bench";
+/// The domain of the rooms of XMPP.
+pub const ROOMS_DOMAIN: &str = "rooms.bench";
 /// What the component proves to be itself with.
 pub const SECRET: &str = "bench";
 

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{SECRET, SIP_DOMAIN, XMPP_DOMAIN};
+use super::{ROOMS_DOMAIN, SECRET, SIP_DOMAIN, XMPP_DOMAIN};
 
 /// What a configuration says besides the domains.
 pub struct Setup<'a> {
@@ -43,7 +43,7 @@ impl Process {
         let (secret, store) = (secret.display(), folder.join("store"));
         let text = format!(
             "xmpp:\n  server: {server}\n  components:\n    - {{ domain: {SIP_DOMAIN}, secret: {{ file: {secret} }} }}\n  \
-             domains:\n    - {{ domain: {XMPP_DOMAIN} }}\nsip:\n  listen: [ \"tcp://{sip}\" ]\n  peers:\n    - {{ uri: \
+             domains:\n    - {{ domain: {XMPP_DOMAIN} }}\n    - {{ domain: {ROOMS_DOMAIN}, rooms: true }}\nsip:\n  listen: [ \"tcp://{sip}\" ]\n  peers:\n    - {{ uri: \
              \"sip:{peer};transport=tcp\", may_send_from: [ {SIP_DOMAIN} ]{of_peer} }}\nstore: {}\n{more}",
             store.display(),
         );

@@ -16,8 +16,8 @@ pub const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:comp
 pub struct Stream(Arc<Mutex<TcpStream>>);
 
 impl Stream {
-    /// Takes the component's stream, answers its pings and shows every `<message/>`, whole, to `seen`; what that gives
-    /// is sent.
+    /// Takes the component's stream, answers its IQs and shows every `<message/>` and `<presence/>`, whole, to `seen`; what
+    /// that gives is sent.
     pub fn accept(server: &TcpListener, seen: impl FnMut(&str) -> Option<String> + Send + 'static) -> Stream {
         let (mut socket, _) = server.accept().unwrap();
         handshake(&mut socket);
@@ -56,7 +56,10 @@ fn read(socket: TcpStream, answers: &Stream, mut seen: impl FnMut(&str) -> Optio
     let mut reader = BufReader::with_capacity(1 << 16, socket);
     let mut pending = Vec::new();
     while reader.read_until(b'>', &mut pending).is_ok_and(|length| length > 0) {
-        if pending.ends_with(b"</message>") {
+        let is_empty = pending.ends_with(b"/>") && pending.iter().filter(|byte| **byte == b'<').count() == 1;
+        let is_presence =
+            pending.starts_with(b"<presence") && (pending.ends_with(b"</presence>") || is_empty);
+        if pending.ends_with(b"</message>") || is_presence {
             if let Some(answer) = seen(&String::from_utf8_lossy(&pending)) {
                 answers.say(&answer);
             }
@@ -66,8 +69,6 @@ fn read(socket: TcpStream, answers: &Stream, mut seen: impl FnMut(&str) -> Optio
             let value = |name| attribute(&text, name).unwrap_or_default();
             let (id, from, to) = (value("id"), value("from"), value("to"));
             answers.say(&format!("<iq type='result' id='{id}' from='{to}' to='{from}'/>"));
-            pending.clear();
-        } else if pending.starts_with(b"<presence") && pending.ends_with(b"/>") {
             pending.clear();
         }
     }

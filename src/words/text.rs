@@ -23,6 +23,12 @@ pub fn may_stand_in_xml(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
+/// Whether it changes the direction of what stands behind it (Unicode UAX #9 §2): a name with such a character in it
+/// can look like another one. PRECIS has it in no name (RFC 8264 §9.13, through RFC 8266 for nicknames).
+pub fn turns_direction(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

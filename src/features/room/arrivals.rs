@@ -90,7 +90,7 @@ impl Rooms {
         if content.text.is_empty() && content.subject.is_none() {
             return Err(200);
         }
-        if seat.stage != Stage::In || !cx.link_is_up(&seat.own) {
+        if !seat.takes_part() || !cx.link_is_up(&seat.own) {
             return Err(408);
         }
         if seat.said.len() >= SAID {
@@ -125,7 +125,8 @@ impl Rooms {
         cx.stanza(stanza);
         cx.count("room_lines_total", &[("direction", "sip_to_xmpp")]);
         let receipt = message.receipt.clone();
-        seat.said.push_back(Said { id: stanza_id, session, ticket, receipt, at: cx.now.tick, private });
+        let (number, at) = (seat.number(), cx.now.tick);
+        seat.said.push_back(Said { id: stanza_id, session, ticket, receipt, at, number, private });
         if private {
             self.ask(cx, id);
         }
@@ -146,9 +147,9 @@ impl Rooms {
     }
 
     /// The room has dealt with all that was said until then.
-    pub(super) fn dealt_with(&mut self, cx: &mut Cx<'_>, id: SeatId, until: crate::words::time::Tick) {
+    pub(super) fn dealt_with(&mut self, cx: &mut Cx<'_>, id: SeatId, until: u64) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        while seat.said.front().is_some_and(|said| said.at <= until) {
+        while seat.said.front().is_some_and(|said| said.number < until) {
             let Some(said) = seat.said.pop_front() else { break };
             seat.is_late(&said);
             accept(cx, &said);

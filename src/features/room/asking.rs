@@ -27,7 +27,7 @@ impl Rooms {
         let Some(occupant) = seat.occupant().filter(|_| cx.link_is_up(&seat.own)) else { return };
         let question = cx.token_for(&seat.room);
         cx.stanza(muc::ping(&seat.own, &occupant, &question));
-        seat.ping = Some(Ping { id: question.clone(), at: cx.now.tick });
+        seat.ping = Some(Ping { id: question.clone(), number: seat.number() });
         self.questions.insert(question, Question::Ping(id));
         self.timers.set(Alarm::Ping(id), cx.now.tick + PATIENCE);
     }
@@ -53,8 +53,8 @@ impl Rooms {
             Pinged::In => {
                 seat.heard = cx.now.tick;
                 self.timers.set(Alarm::Ping(id), cx.now.tick + SILENCE);
-                self.dealt_with(cx, id, ping.at);
-                if self.invited_until(cx, id, ping.at) {
+                self.dealt_with(cx, id, ping.number);
+                if self.invited_until(cx, id, ping.number) {
                     self.ask(cx, id);
                 }
             }

@@ -182,6 +182,9 @@ impl Rooms {
             if seat.owes_farewell {
                 self.bid_farewell(cx, id);
             } else if seat.stage == Stage::In || seat.stage == Stage::Entering && seat.stands {
+                if let Some(hall) = self.halls.get_mut(&seat.room) {
+                    (hall.stale, hall.looks) = (true, None);
+                }
                 self.doubted.push_back(id);
             }
         }
@@ -195,7 +198,11 @@ impl Rooms {
             if let Some(ping) = seat.ping.take() {
                 self.questions.remove(&ping.id);
             }
-            if seat.stage == Stage::Entering && !seat.stands {
+            let entering = seat.stage == Stage::Entering && !seat.stands;
+            // What was on its way may be lost: the answer to a question that comes later would say nothing about it.
+            self.nothing_arrived(cx, id);
+            self.nobody_invited(cx, id);
+            if entering {
                 self.turn_away(cx, id, Reply::new(480).because("The XMPP server cannot be reached"));
             }
         }
@@ -214,6 +221,7 @@ impl Rooms {
                 self.dismiss(cx, id, Cause { status: 503, text });
             } else if let Some(id) = self.doubted.pop_front() {
                 match self.seats.get(&id).map(|seat| seat.stage) {
+                    Some(Stage::In) if self.looks(id) => self.enter_again(cx, id),
                     Some(Stage::In) => self.ask(cx, id),
                     Some(Stage::Entering) => self.enter(cx, id),
                     _ => {}
@@ -225,6 +233,17 @@ impl Rooms {
         if !self.restored.is_empty() || !self.doubted.is_empty() {
             self.timers.set(Alarm::Resume, cx.now.tick + PAUSE);
         }
+    }
+
+    /// Whether it is for this seat to enter again, so that the room tells who is there now: one does it for all.
+    fn looks(&mut self, id: SeatId) -> bool {
+        let Some(seat) = self.seats.get(&id) else { return false };
+        let Some(hall) = self.halls.get_mut(&seat.room) else { return false };
+        let first = hall.stale && hall.looks.is_none();
+        if first {
+            hall.looks = Some(id);
+        }
+        first
     }
 
     /// Keeps a seat on disk.

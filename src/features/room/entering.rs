@@ -76,24 +76,29 @@ impl Rooms {
         self.timers.set(Alarm::Ping(id), cx.now.tick + asking::SILENCE);
         seat.stage = Stage::In;
         nick.clone_into(&mut seat.nick);
+        seat.was_in = true;
+        // What was to unlock it before the link went may be lost.
+        seat.locked |= codes.has(Codes::CREATED);
+        let locked = seat.locked;
         let (room, own, seen) = (seat.room.clone(), seat.own.clone(), std::mem::take(&mut seat.seen));
         let was_called = seat.joining == Joining::DialedOut;
         let (stands, contact, fields) = (seat.stands, seat.contact.clone(), seat.fields());
         if let Some(hall) = self.halls.get_mut(&room) {
             hall.only(&seen);
+            (hall.stale, hall.looks) = (false, None);
             if was_called {
                 hall.was_called(cx.domains, nick);
             }
         }
         self.activate_watches(cx, &room, &contact);
-        if codes.has(Codes::CREATED) {
+        if locked {
             let question = cx.token_for(&room);
             cx.stanza(muc::unlock(&own, &room, &question));
             self.put_question(id, question, Question::Unlock(id));
         }
         cx.count("room_joins_total", &[("result", if stands { "again" } else { "joined" })]);
         cx.log(Level::Info, "room-joined", fields);
-        if codes.has(Codes::CREATED) && !stands {
+        if locked && !stands {
             // Others could not come in before; but who called does not wait for ever.
             self.timers.set(Alarm::Enter(id), cx.now.tick + KEY);
         } else if !stands {
@@ -119,14 +124,15 @@ impl Rooms {
     /// A seat that found itself out goes in again.
     pub(super) fn enter_again(&mut self, cx: &mut Cx<'_>, id: SeatId) {
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.stage == Stage::In) else { return };
-        (seat.stage, seat.stands, seat.tries) = (Stage::Entering, true, 0);
+        (seat.stage, seat.stands, seat.tries) = (Stage::Entering, seat.leg.call.is_up(), 0);
         seat.wanted.clone_from(&seat.nick);
         self.enter(cx, id);
     }
 
     /// A new room was unlocked, or is not.
     pub(super) fn unlocked(&mut self, cx: &mut Cx<'_>, id: SeatId, error: Option<&StanzaError>) {
-        let Some(seat) = self.seats.get(&id) else { return };
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        seat.locked = false;
         if let Some(error) = error {
             let mut fields = seat.fields();
             fields.push(("why", format!("{:?} {}", error.kind, error.text.as_deref().unwrap_or_default())));

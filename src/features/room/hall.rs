@@ -34,6 +34,10 @@ pub struct Hall {
     pub people: BTreeMap<Box<str>, Occupant>,
     /// Everybody sees who everybody is: their addresses may be shown.
     pub open: bool,
+    /// The link was away: who is there may have changed unseen.
+    pub stale: bool,
+    /// The seat that enters again, so that the room tells all of it.
+    pub looks: Option<SeatId>,
     /// The subject; empty where there is none.
     pub subject: String,
     /// The last line that was put into an envelope, and when: its copies for all seats come one behind the other.
@@ -79,6 +83,8 @@ impl Hall {
             called: BTreeSet::new(),
             people: BTreeMap::new(),
             open: false,
+            stale: false,
+            looks: None,
             subject: String::new(),
             last: None,
         }

@@ -12,7 +12,7 @@ use crate::sip::uri::Aor;
 use crate::sip::usage::session::{Body, Cause, Session};
 use crate::words::id::Partition;
 use crate::words::note::Level;
-use crate::words::text::clean;
+use crate::words::text::{clean, turns_direction};
 use crate::xmpp::jid::Jid;
 
 /// What a sender is told that we cannot serve now, in seconds.
@@ -268,7 +268,8 @@ pub(super) fn nick_for(room: &Jid, name: Option<&str>, contact: &Aor) -> String 
     [name, contact.user.as_deref().unwrap_or_default()]
         .into_iter()
         .map(|name| {
-            let words: Vec<&str> = name.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+            let ends = |c: char| c.is_whitespace() || c.is_control() || turns_direction(c);
+            let words: Vec<&str> = name.split(ends).collect();
             let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
             clean(&words.join(" ")).into_owned()
         })
@@ -312,6 +313,7 @@ mod tests {
         let nick = |name| nick_for(&room, name, &romeo);
         assert_eq!(nick(Some("Romeo Montague")), "Romeo Montague");
         assert_eq!(nick(Some("\" Romeo\t\u{1} M \"")), "Romeo M");
+        assert_eq!(nick(Some("\u{202e}oemoR \u{2067}שלום\u{2069}")), "oemoR שלום");
         assert_eq!(nick(None), "romeo");
         assert_eq!(nick(Some("  ")), "romeo");
         assert_eq!(nick(Some(&"x".repeat(1024))), "romeo");

@@ -80,13 +80,15 @@ impl Rooms {
 
     /// The subject is this now; `told`: by this seat, which knows it.
     fn subject(&mut self, cx: &mut Cx<'_>, id: SeatId, nick: Option<String>, subject: String, told: bool) {
-        let Some(room) = self.seats.get(&id).map(|seat| seat.room.clone()) else { return };
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        // A room says to everybody who enters, and enters again, what its subject is, also that there is none.
+        let is_news = *seat.subject != *subject;
+        seat.subject = subject.as_str().into();
+        let room = seat.room.clone();
         let Some(hall) = self.halls.get_mut(&room) else { return };
-        let had_one = !hall.subject.is_empty();
         hall.set_subject(&subject);
         self.arm_step(cx, &room);
-        // A room without a subject says so to everybody who enters.
-        if told || subject.is_empty() && !had_one {
+        if told || !is_news {
             return;
         }
         let text = match subject.is_empty() {
@@ -139,7 +141,7 @@ impl Rooms {
     /// Sends something to a seat; `private`: the stanza that says it to this one alone.
     fn deliver(&mut self, cx: &mut Cx<'_>, id: SeatId, told: Told, private: Option<&Stanza>) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        let Some(session) = seat.leg.msrp.filter(|_| seat.stage == Stage::In && seat.leg.call.is_up()) else {
+        let Some(session) = seat.leg.msrp.filter(|_| seat.takes_part() && seat.leg.call.is_up()) else {
             return;
         };
         let Ok(room) = cx.domains.user_sip(&seat.room) else { return };
@@ -236,7 +238,8 @@ impl Rooms {
                 stanza = stanza.with_id(id);
             }
             let text = format!("This person's client did not take the message (MSRP {code})");
-            let condition = Condition::new(Kind::RecipientUnavailable, text);
+            // Not that nobody is there: rooms put out whoever answers so.
+            let condition = Condition::new(Kind::NotAcceptable, text);
             cx.answer(errors::stanza_error(&stanza, &condition));
         }
         if by == By::Silence {

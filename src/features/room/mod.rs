@@ -373,6 +373,12 @@ impl Rooms {
         self.contacts.take(&seat.contact);
         if let Some(hall) = self.halls.get_mut(&seat.room) {
             hall.seats.remove(&id);
+            if hall.looks == Some(id) {
+                // It did not come back: others look.
+                hall.looks = None;
+                self.doubted.extend(hall.seats.iter());
+                self.timers.set(Alarm::Resume, cx.now.tick);
+            }
             if hall.seats.is_empty() {
                 self.halls.remove(&seat.room);
                 self.timers.stop(&Alarm::Step(seat.room.clone()));

@@ -8,6 +8,7 @@ use crate::features::Cx;
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::Ticket;
 use crate::words::condition::Kind;
+use crate::words::text::turns_direction;
 use crate::xmpp::muc;
 
 /// How long the room may take: whoever asked gives up after thirty seconds.
@@ -41,6 +42,10 @@ impl Rooms {
         if nick.is_empty() {
             // Nobody is in a room without a nick.
             return Some(403);
+        }
+        // A room may let it through, and people would take its bearer for somebody else.
+        if nick.contains(turns_direction) {
+            return Some(424);
         }
         let Ok(occupant) = seat.room.with_resource(nick) else { return Some(424) };
         let nick = occupant.resource().unwrap_or_default().to_owned();

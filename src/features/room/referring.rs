@@ -129,7 +129,8 @@ impl Rooms {
         }
         let stanza = cx.token_for(&seat.room);
         cx.stanza(muc::invite(&seat.own, &seat.room, &stanza, whom, None));
-        seat.inviting.push(Inviting { id: stanza, at: cx.now.tick, watch });
+        let number = seat.number();
+        seat.inviting.push(Inviting { id: stanza, number, watch });
         self.ask(cx, id);
     }
 
@@ -149,14 +150,9 @@ impl Rooms {
     }
 
     /// The room has dealt with all invitations until then. True where more wait.
-    pub(super) fn invited_until(
-        &mut self,
-        cx: &mut Cx<'_>,
-        id: SeatId,
-        until: crate::words::time::Tick,
-    ) -> bool {
+    pub(super) fn invited_until(&mut self, cx: &mut Cx<'_>, id: SeatId, until: u64) -> bool {
         let Some(seat) = self.seats.get_mut(&id) else { return false };
-        let (done, rest) = std::mem::take(&mut seat.inviting).into_iter().partition(|one| one.at <= until);
+        let (done, rest) = std::mem::take(&mut seat.inviting).into_iter().partition(|one| one.number < until);
         seat.inviting = rest;
         let waits = !seat.inviting.is_empty();
         let done: Vec<Inviting> = done;
@@ -169,6 +165,14 @@ impl Rooms {
             }
         }
         waits
+    }
+
+    /// What was asked of the room may be lost: nobody knows who was asked in.
+    pub(super) fn nobody_invited(&mut self, cx: &mut Cx<'_>, id: SeatId) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        for one in std::mem::take(&mut seat.inviting) {
+            self.progress(cx, one.watch, 480);
+        }
     }
 
     fn expel(&mut self, cx: &mut Cx<'_>, id: SeatId, nicks: &[String], watch: Option<WatchId>) {

@@ -51,6 +51,8 @@ pub struct Said {
     pub receipt: Receipt,
     /// When it went to the room.
     pub at: Tick,
+    /// Its number among what this seat asked of the room.
+    pub number: u64,
     /// To one alone, who is not told by a reflection.
     pub private: bool,
 }
@@ -71,8 +73,8 @@ pub struct Whispered {
 pub struct Inviting {
     /// The id of the stanza.
     pub id: String,
-    /// When it went.
-    pub at: Tick,
+    /// Its number among what this seat asked of the room.
+    pub number: u64,
     /// Who wants to know.
     pub watch: Option<WatchId>,
 }
@@ -93,8 +95,8 @@ pub struct Renaming {
 pub struct Ping {
     /// The id of the stanza.
     pub id: String,
-    /// When it was asked.
-    pub at: Tick,
+    /// Its number among what this seat asked of the room: what has a lower one went before.
+    pub number: u64,
 }
 
 /// See the module.
@@ -132,14 +134,22 @@ pub struct Seat {
     pub joining: Joining,
     /// Invitations of its that the room has not dealt with.
     pub inviting: Vec<Inviting>,
+    /// The room has let it in once.
+    pub was_in: bool,
+    /// It has made the room, which nobody else can enter before it is unlocked.
+    pub locked: bool,
     /// Who has been seen on the way in.
     pub seen: BTreeSet<Box<str>>,
+    /// How much it has asked of the room.
+    asked: u64,
     /// Lines to the room, the oldest first.
     pub said: VecDeque<Said>,
     /// Lines that were answered before the room said them, or passed them on, the oldest first: it may still do so, or not.
     pub late: VecDeque<Said>,
     /// Lines from the room for who has put us on hold, the oldest first: each with its Message-ID.
     pub waiting: VecDeque<(String, Bytes)>,
+    /// The subject, as it was told last.
+    pub subject: Box<str>,
     /// Private lines from the room that may fail.
     pub whispered: VecDeque<Whispered>,
     /// The nick that it wants to have.
@@ -178,10 +188,14 @@ impl Seat {
             invitation: None,
             joining: Joining::DialedIn,
             inviting: Vec::new(),
+            was_in: false,
+            locked: false,
             seen: BTreeSet::new(),
+            asked: 0,
             said: VecDeque::new(),
             late: VecDeque::new(),
             waiting: VecDeque::new(),
+            subject: Box::default(),
             whispered: VecDeque::new(),
             renaming: None,
             questions: VecDeque::new(),
@@ -198,6 +212,11 @@ impl Seat {
         self.stage == Stage::Out && self.leg.call.is_done() && self.leg.msrp.is_none()
     }
 
+    /// It may speak and hear: it is in, or was, and is on its way back.
+    pub fn takes_part(&self) -> bool {
+        self.stage == Stage::In || self.stage == Stage::Entering && self.was_in
+    }
+
     /// Its address in the room.
     pub fn occupant(&self) -> Option<Jid> {
         self.room.with_resource(&self.nick).ok()
@@ -212,6 +231,12 @@ impl Seat {
             end -= 1;
         }
         self.nick = format!("{}{number}", self.wanted[..end].trim_end());
+    }
+
+    /// The number of what it asks of the room now. Times would not do: two things may go in one moment.
+    pub fn number(&mut self) -> u64 {
+        self.asked += 1;
+        self.asked
     }
 
     /// The line of this id is answered.

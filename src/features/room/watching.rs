@@ -300,12 +300,20 @@ impl Rooms {
         else {
             return;
         };
+        let theirs = self.watches_of(&room, &contact);
+        if theirs.is_empty() {
+            return;
+        }
         let other = self.another_seat(&room, &contact, seat);
-        for id in self.watches_of(&room, &contact) {
+        for id in theirs {
             let Some(watch) = self.watches.get_mut(&id) else { continue };
             if let Some(other) = other.filter(|_| watch.inside != Some(seat)) {
                 watch.seat = other;
             } else {
+                if watch.notifier().is_in_flight() {
+                    // Nobody knows yet whether that is taken.
+                    watch.tell_all();
+                }
                 watch.notifier_mut().end(Reason::NoResource, None, cx.now);
                 // It does not wait for the one that is out: the dialog will not be there any more.
                 self.notify(cx, id);

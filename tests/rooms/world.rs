@@ -1,0 +1,463 @@
+//! The world around one gateway: a queue of events, a clock, streams that keep their order, and what people and faults do
+//! by chance.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mostar::config::{Config, XmppDomain};
+use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output};
+use mostar::msrp::AttemptId;
+use mostar::msrp::frame::Frame;
+use mostar::msrp::uri::Hop;
+use mostar::sip::flow::{ConnId, Flow, Transport};
+use mostar::sip::framing;
+use mostar::words::id::Seed;
+use mostar::words::time::Tick;
+use mostar::xmpp::stanza::Stanza;
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+use super::disk::{Death, Disk};
+use super::judge::{Line, Tally};
+use super::muc::Room;
+use super::phone::Call;
+use super::support::vector;
+use super::watch::Sub;
+use super::wire::Wire;
+
+/// What a run came to.
+pub struct Run {
+    pub tally: Tally,
+    pub trace: u64,
+}
+
+/// Something that will happen.
+#[derive(Debug)]
+pub enum Event {
+    /// A stanza reaches the gateway, sent in that life of the link; with what a SIP user shall hear of it.
+    Stanza(u64, Stanza, Option<Given>),
+    /// A stanza of the gateway's reaches the server.
+    StanzaReaches(u64, Stanza),
+    /// A SIP message reaches the gateway, or the SIP side, over the connection of that number.
+    Sip(u64, Bytes),
+    SipReaches(u64, Bytes),
+    /// The same for MSRP; the last: so many bytes have left for the phone with it.
+    ToGateway(u64, Box<Frame>),
+    ToPhone(u64, Box<Frame>, usize),
+    Connects(u64, AttemptId, Hop),
+    /// A connection is gone, as the gateway hears; as the phone does; the gateway lets go of it.
+    Lost(u64),
+    Hears(u64),
+    Closes(u64),
+    LinkUp,
+    Stopped(u64),
+    StoreOk,
+    Written(u64),
+    /// People and faults do something.
+    Act,
+    /// A phone answers what rings, says nothing more, gives up waiting.
+    Picks(usize),
+    GivesUp(usize),
+    /// A watcher answers a NOTIFY.
+    Answers(u64, String),
+    /// Somebody who was asked in comes.
+    Comes(u8, usize),
+}
+
+/// What a room has told a SIP user, when that reached the gateway.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub text: String,
+    /// Its place in what was said in the room; none for what is said to one alone.
+    pub order: Option<u64>,
+    /// It must be heard.
+    pub needed: bool,
+    /// It must not be heard: it is one's own.
+    pub own: bool,
+}
+
+/// See the module.
+pub struct World {
+    pub rng: ChaCha8Rng,
+    pub config: Arc<Config>,
+    pub gateway: Gateway,
+    pub store: BTreeMap<String, Vec<u8>>,
+    pub disk: Disk,
+    /// Commits at which the process dies, counted from 1.
+    pub deaths: BTreeMap<u64, Death>,
+    pub now: Tick,
+    queue: BTreeMap<(Tick, u64), Event>,
+    sequence: u64,
+    /// Odd while the link is up: which life of the link this is.
+    pub link: u64,
+    /// Which SIP connection this is.
+    pub connection: u64,
+    /// Which life of the process this is.
+    pub life: u64,
+    /// When the last thing sent on a stream arrives.
+    last: BTreeMap<(&'static str, u64), Tick>,
+    pub rooms: Vec<Room>,
+    /// The server notices that it cannot deliver; else what it says is lost.
+    pub bounces: bool,
+    pub natives: u8,
+    pub phones: u8,
+    pub calls: Vec<Call>,
+    pub wires: Vec<Wire>,
+    pub subs: Vec<Sub>,
+    /// Who could not be reached, and in which room.
+    pub bounced: Vec<(usize, String)>,
+    /// Who has had which nick.
+    pub named: BTreeSet<(String, String)>,
+    /// All that was said by SIP users, by its text.
+    pub lines: BTreeMap<String, Line>,
+    /// The call that the input is about.
+    pub cause: Option<usize>,
+    /// No more faults, and nobody does anything.
+    pub peace: bool,
+    pub counter: u64,
+    pub tally: Tally,
+    pub wrongs: Vec<String>,
+    acts: u64,
+    trace: DefaultHasher,
+    pub show: bool,
+}
+
+/// Runs one seed to its end and judges it. The process dies at these commits.
+pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run, String> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut config = vector::config();
+    let rooms = "rooms.example.com".to_owned();
+    config.xmpp.domains.push(XmppDomain { domain: rooms.clone(), sip_alias: rooms, rooms: true });
+    let config = Arc::new(config);
+    let mut rng = ChaCha8Rng::from_seed(bytes);
+    // Most rooms are small; one in sixteen has thirty people.
+    let (phones, natives) = match seed % 16 {
+        15 => (15, 15),
+        7 => (8, 8),
+        _ => (2 + (rng.next_u64() % 4) as u8, 1 + (rng.next_u64() % 4) as u8),
+    };
+    let mut world = World {
+        rng,
+        gateway: Gateway::new(config.clone(), Seed(bytes)),
+        config,
+        store: BTreeMap::new(),
+        disk: Disk::new([0, 0, 3, 20][(seed / 2 % 4) as usize]),
+        deaths: deaths.iter().copied().collect(),
+        now: Tick(1),
+        queue: BTreeMap::new(),
+        sequence: 0,
+        link: 0,
+        connection: 1,
+        life: 0,
+        last: BTreeMap::new(),
+        rooms: vec![Room::new("verona"), Room::new("mantua")],
+        bounces: seed % 3 == 1,
+        natives,
+        phones,
+        calls: Vec::new(),
+        wires: Vec::new(),
+        subs: Vec::new(),
+        bounced: Vec::new(),
+        named: BTreeSet::new(),
+        lines: BTreeMap::new(),
+        cause: None,
+        peace: false,
+        counter: 0,
+        tally: Tally::default(),
+        wrongs: Vec::new(),
+        acts: 0,
+        trace: DefaultHasher::new(),
+        show,
+    };
+    world.play()?;
+    Ok(Run { tally: world.tally, trace: world.trace.finish() })
+}
+
+impl World {
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.rng.next_u64() % 100 < percent
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.rng.next_u64() % limit.max(1)
+    }
+
+    pub fn count(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    pub fn at(&mut self, when: Tick, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((when.max(self.now), self.sequence), event);
+    }
+
+    pub fn after(&mut self, millis: u64, event: Event) {
+        self.at(self.now + Duration::from_millis(millis), event);
+    }
+
+    /// When something sent now on a stream arrives: never before what was sent earlier.
+    pub fn in_order(&mut self, stream: &'static str, number: u64, spread: u64) -> Tick {
+        let at = self.now + Duration::from_micros(self.below(spread * 1000));
+        let last = self.last.entry((stream, number)).or_default();
+        *last = at.max(*last);
+        *last
+    }
+
+    pub fn note(&mut self, line: &str) {
+        self.trace.write_u64(self.now.0);
+        self.trace.write(line.as_bytes());
+        if self.show {
+            println!("{:>12.6} {}", self.now.0 as f64 / 1e6, line.replace("\r\n", "\n              "));
+        }
+    }
+
+    pub fn wrong(&mut self, text: String) {
+        self.note(&format!("WRONG: {text}"));
+        self.wrongs.push(format!("{:.3}: {text}", self.now.0 as f64 / 1e6));
+    }
+
+    pub fn is_linked(&self) -> bool {
+        self.link % 2 == 1
+    }
+
+    fn play(&mut self) -> Result<(), String> {
+        self.apply(Input::RestoreDone);
+        self.happen(Event::LinkUp);
+        for native in 0..self.natives {
+            let room = usize::from(self.chance(15));
+            self.native_comes(native, room);
+        }
+        for _ in 0..self.phones {
+            self.dial_in();
+        }
+        self.acts = 30 + self.below(50);
+        self.after(500, Event::Act);
+        self.run(None)?;
+        self.peace = true;
+        if !self.is_linked() {
+            self.happen(Event::LinkUp);
+        }
+        self.happen(Event::StoreOk);
+        // The rooms are silent for longer than anybody believes them to be.
+        self.pass(Duration::from_secs(45 * 60))?;
+        self.subscribe_all();
+        self.last_words();
+        self.pass(Duration::from_secs(120))?;
+        self.judge_rest();
+        self.everybody_leaves();
+        self.pass(Duration::from_secs(700))?;
+        self.judge_end();
+        match self.wrongs.first() {
+            Some(first) => Err(format!("{first} ({} in all)", self.wrongs.len())),
+            None => Ok(()),
+        }
+    }
+
+    fn pass(&mut self, time: Duration) -> Result<(), String> {
+        let until = self.now + time;
+        self.run(Some(until))?;
+        self.now = until;
+        Ok(())
+    }
+
+    /// Lets everything happen until then, or until nobody acts any more.
+    fn run(&mut self, until: Option<Tick>) -> Result<(), String> {
+        for _ in 0..400_000 {
+            if !self.wrongs.is_empty() && !self.show || until.is_none() && self.acts == 0 {
+                return Ok(());
+            }
+            let alarm = self.gateway.next_timeout().map(|(at, _)| at.max(self.now));
+            let event = self.queue.first_key_value().map(|((at, _), _)| *at);
+            let next = alarm.into_iter().chain(event).min();
+            let Some(at) = next.filter(|at| until.is_none_or(|until| *at <= until)) else { return Ok(()) };
+            self.now = at.max(self.now);
+            if alarm == Some(at) {
+                self.apply(Input::Timeout);
+            } else if let Some((_, event)) = self.queue.pop_first() {
+                self.happen(event);
+            }
+        }
+        Err(format!("does not come to rest by {:?}: {:?}", self.now, self.gateway.next_timeout()))
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Stanza(life, stanza, given) if life == self.link && self.is_linked() => {
+                self.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
+                if let (Some(given), Some(to)) = (given, stanza.to()) {
+                    self.given(to.as_str(), given);
+                }
+                self.apply(Input::Stanza(LinkId(0), stanza));
+            }
+            Event::Stanza(..) => {}
+            Event::StanzaReaches(life, stanza) => {
+                if life == self.link && self.is_linked() {
+                    self.server_hears(&stanza);
+                }
+            }
+            Event::Sip(connection, bytes) => {
+                if connection == self.connection {
+                    self.sip_arrives(bytes);
+                }
+            }
+            Event::SipReaches(connection, bytes) => {
+                if connection == self.connection {
+                    self.phone_hears(&String::from_utf8_lossy(&bytes));
+                }
+            }
+            Event::ToGateway(conn, frame) => self.gateway_reads(conn, frame),
+            Event::ToPhone(conn, frame, drained) => self.phone_reads(conn, &frame, drained),
+            Event::Connects(life, attempt, hop) => self.connects(life, attempt, &hop),
+            Event::Lost(conn) => self.lost(conn),
+            Event::Hears(conn) => self.hears(conn),
+            Event::Closes(conn) => self.closes(conn),
+            Event::LinkUp if !self.is_linked() => {
+                self.note("the link comes up");
+                self.link += 1;
+                self.apply(Input::Link(LinkId(0), LinkChange::Up));
+            }
+            Event::LinkUp => {}
+            Event::Stopped(life) if life == self.life => self.crash(),
+            Event::Stopped(_) => {}
+            Event::StoreOk => self.store_changes(false),
+            Event::Written(life) => self.written(life),
+            Event::Act => self.act(),
+            Event::Picks(call) => self.picks(call),
+            Event::GivesUp(call) => self.gives_up(call),
+            Event::Answers(connection, text) => {
+                if connection == self.connection {
+                    self.sip(text);
+                }
+            }
+            Event::Comes(native, room) => self.native_comes(native, room),
+        }
+    }
+
+    fn sip_arrives(&mut self, bytes: Bytes) {
+        self.note(&format!("sip -> gateway {}", String::from_utf8_lossy(&bytes)));
+        let flow = Flow {
+            transport: Transport::Tcp,
+            local: "192.0.2.9:5060".parse().unwrap(),
+            remote: "192.0.2.1:5060".parse().unwrap(),
+            conn: Some(ConnId(self.connection)),
+        };
+        self.cause = self.call_of(&String::from_utf8_lossy(&bytes));
+        match framing::datagram(bytes) {
+            Ok(message) => self.apply(Input::Sip(flow, Box::new(message))),
+            Err(bad) => self.wrong(format!("a phone wrote no SIP: {bad:?}")),
+        }
+        self.cause = None;
+    }
+
+    /// A SIP message goes to the gateway.
+    pub fn sip(&mut self, text: String) {
+        let connection = self.connection;
+        let at = self.in_order("from-sip", connection, 20);
+        self.at(at, Event::Sip(connection, text.into_bytes().into()));
+    }
+
+    /// A stanza goes to the gateway.
+    pub fn stanza(&mut self, stanza: Stanza, given: Option<Given>) {
+        let link = self.link;
+        let at = self.in_order("from-xmpp", link, 20);
+        self.at(at, Event::Stanza(link, stanza, given));
+    }
+
+    /// Something leaves the gateway.
+    pub fn leave(&mut self, output: Output) {
+        match output {
+            Output::Sip(out) => {
+                self.note(&format!("gateway -> sip {}", String::from_utf8_lossy(&out.bytes)));
+                let connection = self.connection;
+                let at = self.in_order("to-sip", connection, 20);
+                self.at(at, Event::SipReaches(connection, out.bytes));
+            }
+            Output::Stanza(_, stanza) => {
+                self.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
+                if self.is_linked() {
+                    let link = self.link;
+                    let at = self.in_order("to-xmpp", link, 20);
+                    self.at(at, Event::StanzaReaches(link, stanza));
+                }
+            }
+            Output::Msrp(out) => self.msrp_out(out),
+            Output::Stopped => {
+                let life = self.life;
+                self.after(100, Event::Stopped(life));
+            }
+            _ => {}
+        }
+    }
+
+    pub fn link_down(&mut self) {
+        if self.is_linked() {
+            self.note("the link goes down");
+            self.tally.links += 1;
+            self.link += 1;
+            self.apply(Input::Link(LinkId(0), LinkChange::Down));
+            let back = self.moment(40_000);
+            self.at(back, Event::LinkUp);
+        }
+    }
+
+    /// A moment for what comes next: half of them next to a timer's edge.
+    fn moment(&mut self, spread: u64) -> Tick {
+        let near = self.now + Duration::from_secs(40);
+        match self.gateway.next_timeout() {
+            Some((at, _)) if at < near && self.chance(50) => {
+                let jitter = self.below(4_000);
+                Tick((at.0 + jitter).saturating_sub(2_000)).max(self.now)
+            }
+            _ => self.now + Duration::from_millis(self.below(spread)),
+        }
+    }
+
+    fn act(&mut self) {
+        if self.peace {
+            return;
+        }
+        self.acts = self.acts.saturating_sub(1);
+        let wait = [300, 300, 1500, 1500, 3000, 20_000][self.below(6) as usize];
+        let next = self.moment(wait);
+        self.at(next, Event::Act);
+        match self.below(100) {
+            0..26 => self.somebody_talks(),
+            26..46 => self.native_talks(),
+            46..56 => self.dial_in(),
+            56..59 => self.somebody_hangs_up(),
+            59..64 => self.somebody_takes_a_nick(),
+            64..69 => self.somebody_watches(),
+            69..73 => self.native_moves(),
+            73..77 => self.native_whispers(),
+            77..80 => self.somebody_is_put_out(),
+            80..83 => self.native_asks_in(),
+            83..86 => self.somebody_refers(),
+            86..89 => self.somebody_holds(),
+            89..91 => self.subject_changes(),
+            91..93 => self.break_a_wire(),
+            93..95 => self.link_down(),
+            95 => self.server_forgets(),
+            96 => self.crash(),
+            97 => self.role_changes(),
+            98 => self.stop_or_full_disk(),
+            _ => self.room_is_destroyed(),
+        }
+    }
+
+    fn stop_or_full_disk(&mut self) {
+        if self.chance(60) {
+            self.store_changes(true);
+            self.after(4_000, Event::StoreOk);
+        } else {
+            self.note("the process is asked to stop");
+            let life = self.life;
+            self.after(60_000, Event::Stopped(life));
+            self.apply(Input::Stop);
+        }
+    }
+}
