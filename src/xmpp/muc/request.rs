@@ -216,7 +216,7 @@ fn message(stanza: &Stanza, to: &Jid) -> Request {
         (Some("error"), _) => Request::Bounced(error_of(stanza)),
         (Some("groupchat"), None) => to_all(element),
         (Some("groupchat"), Some(_)) => {
-            Request::Wrong("A message to one person of a room is not of the type groupchat")
+            Request::Wrong("A message to one person of a room is not of the type groupchat.")
         }
         (_, Some(nick)) => match (line(element), state()) {
             (Some(line), _) => Request::Private { nick: nick.to_owned(), line },
@@ -252,14 +252,14 @@ fn to_the_room(element: &Element) -> Request {
         return Request::Voice;
     }
     if element.child("body", ns::COMPONENT).is_some() {
-        return Request::Wrong("A message to all in a room is of the type groupchat");
+        return Request::Wrong("A message to all in a room is of the type groupchat.");
     }
     Request::Nothing
 }
 
 fn invited(invites: &[&Element]) -> Request {
     if invites.len() > MOST {
-        return Request::Wrong("So many people cannot be invited at once");
+        return Request::Wrong("So many people cannot be invited at once.");
     }
     let read = |invite: &&Element| {
         let whom = Jid::parse(invite.attr("to")?).ok()?;
@@ -267,7 +267,7 @@ fn invited(invites: &[&Element]) -> Request {
     };
     match invites.iter().map(read).collect() {
         Some(invited) => Request::Invite(invited),
-        None => Request::Wrong("An invitation needs the address of who is invited"),
+        None => Request::Wrong("An invitation needs the address of who is invited."),
     }
 }
 
@@ -289,7 +289,7 @@ fn query(stanza: &Stanza, to: &Jid) -> Option<Request> {
 }
 
 fn listed(query: &Element) -> Request {
-    const WRONG: Request = Request::Wrong("A list is asked for by a role or by an affiliation");
+    const WRONG: Request = Request::Wrong("A list is asked for by a role or by an affiliation.");
     let Some(item) = query.child("item", ns::MUC_ADMIN) else { return WRONG };
     let role = item.attr("role").and_then(role);
     let affiliation = item.attr("affiliation").and_then(affiliation);
@@ -304,9 +304,9 @@ fn changed(query: &Element) -> Request {
     let items = query.children().filter(|child| child.is("item", ns::MUC_ADMIN));
     let items: Option<Vec<Item>> = items.take(MOST + 1).map(item).collect();
     match items {
-        Some(items) if items.len() > MOST => Request::Wrong("So many people cannot be changed at once"),
+        Some(items) if items.len() > MOST => Request::Wrong("So many people cannot be changed at once."),
         Some(items) if !items.is_empty() => Request::Admin(Admin::Change(items)),
-        _ => Request::Wrong("Who is to be changed, and to what, is not said"),
+        _ => Request::Wrong("Who is to be changed, and to what, is not said."),
     }
 }
 
@@ -331,7 +331,7 @@ fn configured(query: &Element) -> Request {
         return Request::Owner(Owner::Destroy { to, reason: reason_in(destroy, ns::MUC_OWNER) });
     }
     let Some(form) = query.child("x", ns::DATA) else {
-        return Request::Wrong("The configuration of a room is a form");
+        return Request::Wrong("The configuration of a room is a form.");
     };
     let fields = form.children().filter(|child| child.is("field", ns::DATA));
     let asks = fields.filter(|field| field.attr("var") != Some("FORM_TYPE")).count() > 0;
