@@ -217,9 +217,11 @@ impl Conferences {
     /// What ends a session has come, and nobody has hung up.
     pub(super) fn lost(&mut self, cx: &mut Cx<'_>, id: GuestId) {
         let Some(guest) = self.guests.get(&id) else { return };
-        let farewell = guest.fate.clone().unwrap_or_else(Farewell::broken);
-        let cause = Cause { status: 480, text: "the MSRP connection was lost".to_owned() };
-        self.part(cx, id, farewell, &lost_words(), Some(cause));
+        let (farewell, status, words) = match guest.fate.clone() {
+            Some(fate) => (fate, 410, "the conference is over"),
+            None => (Farewell::broken(), 480, "the MSRP connection was lost"),
+        };
+        self.part(cx, id, farewell, &lost_words(), Some(Cause { status, text: words.to_owned() }));
     }
 
     /// An MSRP session is over.

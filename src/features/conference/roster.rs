@@ -3,10 +3,10 @@
 //! Everybody in a roster who has an address of XMPP is one of ours, or a ghost of the focus: ours are shown first-hand, ghosts
 //! not at all. Everybody else who takes part is an occupant.
 
-use super::Conferences;
 use super::guest::{Farewell, GuestId, Stage};
 use super::hall::{Name, Person, Who, name_of};
 use super::showing::occupant_id;
+use super::{Alarm, Conferences};
 use crate::documents::conference::{
     ConferenceInfo, Disconnection, Entity, Joining, News, State, Taken, User,
 };
@@ -21,6 +21,7 @@ impl Conferences {
     /// A document of the teller's.
     pub(super) fn document(&mut self, cx: &mut Cx<'_>, id: GuestId, room: &Jid, info: ConferenceInfo) {
         let Some(hall) = self.halls.get_mut(room) else { return };
+        let is_full = info.state == State::Full;
         let taken = match info.state {
             State::Partial if hall.awaits_full => Taken::Gap,
             _ => hall.view.take(info),
@@ -28,6 +29,9 @@ impl Conferences {
         match taken {
             Taken::News(news) => {
                 hall.awaits_full = false;
+                if is_full {
+                    self.timers.stop(&Alarm::Whole(id));
+                }
                 self.forget_heard(cx, room);
                 for one in news {
                     self.news(cx, room, one);
