@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::guest::{Abilities, Client, Guest, GuestId, Stage};
 use super::{Alarm, Conferences};
+use crate::documents::resource_lists;
 use crate::features::describe::{self, Ways};
 use crate::features::leg::Leg;
 use crate::features::{Cx, Incoming, Op, errors};
@@ -102,6 +103,11 @@ impl Conferences {
         let ways = Ways::of(cx);
         if ways == Ways::default() || ways.relay {
             return refuse(488, "There are no conferences here without MSRP", "media");
+        }
+        let required = message::list(&incoming.request.headers, &HeaderName::Require);
+        if required.iter().any(|tag| tag.eq_ignore_ascii_case(resource_lists::OPTION)) {
+            let reply = Reply::new(420).with(HeaderName::Unsupported, resource_lists::OPTION);
+            return Err((reply, "extension"));
         }
         let own = cx.domains.user_sip(user).map_err(|bad| (errors::reply_of(&bad), "address"))?.aor;
         let (tag, partition) = (cx.token_for(room), Partition::of(room.bare_str()));
