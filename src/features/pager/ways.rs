@@ -81,6 +81,10 @@ impl ToSip {
         if cx.domains.link_of(from.domain()).is_some() {
             return Some("no row is asked about MESSAGEs of SIP users\n".to_owned());
         }
+        if cx.domains.holds_sip_rooms(to.domain()) {
+            // The room says it.
+            return None;
+        }
         if to.local().is_none() {
             return Some(format!("refused before any row is asked: there is nobody at {to}\n"));
         }
