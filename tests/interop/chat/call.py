@@ -39,6 +39,7 @@ class Shape:
 
 class Call:
     """`tell(**event)`: what happens; each event has the call's name."""
+    allow = ALLOW
 
     def __init__(self, phone, name):
         self.phone, self.name, self.agent, self.endpoint = phone, name, phone.agent, phone.endpoint
@@ -54,6 +55,11 @@ class Call:
     def become(self, state, **more):
         self.state = state
         self.tell(state=state, **more)
+
+    @property
+    def contact(self):
+        """What our Contact says in this dialog."""
+        return self.agent.contact + self.agent.contact_parameters
 
     # As the caller.
 
@@ -161,7 +167,7 @@ class Call:
             return
         incoming.respond(100)
         if manner.ringing or manner.mode == "ring":
-            incoming.respond(180, [("Contact", self.agent.contact), ("Allow", ALLOW)])
+            incoming.respond(180, [("Contact", self.contact), ("Allow", self.allow)])
         if manner.mode == "ring":
             return
         if manner.after:
@@ -196,8 +202,7 @@ class Call:
         tag = tag or incoming.tag
         self.dialog = Dialog.of_request(incoming.request, tag)
         self.agent.dialogs[self.dialog.key] = self.within
-        incoming.respond(200, [("Contact", self.agent.contact + self.agent.contact_parameters), ("Allow", ALLOW),
-                               ("Content-Type", SDP_TYPE)], document.encode(), tag)
+        incoming.respond(200, [("Contact", self.contact), ("Allow", self.allow), ("Content-Type", SDP_TYPE)], document.encode(), tag)
 
     # Inside the dialog.
 
@@ -229,7 +234,7 @@ class Call:
         self.tell(again=request.method, expires=request.get("Session-Expires"))
         if self.phone.glare:
             return incoming.respond(491)
-        headers = [("Contact", self.agent.contact), ("Allow", ALLOW)]
+        headers = [("Contact", self.contact), ("Allow", self.allow)]
         if request.get("Session-Expires"):
             headers += [("Session-Expires", request.get("Session-Expires")), ("Require", "timer")]
         if not request.body and request.method == "UPDATE":
@@ -283,7 +288,7 @@ class Call:
     async def change(self, method, **options):
         """re-INVITE or UPDATE: `refresh` (no SDP in an UPDATE, the same SDP in an INVITE), `hold`, `anew` (another path)."""
         request = self.dialog.request(method)
-        request.headers += [("Contact", self.agent.contact), ("Allow", ALLOW)]
+        request.headers += [("Contact", self.contact), ("Allow", self.allow)]
         if not (method == "UPDATE" and options.get("refresh")):
             if options.get("anew"):
                 old, self.session, self.sessions = self.sessions, None, []
@@ -339,8 +344,7 @@ class Call:
         request.body = document.encode()
 
     def _describe(self, request):
-        request.headers += [("Contact", self.agent.contact + self.agent.contact_parameters), ("Allow", ALLOW),
-                            ("Supported", "timer")]
+        request.headers += [("Contact", self.contact), ("Allow", self.allow), ("Supported", "timer")]
 
     def _read(self, message, answer_to=None):
         try:
