@@ -1,10 +1,10 @@
-"""ejabberd, with the component of config/ejabberd.yml."""
+"""ejabberd, with rooms, and the component of config/ejabberd.yml."""
 
 import os
 import subprocess
 
 import processes
-from place import XMPP_DOMAIN
+from place import ROOMS_DOMAIN, XMPP_DOMAIN
 
 NAME = "ejabberd"
 VERSION = processes.package_version("ejabberd")
@@ -31,6 +31,8 @@ modules:
   mod_carboncopy: {{}}
   mod_disco: {{}}
   mod_offline: {{}}
+  mod_muc:
+    host: {ROOMS_DOMAIN}
   mod_ping: {{}}
   mod_privacy: {{}}
   mod_roster: {{}}
@@ -47,7 +49,7 @@ modules:
         library = next(file for file in files if file.endswith("/ebin/ejabberd.app"))
         # No node name: nothing listens for other Erlang nodes.
         accounts = ", ".join(f'ejabberd_auth:try_register(<<"{person.user}">>, <<"{XMPP_DOMAIN}">>, <<"{person.password}">>)'
-                             for person in place.xmpp_people)
+                             for person in place.xmpp_accounts)
         self.child = processes.Child(
             "ejabberd",
             ["erl", "-noinput", "-mnesia", "dir", f'"{place.path("ejabberd")}"', "-s", "ejabberd", "-eval",
@@ -58,6 +60,10 @@ modules:
              "ERL_CRASH_DUMP": "/dev/null"})
         for port in (place.xmpp_port, place.component_port):
             processes.wait("ejabberd listens", lambda: processes.listens(port), 60, self.child)
+
+    def stop(self):
+        """As an administrator stops it."""
+        return self.child.stop(30)
 
     def kill(self):
         self.child.kill()

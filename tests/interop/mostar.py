@@ -4,7 +4,7 @@ import urllib.error
 import urllib.request
 
 import processes
-from place import SIP_DOMAIN, XMPP_DOMAIN
+from place import ROOMS_DOMAIN, SIP_DOMAIN, XMPP_DOMAIN
 
 
 class Gateway:
@@ -27,7 +27,7 @@ class Gateway:
 xmpp:
   server: 127.0.0.1:{place.component_port}
   components: [ {{ domain: {SIP_DOMAIN}, secret: {{ file: secret }} }} ]
-  domains: [ {{ domain: {XMPP_DOMAIN} }} ]
+  domains: [ {{ domain: {XMPP_DOMAIN} }}, {{ domain: {ROOMS_DOMAIN}, rooms: true }} ]
 sip:
   listen: [ "udp://127.0.0.1:{port}", "tcp://127.0.0.1:{port}" ]
   peers: [ {{ uri: "{peer}", may_send_from: [ {SIP_DOMAIN} ] }} ]

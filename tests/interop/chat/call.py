@@ -6,10 +6,13 @@ from dataclasses import dataclass, field, replace
 
 from . import sdp
 from .agent import ALLOW, Dialog
+from .conference import guests
 from .message import address, token
+from .room import focus_of
 from .wire import Uri
 
 SDP_TYPE = "application/sdp"
+LIST_TYPE = "application/resource-lists+xml"
 
 
 @dataclass
@@ -23,6 +26,10 @@ class Shape:
     path      an a=path that is not ours, to lead the peer astray
     own       an MSRP connection that is not shared with other sessions
     late      the INVITE has no SDP: the peer offers, our ACK answers
+    chatroom  a=chatroom with these values (RFC 7701 §8); "none": without it
+    name      our display name, as the caller
+    guests    addresses that a new room is to ask in (RFC 5366)
+    factory   who is called makes a new room: its address is the Contact of the answer (RFC 4579 §5.4)
     """
     setup: str | None = None
     tls: bool = False
@@ -35,6 +42,10 @@ class Shape:
     path: str | None = None
     own: bool = False
     late: bool = False
+    chatroom: str = "none"
+    name: str | None = None
+    guests: list = field(default_factory=list)
+    factory: bool = False
 
 
 class Call:
@@ -48,6 +59,8 @@ class Call:
         self.sessions, self.session = [], None
         self.local, self.remote, self.peer = None, None, None
         self.state, self.mute = "new", False
+        # Why it was refused; the address of the room that it made.
+        self.reason, self.focus = None, None
 
     def tell(self, **event):
         self.phone.tell(call=self.name, **event)
@@ -66,21 +79,26 @@ class Call:
     async def invite(self, to, shape, cancel_after=None):
         """The status of the answer."""
         self.shape, self.peer = shape, to
-        request = self.request = self.agent.request("INVITE", to)
+        request = self.request = self.agent.request("INVITE", to, name=shape.name)
         self._describe(request)
         if not shape.late:
             self.local = self._offer()
             self._put(request, self.local)
+        if shape.guests:
+            with_guests(request, shape.guests)
         self.become("calling")
         if cancel_after is not None:
             asyncio.get_running_loop().call_later(cancel_after, self.cancel)
         answer = await self.agent.send(request, self._provisional, self._another)
         if answer.status >= 300:
+            self.reason = answer.reason
+            self.tell(refused=answer.status, reason=answer.reason, contact=answer.get("Contact"))
             await self._end(answer.status, answer.reason)
             return answer.status
+        self.focus = focus_of(answer) if shape.factory else None
         self.dialog = Dialog.of_response(request, answer)
         self.agent.dialogs[self.dialog.key] = self.within
-        self.tell(tag=answer.tag("To"))
+        self.tell(tag=answer.tag("To"), contact=answer.get("Contact"))
         await self._answered(answer)
         return answer.status
 
@@ -114,7 +132,7 @@ class Call:
         taken = [(line, session) for line, session in zip(remote.media if remote else [], self._by_line()) if line.is_msrp
                  and line.port and session]
         if remote is not None:
-            self.tell(lines=[line.port for line in remote.media])
+            self.tell(lines=[line.port for line in remote.media], chatroom=[line.get("chatroom") for line in remote.media])
         if not taken:
             self.tell(nothing_taken=True)
             return await self.bye()
@@ -159,7 +177,8 @@ class Call:
         self.incoming, request = incoming, incoming.request
         self.peer = address(request.get("From"))
         self.shape = manner.shape
-        self.become("offered", mode=manner.mode, caller=self.peer)
+        self.become("offered", mode=manner.mode, caller=self.peer, subject=request.get("Subject"),
+                    contact=request.get("Contact"), referred=request.get("Referred-By"))
         offer = self._read(request) if request.body else None
         if offer is not None:
             self.tell(offer=[f"{line.kind} {line.port} {line.setup}" for line in offer.media])
@@ -223,6 +242,8 @@ class Call:
             incoming.respond(200, [("Allow", ALLOW)])
         elif request.method == "MESSAGE":
             self.phone.page(incoming)
+        elif request.method == "NOTIFY":
+            self.phone.notified(incoming, self)
         else:
             incoming.respond(501)
 
@@ -322,7 +343,8 @@ class Call:
         self.sessions.append(session)
         uri = Uri.parse(shape.path) if shape.path else session.uri
         return sdp.message_line(uri, None if setup == "none" else setup, shape.accepts, shape.wrapped,
-                                self.endpoint.fingerprint() if shape.tls else None, shape.max_size, shape.direction)
+                                self.endpoint.fingerprint() if shape.tls else None, shape.max_size, shape.direction,
+                                shape.chatroom)
 
     def _offer(self):
         lines = [self._line(self.shape.setup or "actpass") for _number in range(self.shape.lines)]
@@ -389,6 +411,17 @@ class Call:
         for session in self.sessions:
             if not session.closed:
                 await session.close()
+
+
+def with_guests(request, addresses):
+    """A list of people beside the offer (RFC 5366 §4)."""
+    mark = token(10)
+    parts = [(SDP_TYPE, "", request.body)] if request.body else []
+    parts.append((LIST_TYPE, "Content-Disposition: recipient-list\r\n", guests(addresses)))
+    body = b"".join(f"--{mark}\r\nContent-Type: {kind}\r\n{more}\r\n".encode() + data + b"\r\n" for kind, more, data in parts)
+    request.put("Content-Type", f'multipart/mixed;boundary="{mark}"')
+    request.headers.append(("Require", "recipient-list-invite"))
+    request.body = body + f"--{mark}--\r\n".encode()
 
 
 def fork(call, other, incoming, manner):
