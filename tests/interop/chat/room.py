@@ -96,7 +96,7 @@ class InRooms:
         self.agent.dialogs[request.call_id, request.tag("From")] = watch.within
         return request, watch, None
 
-    async def _asked(self, request, watch, dialog):
+    async def _outcome(self, request, watch, dialog):
         request.headers.append(("Contact", self.agent.contact))
         answer = await self.agent.send(request, dialog=dialog)
         if watch is not None and answer.status < 300:
@@ -115,7 +115,7 @@ class InRooms:
         else:
             request, watch, dialog = self._ask("SUBSCRIBE", call, to)
         request.headers += [("Event", "conference"), ("Accept", conference.TYPE), ("Expires", str(expires))]
-        found = await self._asked(request, watch, dialog)
+        found = await self._outcome(request, watch, dialog)
         if watch is not None:
             self.watches.append(watch)
             again = len(self.watches) - 1
@@ -129,7 +129,7 @@ class InRooms:
         request.headers.append(("Refer-To", f"<{target}{inside if method else ''}>{behind if method else ''}"))
         if quiet:
             request.headers += [("Refer-Sub", "false"), ("Supported", "norefersub")]
-        return await self._asked(request, watch, dialog)
+        return await self._outcome(request, watch, dialog)
 
     async def do_nick(self, call, nick, quotes=True):
         """NICKNAME (RFC 7701 §7). → status"""
@@ -137,7 +137,7 @@ class InRooms:
         return {"status": await self._session(call).ask("NICKNAME", [("Use-Nickname", f'"{escaped}"' if quotes else nick)])}
 
     async def do_speak(self, call, text, to=None, subject=None, sender=None, success=False, name=None, **plan):
-        """A text to all of a room, or to the nick `to`; `subject`: a new subject. → status, ids"""
+        """A text to all of a room, or to the nick or address `to`; `subject`: a new subject. → status, ids"""
         session, room = self._session(call), self.room_of(call)
         message = cpim.wrap(text, sender or self.uri, occupant(room, to) if to else room)
         if subject is not None:
@@ -158,8 +158,8 @@ class InRooms:
 
 
 def occupant(room, nick):
-    """Somebody's address in a room (RFC 7702 §4)."""
-    return f"{room};gr={quote(nick, safe='')}"
+    """Somebody's address in a room (RFC 7702 §4), or the one that the roster shows (RFC 7701 §6.2)."""
+    return nick if nick.startswith("sip:") else f"{room};gr={quote(nick, safe='')}"
 
 
 def focus_of(answer):

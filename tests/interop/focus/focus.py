@@ -136,12 +136,16 @@ class Focus:
         if "lost" in event:
             member.state = "lost"
             member.tell(**event)
-            return member.lose()
+            return self.agent.spawn(member.lose())
         member.tell(**event)
 
     def page(self, incoming):
         """MESSAGE in a dialog: not here."""
         incoming.respond(405, [("Allow", ALLOW)])
+
+    def notified(self, incoming, _member):
+        """NOTIFY: we watch nobody."""
+        incoming.respond(481)
 
     # Orders.
 

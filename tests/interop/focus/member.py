@@ -1,5 +1,9 @@
 """One INVITE dialog of the focus: somebody who has dialled in (RFC 4579 §5.1), or whom it has dialled (§5.2)."""
 
+import asyncio
+import re
+from email.parser import BytesParser
+
 from chat import cpim
 from chat.agent import Dialog
 from chat.call import SDP_TYPE, Call, Shape
@@ -13,6 +17,8 @@ from .switch import CPIM_TYPE
 ALLOW = "INVITE, ACK, BYE, CANCEL, UPDATE, OPTIONS, SUBSCRIBE, NOTIFY, REFER"
 # How many lines wait for somebody whose MSRP is not there yet.
 WAITING = 200
+# Seconds after the end of its MSRP connection in which a BYE may still come from somebody.
+GRACE = 0.5
 LIST_TYPE = "application/resource-lists+xml"
 
 
@@ -82,7 +88,6 @@ class Member(Call):
         return 200
 
     async def _pause(self, incoming):
-        import asyncio
         try:
             await asyncio.wait_for(incoming.cancelled.wait(), self.habits.after)
         except TimeoutError:
@@ -193,14 +198,16 @@ class Member(Call):
         if status != 200 and self.state == "open":
             self.tell(undelivered=outgoing.name, status=status)
 
-    def lose(self):
-        """Its MSRP connection is gone, and so is it."""
-        self.how, self.why = self.how or "failed", "MSRP"
-        self.agent.spawn(self.bye())
+    async def lose(self):
+        """Its MSRP connection is gone: so is it, if it does not say goodbye by itself."""
+        await asyncio.sleep(GRACE)
+        if self.state == "lost":
+            await self.leave("failed", why="the MSRP connection is lost")
 
     async def leave(self, how, reason=None, why=None):
-        """Sent out: a BYE from us."""
+        """A BYE from us. What it watches in this dialog ends before: there are peers that forget a dialog with its BYE."""
         self.how, self.why = how, why
+        await self.room.unwatched(watch for watch in self.room.watches if watch.member is self)
         return await self.bye(reason)
 
     async def _end(self, status, why, by="peer"):
@@ -213,8 +220,6 @@ class Member(Call):
 
 def parts(request):
     """The SDP of an INVITE, and the people of a list beside it (RFC 5366); ValueErrors are the parser's."""
-    import re
-    from email.parser import BytesParser
     kind = request.get("Content-Type") or ""
     if not kind.lower().startswith("multipart/"):
         return request.body, []

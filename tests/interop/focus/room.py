@@ -14,6 +14,11 @@ from .document import Device, Person, State
 from .member import Member
 from .watch import Watch, wanted
 
+# Of a user part (RFC 3261 §25.1).
+UNESCAPED = "-_.!~*'()&=+$,;?/"
+# Seconds for the last NOTIFYs of somebody who is sent out.
+PATIENCE = 2
+
 
 class Room:
     def __init__(self, focus, user, title=None, subject=""):
@@ -113,10 +118,9 @@ class Room:
         return 200 if found else 404
 
     async def close(self, reason=None):
-        """Everybody is sent home, every subscription ends (RFC 4579 §5.12)."""
+        """Every subscription ends, everybody is sent home (RFC 4579 §5.12)."""
         self.closed = True
-        for watch in list(self.watches):
-            watch.end("noresource")
+        await self.unwatched(self.watches)
         await asyncio.gather(*(member.leave("booted", reason) for member in list(self.members.values())))
 
     # Nicks.
@@ -241,8 +245,15 @@ class Room:
         watch.lasts(seconds)
 
     def _accept(self, incoming, seconds):
-        incoming.respond(202 if self.focus.habits.refer == 202 else 200,
-                         [("Contact", self.contact()), ("Expires", str(seconds))])
+        incoming.respond(200, [("Contact", self.contact()), ("Expires", str(seconds))])
+
+    async def unwatched(self, watches):
+        """Ends subscriptions, and waits for the answers to their last NOTIFYs, but not for ever."""
+        watches, until = list(watches), asyncio.get_running_loop().time() + PATIENCE
+        for watch in watches:
+            watch.end("noresource")
+        while any(watch in self.watches for watch in watches) and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(0.01)
 
     def unwatch(self, watch):
         if watch in self.watches:
@@ -290,9 +301,6 @@ class Room:
             return f"{self.uri};gr={quote(member.nick or member.shown or names.user(member.aor), safe='')}"
         number = self.aliases.setdefault(names.key(member.aor), len(self.aliases) + 1)
         return f"sip:anonymous{number}@anonymous.invalid" if kind == "hidden" else f"sip:user{number}@{self.focus.domain}"
-
-
-UNESCAPED = "-_.!~*'()&=+$,;?/"
 
 
 def device(member, name):
