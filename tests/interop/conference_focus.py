@@ -29,22 +29,28 @@ import processes
 from chat.phone import serve
 from focus.focus import Focus as Rooms
 from focus.habits import Habits
+from place import FOCUS_DOMAIN
 
 
-class Focus(chat_phone.Phone):
-    """What scenes do with it: orders and events, as with the chat phone."""
+KEY = "focus"
+NAME = "focus"
+# Always there: it is our own.
+VERSION = "of this repository"
+CAN = {"status"}
+NOT_DIRECT = set()
+AWAY_IS = None
 
-    def __init__(self, place, domain, hop, port, protocol="tcp"):
-        # pylint: disable=super-init-not-called
-        self.place, self.protocol, self.domain, self.hop, self.port = place, protocol, domain, hop, port
-        self.child, self.marked = None, 0
 
-    def uri(self, room):
-        return f"sip:{room}@{self.domain}"
+class Phone(chat_phone.Phone):
+    """What scenes do with it: orders and events, as with the chat phone. Nobody's: it is called by the domain of its rooms."""
+
+    def __init__(self, place, person, way, protocol="tcp"):
+        super().__init__(place, person, way, protocol)
+        self.port = way.peer_port if way.direct else place.focus_port
 
     def start(self):
-        command = [sys.executable, __file__, self.domain, "--hop", f"127.0.0.1:{self.hop}", "--port", self.port, "--protocol",
-                   self.protocol, "--certificate", self.place.certificate, "--key", self.place.key]
+        command = [sys.executable, __file__, FOCUS_DOMAIN, "--hop", f"127.0.0.1:{self.way.next_hop}", "--port", self.port,
+                   "--protocol", self.protocol, "--certificate", self.place.certificate, "--key", self.place.key]
         self.child = processes.Talker("focus", command, self.place.folder)
         self.events = self.child.events
         self.events.wait("the focus is there", lambda event: "ready" in event, 20)

@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import processes
-from place import ROOMS_DOMAIN, XMPP_DOMAIN
+from place import FOCUS_DOMAIN, ROOMS_DOMAIN, XMPP_DOMAIN
 
 NAME = "ejabberd"
 VERSION = processes.package_version("ejabberd")
@@ -38,7 +38,8 @@ modules:
   mod_roster: {{}}
   mod_stream_mgmt: {{}}
   mod_vcard: {{}}
-""" + place.sample("ejabberd.yml").replace("listen:\n", client_port))
+""" + place.sample("ejabberd.yml").replace("listen:\n", client_port).replace(
+    "    hosts:\n", f'    hosts:\n      {FOCUS_DOMAIN}:\n        password: "{place.secret}"\n'))
         place.write("inetrc", '{hosts, "/etc/hosts"}.\n')
         os.makedirs(place.path("log"), exist_ok=True)
         self.start()

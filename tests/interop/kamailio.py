@@ -4,7 +4,7 @@ import re
 import shutil
 
 import processes
-from place import ROOMS_DOMAIN, SIP_DOMAIN, XMPP_DOMAIN
+from place import FOCUS_DOMAIN, ROOMS_DOMAIN, SIP_DOMAIN, XMPP_DOMAIN
 
 NAME = "Kamailio"
 VERSION = processes.package_version("kamailio")
@@ -16,6 +16,7 @@ class Server:
         self.port = processes.free_port()
         text = place.sample("kamailio.cfg")
         for name, value in (("SIP_DOMAIN", SIP_DOMAIN), ("XMPP_DOMAIN", XMPP_DOMAIN), ("ROOMS_DOMAIN", ROOMS_DOMAIN),
+                            ("FOCUS_DOMAIN", FOCUS_DOMAIN), ("FOCUS_PORT", place.focus_port),
                             ("LISTEN", f"127.0.0.1:{self.port}"), ("MOSTAR_PORT", gateway_port),
                             ("TABLES", place.path("tables"))):
             text, count = re.subn(f'(#!substdef "!{name}!)[^!]*', rf"\g<1>{value}", text)

@@ -11,6 +11,8 @@ CONFIG = os.path.join(ROOT, "config")
 XMPP_DOMAIN = "xmpp.localhost"
 ROOMS_DOMAIN = "conference.xmpp.localhost"
 SIP_DOMAIN = "sip.localhost"
+# Whose users are rooms, on a focus.
+FOCUS_DOMAIN = f"rooms.{SIP_DOMAIN}"
 
 
 class Person:
@@ -32,6 +34,7 @@ class Place:
         self.secret = secrets.token_hex(16)
         self.component_port = processes.free_port()
         self.xmpp_port = processes.free_port()
+        self.focus_port = processes.free_port()
         self.xmpp_people = [Person(f"juliet{number}", XMPP_DOMAIN) for number in range(couples)]
         self.sip_people = [Person(f"romeo{number}", SIP_DOMAIN) for number in range(couples)]
         self.xmpp_crowd = [Person(f"nurse{number}", XMPP_DOMAIN) for number in range(crowd)]

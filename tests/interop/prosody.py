@@ -1,7 +1,7 @@
 """Prosody, with rooms, and the component of config/prosody.cfg.lua."""
 
 import processes
-from place import ROOMS_DOMAIN, XMPP_DOMAIN
+from place import FOCUS_DOMAIN, ROOMS_DOMAIN, XMPP_DOMAIN
 
 NAME = "Prosody"
 # Its command knows no harmless way to ask for the version: `prosody --version` starts a server.
@@ -30,6 +30,9 @@ ssl = {{ key = "{place.key}", certificate = "{place.certificate}" }}
 {sample[beginning:end]}
 VirtualHost "{XMPP_DOMAIN}"
 Component "{ROOMS_DOMAIN}" "muc"
+Component "{FOCUS_DOMAIN}"
+	component_secret = "{place.secret}"
+	component_conflict_resolve = "kick_old"
 {sample[end:]}
 """)
         host = XMPP_DOMAIN.replace(".", "%2e")

@@ -28,10 +28,22 @@ from .room import Room
 from .switch import Switch
 
 
+class Router(Agent):
+    """Some people are not reached through the next hop: `routes` has their port, by address."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.routes = {}
+
+    def _hop(self, request):
+        port = self.routes.get(names.key(request.uri)) if request.tag("To") is None else None
+        return super()._hop(request) if port is None else (self.protocol, "127.0.0.1", port)
+
+
 class Focus:
     def __init__(self, domain, tell, host="127.0.0.1", certificate=None, key=None):
         self.domain, self._tell = domain, tell
-        self.agent = Agent(f"sip:{domain}", name="test-focus", tell=self._event)
+        self.agent = Router(f"sip:{domain}", name="test-focus", tell=self._event)
         self.agent.received = self._received
         self.endpoint = Switch(host, certificate, key, tell=self._event)
         self.habits, self.rooms, self.numbers = Habits(), {}, itertools.count(1)
@@ -171,6 +183,7 @@ class Focus:
         return {"uri": made.uri}
 
     async def do_subject(self, room, subject):
+        """What it is about."""
         self.rooms[room].subject = subject
         self.rooms[room].changed()
 
@@ -200,6 +213,7 @@ class Focus:
         return {"status": await self.rooms[room].send_out(who, None, reason, ban, why)}
 
     async def do_unban(self, room, who):
+        """May come in again."""
         self.rooms[room].banned.discard(names.key(names.aor(who)))
 
     async def do_close(self, room, reason=None):
@@ -210,6 +224,10 @@ class Focus:
         """Tears somebody's MSRP connection off, without a word."""
         for member in self.rooms[room].find(who):
             member.session.connection.abort()
+
+    async def do_route(self, uri, port):
+        """Somebody is on this port of this machine."""
+        self.agent.routes[names.key(uri)] = port
 
     async def do_document(self, room, text):
         """A NOTIFY with this body to every watcher."""

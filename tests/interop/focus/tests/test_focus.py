@@ -70,8 +70,7 @@ class Rooms(unittest.IsolatedAsyncioTestCase):
         one = One(lambda tell: Phone(f"sip:{user}@a.example", tell))
         self.phones.append(one)
         await one.it.start(("127.0.0.1", self.focus.it.agent.transport.port), register=False)
-        # Whom the focus dials last.
-        self.focus.it.agent.hop = ("127.0.0.1", one.it.agent.transport.port)
+        await self.focus.do("route", uri=f"sip:{user}@a.example", port=one.it.agent.transport.port)
         return one
 
     async def joined(self, user, room=ROOM, watch=True, **shape):
@@ -209,9 +208,7 @@ class Rooms(unittest.IsolatedAsyncioTestCase):
         self.assertEqual((await bob.do("refer", to=ROOM, target="sip:x@y", method="OPTIONS"))["status"], 400)
 
     async def test_a_factory_makes_a_room_and_asks_its_guests_in(self):
-        bob = await self.phone("bob")
-        ann = await self.phone("ann")
-        self.focus.it.agent.hop = ("127.0.0.1", bob.it.agent.transport.port)
+        ann, bob = await self.phone("ann"), await self.phone("bob")
         found = await ann.do("invite", to=f"sip:new@{DOMAIN}", call="a", chatroom="", factory=True, guests=["sip:bob@a.example"])
         self.assertEqual(found["status"], 200)
         self.assertNotIn("new@", found["focus"])
