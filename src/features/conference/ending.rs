@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::asked::refuse;
 use super::guest::{Client, Farewell, Guest, GuestId, Said, Stage};
-use super::hall::{Person, Who};
+use super::hall::{Hall, Person, Who};
 use super::{Alarm, Conferences};
 use crate::features::leg::Leg;
 use crate::features::room::table;
@@ -140,12 +140,20 @@ impl Conferences {
             asked.for_each(|asked| refuse(cx, asked, why.kind, why.text.as_deref().unwrap_or_default()));
         }
         self.next_teller(cx, &room, id);
+        if let Some(hall) = self.halls.get_mut(&room).filter(|hall| hall.nicks.is_empty()) {
+            // Nobody is told anything any more: what is known grows old.
+            let guests = std::mem::take(&mut hall.guests);
+            *hall = Hall::default();
+            hall.guests = guests;
+        }
         self.unsubscribe(cx, id);
         let Some(guest) = self.guests.get_mut(&id) else { return };
         guest.leg.call.hang_up(cause);
-        if let Some(session) = session {
+        match session {
             // What they have said already is still answered.
-            cx.msrp.finish(cx.now.tick, cx.mint, session);
+            Some(session) if was_in => cx.msrp.finish(cx.now.tick, cx.mint, session),
+            Some(session) => cx.msrp.close(cx.now.tick, cx.mint, session),
+            None => {}
         }
         self.run(cx, id);
     }
@@ -204,9 +212,11 @@ impl Conferences {
     /// What ends a session has come, and nobody has hung up.
     pub(super) fn lost(&mut self, cx: &mut Cx<'_>, id: GuestId) {
         let Some(guest) = self.guests.get(&id) else { return };
-        let farewell = guest.fate.clone().unwrap_or_else(Farewell::broken);
-        let cause = Cause { status: 480, text: "the MSRP connection was lost".to_owned() };
-        self.part(cx, id, farewell, &lost_words(), Some(cause));
+        let (farewell, status, words) = match guest.fate.clone() {
+            Some(fate) => (fate, 410, "the conference is over"),
+            None => (Farewell::broken(), 480, "the MSRP connection was lost"),
+        };
+        self.part(cx, id, farewell, &lost_words(), Some(Cause { status, text: words.to_owned() }));
     }
 
     /// An MSRP session is over.
@@ -320,12 +330,14 @@ impl Conferences {
             let own = Occupant { jid: Some(client.clone()), ..occupant.clone() };
             cx.stanza(room::gone(&from, &client, &own, &[332, Codes::SELF], &Departure::default()));
         }
-        let Some(guest) = self.guests.get(&id) else { return };
+        let Some(guest) = self.guests.get_mut(&id) else { return };
         if guest.stage != Stage::In {
             return self.bury(cx, id);
         }
         let clients: Vec<Jid> = guest.clients.keys().cloned().collect();
+        let taken = std::mem::take(&mut guest.taken);
         clients.iter().for_each(|client| self.show_all(cx, id, client, &[]));
+        taken.iter().for_each(|said| self.reflect(cx, id, said));
         self.say_early(cx, id);
         clients.iter().for_each(|client| self.tell_subject(cx, &room, client));
     }
@@ -431,6 +443,9 @@ fn refusal_of(cx: &Cx<'_>, response: &crate::sip::message::Response) -> Conditio
         let status = response.status.code();
         condition.kind = kind;
         condition.text = Some(format!("{words} ({})", format!("SIP {status} {said}").trim_end()));
+    }
+    if let (Some(text), Some(moved)) = (&mut condition.text, &condition.redirect) {
+        text.push_str(&format!(": {moved}"));
     }
     condition
 }

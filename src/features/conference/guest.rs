@@ -173,6 +173,8 @@ pub struct Guest {
     pub waiting: VecDeque<Said>,
     /// Lines that were sent and are not answered, the oldest first.
     pub said: VecDeque<Said>,
+    /// Lines that the focus took while the link was down, the oldest first.
+    pub taken: VecDeque<Said>,
     /// What the focus may say again.
     pub echoes: VecDeque<Mark>,
     /// Lines that came before the guest was in, or while the link was down.
@@ -212,6 +214,7 @@ impl Guest {
             since: Wall(0),
             waiting: VecDeque::new(),
             said: VecDeque::new(),
+            taken: VecDeque::new(),
             echoes: VecDeque::new(),
             early: VecDeque::new(),
             owes: Vec::new(),

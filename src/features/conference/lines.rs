@@ -172,7 +172,11 @@ impl Conferences {
         if said.ids.is_some() {
             guest.was_reflected(said.mark);
         }
-        self.reflect(cx, id, &said);
+        if cx.link_is_up(&guest.room) {
+            self.reflect(cx, id, &said);
+        } else if guest.taken.len() < SAID {
+            guest.taken.push_back(said);
+        }
     }
 
     /// Says a line to all clients of who said it. One for somebody alone is not said again.

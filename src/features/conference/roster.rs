@@ -3,10 +3,10 @@
 //! Everybody in a roster who has an address of XMPP is one of ours, or a ghost of the focus: ours are shown first-hand, ghosts
 //! not at all. Everybody else who takes part is an occupant.
 
-use super::Conferences;
 use super::guest::{Farewell, GuestId, Stage};
 use super::hall::{Name, Person, Who, name_of};
 use super::showing::occupant_id;
+use super::{Alarm, Conferences};
 use crate::documents::conference::{
     ConferenceInfo, Disconnection, Entity, Joining, News, State, Taken, User,
 };
@@ -21,6 +21,7 @@ impl Conferences {
     /// A document of the teller's.
     pub(super) fn document(&mut self, cx: &mut Cx<'_>, id: GuestId, room: &Jid, info: ConferenceInfo) {
         let Some(hall) = self.halls.get_mut(room) else { return };
+        let is_full = info.state == State::Full;
         let taken = match info.state {
             State::Partial if hall.awaits_full => Taken::Gap,
             _ => hall.view.take(info),
@@ -28,6 +29,9 @@ impl Conferences {
         match taken {
             Taken::News(news) => {
                 hall.awaits_full = false;
+                if is_full {
+                    self.timers.stop(&Alarm::Whole(id));
+                }
                 self.forget_heard(cx, room);
                 for one in news {
                     self.news(cx, room, one);
@@ -212,14 +216,10 @@ impl Conferences {
         let name = user.name().filter(|name| old.is_some_and(|old| old.name() != Some(*name)));
         let is_former = |name: &str| *guest.nick == *name || guest.past.iter().any(|past| **past == *name);
         let forced = name.filter(|name| guest.renaming.is_none() && !is_former(name)).map(str::to_owned);
-        let alone = self
-            .halls
-            .get(&room)
-            .is_some_and(|hall| hall.of_address(&self.guests, &self.guests[&id].own).count() == 1);
         if is_news {
             self.refresh_own(cx, id);
         }
-        if let Some(name) = forced.filter(|_| alone) {
+        if let Some(name) = forced.filter(|_| self.is_alone(id)) {
             self.is_called(cx, id, &name, &[crate::xmpp::muc::Codes::RENAMED]);
         }
     }
@@ -240,7 +240,7 @@ impl Conferences {
     pub(super) fn name_by_focus(&self, cx: &Cx<'_>, id: GuestId) -> Option<Box<str>> {
         let guest = self.guests.get(&id)?;
         let hall = self.halls.get(&guest.room)?;
-        if hall.of_address(&self.guests, &guest.own).count() != 1 {
+        if !self.is_alone(id) {
             return None;
         }
         let entry = hall
@@ -248,6 +248,13 @@ impl Conferences {
             .users()
             .find(|user| user.is_present() && self.ours(cx, &guest.room, user) == Ours::Guest(id))?;
         super::hall::fitting(&guest.room, entry.name()?)
+    }
+
+    /// Whether a guest is the only one of its person in the room: then what is said of the person is said of it.
+    fn is_alone(&self, id: GuestId) -> bool {
+        let Some(guest) = self.guests.get(&id) else { return false };
+        let hall = self.halls.get(&guest.room);
+        hall.is_some_and(|hall| hall.of_address(&self.guests, &guest.own).count() == 1)
     }
 
     /// Whether a user of the roster is one of ours.
@@ -311,8 +318,8 @@ fn jid_of(cx: &Cx<'_>, user: &User) -> Option<Jid> {
 
 /// What stays the same of a user whatever it is called.
 fn address_of(user: &User) -> Aor {
-    match user.entity.address() {
-        Some(address) if address.gr.is_none() => address.aor,
-        _ => Aor { user: Some(user.entity.as_str().to_owned()), host: String::new() },
-    }
+    // One that names a nick changes with it.
+    let mut all = [&user.entity].into_iter().chain(&user.aors).filter_map(Entity::address);
+    let person = all.find(|address| address.gr.is_none()).map(|address| address.aor);
+    person.unwrap_or_else(|| Aor { user: Some(user.entity.as_str().to_owned()), host: String::new() })
 }
