@@ -136,10 +136,13 @@ class InRooms:
         escaped = nick.replace("\\", "\\\\").replace('"', '\\"')
         return {"status": await self._session(call).ask("NICKNAME", [("Use-Nickname", f'"{escaped}"' if quotes else nick)])}
 
-    async def do_speak(self, call, text, to=None, subject=None, sender=None, success=False, name=None, **plan):
-        """A text to all of a room, or to the nick or address `to`; `subject`: a new subject. → status, ids"""
+    async def do_speak(self, call, text, to=None, subject=None, sender=None, shown=None, success=False, name=None, **plan):
+        """A text to all of a room, or to the nick or address `to`; `subject`: a new subject; `shown`: our display name in it.
+        → status, ids"""
         session, room = self._session(call), self.room_of(call)
         message = cpim.wrap(text, sender or self.uri, occupant(room, to) if to else room)
+        if shown is not None:
+            message.headers[0] = ("From", f'"{shown}" <{sender or self.uri}>')
         if subject is not None:
             message.headers.append(("Subject", subject))
         outgoing = session.start(message.encode(), CPIM_TYPE, success=success, name=name, plan=Plan(**plan))

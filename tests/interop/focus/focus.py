@@ -229,6 +229,15 @@ class Focus:
         """Somebody is on this port of this machine."""
         self.agent.routes[names.key(uri)] = port
 
+    async def do_unwatch(self, room, reason="deactivated"):
+        """Ends all subscriptions to a room."""
+        for watch in self.rooms[room].watches:
+            watch.end(reason)
+
+    async def do_refresh(self, room, who, method="INVITE", **options):
+        """A re-INVITE or UPDATE to somebody: see `chat.call.Call.change`. → statuses"""
+        return {"statuses": [await member.change(method, refresh=True, **options) for member in self.rooms[room].find(who)]}
+
     async def do_document(self, room, text):
         """A NOTIFY with this body to every watcher."""
         for watch in self.rooms[room].watches:

@@ -13,6 +13,7 @@ class Habits:
       listed        only rooms that an order has made; else whoever calls a room makes it
       gruu          its Contact is a GRUU
       nameless      its Contact does not name the room, as a recorded one
+      active        it opens the MSRP connection, where the other side lets it
     Chat room
       nicknames     `a=chatroom:nickname`; without it NICKNAME is answered 403
       private       `a=chatroom:private-messages`; without it a private message is answered 404, as any unknown address
@@ -30,6 +31,7 @@ class Habits:
     Roster
       watch         status of SUBSCRIBE; 200: taken
       outsiders     who is not in may watch
+      longest       seconds of a subscription, at most
       notify_first  the NOTIFY is sent before the answer
       late_self     seconds before a newcomer is in the roster
       interval      seconds between two NOTIFYs to one watcher, but for a refresh
@@ -53,6 +55,7 @@ class Habits:
     listed: bool = False
     gruu: bool = True
     nameless: bool = False
+    active: bool = False
     nicknames: bool = True
     private: bool = True
     plain: bool = False
@@ -68,6 +71,7 @@ class Habits:
     subjects: bool = False
     watch: int = 200
     outsiders: bool = True
+    longest: int = 3600
     notify_first: bool = False
     late_self: float = 0
     interval: float = 1

@@ -79,13 +79,18 @@ class Member(Call):
         if incoming.cancelled.is_set():
             await self._end(487, "Cancelled")
             return 487
-        self.local = self._answer_to(offer, "active" if offer.msrp()[0].setup == "passive" else "passive") if offer \
-            else self._offer()
+        self.local = self._answer_to(offer, self._setup(offer.msrp()[0])) if offer else self._offer()
         self._answer_with(incoming, self.local)
         self.room.enter(self)
         if offer is not None:
             await self._begin(offer.msrp()[0], self.local.msrp()[0].setup == "active")
         return 200
+
+    def _setup(self, line):
+        """Who connects (RFC 6135 §4.2)."""
+        if line.setup in ("active", None):
+            return "passive"
+        return "active" if self.habits.active or line.setup == "passive" else "passive"
 
     async def _pause(self, incoming):
         try:

@@ -198,7 +198,7 @@ class Room:
         """A SUBSCRIBE: in a member's dialog, or in none."""
         request, habits = incoming.request, self.focus.habits
         watcher = names.aor(address(request.get("From")))
-        seconds, wrong, more = wanted(request)
+        seconds, wrong, more = wanted(request, habits.longest)
         if wrong or habits.watch != 200:
             return incoming.respond(wrong or habits.watch, more or [("Allow-Events", "refer")])
         if member is None and not habits.outsiders and not self._devices(watcher):
@@ -232,7 +232,7 @@ class Room:
             return self.referred(incoming, None)
         if request.method != "SUBSCRIBE":
             return incoming.respond(405, [("Allow", "SUBSCRIBE")])
-        seconds, wrong, more = wanted(request)
+        seconds, wrong, more = wanted(request, self.focus.habits.longest)
         if wrong:
             return incoming.respond(wrong, more)
         if request.get("Contact"):

@@ -10,7 +10,7 @@ from chat.message import address
 
 from . import document
 
-LONGEST = 3600
+DEFAULT = 3600
 # Answers to a NOTIFY that end the subscription (RFC 6665 §4.2.2); a 408 of our own is one.
 GONE = {404, 405, 408, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 503, 604}
 
@@ -108,8 +108,8 @@ class Watch:
             self.over = True
 
 
-def wanted(request):
-    """How long a SUBSCRIBE asks for; what is wrong with it, as a status and further headers."""
+def wanted(request, longest=DEFAULT):
+    """How long a SUBSCRIBE asks for, and gets at most; what is wrong with it, as a status and further headers."""
     event = (request.get("Event") or "").split(";")[0].strip()
     if event != "conference":
         return None, 489, [("Allow-Events", "conference, refer")]
@@ -118,7 +118,7 @@ def wanted(request):
         return None, 406, [("Accept", document.TYPE)]
     if not address(request.get("Contact") or ""):
         return None, 400, []
-    text = request.get("Expires") or str(LONGEST)
+    text = request.get("Expires") or str(DEFAULT)
     if not text.isdigit():
         return None, 400, []
-    return min(int(text), LONGEST), None, []
+    return min(int(text), longest), None, []
