@@ -53,6 +53,7 @@ const XEPS: [(&str, &str, &str, &str); 26] = [
     ("0106", "1.1.1", "complete", ""),
     ("0114", "1.6", "complete", "How the gateway is attached to an XMPP server"),
     ("0115", "1.6.0", "complete", ""),
+    ("0128", "1.0.1", "partial", "What a room of SIP is about, for who is in it."),
     ("0172", "1.1", "partial", "Sent along when a SIP user asks to see the presence of an XMPP user."),
     ("0184", "1.4.0", "complete", ""),
     ("0199", "2.0.1", "complete", ""),
