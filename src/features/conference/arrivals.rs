@@ -105,7 +105,7 @@ impl Conferences {
         let content = content::read_body(Some(type_), None, &message.body)
             .map_err(|reply| describe::code_of(&reply))?;
         let date = envelope.datetime();
-        if content.text.is_empty() {
+        if content.text.trim().is_empty() {
             if let Some(subject) = envelope.subject().filter(|_| !is_private) {
                 self.subject_said(cx, id, from.as_ref(), subject);
             }
@@ -117,17 +117,20 @@ impl Conferences {
             return self.whispered(cx, id, &heard);
         }
         let Some(guest) = self.guests.get_mut(&id) else { return Err(481) };
-        if guest.stage != Stage::In || !cx.link_is_up(&guest.room) {
-            if guest.early.len() < EARLY {
-                guest.early.push_back(heard);
-                return Ok(());
-            }
+        if guest.early.len() + guest.missed.len() >= EARLY {
             let cause = Cause { status: 480, text: "the XMPP server cannot be reached".to_owned() };
             self.part(cx, id, Farewell::broken(), &super::ending::lost_words(), Some(cause));
-            return Err(480);
+            return Err(408);
         }
-        if let Some(old) = self.resolve(cx, id, heard) {
-            self.say_to(cx, id, &old);
+        if guest.stage != Stage::In {
+            // Who speaks is known when the roster is.
+            guest.early.push_back(heard);
+            return Ok(());
+        }
+        let Some(old) = self.resolve(cx, id, heard) else { return Ok(()) };
+        match self.guests.get_mut(&id).filter(|guest| !cx.link_is_up(&guest.room)) {
+            Some(guest) => guest.missed.push_back(old),
+            None => self.say_to(cx, id, &old),
         }
         Ok(())
     }
@@ -146,7 +149,7 @@ impl Conferences {
         self.remember(cx, &room, old.clone());
     }
 
-    /// What came before a guest was in, or while the link was down, is said to its clients, as far as they want it.
+    /// What came before a guest was in is said to its clients, as far as they want it.
     pub(super) fn say_early(&mut self, cx: &mut Cx<'_>, id: GuestId) {
         let Some(guest) = self.guests.get_mut(&id) else { return };
         let room = guest.room.clone();
@@ -158,6 +161,12 @@ impl Conferences {
             wanted.into_iter().for_each(|old| deliver(cx, &room, client, old));
         }
         lines.into_iter().for_each(|old| self.remember(cx, &room, old));
+    }
+
+    /// What came while the link was down is said to the clients of a guest.
+    pub(super) fn say_missed(&mut self, cx: &mut Cx<'_>, id: GuestId) {
+        let missed = self.guests.get_mut(&id).map(|guest| std::mem::take(&mut guest.missed));
+        missed.into_iter().flatten().for_each(|old| self.say_to(cx, id, &old));
     }
 
     /// What a line is in XMPP. Nothing where the focus only says again what the guest has said.

@@ -110,7 +110,7 @@ impl Conferences {
         let clients = std::mem::take(&mut guest.clients);
         let (said, waiting) = (std::mem::take(&mut guest.said), std::mem::take(&mut guest.waiting));
         let renaming = guest.renaming.take();
-        guest.early.clear();
+        (guest.early, guest.missed) = Default::default();
         let mut fields = guest.fields();
         fields.push(("why", why.text.clone().unwrap_or_default()));
         let session = guest.leg.msrp;
@@ -238,10 +238,14 @@ impl Conferences {
         let is_left = guest.leg.msrp != Some(session);
         for one in unconfirmed {
             let Some(said) = guest.take_said(&one.message.message_id) else { continue };
-            match one.known {
+            match (one.known, why) {
                 // What was not sent on the path that was left goes on the one that is there.
-                Known::Unsent | Known::SentInPart if is_left => guest.waiting.push_back(said),
-                known => give_back(cx, &said, known),
+                (Known::Unsent | Known::SentInPart, _) if is_left => guest.waiting.push_back(said),
+                (_, Ending::Refused(code)) => {
+                    let (kind, words) = table::answer(*code);
+                    refuse(cx, &said.stanza, kind, words);
+                }
+                (known, _) => give_back(cx, &said, known),
             }
         }
         if is_left {
@@ -343,7 +347,7 @@ impl Conferences {
         let taken = std::mem::take(&mut guest.taken);
         clients.iter().for_each(|client| self.show_all(cx, id, client, &[]));
         taken.iter().for_each(|said| self.reflect(cx, id, said));
-        self.say_early(cx, id);
+        self.say_missed(cx, id);
         clients.iter().for_each(|client| self.tell_subject(cx, &room, client));
     }
 
@@ -411,6 +415,7 @@ impl Conferences {
     pub(super) fn say_goodbye(&mut self, cx: &mut Cx<'_>) -> bool {
         if self.stopping.is_none() {
             self.stopping = Some(cx.now.tick + STOP);
+            self.errands_end(cx);
             for id in self.guests.keys().copied().collect::<Vec<_>>() {
                 let cause = Cause { status: 503, text: "the gateway stops".to_owned() };
                 let why = Condition::new(Kind::ResourceConstraint, "The gateway stops");

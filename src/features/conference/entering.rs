@@ -197,7 +197,7 @@ impl Conferences {
     pub(super) fn ready(&mut self, cx: &mut Cx<'_>, id: GuestId) {
         let Some(guest) = self.guests.get(&id).filter(|guest| guest.stage == Stage::Entering) else { return };
         let Some(hall) = self.halls.get(&guest.room) else { return };
-        let has_roster = guest.goes_without || hall.view.is_whole() && !hall.awaits_full;
+        let has_roster = guest.goes_without || hall.view.is_whole() && !hall.wants_full;
         if guest.opened && guest.naming != Naming::Asked && has_roster {
             self.let_in(cx, id);
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::arrivals::Heard;
-use super::hall::{Ids, Mark};
+use super::hall::{Ids, Mark, Old};
 use super::watching::Watch;
 use crate::documents::iscomposing;
 use crate::features::leg::Leg;
@@ -194,8 +194,10 @@ pub struct Guest {
     pub taken: VecDeque<Said>,
     /// What the focus may say again.
     pub echoes: VecDeque<Mark>,
-    /// Lines that came before the guest was in, or while the link was down.
+    /// Lines that came before the guest was in, the oldest first.
     pub early: VecDeque<Heard>,
+    /// Lines that came while the link was down, the oldest first.
+    pub missed: VecDeque<Old>,
     /// Clients that have not been told that the room is lost, since the link was down.
     pub owes: Vec<Jid>,
     /// When the last full document was asked for.
@@ -235,6 +237,7 @@ impl Guest {
             taken: VecDeque::new(),
             echoes: VecDeque::new(),
             early: VecDeque::new(),
+            missed: VecDeque::new(),
             owes: Vec::new(),
             asked_at: None,
             saved: false,

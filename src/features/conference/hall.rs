@@ -92,7 +92,7 @@ pub struct Hall {
     /// Whose documents are believed.
     pub teller: Option<GuestId>,
     /// The teller is new: it begins with a full document.
-    pub awaits_full: bool,
+    pub wants_full: bool,
     /// Ours, by nick, from when they want to enter until they leave.
     pub nicks: BTreeMap<Box<str>, GuestId>,
     /// Ours, by the address of each client.

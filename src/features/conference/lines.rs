@@ -129,6 +129,7 @@ impl Conferences {
         let own = guest.own.address();
         let body = envelope(&own, &guest.nick, &to, cx.now.wall, iscomposing::TYPE, &text);
         let message = OutMessage {
+            success_report: false,
             failure_report: FailureReport::No,
             ..OutMessage::new(cx.token_for(room), cpim::TYPE, body)
         };

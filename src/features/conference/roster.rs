@@ -23,12 +23,12 @@ impl Conferences {
         let Some(hall) = self.halls.get_mut(room) else { return };
         let is_full = info.state == State::Full;
         let taken = match info.state {
-            State::Partial if hall.awaits_full => Taken::Gap,
+            State::Partial if hall.wants_full => Taken::Gap,
             _ => hall.view.take(info),
         };
         match taken {
             Taken::News(news) => {
-                hall.awaits_full = false;
+                hall.wants_full = false;
                 if is_full {
                     self.timers.stop(&Alarm::Whole(id));
                 }

@@ -204,7 +204,7 @@ impl Conferences {
             let guest = self.guests.get(*id).filter(|guest| **id != gone && guest.stage != Stage::Out);
             guest.and_then(|guest| guest.watch.as_ref()).is_some_and(|watch| watch.tells)
         };
-        hall.awaits_full = hall.view.is_whole();
+        hall.wants_full = hall.view.is_whole();
         let Some(next) = hall.guests.iter().find(tells).copied() else { return };
         hall.teller = Some(next);
         self.ask_whole(cx, next);
