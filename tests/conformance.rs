@@ -42,7 +42,7 @@ fn is_fresh(name: &str, page: &str) {
 
 /// The XEPs that manifests name: number, the version that was read, how much of it is done, and what, where that is
 /// not all. XEP-0114 belongs to the link and to no feature.
-const XEPS: [(&str, &str, &str, &str); 27] = [
+const XEPS: [(&str, &str, &str, &str); 28] = [
     ("0030", "2.5.0", "complete", ""),
     ("0045", "1.35.5", "partial", "As an occupant, for SIP users; as a room, for conferences of SIP."),
     ("0054", "1.3.0", "partial", "Nothing can be published."),
@@ -53,6 +53,7 @@ const XEPS: [(&str, &str, &str, &str); 27] = [
     ("0106", "1.1.1", "complete", ""),
     ("0114", "1.6", "complete", "How the gateway is attached to an XMPP server"),
     ("0115", "1.6.0", "complete", ""),
+    ("0128", "1.0.1", "partial", "What a room of SIP is about, for who is in it."),
     ("0172", "1.1", "partial", "Sent along when a SIP user asks to see the presence of an XMPP user."),
     ("0184", "1.4.0", "complete", ""),
     ("0199", "2.0.1", "complete", ""),

@@ -24,6 +24,7 @@ impl Conferences {
             Some(Request::Present { nick }) => self.shows(cx, stanza, from, &room, &nick),
             Some(Request::NoNick) => refuse(cx, stanza, Kind::JidMalformed, "A room is entered under a name"),
             Some(Request::Leave { status }) => self.leaves(cx, from, &room, status),
+            Some(Request::Bounced(error)) if self.not_reached(cx, stanza, from, &room, &error) => {}
             Some(Request::Bounced(error)) => {
                 if room::is_ghost(&error) || error.kind == Kind::ServiceUnavailable {
                     self.vanished(cx, from, &room);
@@ -38,8 +39,10 @@ impl Conferences {
             Some(Request::State { nick, state }) => self.types(cx, from, &room, &nick, &state),
             Some(Request::Ping { nick }) => self.pinged(cx, stanza, from, &room, &nick),
             Some(Request::Wrong(words)) => refuse(cx, stanza, Kind::BadRequest, words),
-            Some(Request::Invite(_) | Request::Decline { .. } | Request::Voice) => {
-                let words = "This cannot be done in a room of SIP";
+            Some(Request::Invite(invited)) => self.invites(cx, stanza, &room, &invited),
+            Some(Request::Decline { reason, .. }) => self.declines(cx, from, &room, reason.as_deref()),
+            Some(Request::Voice) => {
+                let words = "Who may speak in a room of SIP is not decided from here";
                 self.refuse_member(cx, stanza, from, &room, Kind::FeatureNotImplemented, words);
             }
             Some(Request::Nothing) => {}
@@ -77,7 +80,9 @@ impl Conferences {
         if hall.is_some_and(|hall| hall.people.contains_key(nick.as_str())) {
             return refuse(cx, stanza, Kind::Conflict, "This name is taken in the room");
         }
-        self.begin(cx, stanza, from, room, &nick, entry);
+        if !self.comes(cx, stanza, from, room, &nick, &entry) {
+            self.begin(cx, stanza, from, room, &nick, entry);
+        }
     }
 
     /// A further client under a nick that one of ours has: that of the same person is in by the same dialog.
@@ -105,8 +110,9 @@ impl Conferences {
     /// Presence without a word of entering: another nick, or what SIP has no word for.
     fn shows(&mut self, cx: &mut Cx<'_>, stanza: &Stanza, from: &Jid, room: &Jid, nick: &str) {
         let Some(id) = self.guest_of(room, from) else {
-            let words = "You must enter the room before you show presence in it";
-            return refuse(cx, stanza, Kind::ItemNotFound, words);
+            // Who seems to think that she is in is told that she is not (§7.2.18).
+            let occupant = room.with_resource(nick);
+            return occupant.into_iter().for_each(|occupant| cx.stanza(room::not_in(&occupant, from)));
         };
         if self.guests.get(&id).is_some_and(|guest| *guest.nick != *nick && *guest.wanted != *nick) {
             self.wants_nick(cx, id, stanza, nick);

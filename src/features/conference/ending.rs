@@ -16,6 +16,7 @@ use crate::features::{Cx, errors};
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::{Ending, Known, Unconfirmed};
+use crate::sip::message::Reply;
 use crate::sip::uri::Aor;
 use crate::sip::usage::session::{Body, Cause, End, Kept, Session};
 use crate::store::record::{Key, Record, Restored};
@@ -98,6 +99,10 @@ impl Conferences {
         why: &Condition,
         cause: Option<Cause>,
     ) {
+        if self.guests.get(&id).is_some_and(|guest| guest.stage == Stage::Invited) {
+            let status = cause.map_or(480, |cause| cause.status);
+            return self.turn_down(cx, id, Reply::new(status));
+        }
         let occupant = self.occupant_of(cx, id);
         let Some(guest) = self.guests.get_mut(&id).filter(|guest| guest.stage != Stage::Out) else { return };
         let was_in = std::mem::replace(&mut guest.stage, Stage::Out) == Stage::In;
@@ -250,7 +255,7 @@ impl Conferences {
         match guest.stage {
             Stage::Out => self.bury(cx, id),
             Stage::In => self.timers.set(Alarm::Part(id), cx.now.tick + THEIRS),
-            Stage::Calling | Stage::Entering => {
+            Stage::Invited | Stage::Calling | Stage::Entering => {
                 let said = match why {
                     Ending::NotConnected(why) => format!(": {why}"),
                     _ => String::new(),

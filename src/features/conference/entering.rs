@@ -9,11 +9,11 @@ use super::asked::refuse;
 use super::guest::{Abilities, Client, Farewell, Guest, GuestId, Naming, Stage};
 use super::hall::{Old, Person, Who};
 use super::{Alarm, Conferences};
-use crate::documents::{date, iscomposing};
+use crate::documents::date;
 use crate::features::Cx;
 use crate::features::describe::Ways;
 use crate::features::leg::Leg;
-use crate::sip::message::{self, HeaderName, Headers, Response};
+use crate::sip::message::{self, HeaderName, Headers, Reply, Response};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::session::{Body, Call, Cause, Session};
 use crate::words::condition::{Condition, Kind};
@@ -27,7 +27,7 @@ use crate::xmpp::muc::room::{self, Marks};
 use crate::xmpp::stanza::Stanza;
 
 /// How long a focus may take to let somebody in.
-const PATIENCE: Duration = Duration::from_secs(25);
+pub(super) const PATIENCE: Duration = Duration::from_secs(25);
 /// How long its roster may take, once it has accepted.
 const ROSTER: Duration = Duration::from_secs(10);
 /// RFC 3261 §8.1.1.6.
@@ -122,10 +122,14 @@ impl Conferences {
             let words = "This room is not for chat by MSRP";
             return self.turn_away(cx, id, 488, Condition::new(Kind::FeatureNotImplemented, words));
         };
-        guest.abilities = Abilities {
-            nicknames: line.takes_nicknames(),
-            private: line.takes_private_messages(),
-            composing: line.accepts_wrapped(iscomposing::TYPE),
+        guest.abilities = Abilities::of(&line);
+        self.goes_in(cx, id);
+    }
+
+    /// Both have accepted: the nick and the roster are asked for.
+    pub(super) fn goes_in(&mut self, cx: &mut Cx<'_>, id: GuestId) {
+        let Some(guest) = self.guests.get_mut(&id).filter(|guest| guest.stage == Stage::Calling) else {
+            return;
         };
         (guest.stage, guest.since) = (Stage::Entering, cx.now.wall);
         let nick = guest.nick.clone();
@@ -175,6 +179,9 @@ impl Conferences {
     /// The focus has had its time.
     pub(super) fn entered_too_late(&mut self, cx: &mut Cx<'_>, id: GuestId) {
         let Some(guest) = self.guests.get_mut(&id) else { return };
+        if guest.stage == Stage::Invited {
+            return self.turn_down(cx, id, Reply::new(480).because("No answer"));
+        }
         if guest.stage == Stage::Entering && guest.opened {
             guest.goes_without = true;
             if guest.naming == Naming::Asked {
@@ -291,7 +298,7 @@ pub(super) fn wanted_of<'a>(
 }
 
 /// Whether who has accepted says that it is a focus (RFC 4579 §5.1): a parameter of Contact, or of the URI in it.
-fn is_focus(headers: &Headers) -> bool {
+pub(super) fn is_focus(headers: &Headers) -> bool {
     let contacts = message::list(headers, &HeaderName::Contact);
     contacts.iter().any(|contact| {
         // Not in the display name.

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use super::arrivals::Heard;
 use super::hall::{Ids, Mark, Old};
 use super::watching::Watch;
+use crate::documents::iscomposing;
 use crate::features::leg::Leg;
+use crate::sip::sdp::message::MessageLine;
 use crate::sip::uri::Aor;
 use crate::words::time::{Tick, Wall};
 use crate::xmpp::jid::Jid;
@@ -33,6 +35,8 @@ const PAST: usize = 4;
 /// Where a guest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// The focus has called, and the person has not said whether she comes.
+    Invited,
     /// The focus is called.
     Calling,
     /// It has accepted; what a member sees first is not together yet.
@@ -52,6 +56,17 @@ pub struct Abilities {
     pub private: bool,
     /// Pass on that somebody types.
     pub composing: bool,
+}
+
+impl Abilities {
+    /// As its line says.
+    pub fn of(line: &MessageLine) -> Abilities {
+        Abilities {
+            nicknames: line.takes_nicknames(),
+            private: line.takes_private_messages(),
+            composing: line.accepts_wrapped(iscomposing::TYPE),
+        }
+    }
 }
 
 /// How it stands with the nick that was asked for on the way in.
@@ -139,6 +154,8 @@ pub struct Guest {
     pub wanted: Box<str>,
     /// Its clients.
     pub clients: BTreeMap<Jid, Client>,
+    /// The focus has called, and does not know yet that the call is accepted: the id of the invitation that this became.
+    pub invitation: Option<String>,
     /// SIP and MSRP.
     pub leg: Leg,
     /// Where it is.
@@ -199,6 +216,7 @@ impl Guest {
             nick: nick.into(),
             wanted: nick.into(),
             clients: BTreeMap::new(),
+            invitation: None,
             leg,
             stage: Stage::Calling,
             abilities: Abilities::default(),

@@ -8,6 +8,9 @@
 //! |---|---|
 //! | `guest.rs`, `hall.rs` | a guest, a room: values |
 //! | `asked.rs` | what a client asks of the room |
+//! | `service.rs` | what can be asked about rooms without being in one |
+//! | `referring.rs` | what a member wants done with others, by REFER |
+//! | `invited.rs` | the focus calls somebody |
 //! | `entering.rs` | the way in: INVITE, nick, roster, what is seen first |
 //! | `watching.rs` | the subscription to the roster |
 //! | `roster.rs` | who comes and goes, as documents tell |
@@ -26,9 +29,12 @@ mod ending;
 mod entering;
 mod guest;
 mod hall;
+mod invited;
 mod lines;
 mod nick;
+mod referring;
 mod roster;
+mod service;
 mod showing;
 mod watching;
 
@@ -36,6 +42,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use self::guest::{Guest, GuestId};
 use self::hall::Hall;
+use self::referring::Errands;
 use super::{Cx, Feature, Incoming, Manifest, Op};
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
@@ -57,8 +64,11 @@ static MANIFEST: Manifest = Manifest {
         "RFC 7701",
         "RFC 4575",
         "RFC 4579",
+        "RFC 3515",
         "RFC 6665",
+        "XEP-0030 §3",
         "XEP-0045",
+        "XEP-0128 §2",
         "XEP-0359",
         "XEP-0410",
         "XEP-0421",
@@ -90,6 +100,8 @@ enum Alarm {
     Enter(GuestId),
     /// The roster has not come: the guest goes in without.
     Roster(GuestId),
+    /// A REFER of ours wants it.
+    Errand(u64),
     /// The subscription of a guest wants it.
     Watch(GuestId),
     /// A guest whose subscription ended subscribes anew.
@@ -119,6 +131,8 @@ pub struct Conferences {
     asked: BTreeMap<ServerKey, GuestId>,
     /// How many guests each person has.
     users: Tally<Jid>,
+    /// What members want done with others.
+    errands: Errands,
     timers: Timers<Alarm>,
     /// Guests of before the start, to be ended.
     restored: VecDeque<GuestId>,
@@ -135,13 +149,13 @@ impl Feature for Conferences {
     }
 
     fn stanza(&mut self, cx: &mut Cx<'_>, _link: LinkId, stanza: &Stanza) -> bool {
-        self.asked_for(cx, stanza)
+        self.served(cx, stanza) || self.asked_for(cx, stanza)
     }
 
     fn request(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) -> bool {
-        let Some(tag) = incoming.to_tag.as_deref() else { return false };
+        let Some(tag) = incoming.to_tag.as_deref() else { return self.focus_asks(cx, incoming) };
         if incoming.request.method == Method::Notify {
-            return self.notified(cx, tag, incoming);
+            return self.errand_told(cx, tag, incoming) || self.notified(cx, tag, incoming);
         }
         let Some((id, guest)) = self.held(tag, incoming) else { return false };
         let is_known = guest.leg.call.request(cx.now, cx.mint, incoming.key, &incoming.request);
@@ -174,6 +188,9 @@ impl Feature for Conferences {
 
     fn answer(&mut self, cx: &mut Cx<'_>, token: u64, answer: &Answer) {
         let (id, exchange) = of_token(token);
+        if self.errand_answered(cx, id, answer) {
+            return;
+        }
         let Some(guest) = self.guests.get_mut(&id) else { return self.subscribe_answered(cx, id, answer) };
         guest.leg.call.answer(cx.now, cx.mint, exchange, answer);
         self.run(cx, id);
@@ -210,6 +227,7 @@ impl Feature for Conferences {
                 Alarm::Call(_) => "conference-call",
                 Alarm::Enter(_) => "conference-enter",
                 Alarm::Roster(_) => "conference-roster",
+                Alarm::Errand(_) => "conference-refer",
                 Alarm::Watch(_) => "conference-watch",
                 Alarm::Again(_) => "conference-again",
                 Alarm::Whole(_) => "conference-whole",
@@ -232,6 +250,7 @@ impl Feature for Conferences {
                 }
                 Alarm::Enter(id) => self.entered_too_late(cx, id),
                 Alarm::Roster(id) => self.goes_without_roster(cx, id),
+                Alarm::Errand(number) => self.errand_due(cx, number),
                 Alarm::Watch(id) => self.tend(cx, id),
                 Alarm::Again(id) => self.subscribe(cx, id),
                 Alarm::Whole(id) => self.ask_whole(cx, id),
@@ -261,6 +280,10 @@ impl Feature for Conferences {
         self.resume(cx);
     }
 
+    fn explain(&self, cx: &mut Cx<'_>, stanza: &Stanza) -> Option<String> {
+        self.told_to_admins(cx, stanza)
+    }
+
     fn stop(&mut self, cx: &mut Cx<'_>) -> bool {
         self.say_goodbye(cx)
     }
@@ -273,6 +296,7 @@ impl Feature for Conferences {
             + self.watch_calls.len()
             + self.msrp.len()
             + self.asked.len()
+            + self.errands.len()
             + self.timers.len()
     }
 }
@@ -304,7 +328,7 @@ impl Conferences {
         self.users.add(&guest.user);
         let hall = self.halls.entry(guest.room.clone()).or_default();
         hall.guests.insert(id);
-        if guest.stage != guest::Stage::Out {
+        if !matches!(guest.stage, guest::Stage::Invited | guest::Stage::Out) {
             hall.nicks.insert(guest.nick.clone(), id);
             hall.clients.extend(guest.clients.keys().map(|client| (client.clone(), id)));
         }
@@ -354,7 +378,10 @@ impl Conferences {
                 Act::Ack(exchange, request) => cx.ops.push_back(Op::Ack(token_of(id, exchange), request)),
                 Act::Cancel(exchange) => cx.ops.push_back(Op::Cancel(token_of(id, exchange))),
                 Act::Reply(key, reply) => {
-                    self.asked.remove(&key);
+                    // A call that rings may be cancelled.
+                    if reply.status >= 200 {
+                        self.asked.remove(&key);
+                    }
                     cx.reply(key, reply);
                 }
                 Act::Tell(event) => self.told(cx, id, event),
@@ -373,12 +400,13 @@ impl Conferences {
     fn told(&mut self, cx: &mut Cx<'_>, id: GuestId, event: session::Event) {
         match event {
             session::Event::Ringing(_) | session::Event::Withdrawn | session::Event::Declined(_) => {}
-            session::Event::Confirmed { .. } => {}
+            session::Event::Confirmed { answer } => self.confirmed(cx, id, answer.as_ref()),
             session::Event::Accepted { response, answer } => {
                 self.accepted(cx, id, &response, answer.as_ref());
             }
             session::Event::Answered(answer) => self.settled(cx, id, answer.as_ref()),
             session::Event::Offered(offer) => self.offered(cx, id, offer.as_ref()),
+            session::Event::Over(_) if self.rings_no_more(id) => {}
             session::Event::Over(end) => self.call_over(cx, id, &end),
         }
     }
