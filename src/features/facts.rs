@@ -182,13 +182,6 @@ impl Facts {
         };
     }
 
-    /// Somebody wrote in a session of the user (bare) with the contact.
-    pub fn wrote(&mut self, user: &Jid, contact: &Aor, now: Tick) {
-        if let Some(talking) = self.sessions.get_mut(&(user.clone(), contact.clone())) {
-            talking.last = now;
-        }
-    }
-
     /// What the user (bare) and the contact show of their attention.
     pub fn mood(&self, user: &Jid, contact: &Aor) -> Mood {
         if self.moods.is_empty() {

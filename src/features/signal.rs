@@ -8,6 +8,7 @@
 //! SIP → XMPP   chat ── Arrived ──▸ pager ── Taken, then Met ──▸ chat receipts ── Received ──▸ chat
 //! reports      pager ── Sent, Awaited, Asked, Undelivered ──▸ receipts   receipts ── Whisper ──▸ pager
 //! besides      composing, receipts ── Whisper ──▸ chat or pager      chat ── Heard, Left ──▸ composing, receipts
+//!              composing ── Mood ──▸ chat
 //! ```
 //!
 //! A signal is handed to every feature once the call that gave it has returned, in the order given, within the same step:

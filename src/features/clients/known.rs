@@ -16,6 +16,8 @@ const HASHES: usize = 2_000;
 pub struct Ability {
     /// It confirms what it receives (XEP-0184).
     pub receipts: bool,
+    /// It shows chat states (XEP-0085).
+    pub states: bool,
 }
 
 /// One client.
@@ -104,21 +106,29 @@ impl Known {
 
     /// Whether a client of this user (bare) confirms what it receives: yes if one does, no if all are known and none does.
     pub fn confirms(&self, user: &Jid) -> Option<bool> {
-        let clients = self.users.get(user)?;
-        let confirms = |client: &Client| match client {
-            Client::Silent => None,
-            Client::Shows(ver, _) => self.hashes.get(ver).map(|can| can.receipts),
-            Client::Says(_, can) => Some(can.receipts),
-        };
         let mut all = Some(false);
-        for client in clients.values() {
-            match confirms(client) {
+        for client in self.users.get(user)?.values() {
+            match self.ability(client).map(|can| can.receipts) {
                 Some(true) => return Some(true),
                 Some(false) => {}
                 None => all = None,
             }
         }
         all
+    }
+
+    /// Whether a client of this user (bare) has said that it shows chat states.
+    pub fn shows_states(&self, user: &Jid) -> bool {
+        let clients = self.users.get(user).into_iter().flat_map(BTreeMap::values);
+        clients.filter_map(|client| self.ability(client)).any(|can| can.states)
+    }
+
+    fn ability(&self, client: &Client) -> Option<Ability> {
+        match client {
+            Client::Silent => None,
+            Client::Shows(ver, _) => self.hashes.get(ver).copied(),
+            Client::Says(_, can) => Some(*can),
+        }
     }
 
     fn entry(&mut self, client: &Jid) -> Option<&mut Client> {
@@ -143,8 +153,8 @@ mod tests {
         Jid::parse("juliet@example.com").and_then(|user| user.with_resource(resource)).expect("a JID")
     }
 
-    const YES: Ability = Ability { receipts: true };
-    const NO: Ability = Ability { receipts: false };
+    const YES: Ability = Ability { receipts: true, states: false };
+    const NO: Ability = Ability { receipts: false, states: false };
 
     #[test]
     fn a_hash_that_is_proved_speaks_for_all_who_show_it() {

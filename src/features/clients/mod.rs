@@ -136,7 +136,8 @@ impl Clients {
         self.timers.stop(&id.to_owned());
         let query = stanza.element.child("query", ns::DISCO_INFO);
         if let Some(query) = query.filter(|_| stanza.type_() == Some("result")) {
-            let can = Ability { receipts: hash::features(query).any(|feature| feature == ns::RECEIPTS) };
+            let has = |wanted| hash::features(query).any(|feature| feature == wanted);
+            let can = Ability { receipts: has(ns::RECEIPTS), states: has(ns::CHAT_STATES) };
             if hash::sha1(query).is_some_and(|ver| ver == question.ver) {
                 cx.facts.clients.proved(&question.ver, can);
             } else {

@@ -2,7 +2,7 @@
 //!
 //! Both sides hear of a change once. A SIP client is told only when it has shown that it understands (it sent such a thing
 //! itself, or says that it accepts them), since to another one it is a message with XML in it; an XMPP client only when
-//! it has sent a chat state. What is told to SIP holds for a refresh interval and is repeated while the client goes on
+//! it has sent a chat state, or names them among its capabilities. What is told to SIP holds for a refresh interval and is repeated while the client goes on
 //! ([`table`]); what SIP tells ends with the next message, with its interval, or when it says so.
 //!
 //! Not done: `lastactive` and `contenttype`, for which XMPP has no word; typing in rooms.
@@ -321,7 +321,10 @@ impl Composing {
 
     /// Tells the XMPP side: the client that spoke last while it is online, else all of them.
     fn show(&mut self, cx: &mut Cx<'_>, key: &PairKey, active: bool) {
-        let Some(pair) = self.pairs.get(key).filter(|pair| pair.understands()) else { return };
+        let Some(pair) = self.pairs.get_mut(key) else { return };
+        if !pair.understands() && !cx.facts.clients.shows_states(&key.0) {
+            return pair.unseen();
+        }
         let from = match &pair.contact {
             Some(contact) => contact.clone(),
             None => match cx.domains.contact_jid(&key.1.address()) {

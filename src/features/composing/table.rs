@@ -30,8 +30,10 @@ pub enum Tell {
 pub struct Pair {
     /// SIP was told that she is writing, and this often again.
     told: Option<u8>,
-    /// XMPP was told that he is writing, or will be with her first state.
+    /// He is writing, and XMPP was told so, or will be with her first state.
     shown: bool,
+    /// It was not, since nothing said that her clients would understand.
+    unseen: bool,
     /// One of her clients has sent a chat state to him.
     speaks: bool,
     /// The client that did so last.
@@ -44,10 +46,16 @@ impl Pair {
     /// One of her clients sent a chat state. True when it is the first, and he is writing: she has not been told.
     pub fn spoke(&mut self, resource: Option<&str>) -> bool {
         self.device = resource.map(Into::into);
-        !std::mem::replace(&mut self.speaks, true) && self.shown
+        self.speaks = true;
+        std::mem::take(&mut self.unseen) && self.shown
     }
 
-    /// Whether her clients understand chat states (XEP-0085 §5.1).
+    /// She could not be told what he does.
+    pub fn unseen(&mut self) {
+        self.unseen = true;
+    }
+
+    /// Whether her clients have shown that they understand chat states (XEP-0085 §5.1).
     pub fn understands(&self) -> bool {
         self.speaks
     }
@@ -144,7 +152,11 @@ mod tests {
     fn who_has_been_writing_is_told_with_the_first_state() {
         let mut pair = Pair::default();
         pair.heard(true);
+        pair.unseen();
         assert!(!pair.understands() && pair.spoke(None) && !pair.spoke(None));
+        let mut pair = Pair::default();
+        pair.heard(true);
+        assert!(!pair.spoke(None), "she was told, since her client names chat states");
         let mut pair = Pair::default();
         assert!(!pair.spoke(None));
     }
