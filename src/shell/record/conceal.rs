@@ -164,7 +164,7 @@ impl Conceal {
         if base == "application/sdp" {
             return self.description(way, body);
         }
-        if depth > 0 && base == crate::documents::cpim::TYPE {
+        if depth > 0 && base == "message/cpim" {
             // Headers, a blank line, headers of the content, a blank line.
             let (outer, rest) = self.head(way, body);
             let (inner, content) = self.head(way, rest);
