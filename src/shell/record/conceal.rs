@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 
-use crate::documents::{conference, cpim};
+use crate::documents::conference;
 
 /// The way that a text goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +164,7 @@ impl Conceal {
         if base == "application/sdp" {
             return self.description(way, body);
         }
-        if depth > 0 && base == cpim::TYPE {
+        if depth > 0 && base == "message/cpim" {
             // Headers, a blank line, headers of the content, a blank line.
             let (outer, rest) = self.head(way, body);
             let (inner, content) = self.head(way, rest);
