@@ -98,7 +98,8 @@ def history(c):
     room = hall(c)
     sitter, old = romeo(c, room), says("long ago")
     sitter.speak(old)
-    still(1.5)
+    # Longer than clocks may differ.
+    still(3.5)
     visitor = juliet(c, room, enter=False)
     visitor.mark()
     visitor.enter(old=10)

@@ -142,7 +142,7 @@ class InRooms:
         session, room = self._session(call), self.room_of(call)
         message = cpim.wrap(text, sender or self.uri, occupant(room, to) if to else room)
         if shown is not None:
-            message.headers[0] = ("From", f'"{shown}" <{sender or self.uri}>')
+            message.headers[0] = ("From", f'"{cpim.escape(shown, quotes=True)}" <{sender or self.uri}>')
         if subject is not None:
             message.headers.append(("Subject", subject))
         outgoing = session.start(message.encode(), CPIM_TYPE, success=success, name=name, plan=Plan(**plan))
