@@ -415,6 +415,7 @@ impl Conferences {
     pub(super) fn say_goodbye(&mut self, cx: &mut Cx<'_>) -> bool {
         if self.stopping.is_none() {
             self.stopping = Some(cx.now.tick + STOP);
+            self.errands_end(cx);
             for id in self.guests.keys().copied().collect::<Vec<_>>() {
                 let cause = Cause { status: 503, text: "the gateway stops".to_owned() };
                 let why = Condition::new(Kind::ResourceConstraint, "The gateway stops");

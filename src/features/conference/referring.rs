@@ -75,7 +75,7 @@ struct Order {
 impl Conferences {
     /// A member asks others in.
     pub(super) fn invites(&mut self, cx: &mut Cx<'_>, stanza: &Stanza, room: &Jid, invited: &[Invited]) {
-        let Some(id) = stanza.from().and_then(|from| self.guest_of(room, from)) else {
+        let Some(id) = stanza.from().and_then(|from| self.member(room, from)) else {
             return refuse(cx, stanza, Kind::NotAcceptable, "You are not in this room");
         };
         let targets = invited.iter().map(|one| Ok((address_of(cx, &one.whom)?, Some(one.whom.clone()))));
@@ -120,6 +120,18 @@ impl Conferences {
             Who::Entity(entity) => entity.address(),
         };
         address.ok_or((Kind::FeatureNotImplemented, "The room does not tell the address of this person"))
+    }
+
+    /// The process stops: nobody waits any more for what becomes of it.
+    pub(super) fn errands_end(&mut self, cx: &mut Cx<'_>) {
+        for number in std::mem::take(&mut self.errands.running).into_keys() {
+            self.timers.stop(&Alarm::Errand(number));
+        }
+        self.errands.calls.clear();
+        for order in std::mem::take(&mut self.errands.orders).into_values() {
+            let words = "The gateway stops, and nobody will tell what became of this";
+            refuse(cx, &order.stanza, Kind::RemoteServerTimeout, words);
+        }
     }
 
     /// Sends a REFER for each.

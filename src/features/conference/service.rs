@@ -8,6 +8,7 @@
 
 use super::Conferences;
 use super::asked::refuse;
+use super::guest::{GuestId, Stage};
 use crate::features::Cx;
 use crate::words::condition::Kind;
 use crate::xmpp::jid::Jid;
@@ -69,7 +70,7 @@ impl Conferences {
         }
         let room = to.bare();
         let rows = "rooms ask no rows of the table of sessions: what is said in them goes by the session of who is in\n";
-        let is_in = self.guest_of(&room, from).is_some();
+        let is_in = self.member(&room, from).is_some();
         let fate = if is_in { "is in it: it goes to its focus" } else { "is not in it: it is refused" };
         Some(format!("{room} is a room of SIP, and {from} {fate}\n{rows}"))
     }
@@ -107,7 +108,7 @@ impl Conferences {
             None => {}
         }
         let mut query = Element::new("query", ns::DISCO_INFO);
-        let hall = self.halls.get(to).filter(|_| self.guest_of(to, from).is_some());
+        let hall = self.halls.get(to).filter(|_| self.member(to, from).is_some());
         let name = hall.and_then(|hall| hall.view.description().display_text.as_deref());
         let name = name.or(to.local()).unwrap_or("Conferences of SIP");
         let identity = Element::new("identity", ns::DISCO_INFO).with("category", "conference");
@@ -146,11 +147,17 @@ impl Conferences {
         }
     }
 
+    /// The guest by whom a client is in a room, and not only on the way in.
+    pub(super) fn member(&self, room: &Jid, client: &Jid) -> Option<GuestId> {
+        let id = self.guest_of(room, client)?;
+        self.guests.get(&id).is_some_and(|guest| guest.stage == Stage::In).then_some(id)
+    }
+
     /// Whether somebody may ask what is at this address (§6.6).
     fn may_look_at(&self, from: &Jid, to: &Jid) -> Result<(), Refusal> {
         match to.resource() {
             None => Ok(()),
-            Some(_) if self.guest_of(&to.bare(), from).is_none() => Err((Kind::BadRequest, NOT_IN)),
+            Some(_) if self.member(&to.bare(), from).is_none() => Err((Kind::BadRequest, NOT_IN)),
             Some(_) => Err((Kind::ServiceUnavailable, "People in a room of SIP cannot be asked this")),
         }
     }
@@ -165,7 +172,7 @@ impl Conferences {
             }
             _ => return false,
         };
-        let Some(guest) = self.guest_of(&to.bare(), from) else {
+        let Some(guest) = self.member(&to.bare(), from) else {
             refuse(cx, stanza, Kind::Forbidden, NOT_IN);
             return true;
         };
