@@ -10,6 +10,7 @@ use super::ns;
 use super::stanza::{Element, Stanza, StanzaError, StanzaKind};
 use crate::words::condition::Kind;
 
+pub mod nick;
 pub mod request;
 pub mod room;
 

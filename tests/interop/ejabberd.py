@@ -1,10 +1,10 @@
-"""ejabberd, with the component of config/ejabberd.yml."""
+"""ejabberd, with rooms, and the component of config/ejabberd.yml."""
 
 import os
 import subprocess
 
 import processes
-from place import XMPP_DOMAIN
+from place import FOCUS_DOMAIN, ROOMS_DOMAIN, XMPP_DOMAIN
 
 NAME = "ejabberd"
 VERSION = processes.package_version("ejabberd")
@@ -31,12 +31,15 @@ modules:
   mod_carboncopy: {{}}
   mod_disco: {{}}
   mod_offline: {{}}
+  mod_muc:
+    host: {ROOMS_DOMAIN}
   mod_ping: {{}}
   mod_privacy: {{}}
   mod_roster: {{}}
   mod_stream_mgmt: {{}}
   mod_vcard: {{}}
-""" + place.sample("ejabberd.yml").replace("listen:\n", client_port))
+""" + place.sample("ejabberd.yml").replace("listen:\n", client_port).replace(
+    "    hosts:\n", f'    hosts:\n      {FOCUS_DOMAIN}:\n        password: "{place.secret}"\n'))
         place.write("inetrc", '{hosts, "/etc/hosts"}.\n')
         os.makedirs(place.path("log"), exist_ok=True)
         self.start()
@@ -47,7 +50,7 @@ modules:
         library = next(file for file in files if file.endswith("/ebin/ejabberd.app"))
         # No node name: nothing listens for other Erlang nodes.
         accounts = ", ".join(f'ejabberd_auth:try_register(<<"{person.user}">>, <<"{XMPP_DOMAIN}">>, <<"{person.password}">>)'
-                             for person in place.xmpp_people)
+                             for person in place.xmpp_accounts)
         self.child = processes.Child(
             "ejabberd",
             ["erl", "-noinput", "-mnesia", "dir", f'"{place.path("ejabberd")}"', "-s", "ejabberd", "-eval",
@@ -58,6 +61,10 @@ modules:
              "ERL_CRASH_DUMP": "/dev/null"})
         for port in (place.xmpp_port, place.component_port):
             processes.wait("ejabberd listens", lambda: processes.listens(port), 60, self.child)
+
+    def stop(self):
+        """As an administrator stops it."""
+        return self.child.stop(30)
 
     def kill(self):
         self.child.kill()

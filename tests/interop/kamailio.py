@@ -4,7 +4,7 @@ import re
 import shutil
 
 import processes
-from place import SIP_DOMAIN, XMPP_DOMAIN
+from place import FOCUS_DOMAIN, ROOMS_DOMAIN, SIP_DOMAIN, XMPP_DOMAIN
 
 NAME = "Kamailio"
 VERSION = processes.package_version("kamailio")
@@ -15,7 +15,8 @@ class Server:
         self.place = place
         self.port = processes.free_port()
         text = place.sample("kamailio.cfg")
-        for name, value in (("SIP_DOMAIN", SIP_DOMAIN), ("XMPP_DOMAIN", XMPP_DOMAIN),
+        for name, value in (("SIP_DOMAIN", SIP_DOMAIN), ("XMPP_DOMAIN", XMPP_DOMAIN), ("ROOMS_DOMAIN", ROOMS_DOMAIN),
+                            ("FOCUS_DOMAIN", FOCUS_DOMAIN), ("FOCUS_PORT", place.focus_port),
                             ("LISTEN", f"127.0.0.1:{self.port}"), ("MOSTAR_PORT", gateway_port),
                             ("TABLES", place.path("tables"))):
             text, count = re.subn(f'(#!substdef "!{name}!)[^!]*', rf"\g<1>{value}", text)
@@ -23,7 +24,7 @@ class Server:
                 raise ValueError(f"config/kamailio.cfg does not define {name} once")
         account = next(line for line in text.splitlines() if "accounts=>alice" in line)
         text = text.replace(account, "\n".join(
-            f'\t$sht(accounts=>{person.user}) = "{person.password}";' for person in place.sip_people))
+            f'\t$sht(accounts=>{person.user}) = "{person.password}";' for person in place.sip_accounts))
         self.config = place.write("kamailio.cfg", text)
         shutil.copytree("/usr/share/kamailio/dbtext/kamailio", place.path("tables"))
         self.start()

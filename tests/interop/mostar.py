@@ -4,13 +4,14 @@ import urllib.error
 import urllib.request
 
 import processes
-from place import SIP_DOMAIN, XMPP_DOMAIN
+from place import FOCUS_DOMAIN, ROOMS_DOMAIN, SIP_DOMAIN, XMPP_DOMAIN
 
 
 class Gateway:
-    def __init__(self, place, binary, port, peer, more=""):
-        """`more`: further lines of the configuration."""
+    def __init__(self, place, binary, port, peer, more="", focus=False):
+        """`more`: further lines of the configuration. `focus`: there are rooms on the SIP side."""
         self.place, self.binary, self.port, self.peer, self.more = place, binary, port, peer, more
+        self.domains = [SIP_DOMAIN, *([FOCUS_DOMAIN] if focus else [])]
         self.http = processes.free_port()
         self.msrp, self.msrps = processes.free_port(), processes.free_port()
         self.environment = {}
@@ -22,15 +23,17 @@ class Gateway:
         """Writes the configuration, for the next start. `relay`: one to go through."""
         place, port, peer, more = self.place, self.port, self.peer, self.more
         self.environment = {"SSL_CERT_FILE": relay.certificate} if relay else {}
+        components = ", ".join(f"{{ domain: {domain}, secret: {{ file: secret }}"
+                               f"{', rooms: true' if domain == FOCUS_DOMAIN else ''} }}" for domain in self.domains)
         through = f"relay: {{ uri: {relay.uri}, username: {relay.user}, password: {{ file: {relay.secret} }} }}" if relay else ""
         self.config = place.write("mostar.yaml", f"""
 xmpp:
   server: 127.0.0.1:{place.component_port}
-  components: [ {{ domain: {SIP_DOMAIN}, secret: {{ file: secret }} }} ]
-  domains: [ {{ domain: {XMPP_DOMAIN} }} ]
+  components: [ {components} ]
+  domains: [ {{ domain: {XMPP_DOMAIN} }}, {{ domain: {ROOMS_DOMAIN}, rooms: true }} ]
 sip:
   listen: [ "udp://127.0.0.1:{port}", "tcp://127.0.0.1:{port}" ]
-  peers: [ {{ uri: "{peer}", may_send_from: [ {SIP_DOMAIN} ] }} ]
+  peers: [ {{ uri: "{peer}", may_send_from: [ {", ".join(self.domains)} ] }} ]
 msrp:
   listen: [ "tcp://127.0.0.1:{self.msrp}", "tls://127.0.0.1:{self.msrps}" ]
   certificate: {place.certificate}

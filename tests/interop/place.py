@@ -9,7 +9,10 @@ import processes
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CONFIG = os.path.join(ROOT, "config")
 XMPP_DOMAIN = "xmpp.localhost"
+ROOMS_DOMAIN = "conference.xmpp.localhost"
 SIP_DOMAIN = "sip.localhost"
+# Whose users are rooms, on a focus.
+FOCUS_DOMAIN = f"rooms.{SIP_DOMAIN}"
 
 
 class Person:
@@ -22,21 +25,33 @@ class Person:
 
 
 class Place:
-    """A folder with the secrets and certificate of one pair of servers, and one couple of people for each conversation."""
+    """A folder with the secrets and certificate of one pair of servers, and one couple of people for each conversation. `crowd`: how
+    many more there are on each side, for rooms."""
 
-    def __init__(self, folder, couples):
+    def __init__(self, folder, couples, crowd=0):
         self.folder = folder
         os.makedirs(folder)
         self.secret = secrets.token_hex(16)
         self.component_port = processes.free_port()
         self.xmpp_port = processes.free_port()
+        self.focus_port = processes.free_port()
         self.xmpp_people = [Person(f"juliet{number}", XMPP_DOMAIN) for number in range(couples)]
         self.sip_people = [Person(f"romeo{number}", SIP_DOMAIN) for number in range(couples)]
+        self.xmpp_crowd = [Person(f"nurse{number}", XMPP_DOMAIN) for number in range(crowd)]
+        self.sip_crowd = [Person(f"mercutio{number}", SIP_DOMAIN) for number in range(crowd)]
         self.certificate, self.key = self.path("certificate.pem"), self.path("key.pem")
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", f"/CN={XMPP_DOMAIN}",
              "-addext", f"subjectAltName=DNS:{XMPP_DOMAIN}", "-keyout", self.key, "-out", self.certificate],
             check=True, capture_output=True)
+
+    @property
+    def xmpp_accounts(self):
+        return self.xmpp_people + self.xmpp_crowd
+
+    @property
+    def sip_accounts(self):
+        return self.sip_people + self.sip_crowd
 
     def path(self, name):
         return os.path.join(self.folder, name)

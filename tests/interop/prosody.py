@@ -1,7 +1,7 @@
-"""Prosody, with the component of config/prosody.cfg.lua."""
+"""Prosody, with rooms, and the component of config/prosody.cfg.lua."""
 
 import processes
-from place import XMPP_DOMAIN
+from place import FOCUS_DOMAIN, ROOMS_DOMAIN, XMPP_DOMAIN
 
 NAME = "Prosody"
 # Its command knows no harmless way to ask for the version: `prosody --version` starts a server.
@@ -29,10 +29,14 @@ authentication = "internal_plain"
 ssl = {{ key = "{place.key}", certificate = "{place.certificate}" }}
 {sample[beginning:end]}
 VirtualHost "{XMPP_DOMAIN}"
+Component "{ROOMS_DOMAIN}" "muc"
+Component "{FOCUS_DOMAIN}"
+	component_secret = "{place.secret}"
+	component_conflict_resolve = "kick_old"
 {sample[end:]}
 """)
         host = XMPP_DOMAIN.replace(".", "%2e")
-        for person in place.xmpp_people:
+        for person in place.xmpp_accounts:
             place.write(f"prosody/{host}/accounts/{person.user}.dat", f'return {{ ["password"] = "{person.password}" }};\n')
         self.start()
 
@@ -40,6 +44,10 @@ VirtualHost "{XMPP_DOMAIN}"
         self.child = processes.Child("prosody", ["prosody", "--config", self.config, "-F"], self.place.folder)
         for port in (self.place.xmpp_port, self.place.component_port):
             processes.wait("Prosody listens", lambda: processes.listens(port), 30, self.child)
+
+    def stop(self):
+        """As an administrator stops it."""
+        return self.child.stop(30)
 
     def kill(self):
         self.child.kill()

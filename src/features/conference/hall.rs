@@ -10,10 +10,9 @@ use super::guest::GuestId;
 use crate::documents::conference::{Entity, User, View};
 use crate::sip::uri::Aor;
 use crate::words::id::Mint;
-use crate::words::text::clean;
 use crate::words::time::Wall;
 use crate::xmpp::jid::Jid;
-use crate::xmpp::muc::{Line, Occupant};
+use crate::xmpp::muc::{Line, Occupant, nick};
 
 /// How many speakers are known where there is no roster.
 const HEARD: usize = 500;
@@ -115,7 +114,11 @@ pub struct Hall {
 impl Hall {
     /// The nick of somebody who is called so: it stands in an address, and is nobody else's.
     pub fn free_nick(&self, room: &Jid, wanted: &str, me: &Who) -> Box<str> {
-        let base = fitting(room, wanted).unwrap_or_else(|| "guest".into());
+        // What one of ours wants her server has judged.
+        let base = match me {
+            Who::Guest(_) => wanted.into(),
+            Who::Entity(_) => fitting(room, wanted).unwrap_or_else(|| "guest".into()),
+        };
         let is_free = |nick: &str| {
             let is_ours = self.nicks.get(nick).is_some_and(|id| *me != Who::Guest(*id));
             !is_ours && self.people.get(nick).is_none_or(|person| person.who == *me)
@@ -201,7 +204,7 @@ impl Hall {
 
 /// What a user of the roster is called: its name, else the user part of its address, else the address.
 pub fn name_of(user: &User) -> Box<str> {
-    if let Some(name) = user.name().map(str::trim).filter(|name| !name.is_empty()) {
+    if let Some(name) = user.name().filter(|name| nick::of(name).is_some()) {
         return name.into();
     }
     let address = user.entity.address();
@@ -211,14 +214,7 @@ pub fn name_of(user: &User) -> Box<str> {
 
 /// A name as it can stand in an address of the room; nothing where nothing of it can.
 pub fn fitting(room: &Jid, name: &str) -> Option<Box<str>> {
-    let words: Vec<&str> = name.split(|c: char| c.is_whitespace() || c.is_control()).collect();
-    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
-    let name = clean(&words.join(" ")).into_owned();
-    let mut end = name.len().min(1023);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    Some(room.with_resource(&name[..end]).ok()?.resource()?.into())
+    Some(room.with_resource(&nick::of(name)?).ok()?.resource()?.into())
 }
 
 /// What tells a text from others.

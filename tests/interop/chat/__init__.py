@@ -16,6 +16,8 @@ message     SIP messages (RFC 3261)
 transport   SIP over UDP and TCP
 agent       transactions, dialogs, digest (RFC 3261)
 call        one INVITE dialog with its MSRP session (RFC 4975 §8, RFC 6135)
+conference  who is in a conference (RFC 4575)
+room        what a phone does in rooms (RFC 7701, RFC 4579)
 phone       the phone: commands in, events out
 
 No relays (RFC 4976), no file transfer (RFC 5547), no SRV: it is told where the next hop is.

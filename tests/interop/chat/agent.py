@@ -9,7 +9,7 @@ from .transport import Transport
 from .wire import must
 
 T1, T2, GIVE_UP = 0.5, 4, 32
-ALLOW = "INVITE, ACK, BYE, CANCEL, UPDATE, OPTIONS, MESSAGE"
+ALLOW = "INVITE, ACK, BYE, CANCEL, UPDATE, OPTIONS, MESSAGE, NOTIFY"
 MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq", "Max-Forwards")
 
 
@@ -144,10 +144,11 @@ class Agent:
 
     # What we send.
 
-    def request(self, method, uri, to=None, call_id=None, cseq=1, tag=None):
-        """One outside a dialog."""
+    def request(self, method, uri, to=None, call_id=None, cseq=1, tag=None, name=None):
+        """One outside a dialog. `name`: our display name."""
+        shown = f'"{name}" ' if name else ""
         return Message(method, uri, headers=[
-            ("From", f"<{self.uri}>;tag={tag or token()}"), ("To", f"<{to or uri}>"), ("Call-ID", call_id or token(12)),
+            ("From", f"{shown}<{self.uri}>;tag={tag or token()}"), ("To", f"<{to or uri}>"), ("Call-ID", call_id or token(12)),
             ("CSeq", f"{cseq} {method}")])
 
     async def send(self, request, provisional=None, forked=None, dialog=None):

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field, replace
 
 from . import sdp
 from .agent import ALLOW, Dialog
+from .conference import guests
 from .message import address, token
+from .room import focus_of
 from .wire import Uri
 
 SDP_TYPE = "application/sdp"
+LIST_TYPE = "application/resource-lists+xml"
 
 
 @dataclass
@@ -23,6 +26,10 @@ class Shape:
     path      an a=path that is not ours, to lead the peer astray
     own       an MSRP connection that is not shared with other sessions
     late      the INVITE has no SDP: the peer offers, our ACK answers
+    chatroom  a=chatroom with these values (RFC 7701 §8); "none": without it
+    name      our display name, as the caller
+    guests    addresses that a new room is to ask in (RFC 5366)
+    factory   who is called makes a new room: its address is the Contact of the answer (RFC 4579 §5.4)
     """
     setup: str | None = None
     tls: bool = False
@@ -35,10 +42,15 @@ class Shape:
     path: str | None = None
     own: bool = False
     late: bool = False
+    chatroom: str = "none"
+    name: str | None = None
+    guests: list = field(default_factory=list)
+    factory: bool = False
 
 
 class Call:
     """`tell(**event)`: what happens; each event has the call's name."""
+    allow = ALLOW
 
     def __init__(self, phone, name):
         self.phone, self.name, self.agent, self.endpoint = phone, name, phone.agent, phone.endpoint
@@ -47,6 +59,8 @@ class Call:
         self.sessions, self.session = [], None
         self.local, self.remote, self.peer = None, None, None
         self.state, self.mute = "new", False
+        # Why it was refused; the address of the room that it made.
+        self.reason, self.focus = None, None
 
     def tell(self, **event):
         self.phone.tell(call=self.name, **event)
@@ -55,26 +69,36 @@ class Call:
         self.state = state
         self.tell(state=state, **more)
 
+    @property
+    def contact(self):
+        """What our Contact says in this dialog."""
+        return self.agent.contact + self.agent.contact_parameters
+
     # As the caller.
 
     async def invite(self, to, shape, cancel_after=None):
         """The status of the answer."""
         self.shape, self.peer = shape, to
-        request = self.request = self.agent.request("INVITE", to)
+        request = self.request = self.agent.request("INVITE", to, name=shape.name)
         self._describe(request)
         if not shape.late:
             self.local = self._offer()
             self._put(request, self.local)
+        if shape.guests:
+            with_guests(request, shape.guests)
         self.become("calling")
         if cancel_after is not None:
             asyncio.get_running_loop().call_later(cancel_after, self.cancel)
         answer = await self.agent.send(request, self._provisional, self._another)
         if answer.status >= 300:
+            self.reason = answer.reason
+            self.tell(refused=answer.status, reason=answer.reason, contact=answer.get("Contact"))
             await self._end(answer.status, answer.reason)
             return answer.status
+        self.focus = focus_of(answer) if shape.factory else None
         self.dialog = Dialog.of_response(request, answer)
         self.agent.dialogs[self.dialog.key] = self.within
-        self.tell(tag=answer.tag("To"))
+        self.tell(tag=answer.tag("To"), contact=answer.get("Contact"))
         await self._answered(answer)
         return answer.status
 
@@ -108,7 +132,7 @@ class Call:
         taken = [(line, session) for line, session in zip(remote.media if remote else [], self._by_line()) if line.is_msrp
                  and line.port and session]
         if remote is not None:
-            self.tell(lines=[line.port for line in remote.media])
+            self.tell(lines=[line.port for line in remote.media], chatroom=[line.get("chatroom") for line in remote.media])
         if not taken:
             self.tell(nothing_taken=True)
             return await self.bye()
@@ -153,7 +177,8 @@ class Call:
         self.incoming, request = incoming, incoming.request
         self.peer = address(request.get("From"))
         self.shape = manner.shape
-        self.become("offered", mode=manner.mode, caller=self.peer)
+        self.become("offered", mode=manner.mode, caller=self.peer, subject=request.get("Subject"),
+                    contact=request.get("Contact"), referred=request.get("Referred-By"))
         offer = self._read(request) if request.body else None
         if offer is not None:
             self.tell(offer=[f"{line.kind} {line.port} {line.setup}" for line in offer.media])
@@ -161,7 +186,7 @@ class Call:
             return
         incoming.respond(100)
         if manner.ringing or manner.mode == "ring":
-            incoming.respond(180, [("Contact", self.agent.contact), ("Allow", ALLOW)])
+            incoming.respond(180, [("Contact", self.contact), ("Allow", self.allow)])
         if manner.mode == "ring":
             return
         if manner.after:
@@ -196,8 +221,7 @@ class Call:
         tag = tag or incoming.tag
         self.dialog = Dialog.of_request(incoming.request, tag)
         self.agent.dialogs[self.dialog.key] = self.within
-        incoming.respond(200, [("Contact", self.agent.contact + self.agent.contact_parameters), ("Allow", ALLOW),
-                               ("Content-Type", SDP_TYPE)], document.encode(), tag)
+        incoming.respond(200, [("Contact", self.contact), ("Allow", self.allow), ("Content-Type", SDP_TYPE)], document.encode(), tag)
 
     # Inside the dialog.
 
@@ -218,6 +242,8 @@ class Call:
             incoming.respond(200, [("Allow", ALLOW)])
         elif request.method == "MESSAGE":
             self.phone.page(incoming)
+        elif request.method == "NOTIFY":
+            self.phone.notified(incoming, self)
         else:
             incoming.respond(501)
 
@@ -229,7 +255,7 @@ class Call:
         self.tell(again=request.method, expires=request.get("Session-Expires"))
         if self.phone.glare:
             return incoming.respond(491)
-        headers = [("Contact", self.agent.contact), ("Allow", ALLOW)]
+        headers = [("Contact", self.contact), ("Allow", self.allow)]
         if request.get("Session-Expires"):
             headers += [("Session-Expires", request.get("Session-Expires")), ("Require", "timer")]
         if not request.body and request.method == "UPDATE":
@@ -283,7 +309,7 @@ class Call:
     async def change(self, method, **options):
         """re-INVITE or UPDATE: `refresh` (no SDP in an UPDATE, the same SDP in an INVITE), `hold`, `anew` (another path)."""
         request = self.dialog.request(method)
-        request.headers += [("Contact", self.agent.contact), ("Allow", ALLOW)]
+        request.headers += [("Contact", self.contact), ("Allow", self.allow)]
         if not (method == "UPDATE" and options.get("refresh")):
             if options.get("anew"):
                 old, self.session, self.sessions = self.sessions, None, []
@@ -317,7 +343,8 @@ class Call:
         self.sessions.append(session)
         uri = Uri.parse(shape.path) if shape.path else session.uri
         return sdp.message_line(uri, None if setup == "none" else setup, shape.accepts, shape.wrapped,
-                                self.endpoint.fingerprint() if shape.tls else None, shape.max_size, shape.direction)
+                                self.endpoint.fingerprint() if shape.tls else None, shape.max_size, shape.direction,
+                                shape.chatroom)
 
     def _offer(self):
         lines = [self._line(self.shape.setup or "actpass") for _number in range(self.shape.lines)]
@@ -339,8 +366,7 @@ class Call:
         request.body = document.encode()
 
     def _describe(self, request):
-        request.headers += [("Contact", self.agent.contact + self.agent.contact_parameters), ("Allow", ALLOW),
-                            ("Supported", "timer")]
+        request.headers += [("Contact", self.contact), ("Allow", self.allow), ("Supported", "timer")]
 
     def _read(self, message, answer_to=None):
         try:
@@ -385,6 +411,17 @@ class Call:
         for session in self.sessions:
             if not session.closed:
                 await session.close()
+
+
+def with_guests(request, addresses):
+    """A list of people beside the offer (RFC 5366 §4)."""
+    mark = token(10)
+    parts = [(SDP_TYPE, "", request.body)] if request.body else []
+    parts.append((LIST_TYPE, "Content-Disposition: recipient-list\r\n", guests(addresses)))
+    body = b"".join(f"--{mark}\r\nContent-Type: {kind}\r\n{more}\r\n".encode() + data + b"\r\n" for kind, more, data in parts)
+    request.put("Content-Type", f'multipart/mixed;boundary="{mark}"')
+    request.headers.append(("Require", "recipient-list-invite"))
+    request.body = body + f"--{mark}--\r\n".encode()
 
 
 def fork(call, other, incoming, manner):

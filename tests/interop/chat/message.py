@@ -154,6 +154,7 @@ def split(value):
 
 def outside(value):
     """What follows the address: the parameters of the header."""
+    value = re.sub(r'^\s*"(?:[^"\\]|\\.)*"', "", value)
     return value.rpartition(">")[2] if "<" in value else value.partition(";")[1] + value.partition(";")[2]
 
 
@@ -163,7 +164,8 @@ def parameter(text, name):
 
 
 def address(value):
-    """The URI of a name-addr or addr-spec."""
+    """The URI of a name-addr or addr-spec; a quoted name may have brackets too."""
+    value = re.sub(r'^\s*"(?:[^"\\]|\\.)*"', "", value)
     found = re.search(r"<([^>]*)>", value)
     return found[1] if found else value.split(";")[0].strip()
 

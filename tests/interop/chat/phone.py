@@ -12,11 +12,14 @@ Every order has `do` and its arguments; with `number` its end is told: {"done": 
   report, status, range                a REPORT on it
   complaint, level, section            the peer broke a rule
   lost                                 the MSRP connection is gone
+
+And those of rooms: see `room.py`.
 """
 
 import asyncio
 import itertools
 import json
+import re
 import zlib
 from dataclasses import dataclass, field, fields
 
@@ -25,6 +28,7 @@ from .agent import ALLOW, Agent
 from .call import SDP_TYPE, Call, Shape, fork
 from .endpoint import Endpoint
 from .message import address, token
+from .room import InRooms
 from .rules import accepted
 from .sending import Plan
 from .session import Manner
@@ -46,7 +50,7 @@ class Answers:
     shape: Shape = field(default_factory=Shape)
 
 
-class Phone:
+class Phone(InRooms):
     def __init__(self, uri, tell, password=None, host="127.0.0.1", certificate=None, key=None, authorities=None):
         self.uri, self._tell = uri, tell
         self.agent = Agent(uri, password, tell=self._event)
@@ -59,6 +63,8 @@ class Phone:
         # What we notify unasked or asked: of "delivery" and "display".
         self.notify, self.pager_status, self.shows_msrp = (), 200, True
         self.registered = False
+        # Subscriptions with a dialog of their own.
+        self.watches = []
 
     def tell(self, **event):
         self._tell(event)
@@ -160,7 +166,7 @@ class Phone:
     def _content(self, body, content_type, sender, name, via, call=None):
         """A body, wrapped or not: a text, a state, a notification."""
         tell = call.tell if call else self.tell
-        wrapped = None
+        wrapped, around = None, {}
         if kind_of(content_type) == CPIM_TYPE:
             try:
                 wrapped = cpim.parse(body)
@@ -171,7 +177,8 @@ class Phone:
             body, content_type = wrapped.content, wrapped.content_type or "text/plain"
             inner = wrapped.get("From")
             sender = address(inner) if inner else sender
-        details = {"sender": sender, "via": via, "id": name, "wrapped": wrapped is not None}
+            around = {"name": name_of(inner or ""), "to": address(wrapped.get("To") or ""), "subject": wrapped.get("Subject")}
+        details = {"sender": sender, "via": via, "id": name, "wrapped": wrapped is not None, **around}
         kind = kind_of(content_type)
         try:
             if kind == documents.COMPOSING_TYPE:
@@ -228,7 +235,7 @@ class Phone:
         """Opens a session; `shape`: see `call.Shape`. → status, call"""
         call = self._call(call)
         status = await call.invite(to, Shape(**shape), cancel_after)
-        return {"status": status, "call": call.name}
+        return {"status": status, "call": call.name, "reason": call.reason, "focus": call.focus}
 
     async def do_answer(self, mode="accept", status=486, after=0, ringing=False, glare=False, **shape):
         """What becomes of INVITEs from now on: accept, refuse (with `status`), port0, ring (180 for ever), silent, mute (200,
@@ -368,6 +375,12 @@ class Phone:
 
 def kind_of(content_type):
     return content_type.split(";")[0].strip().lower()
+
+
+def name_of(value):
+    """The display name before an address."""
+    found = re.match(r'\s*"((?:[^"\\]|\\.)*)"\s*<|\s*([^"<]*?)\s*<', value)
+    return None if not found else re.sub(r"\\(.)", r"\1", found[1]) if found[1] is not None else found[2] or None
 
 
 def filler(size):

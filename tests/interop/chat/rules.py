@@ -12,7 +12,8 @@ from .wire import IDENT, Range, must, should
 CHUNK = 2048
 # Bodies of requests other than SEND (§7.1).
 OTHER_BODY = 10240
-CODES = {200, 400, 403, 408, 413, 415, 423, 481, 501, 506}
+# Of RFC 4975 §10 and RFC 7701 §11.2.
+CODES = {200, 400, 403, 404, 408, 413, 415, 423, 424, 425, 428, 481, 501, 506}
 REPORTING = ("Success-Report", "Failure-Report")
 KNOWN = ("To-Path", "From-Path", "Message-ID", "Byte-Range", "Status", *REPORTING, "Content-Type")
 MEDIA_TYPE = re.compile(r"[!#-'*+\-.0-9A-Z^-~]+/[!#-'*+\-.0-9A-Z^-~]+"

@@ -94,7 +94,7 @@ def _family(host):
     return "IP6" if ":" in host else "IP4"
 
 
-def message_line(uri, setup, accepts=CHAT, wrapped=WRAPPED, fingerprint=None, max_size=None, direction=None):
+def message_line(uri, setup, accepts=CHAT, wrapped=WRAPPED, fingerprint=None, max_size=None, direction=None, chatroom="none"):
     """A line of ours for a session URI."""
     attributes = [("path", str(uri)), ("accept-types", " ".join(accepts))]
     attributes += [("accept-wrapped-types", " ".join(wrapped))] if wrapped else []
@@ -102,6 +102,7 @@ def message_line(uri, setup, accepts=CHAT, wrapped=WRAPPED, fingerprint=None, ma
     attributes += [("setup", setup)] if setup else []
     attributes += [("fingerprint", fingerprint)] if uri.secure and fingerprint else []
     attributes += [(direction, None)] if direction else []
+    attributes += [("chatroom", chatroom or None)] if chatroom != "none" else []
     return Media("message", uri.port, "TCP/TLS/MSRP" if uri.secure else "TCP/MSRP", ["*"],
                  f"IN {_family(uri.address)} {uri.address}", attributes)
 

@@ -80,6 +80,8 @@ class Transaction:
     message: Outgoing | None = None
     answered: bool = False
     timer: object = None
+    # Of one without a message: a future of its status.
+    result: object = None
 
 
 class Writer:

@@ -117,6 +117,17 @@ class Session:
             await outgoing.changed.wait()
         return outgoing.status
 
+    async def ask(self, method, headers):
+        """A request of another kind, without a body; its status, 408 when none comes."""
+        frame = Frame(new_tid(), method, headers=self.paths() + headers)
+        transaction = Transaction(self, method, result=asyncio.get_running_loop().create_future())
+        self.connection.writer.frame(frame, transaction)
+        try:
+            return await asyncio.wait_for(transaction.result, self.endpoint.patience)
+        except TimeoutError:
+            self.complain(must("RFC 4975 §7.2", f"no response to {method} within {self.endpoint.patience} s"))
+            return 408
+
     def _settled(self, outgoing):
         if self.closed or outgoing.status not in (None, 200):
             return True
@@ -259,6 +270,8 @@ class Session:
         if transaction.timer:
             transaction.timer.cancel()
         outgoing = transaction.message
+        if transaction.result is not None and not transaction.result.done():
+            transaction.result.set_result(frame.status)
         self.tell(response=frame.status, to=outgoing.name if outgoing else None)
         if outgoing is None:
             return
