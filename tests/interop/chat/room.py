@@ -10,7 +10,7 @@ Further events, each with `call` where it belongs to one:
 import re
 from urllib.parse import quote
 
-from . import conference, cpim
+from . import conference, cpim, documents
 from .agent import Dialog, hostless
 from .message import address, parameter
 from .sending import Plan
@@ -148,6 +148,12 @@ class InRooms:
         outgoing = session.start(message.encode(), CPIM_TYPE, success=success, name=name, plan=Plan(**plan))
         status = await session.outcome(outgoing)
         return {"status": status, "ids": [outgoing.name]}
+
+    async def do_whisper_typing(self, call, state, to, refresh=60):
+        """isComposing to one in a room. → status"""
+        body = documents.Composing(state, refresh if state == "active" else None).encode()
+        message = cpim.wrap(body, self.uri, occupant(self.room_of(call), to), documents.COMPOSING_TYPE)
+        return {"status": await self._session(call).send(message.encode(), CPIM_TYPE, failure="no")}
 
     async def do_notifies(self, status=200):
         """How NOTIFYs are answered from now on."""
