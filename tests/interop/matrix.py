@@ -10,6 +10,7 @@ import time
 import traceback
 
 import processes
+import room_scenes
 import scenes
 import table
 from place import ROOT, Place
@@ -32,12 +33,14 @@ import twinkle
 SERVERS = [prosody, ejabberd]
 WAYS = ["direct", "Kamailio"]
 # Who plays what.
-PHONES = {table.EVERYDAY: [sipp, baresip, linphone, twinkle], table.NOTICES: [linphone], table.SESSIONS: [chat_phone]}
+PHONES = {table.EVERYDAY: [sipp, baresip, linphone, twinkle], table.NOTICES: [linphone], table.SESSIONS: [chat_phone],
+          table.ROOMS: [chat_phone]}
 CLIENTS = [slixmpp_client, strophe_client]
 QUICK = {
     table.EVERYDAY: [("Prosody", "direct", "SIPp", "slixmpp"), ("Prosody", "Kamailio", "baresip", "libstrophe")],
     table.NOTICES: [("Prosody", "Kamailio", "liblinphone", "slixmpp")],
     table.SESSIONS: [("Prosody", "direct", "chat phone", "slixmpp"), ("ejabberd", "Kamailio", "chat phone", "libstrophe")],
+    table.ROOMS: [("Prosody", "Kamailio", "chat phone", "libstrophe"), ("ejabberd", "direct", "chat phone", "slixmpp")],
 }
 # How many groups are played at the same time.
 AT_ONCE = 4
@@ -57,8 +60,9 @@ class Pair:
 
     @property
     def group(self):
-        """Pairs of a group share servers and a gateway. Chat sessions have their own: they kill it, and want long stanzas."""
-        return self.server, self.way, self.kind is table.SESSIONS
+        """Pairs of a group share servers and a gateway. Chat sessions have their own: they kill it, and want long stanzas; and
+        rooms, which want many people."""
+        return self.server, self.way, self.kind if self.kind in (table.SESSIONS, table.ROOMS) else None
 
     def __str__(self):
         return " · ".join(self.names) + ("" if self.kind is table.EVERYDAY else f" · {self.kind.title}")
@@ -70,6 +74,8 @@ def main(description):
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--only", metavar="WORD")
     parser.add_argument("--sessions", action="store_true")
+    parser.add_argument("--rooms", action="store_true")
+    parser.add_argument("--scene", metavar="WORD", action="append")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--bless", action="store_true")
     parser.add_argument("--binary", default=os.environ.get("MOSTAR", os.path.join(ROOT, "target/debug/mostar")))
@@ -112,7 +118,8 @@ def main(description):
 
 def choose(options):
     # The slowest first.
-    kinds = [table.SESSIONS] if options.sessions else reversed(table.KINDS)
+    named = [kind for kind, chosen in ((table.SESSIONS, options.sessions), (table.ROOMS, options.rooms)) if chosen]
+    kinds = named or reversed(table.KINDS)
     every = [Pair(kind, server, way, phone, client)
              for kind in kinds for server in SERVERS for way in WAYS for phone in PHONES[kind] for client in CLIENTS]
     chosen = [pair for pair in every if options.full or options.only or pair.names in QUICK[pair.kind]]
@@ -130,10 +137,10 @@ def choose(options):
 
 def play_group(room, options, folder, pairs):
     with room:
-        server, way, sessions = pairs[0].group
-        name = f"{server.NAME}-{way}{'-sessions' if sessions else ''}".lower()
+        server, way, kind = pairs[0].group
+        name = f"{server.NAME}-{way}{f'-{kind.title.split()[-1]}' if kind else ''}".lower()
         try:
-            place = Place(os.path.join(folder, name), len(pairs))
+            place = Place(os.path.join(folder, name), len(pairs), room_scenes.CROWD if kind is table.ROOMS else 0)
             play_pairs(place, options, pairs, server, way)
         except Missed as missed:
             print(f"\n{name}: could not be set up: {missed}", flush=True)
@@ -154,13 +161,13 @@ def play_pairs(place, options, pairs, server_module, way_name):
         gateway = mostar.Gateway(place, options.binary, gateway_port, peer)
         running.append(gateway)
         for number, pair in enumerate(pairs):
-            play(pair, place, way, place.xmpp_people[number], place.sip_people[number], server, gateway)
+            play(options, pair, place, way, place.xmpp_people[number], place.sip_people[number], server, gateway)
     finally:
         for process in reversed(running):
             process.kill()
 
 
-def play(pair, place, way, juliet, romeo, server, gateway):
+def play(options, pair, place, way, juliet, romeo, server, gateway):
     lines = [f"\n{pair}"]
     client = Client(pair.client, place, juliet)
     phone = pair.phone.Phone(place, romeo, way)
@@ -169,6 +176,9 @@ def play(pair, place, way, juliet, romeo, server, gateway):
         phone.start()
         client.online()
         for name, scene in pair.kind.scenes:
+            if options.scene and not any(word in name for word in options.scene):
+                pair.results[name] = "–"
+                continue
             began = time.monotonic()
             try:
                 scene(couple)
@@ -185,6 +195,7 @@ def play(pair, place, way, juliet, romeo, server, gateway):
         lines.append(f"  missed  everything: {missed}")
     finally:
         phone.stop()
-        if client.child is not None:
-            client.child.kill()
+        for other in [client, *couple.more]:
+            if other is not phone and other.child is not None:
+                other.child.kill()
         print("\n".join(lines), flush=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import kamailio
 import notice_scenes
+import room_scenes
 import scenes
 import session_scenes
 
@@ -31,7 +32,8 @@ class Kind:
 EVERYDAY = Kind("messages and presence", scenes.ALL, "scenes.py")
 SESSIONS = Kind("chat sessions", session_scenes.ALL, "session_scenes.py")
 NOTICES = Kind("typing and receipts", notice_scenes.ALL, "notice_scenes.py")
-KINDS = [EVERYDAY, NOTICES, SESSIONS]
+ROOMS = Kind("rooms", room_scenes.ALL, "room_scenes.py")
+KINDS = [EVERYDAY, NOTICES, SESSIONS, ROOMS]
 
 
 def write(path, pairs):
