@@ -20,6 +20,7 @@ from xmpp import Client
 
 import baresip
 import chat_phone
+import conference_focus
 import ejabberd
 import kamailio
 import linphone
@@ -34,14 +35,17 @@ SERVERS = [prosody, ejabberd]
 WAYS = ["direct", "Kamailio"]
 # Who plays what.
 PHONES = {table.EVERYDAY: [sipp, baresip, linphone, twinkle], table.NOTICES: [linphone], table.SESSIONS: [chat_phone],
-          table.ROOMS: [chat_phone]}
+          table.ROOMS: [chat_phone], table.CONFERENCES: [conference_focus]}
 CLIENTS = [slixmpp_client, strophe_client]
 QUICK = {
     table.EVERYDAY: [("Prosody", "direct", "SIPp", "slixmpp"), ("Prosody", "Kamailio", "baresip", "libstrophe")],
     table.NOTICES: [("Prosody", "Kamailio", "liblinphone", "slixmpp")],
     table.SESSIONS: [("Prosody", "direct", "chat phone", "slixmpp"), ("ejabberd", "Kamailio", "chat phone", "libstrophe")],
     table.ROOMS: [("Prosody", "Kamailio", "chat phone", "libstrophe"), ("ejabberd", "direct", "chat phone", "slixmpp")],
+    table.CONFERENCES: [("Prosody", "Kamailio", "focus", "slixmpp"), ("ejabberd", "direct", "focus", "libstrophe")],
 }
+# Who is played with servers and a gateway of its own.
+OWN = (table.SESSIONS, table.ROOMS, table.CONFERENCES)
 # How many groups are played at the same time.
 AT_ONCE = 4
 
@@ -62,7 +66,7 @@ class Pair:
     def group(self):
         """Pairs of a group share servers and a gateway. Chat sessions have their own: they kill it, and want long stanzas; and
         rooms, which want many people."""
-        return self.server, self.way, self.kind if self.kind in (table.SESSIONS, table.ROOMS) else None
+        return self.server, self.way, self.kind if self.kind in OWN else None
 
     def __str__(self):
         return " · ".join(self.names) + ("" if self.kind is table.EVERYDAY else f" · {self.kind.title}")
@@ -75,6 +79,7 @@ def main(description):
     parser.add_argument("--only", metavar="WORD")
     parser.add_argument("--sessions", action="store_true")
     parser.add_argument("--rooms", action="store_true")
+    parser.add_argument("--conferences", action="store_true")
     parser.add_argument("--scene", metavar="WORD", action="append")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--bless", action="store_true")
@@ -118,7 +123,8 @@ def main(description):
 
 def choose(options):
     # The slowest first.
-    named = [kind for kind, chosen in ((table.SESSIONS, options.sessions), (table.ROOMS, options.rooms)) if chosen]
+    named = [kind for kind, chosen in ((table.SESSIONS, options.sessions), (table.ROOMS, options.rooms),
+                                 (table.CONFERENCES, options.conferences)) if chosen]
     kinds = named or reversed(table.KINDS)
     every = [Pair(kind, server, way, phone, client)
              for kind in kinds for server in SERVERS for way in WAYS for phone in PHONES[kind] for client in CLIENTS]
@@ -139,8 +145,9 @@ def play_group(room, options, folder, pairs):
     with room:
         server, way, kind = pairs[0].group
         name = f"{server.NAME}-{way}{f'-{kind.title.split()[-1]}' if kind else ''}".lower()
+        crowd = room_scenes.CROWD if kind in (table.ROOMS, table.CONFERENCES) else 0
         try:
-            place = Place(os.path.join(folder, name), len(pairs), room_scenes.CROWD if kind is table.ROOMS else 0)
+            place = Place(os.path.join(folder, name), len(pairs), crowd)
             play_pairs(place, options, pairs, server, way)
         except Missed as missed:
             print(f"\n{name}: could not be set up: {missed}", flush=True)
@@ -158,7 +165,7 @@ def play_pairs(place, options, pairs, server_module, way_name):
             proxy = kamailio.Server(place, gateway_port)
             running.append(proxy)
             way, peer = Way(gateway_port, peer_port, proxy.port), f"sip:127.0.0.1:{proxy.port};transport=tcp"
-        gateway = mostar.Gateway(place, options.binary, gateway_port, peer)
+        gateway = mostar.Gateway(place, options.binary, gateway_port, peer, focus=pairs[0].kind is table.CONFERENCES)
         running.append(gateway)
         for number, pair in enumerate(pairs):
             play(options, pair, place, way, place.xmpp_people[number], place.sip_people[number], server, gateway)
