@@ -91,6 +91,8 @@ struct Entry {
     conn: Option<ConnId>,
     /// The attempt that it last waited for.
     attempt: Option<AttemptId>,
+    /// Its connection was there before it.
+    has_joined: bool,
     /// Requests that wait for the SDP answer, and how many bytes they take.
     parked: Vec<(Link, Request)>,
     parked_bytes: usize,
@@ -143,6 +145,7 @@ impl Connections {
             session,
             conn: None,
             attempt: None,
+            has_joined: false,
             parked: Vec::new(),
             parked_bytes: 0,
             is_ready: false,
@@ -315,16 +318,7 @@ impl Connections {
                 }
             }
             MsrpIn::Drained { conn, bytes } => self.drained(now, mint, conn, bytes),
-            MsrpIn::Lost { conn, why } => {
-                let Some(gone) = self.conns.remove(&conn) else { return };
-                self.forget_way(conn, gone.way);
-                for id in gone.sessions {
-                    if let Some(entry) = self.sessions.get_mut(&id) {
-                        entry.conn = None;
-                    }
-                    self.end(now, mint, id, Ending::Lost(why.clone()));
-                }
-            }
+            MsrpIn::Lost { conn, why } => self.lost(now, mint, conn, &why),
         }
     }
 

@@ -308,6 +308,8 @@ pub enum Pinged {
     Out,
     /// Nobody knows: the way there is broken.
     Unknown,
+    /// Nobody has this nick: ours has just changed (§3.2), or there is no such room any more, which servers answer so too.
+    Nobody,
 }
 
 /// Reads the answer to a ping of our own occupant.
@@ -316,7 +318,8 @@ pub fn pinged(answer: &Stanza) -> Pinged {
         return Pinged::In;
     }
     match error_of(answer).kind {
-        Kind::ServiceUnavailable | Kind::FeatureNotImplemented | Kind::ItemNotFound => Pinged::In,
+        Kind::ServiceUnavailable | Kind::FeatureNotImplemented => Pinged::In,
+        Kind::ItemNotFound => Pinged::Nobody,
         Kind::RemoteServerNotFound | Kind::RemoteServerTimeout => Pinged::Unknown,
         _ => Pinged::Out,
     }
@@ -383,9 +386,11 @@ pub fn invite(own: &Jid, room: &Jid, id: &str, whom: &Jid, reason: Option<&str>)
     Stanza::new(StanzaKind::Message, own, room).with_id(id).with_child(x)
 }
 
-/// Says no to an invitation that came through the room (§7.8.2).
+/// Says no to an invitation that came through the room (§7.8.2). Some rooms do not tell who asks, but under which nick: such
+/// an address is meant whole.
 pub fn decline(own: &Jid, room: &Jid, inviter: &Jid, reason: Option<&str>) -> Stanza {
-    let mut decline = Element::new("decline", ns::MUC_USER).with("to", inviter.bare_str());
+    let to = if inviter.bare_str() == room.bare_str() { inviter.as_str() } else { inviter.bare_str() };
+    let mut decline = Element::new("decline", ns::MUC_USER).with("to", to);
     if let Some(reason) = reason {
         decline.push(Element::new("reason", ns::MUC_USER).with_text(reason));
     }

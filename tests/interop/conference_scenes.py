@@ -18,6 +18,7 @@ from scenes import NotWith
 from session_steps import says
 from xmpp import local
 
+STATES = "http://jabber.org/protocol/chatstates"
 ITEMS, INFO = "http://jabber.org/protocol/disco#items", "http://jabber.org/protocol/disco#info"
 
 
@@ -98,7 +99,8 @@ def history(c):
     room = hall(c)
     sitter, old = romeo(c, room), says("long ago")
     sitter.speak(old)
-    still(1.5)
+    # Longer than clocks may differ.
+    still(3.5)
     visitor = juliet(c, room, enter=False)
     visitor.mark()
     visitor.enter(old=10)
@@ -245,6 +247,19 @@ def whispers(c):
     still()
     if third.lines() or [text for nick, text in other.lines()]:
         raise Missed(f"others heard it: {third.lines()} {other.lines()}")
+
+
+@conference_scene
+def types(c):
+    """Who types to whom alone is shown, both ways."""
+    room = hall(c)
+    sitter, visitor = romeo(c, room), juliet(c, room)
+    there_and_back(visitor, sitter)
+    visitor.send("chat", visitor.place("Romeo"), f"<composing xmlns='{STATES}'/><x xmlns='{MUC}#user'/>")
+    sitter.wait("that she types", lambda event: event.get("typing") == "active")
+    visitor.mark()
+    sitter.phone.do("whisper_typing", call=sitter.call, state="active", to=c.juliet.uri)
+    visitor.gets("that he types", lambda s: s.type == "chat" and s.sender == visitor.place("Romeo") and s.has("composing"))
 
 
 @conference_scene
@@ -540,6 +555,7 @@ ALL = [
     ("names of others", no_nicks_of_xmpp),
     ("bad nicks", bad_nicks),
     ("private messages", whispers),
+    ("typing", types),
     ("no private messages", no_whispers),
     ("asks in", asks_in),
     ("is asked in", is_asked_in),

@@ -86,6 +86,21 @@ def bad_documents(c):
 
 
 @conference_scene
+def refused_lines(c):
+    """What the focus does not take comes back as an error; the talk goes on."""
+    for status, conditions in ((403, ("forbidden", "not-allowed")), (413, ("policy-violation", "resource-constraint", "not-acceptable",
+                               "not-allowed")), (481, None)):
+        c.phone.do("manner", answer=status)
+        visitor = juliet(c, hall(c))
+        c.phone.do("manner")
+        visitor.mark()
+        found = visitor.refused(visitor.say(says(f"refused with {status}")), conditions)
+        if "/" in found.sender and not found.sender.endswith("/Juliet"):
+            raise Missed(f"the error is somebody else's: {found}")
+        visitor.leave()
+
+
+@conference_scene
 def strangers(c):
     """Lines of the room itself and of somebody whom no roster shows come from the room, with the name in front."""
     room = hall(c)
@@ -226,7 +241,9 @@ ALL = [
     ("hidden entities", odd("Addresses in the roster that say nothing: lines are matched by names.", entities="hidden")),
     ("occupants' entities", odd("Addresses in the roster that are the room's (RFC 7702 §4).", entities="room", xcon=True)),
     ("once a second", odd("Documents once a second, as the focus would have it; who leaves is gone at once.", interval=1, leaving="deleted")),
+    ("no chatroom in SDP", odd("A focus that says nothing of chat rooms: she is in, under the name of her call.", plain=True)),
     ("no roster", no_roster),
+    ("refused lines", refused_lines),
     ("no nicknames", no_nicks),
     ("bad rosters", bad_documents),
     ("strangers", strangers),

@@ -10,6 +10,7 @@ import time
 import traceback
 
 import processes
+import room_scenes
 import scenes
 import table
 from place import ROOT, Place
@@ -19,6 +20,7 @@ from xmpp import Client
 
 import baresip
 import chat_phone
+import conference_focus
 import ejabberd
 import kamailio
 import linphone
@@ -32,13 +34,18 @@ import twinkle
 SERVERS = [prosody, ejabberd]
 WAYS = ["direct", "Kamailio"]
 # Who plays what.
-PHONES = {table.EVERYDAY: [sipp, baresip, linphone, twinkle], table.NOTICES: [linphone], table.SESSIONS: [chat_phone]}
+PHONES = {table.EVERYDAY: [sipp, baresip, linphone, twinkle], table.NOTICES: [linphone], table.SESSIONS: [chat_phone],
+          table.ROOMS: [chat_phone], table.CONFERENCES: [conference_focus]}
 CLIENTS = [slixmpp_client, strophe_client]
 QUICK = {
     table.EVERYDAY: [("Prosody", "direct", "SIPp", "slixmpp"), ("Prosody", "Kamailio", "baresip", "libstrophe")],
     table.NOTICES: [("Prosody", "Kamailio", "liblinphone", "slixmpp")],
     table.SESSIONS: [("Prosody", "direct", "chat phone", "slixmpp"), ("ejabberd", "Kamailio", "chat phone", "libstrophe")],
+    table.ROOMS: [("Prosody", "Kamailio", "chat phone", "libstrophe"), ("ejabberd", "direct", "chat phone", "slixmpp")],
+    table.CONFERENCES: [("Prosody", "Kamailio", "focus", "slixmpp"), ("ejabberd", "direct", "focus", "libstrophe")],
 }
+# Who is played with servers and a gateway of its own.
+OWN = (table.SESSIONS, table.ROOMS, table.CONFERENCES)
 # How many groups are played at the same time.
 AT_ONCE = 4
 
@@ -57,8 +64,9 @@ class Pair:
 
     @property
     def group(self):
-        """Pairs of a group share servers and a gateway. Chat sessions have their own: they kill it, and want long stanzas."""
-        return self.server, self.way, self.kind is table.SESSIONS
+        """Pairs of a group share servers and a gateway. Chat sessions have their own: they kill it, and want long stanzas; and
+        rooms, which want many people."""
+        return self.server, self.way, self.kind if self.kind in OWN else None
 
     def __str__(self):
         return " · ".join(self.names) + ("" if self.kind is table.EVERYDAY else f" · {self.kind.title}")
@@ -70,6 +78,9 @@ def main(description):
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--only", metavar="WORD")
     parser.add_argument("--sessions", action="store_true")
+    parser.add_argument("--rooms", action="store_true")
+    parser.add_argument("--conferences", action="store_true")
+    parser.add_argument("--scene", metavar="WORD", action="append")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--bless", action="store_true")
     parser.add_argument("--binary", default=os.environ.get("MOSTAR", os.path.join(ROOT, "target/debug/mostar")))
@@ -112,7 +123,9 @@ def main(description):
 
 def choose(options):
     # The slowest first.
-    kinds = [table.SESSIONS] if options.sessions else reversed(table.KINDS)
+    named = [kind for kind, chosen in ((table.SESSIONS, options.sessions), (table.ROOMS, options.rooms),
+                                 (table.CONFERENCES, options.conferences)) if chosen]
+    kinds = named or reversed(table.KINDS)
     every = [Pair(kind, server, way, phone, client)
              for kind in kinds for server in SERVERS for way in WAYS for phone in PHONES[kind] for client in CLIENTS]
     chosen = [pair for pair in every if options.full or options.only or pair.names in QUICK[pair.kind]]
@@ -130,10 +143,11 @@ def choose(options):
 
 def play_group(room, options, folder, pairs):
     with room:
-        server, way, sessions = pairs[0].group
-        name = f"{server.NAME}-{way}{'-sessions' if sessions else ''}".lower()
+        server, way, kind = pairs[0].group
+        name = f"{server.NAME}-{way}{f'-{kind.title.split()[-1]}' if kind else ''}".lower()
+        crowd = room_scenes.CROWD if kind in (table.ROOMS, table.CONFERENCES) else 0
         try:
-            place = Place(os.path.join(folder, name), len(pairs))
+            place = Place(os.path.join(folder, name), len(pairs), crowd)
             play_pairs(place, options, pairs, server, way)
         except Missed as missed:
             print(f"\n{name}: could not be set up: {missed}", flush=True)
@@ -151,16 +165,16 @@ def play_pairs(place, options, pairs, server_module, way_name):
             proxy = kamailio.Server(place, gateway_port)
             running.append(proxy)
             way, peer = Way(gateway_port, peer_port, proxy.port), f"sip:127.0.0.1:{proxy.port};transport=tcp"
-        gateway = mostar.Gateway(place, options.binary, gateway_port, peer)
+        gateway = mostar.Gateway(place, options.binary, gateway_port, peer, focus=pairs[0].kind is table.CONFERENCES)
         running.append(gateway)
         for number, pair in enumerate(pairs):
-            play(pair, place, way, place.xmpp_people[number], place.sip_people[number], server, gateway)
+            play(options, pair, place, way, place.xmpp_people[number], place.sip_people[number], server, gateway)
     finally:
         for process in reversed(running):
             process.kill()
 
 
-def play(pair, place, way, juliet, romeo, server, gateway):
+def play(options, pair, place, way, juliet, romeo, server, gateway):
     lines = [f"\n{pair}"]
     client = Client(pair.client, place, juliet)
     phone = pair.phone.Phone(place, romeo, way)
@@ -169,6 +183,9 @@ def play(pair, place, way, juliet, romeo, server, gateway):
         phone.start()
         client.online()
         for name, scene in pair.kind.scenes:
+            if options.scene and not any(word in name for word in options.scene):
+                pair.results[name] = "–"
+                continue
             began = time.monotonic()
             try:
                 scene(couple)
@@ -185,6 +202,7 @@ def play(pair, place, way, juliet, romeo, server, gateway):
         lines.append(f"  missed  everything: {missed}")
     finally:
         phone.stop()
-        if client.child is not None:
-            client.child.kill()
+        for other in [client, *couple.more]:
+            if other is not phone and other.child is not None:
+                other.child.kill()
         print("\n".join(lines), flush=True)

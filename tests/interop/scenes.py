@@ -19,6 +19,8 @@ class Couple:
         self.juliet, self.romeo, self.server, self.gateway = juliet, romeo, server, gateway
         self.client, self.phone, self.away_is = juliet_client, phone, module.AWAY_IS
         self.direct = phone.way.direct
+        # Other clients and phones, for as long as this conversation.
+        self.more = []
         self.can = module.CAN - module.NOT_DIRECT if self.direct else module.CAN
 
     def need(self, *abilities):

@@ -215,7 +215,8 @@ impl Conferences {
         }
         let name = user.name().filter(|name| old.is_some_and(|old| old.name() != Some(*name)));
         let is_former = |name: &str| *guest.nick == *name || guest.past.iter().any(|past| **past == *name);
-        let forced = name.filter(|name| guest.renaming.is_none() && !is_former(name)).map(str::to_owned);
+        let forced = name.filter(|name| guest.renaming.is_none() && !is_former(name));
+        let forced = forced.and_then(|name| super::hall::fitting(&room, name));
         if is_news {
             self.refresh_own(cx, id);
         }

@@ -20,6 +20,8 @@ use crate::xmpp::jid::Jid;
 
 /// How long before a subscription that ended is begun anew: twice as long each time, up to the last.
 const AGAIN: Duration = Duration::from_secs(30);
+/// Where the focus wants that at once (RFC 6665 §4.1.3): not more often than this, all the same.
+const AT_ONCE: Duration = Duration::from_secs(1);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(3600);
 /// A focus whose documents have gaps is asked for a full one at most so often.
 const WHOLE: Duration = Duration::from_secs(10);
@@ -191,9 +193,21 @@ impl Conferences {
             End::Terminated { retry_after, .. } => *retry_after,
             End::Expired | End::Lost | End::Silent | End::Unreachable(_) => None,
         };
-        let wait = said.unwrap_or(AGAIN * 2_u32.saturating_pow(guest.failures.min(7)));
+        let is_moved = match end {
+            End::Terminated { reason, .. } => {
+                matches!(reason, Some(Reason::Deactivated | Reason::Timeout))
+            }
+            // It was there until now.
+            End::Expired | End::Lost => true,
+            _ => false,
+        };
+        let wait = match said {
+            None if is_moved && guest.failures == 0 => AT_ONCE,
+            None => AGAIN * 2_u32.saturating_pow(guest.failures.min(7)),
+            Some(said) => said.max(AGAIN),
+        };
         guest.failures = guest.failures.saturating_add(1);
-        self.timers.set(Alarm::Again(id), cx.now.tick + wait.clamp(AGAIN, AGAIN_AT_MOST));
+        self.timers.set(Alarm::Again(id), cx.now.tick + wait.min(AGAIN_AT_MOST));
     }
 
     /// The teller of a room is gone, if this was it: another takes its place.

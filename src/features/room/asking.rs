@@ -49,6 +49,8 @@ impl Rooms {
     fn pinged(&mut self, cx: &mut Cx<'_>, id: SeatId, pinged: Pinged) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let Some(ping) = seat.ping.take() else { return };
+        // A nick that is not there while another is asked for says that the room has given us that.
+        let pinged = if pinged == Pinged::Nobody && seat.renaming.is_some() { Pinged::In } else { pinged };
         match pinged {
             Pinged::In => {
                 seat.heard = cx.now.tick;
@@ -58,7 +60,7 @@ impl Rooms {
                     self.ask(cx, id);
                 }
             }
-            Pinged::Out => {
+            Pinged::Out | Pinged::Nobody => {
                 self.nothing_arrived(cx, id);
                 self.enter_again(cx, id);
             }

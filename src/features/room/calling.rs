@@ -93,14 +93,21 @@ impl Rooms {
             .by
             .as_ref()
             .and_then(|by| cx.domains.user_sip(by).or_else(|_| cx.domains.contact_sip(by)).ok());
-        let who = invitation.by.as_ref().and_then(Jid::local).unwrap_or("Somebody");
+        // A room that hides who somebody is tells the nick.
+        let is_nick = |by: &&Jid| by.bare_str() == room.bare_str();
+        let nick_of = invitation.by.as_ref().filter(is_nick).and_then(Jid::resource);
+        let inviter = inviter.map(|by| match nick_of {
+            Some(_) => by.to_string(),
+            None => by.aor.to_string(),
+        });
+        let who = nick_of.or(invitation.by.as_ref().and_then(Jid::local)).unwrap_or("Somebody");
         let name = room.local().unwrap_or_default().replace(['"', '\\'], "'");
         let subject = match &invitation.reason {
             Some(reason) => one_line(reason),
             None => format!("{who} invites you to {name}"),
         };
         let mut headers = vec![(HeaderName::Subject, subject)];
-        headers.extend(inviter.map(|by| (HeaderName::ReferredBy, format!("<{}>", by.aor))));
+        headers.extend(inviter.map(|by| (HeaderName::ReferredBy, format!("<{by}>"))));
         let call = |cx: &mut Cx<'_>, offer: Body| {
             let call = Call {
                 from: format!("\"{name}\" <{address}>"),

@@ -45,6 +45,9 @@ impl Rooms {
     pub(super) fn not_let_in(&mut self, cx: &mut Cx<'_>, id: SeatId, error: &StanzaError) {
         let Some(row) = table::join(error.kind) else { return };
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.stage == Stage::Entering) else { return };
+        if error.kind == Kind::JidMalformed && seat.plainer() {
+            return self.enter(cx, id);
+        }
         if row.again && seat.tries < TRIES {
             seat.vary();
             return self.enter(cx, id);

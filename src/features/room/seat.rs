@@ -237,6 +237,24 @@ impl Seat {
     pub fn number(&mut self) -> u64 {
         self.asked += 1;
         self.asked
+    /// A plainer nick than one that the room does not like: servers whose tables of characters are of 2002 refuse emoji. First
+    /// without what is no letter, then the user part. False when it is as plain as can be.
+    pub fn plainer(&mut self) -> bool {
+        let is_plain = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_' | '.' | '\'');
+        let letters: String = self.wanted.chars().filter(is_plain).collect();
+        let letters = letters.split_whitespace().collect::<Vec<_>>().join(" ");
+        let user = self.contact.user.as_deref().unwrap_or("guest");
+        let plain = if letters.is_empty() || letters == self.wanted && !letters.is_ascii() {
+            user.to_owned()
+        } else {
+            letters
+        };
+        if plain == self.wanted {
+            return false;
+        }
+        self.nick.clone_from(&plain);
+        self.wanted = plain;
+        true
     }
 
     /// The line of this id is answered.

@@ -237,6 +237,25 @@ fn connections_that_we_opened_are_used_again_and_accepted_ones_are_not() {
 }
 
 #[test]
+fn a_connection_that_goes_before_who_joined_it_is_answered_is_made_anew_once() {
+    let mut world = World::new();
+    let (first, _) = world.offer(false);
+    world.start(first, "msrp://peer:9/a;tcp", Role::Active);
+    world.connected(0, 10);
+    let (tids, _) = world.tids();
+    world.response_in(10, "msrp://us:2855/x;tcp", &tids[0], 200);
+    let (second, _) = world.offer(false);
+    world.start(second, "msrp://peer:9/b;tcp", Role::Active);
+    world.lines();
+    world.handle(MsrpIn::Lost { conn: ConnId(10), why: "closed".into() });
+    assert_eq!(world.lines(), ["0 ended Lost(\"closed\") []", "connect 1 msrp://peer:9;tcp"]);
+    world.connected(1, 11);
+    assert_eq!(world.lines(), ["11> SEND"]);
+    world.handle(MsrpIn::Lost { conn: ConnId(11), why: "closed".into() });
+    assert_eq!(world.lines(), ["1 ended Lost(\"closed\") []"]);
+}
+
+#[test]
 fn what_comes_before_the_sdp_answer_waits_for_it() {
     let mut world = World::new();
     let (id, own) = world.offer(false);

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::super::uri::Hop;
 use super::super::{AttemptId, Behalf, ConnId, Link, MsrpOut};
-use super::{Alarm, Connections, Out, SessionId};
+use super::{Alarm, Connections, Ending, Out, SessionId};
 use crate::words::id::Mint;
 use crate::words::time::Tick;
 
@@ -50,6 +50,7 @@ impl Connections {
             Some(Opened::Conn(conn)) => {
                 self.bind(id, conn, None);
                 if let Some(entry) = self.sessions.get_mut(&id) {
+                    entry.has_joined = true;
                     entry.session.connected(mint);
                 }
                 return;
@@ -85,6 +86,26 @@ impl Connections {
                 entry.session.connected(mint);
             }
             self.settle(now, mint, id);
+        }
+    }
+
+    /// A connection is gone, and with it its sessions. Not those that had just joined it and have no answer yet: a peer may
+    /// let go of a connection that nobody uses while our first SEND is on its way. They have said nothing that could be lost,
+    /// and try once more with a connection of their own.
+    pub(super) fn lost(&mut self, now: Tick, mint: &mut Mint, conn: ConnId, why: &str) {
+        let Some(gone) = self.conns.remove(&conn) else { return };
+        self.forget_way(conn, gone.way.clone());
+        for id in gone.sessions {
+            let Some(entry) = self.sessions.get_mut(&id) else { continue };
+            entry.conn = None;
+            entry.is_ready = false;
+            match &gone.way {
+                Some(way) if std::mem::take(&mut entry.has_joined) && entry.session.connects_anew(now) => {
+                    self.connect(mint, id, way.clone());
+                    self.settle(now, mint, id);
+                }
+                _ => self.end(now, mint, id, Ending::Lost(why.into())),
+            }
         }
     }
 

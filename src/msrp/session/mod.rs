@@ -187,6 +187,17 @@ impl Session {
         }
     }
 
+    /// Its connection is gone. True when nothing but the first words had been said in it, and it waits for another one.
+    pub fn connects_anew(&mut self, now: Tick) -> bool {
+        let is_new = self.state == State::ExpectWelcome;
+        if is_new {
+            self.state = State::ExpectConnection;
+            self.greeting = None;
+            self.connect_by = Some(now + CONNECT_WITHIN);
+        }
+        is_new
+    }
+
     /// A request came over the session's connection, which the first one makes its own. `room` is what the machine has left for incomplete messages.
     pub fn request(&mut self, now: Tick, limits: Limits, room: usize, mut request: Request) {
         // Whoever names the session has read our SDP: that is as good as an answer to the first SEND.

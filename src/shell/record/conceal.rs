@@ -34,6 +34,8 @@ const HEARD: usize = 10_000;
 
 /// Anything, in an expectation.
 const ANYTHING: &str = "{_}";
+/// The same behind a name.
+const COLON_ANYTHING: &str = ":{_}";
 
 /// Elements whose text nobody wrote.
 const STRUCTURE: [&str; 31] = [
@@ -70,6 +72,9 @@ const STRUCTURE: [&str; 31] = [
     "when",
 ];
 
+/// Which way a medium flows, as a roster says it (RFC 4575 §5.8.4).
+const MEDIA: [&str; 4] = ["inactive", "recvonly", "sendonly", "sendrecv"];
+
 /// Elements whose text is a secret.
 const SECRETS: [&str; 3] = ["digest", "key", "password"];
 
@@ -93,7 +98,7 @@ impl Conceal {
         let text = text.replace("\r\n", "\n");
         let (head, body) = text.split_once("\n\n").unwrap_or((text.trim_end_matches('\n'), ""));
         let mut lines = head.lines();
-        let mut out = without_passwords(lines.next().unwrap_or_default());
+        let mut out = self.first_line(way, lines.next().unwrap_or_default());
         let mut type_ = String::new();
         let mut is_kept = true;
         for line in lines {
@@ -132,7 +137,7 @@ impl Conceal {
                 {
                     Some(format!("{name}: text/plain{ANYTHING}"))
                 }
-                _ => Some(without_passwords(line)),
+                _ => Some(without_passwords(way, line)),
             };
             if matches!(name_.as_str(), "content-type" | "c") {
                 type_ = value.to_owned();
@@ -155,6 +160,14 @@ impl Conceal {
         if first.contains("SIP/2.0") { self.message(Way::In, text) } else { placeholder(text) }
     }
 
+    /// A request line, or a status line: why somebody declined is what somebody wrote.
+    fn first_line(&mut self, way: Way, line: &str) -> String {
+        match status_of(line).filter(|_| way == Way::Out && !self.bodies) {
+            Some((status, _)) if status.ends_with(" 603") => format!("{status} {ANYTHING}"),
+            _ => without_passwords(way, line),
+        }
+    }
+
     fn body(&mut self, way: Way, type_: &str, body: &str, depth: usize) -> String {
         let lower = type_.to_ascii_lowercase();
         let base = lower.split(';').next().unwrap_or_default().trim();
@@ -163,6 +176,16 @@ impl Conceal {
         }
         if base == "application/sdp" {
             return self.description(way, body);
+        }
+        if base == "message/sipfrag" {
+            // What became of something is no word of anybody's, but how it was declined may be.
+            let (line, rest) = body.split_once('\n').unwrap_or((body, ""));
+            let told = match status_of(line) {
+                Some((status, words)) => format!("{status} {}", self.words(way, words)),
+                None => self.words(way, line),
+            };
+            let end = if body.contains('\n') { "\n" } else { "" };
+            return format!("{told}{end}{}", self.words(way, rest));
         }
         if depth > 0 && base == "message/cpim" {
             // Headers, a blank line, headers of the content, a blank line.
@@ -266,9 +289,14 @@ impl Conceal {
     fn run(&mut self, way: Way, name: &str, text: &str) -> String {
         let passing = way == Way::Out && PASSING.contains(&name);
         // In presence people write it, in a roster it is a word of RFC 4575.
-        let is_word = name == "status" && conference::Status::parse(text).is_some();
+        let is_word = match name {
+            "status" => conference::Status::parse(text).is_some() || MEDIA.contains(&text),
+            // What kind of form it is (XEP-0068).
+            "value" => text.starts_with("http://jabber.org/protocol/"),
+            _ => false,
+        };
         if text.trim().is_empty() || is_word || STRUCTURE.contains(&name) && !passing {
-            return without_passwords(text);
+            return without_passwords(way, text);
         }
         if passing {
             return ANYTHING.to_owned();
@@ -303,7 +331,7 @@ impl Conceal {
             } else if WRITTEN.contains(&name) {
                 out.push_str(&self.words(way, value));
             } else {
-                out.push_str(&without_passwords(value));
+                out.push_str(&without_passwords(way, value));
             }
             out.push_str(quote);
             rest = &rest[open + length + 2..];
@@ -392,8 +420,15 @@ fn name_of(tag: &str) -> &str {
     name.rsplit(':').next().unwrap_or_default()
 }
 
-/// A SIP URI may hold a password (RFC 3261 §19.1.1): it is left out.
-fn without_passwords(text: &str) -> String {
+/// A status line: version and code, and the words behind them.
+fn status_of(line: &str) -> Option<(&str, &str)> {
+    let code = line.strip_prefix("SIP/2.0 ")?;
+    let length = code.find(' ').unwrap_or(code.len());
+    Some((&line[..line.len() - code.len() + length], code[length..].trim()))
+}
+
+/// A SIP URI may hold a password (RFC 3261 §19.1.1): it is left out, and where it goes out it may be that of a stanza.
+fn without_passwords(way: Way, text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let scheme =
@@ -406,7 +441,7 @@ fn without_passwords(text: &str) -> String {
             && let Some(colon) = rest[..host].find(':')
         {
             out.push_str(&rest[..colon]);
-            out.push_str(":x");
+            out.push_str(if way == Way::Out { COLON_ANYTHING } else { ":x" });
             rest = &rest[host..];
         }
     }
@@ -494,12 +529,23 @@ mod tests {
         assert_eq!(conceal.message(Way::In, head), "MESSAGE sip:a:x@b SIP/2.0\nTo: <sips:a:x@b>\n\nHi");
         assert_eq!(
             conceal.message(Way::Out, head),
-            "MESSAGE sip:a:x@b SIP/2.0\nAuthorization: {_}\nTo: <sips:a:x@b>\n\nHi"
+            "MESSAGE sip:a:{_}@b SIP/2.0\nAuthorization: {_}\nTo: <sips:a:{_}@b>\n\nHi"
         );
         assert_eq!(
             conceal.xml(Way::In, "<q><password>word</password><body>Hi</body></q>"),
             "<q><password>xxxx</password><body>Hi</body></q>"
         );
+    }
+
+    #[test]
+    fn how_somebody_declined_is_concealed_and_that_it_was_so_is_told() {
+        let mut conceal = Conceal::new(false);
+        assert_eq!(conceal.message(Way::Out, "SIP/2.0 603 Too busy\r\n\r\n"), "SIP/2.0 603 {_}");
+        assert_eq!(conceal.message(Way::Out, "SIP/2.0 486 Busy Here\r\n\r\n"), "SIP/2.0 486 Busy Here");
+        let mut told = |body: &str| conceal.body(Way::In, "message/sipfrag;version=2.0", body, DEPTH);
+        assert_eq!(told("SIP/2.0 603 Too busy"), "SIP/2.0 603 xxxxxxxx");
+        assert_eq!(told("SIP/2.0 200 OK\nSubject: word"), "SIP/2.0 200 xx\nxxxxxxxxxxxxx");
+        assert_eq!(told("my words"), "xxxxxxxx");
     }
 
     #[test]

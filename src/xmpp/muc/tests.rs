@@ -92,7 +92,7 @@ fn only_some_errors_of_a_ping_say_that_we_are_out() {
         )))
     };
     assert_eq!(answer("service-unavailable"), Pinged::In);
-    assert_eq!(answer("item-not-found"), Pinged::In);
+    assert_eq!(answer("item-not-found"), Pinged::Nobody);
     assert_eq!(answer("remote-server-timeout"), Pinged::Unknown);
     assert_eq!(answer("not-acceptable"), Pinged::Out);
 }

@@ -15,6 +15,8 @@ ADDRESS = re.compile(r'(?:("(?:[^"\\]|\\.)*"|(?:[^\s"<>]+ )+) ?)?<([A-Za-z][A-Za
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2})")
 # Of this default namespace; each at most once, but for To, cc, Subject, NS and Require.
 ONCE = ("From", "DateTime")
+# In these a quoted name has escapes of its own (§3.6): they stay as they were written.
+ADDRESSES = ("From", "To", "cc")
 # As `\\` and a letter; anything else that is a control goes as \\uXXXX (§3.6).
 ESCAPES = {"\b": "b", "\t": "t", "\n": "n", "\r": "r", '"': '"', "'": "'", "\\": "\\"}
 
@@ -51,7 +53,7 @@ class Cpim:
         return next((value for key, value in self.mime if key.lower() == "content-disposition"), None)
 
     def encode(self, line=b"\r\n"):
-        parts = [f"{name}: {escape(value)}" for name, value in self.headers]
+        parts = [f"{name}: {value if name in ADDRESSES else escape(value)}" for name, value in self.headers]
         inner = [f"{name}: {value}" for name, value in self.mime]
         return line.join([*(part.encode() for part in parts), b"", *(part.encode() for part in inner), b"", self.content])
 
@@ -90,7 +92,7 @@ def parse(data):
     for line in head:
         found = HEADER.fullmatch(line)
         if found:
-            headers.append((found[1], unescape(found[3])))
+            headers.append((found[1], found[3] if found[1] in ADDRESSES else unescape(found[3])))
             continue
         complaints.append(must("RFC 3862 §3.6", f"not a header: {line!r}"))
         name, _, value = line.partition(":")
@@ -133,7 +135,7 @@ def judge(message):
             told.append(must("RFC 3862 §4", f"{name} occurs {len(message.all(name))} times"))
     if message.get("From") is None:
         told.append(should("RFC 3862 §4.1", "no From"))
-    for name in ("From", "To", "cc"):
+    for name in ADDRESSES:
         for value in message.all(name):
             if not ADDRESS.fullmatch(value):
                 told.append(must("RFC 3862 §4", f"{name}: {value!r} is no name and <URI>"))
@@ -165,11 +167,11 @@ def judge(message):
     return told
 
 
-def escape(value):
-    """§3.6: only what may not stand there as it is; quotes stay, since names are quoted."""
+def escape(value, quotes=False):
+    """§3.6: only what may not stand there as it is. `quotes`: what is in them."""
     out = []
     for char in value:
-        if char in "\b\t\n\r\\":
+        if char in "\b\t\n\r\\" or (quotes and char == '"'):
             out.append("\\" + ESCAPES[char])
         elif ord(char) < 0x20 or ord(char) == 0x7f:
             out.append(f"\\u{ord(char):04X}")

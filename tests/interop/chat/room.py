@@ -10,7 +10,7 @@ Further events, each with `call` where it belongs to one:
 import re
 from urllib.parse import quote
 
-from . import conference, cpim
+from . import conference, cpim, documents
 from .agent import Dialog, hostless
 from .message import address, parameter
 from .sending import Plan
@@ -87,7 +87,7 @@ class InRooms:
         watches = call.__dict__.setdefault("watches", {})
         return watches.setdefault(kind, Watch(self, call))
 
-    def _ask(self, method, call, to):
+    def _within(self, method, call, to):
         """A request in the dialog of a call, or in one of its own to an address; who gets the NOTIFYs; the dialog."""
         if to is None:
             return self.calls[call].dialog.request(method), None, self.calls[call].dialog
@@ -96,7 +96,7 @@ class InRooms:
         self.agent.dialogs[request.call_id, request.tag("From")] = watch.within
         return request, watch, None
 
-    async def _outcome(self, request, watch, dialog):
+    async def _sent(self, request, watch, dialog):
         request.headers.append(("Contact", self.agent.contact))
         answer = await self.agent.send(request, dialog=dialog)
         if watch is not None and answer.status < 300:
@@ -113,9 +113,9 @@ class InRooms:
             request, dialog = watch.dialog.request("SUBSCRIBE"), watch.dialog
             watch, again = None, again
         else:
-            request, watch, dialog = self._ask("SUBSCRIBE", call, to)
+            request, watch, dialog = self._within("SUBSCRIBE", call, to)
         request.headers += [("Event", "conference"), ("Accept", conference.TYPE), ("Expires", str(expires))]
-        found = await self._outcome(request, watch, dialog)
+        found = await self._sent(request, watch, dialog)
         if watch is not None:
             self.watches.append(watch)
             again = len(self.watches) - 1
@@ -124,12 +124,12 @@ class InRooms:
     async def do_refer(self, target, call=None, to=None, method=None, outside=False, quiet=False):
         """REFER: asks somebody into a conference, or with `method="BYE"` out of it. `outside`: the method behind the
         brackets, as some write it. `quiet`: Refer-Sub: false. → status, of (what its NOTIFYs say in Event's id)"""
-        request, watch, dialog = self._ask("REFER", call, to)
+        request, watch, dialog = self._within("REFER", call, to)
         inside, behind = ("", f";method={method}") if outside else (f";method={method}", "")
         request.headers.append(("Refer-To", f"<{target}{inside if method else ''}>{behind if method else ''}"))
         if quiet:
             request.headers += [("Refer-Sub", "false"), ("Supported", "norefersub")]
-        return await self._outcome(request, watch, dialog)
+        return await self._sent(request, watch, dialog)
 
     async def do_nick(self, call, nick, quotes=True):
         """NICKNAME (RFC 7701 §7). → status"""
@@ -142,12 +142,18 @@ class InRooms:
         session, room = self._session(call), self.room_of(call)
         message = cpim.wrap(text, sender or self.uri, occupant(room, to) if to else room)
         if shown is not None:
-            message.headers[0] = ("From", f'"{shown}" <{sender or self.uri}>')
+            message.headers[0] = ("From", f'"{cpim.escape(shown, quotes=True)}" <{sender or self.uri}>')
         if subject is not None:
             message.headers.append(("Subject", subject))
         outgoing = session.start(message.encode(), CPIM_TYPE, success=success, name=name, plan=Plan(**plan))
         status = await session.outcome(outgoing)
         return {"status": status, "ids": [outgoing.name]}
+
+    async def do_whisper_typing(self, call, state, to, refresh=60):
+        """isComposing to one in a room. → status"""
+        body = documents.Composing(state, refresh if state == "active" else None).encode()
+        message = cpim.wrap(body, self.uri, occupant(self.room_of(call), to), documents.COMPOSING_TYPE)
+        return {"status": await self._session(call).send(message.encode(), CPIM_TYPE, failure="no")}
 
     async def do_notifies(self, status=200):
         """How NOTIFYs are answered from now on."""

@@ -183,7 +183,7 @@ class Room:
         """A text of the room itself, or of whom a test names; as bytes."""
         message = cpim.wrap(text, sender or self.uri, self.uri, when=when)
         if sender is None:
-            message.headers[0] = ("From", f'"{self.title}" <{self.uri}>')
+            message.headers[0] = ("From", f'"{cpim.escape(self.title, quotes=True)}" <{self.uri}>')
         return message.encode()
 
     def announce(self, text, but=None, sender=None, when=None):
