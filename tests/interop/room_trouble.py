@@ -77,7 +77,8 @@ def present(guest):
     found = {}
     for s in guest.client.all(lambda s: s.kind == "presence" and s.bare == guest.room.jid and s.type in (None, "unavailable")):
         found[s.sender.partition("/")[2]] = s.type is None
-    return sorted(nick for nick, there in found.items() if there)
+    # The room itself may have a presence, too.
+    return sorted(nick for nick, there in found.items() if there and nick)
 
 
 def out(guest):
