@@ -28,6 +28,8 @@ class Kind:
     title: str
     scenes: list
     file: str
+    # Names of those that only a full run plays.
+    slow: frozenset = frozenset()
 
 
 EVERYDAY = Kind("messages and presence", scenes.ALL, "scenes.py")
@@ -36,6 +38,8 @@ NOTICES = Kind("typing and receipts", notice_scenes.ALL, "notice_scenes.py")
 ROOMS = Kind("rooms", room_scenes.ALL, "room_scenes.py")
 CONFERENCES = Kind("rooms of a focus", conference_scenes.ALL, "conference_scenes.py")
 KINDS = [EVERYDAY, NOTICES, SESSIONS, ROOMS, CONFERENCES]
+ROOMS = Kind("rooms", room_scenes.ALL, "room_scenes.py", room_scenes.SLOW)
+KINDS = [EVERYDAY, NOTICES, SESSIONS, ROOMS]
 
 
 def write(path, pairs):
