@@ -16,3 +16,4 @@ Component "sip.example.org"
 	component_secret = "change-me"
 	-- When Mostar comes back before its old connection is known to be dead, the new one wins.
 	component_conflict_resolve = "kick_old"
+-- Conferences of SIP (`rooms: true` at the component, docs/rooms.md) are one more Component like this, with a name of its own.

@@ -42,9 +42,9 @@ fn is_fresh(name: &str, page: &str) {
 
 /// The XEPs that manifests name: number, the version that was read, how much of it is done, and what, where that is
 /// not all. XEP-0114 belongs to the link and to no feature.
-const XEPS: [(&str, &str, &str, &str); 26] = [
+const XEPS: [(&str, &str, &str, &str); 28] = [
     ("0030", "2.5.0", "complete", ""),
-    ("0045", "1.35.5", "partial", "As an occupant, for SIP users."),
+    ("0045", "1.35.5", "partial", "As an occupant, for SIP users; as a room, for conferences of SIP."),
     ("0054", "1.3.0", "partial", "Nothing can be published."),
     ("0066", "1.5", "partial", "Beside a message: shown to SIP as an address."),
     ("0071", "1.5.4", "partial", "Emphasis and links, where they say what the body says."),
@@ -53,6 +53,7 @@ const XEPS: [(&str, &str, &str, &str); 26] = [
     ("0106", "1.1.1", "complete", ""),
     ("0114", "1.6", "complete", "How the gateway is attached to an XMPP server"),
     ("0115", "1.6.0", "complete", ""),
+    ("0128", "1.0.1", "partial", "What a room of SIP is about, for who is in it."),
     ("0172", "1.1", "partial", "Sent along when a SIP user asks to see the presence of an XMPP user."),
     ("0184", "1.4.0", "complete", ""),
     ("0199", "2.0.1", "complete", ""),
@@ -61,8 +62,9 @@ const XEPS: [(&str, &str, &str, &str); 26] = [
     ("0308", "1.2.1", "partial", "Told to SIP as a line of text, or in the place of what still waits."),
     ("0333", "1.0.0", "complete", "Outside rooms."),
     ("0334", "1.0.0", "partial", "Lines that only inform are not to be stored."),
+    ("0359", "0.7.0", "partial", "Lines of conferences of SIP have the room's id; origin ids are passed on."),
     ("0410", "1.1.0", "complete", ""),
-    ("0421", "1.0.1", "partial", "Read."),
+    ("0421", "1.0.1", "complete", "Read in rooms of XMPP, given in conferences of SIP."),
     ("0424", "0.4.2", "partial", "Told to SIP as a line of text."),
     ("0428", "0.2.1", "partial", "Removed before SIP is told."),
     ("0444", "0.2.1", "partial", "Told to SIP as a line of text."),

@@ -6,16 +6,18 @@
 
 mod support;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
-use mostar::config::Config;
+use mostar::config::{Component, Config};
 use mostar::documents::conference::{self, Taken, View};
 use mostar::features::sessions::PeerMsrp;
 use mostar::sip::flow::Transport;
+use mostar::words::id::Partition;
 use mostar::words::time::Tick;
-use support::vector::World;
+use support::vector::{Side, World};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")
@@ -44,7 +46,9 @@ fn frames(name: &str) -> Vec<Frame> {
             let head = content.trim_end();
             bytes = format!("{head}\r\n\r\n").into_bytes();
             bytes.extend(fs::read(folder().join(file)).expect("the body is there"));
-        } else if let Some((head, body)) = content.split_once("\r\n\r\n") {
+        } else if let Some((head, body)) =
+            content.split_once("\r\n\r\n").filter(|_| !transport.starts_with("msrp"))
+        {
             let length = header(head, "Content-Length").and_then(|length| length.parse().ok()).unwrap_or(0);
             let body = &body.as_bytes()[..body.len().min(length)];
             bytes = [head.as_bytes(), b"\r\n\r\n", body].concat();
@@ -242,6 +246,167 @@ fn turned_down(name: &str, caller: &str, callee: &str, out: &mut String) {
     }
 }
 
+/// An XMPP user is alice in the recorded conference: what the focus told alice is told to the gateway, and what alice said
+/// she says.
+fn conference(name: &str, out: &mut String) {
+    let _ = writeln!(out, "# {name}: alice is an XMPP user");
+    let mut config = config();
+    let rooms = Component {
+        domain: "conference.sip.lab".into(),
+        sip_domain: "conference.sip.lab".into(),
+        rooms: true,
+        ..config.xmpp.components[0].clone()
+    };
+    config.xmpp.components.push(rooms);
+    config.sip.peers[0].may_send_from.push("conference.sip.lab".into());
+    let mut world = World::new(config);
+    let mut sent = Sent::default();
+    let (user, room) = ("alice@xmpp.lab/here", "room@conference.sip.lab");
+    world.stanza_in(&format!(
+        "<presence from='{user}' to='{room}/Ally'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+    ));
+    sent.tell(&mut world, out);
+    let all = frames(name);
+    let hers = |frame: &&Frame| matches!(&*frame.way, "focus -> proxy" | "focus -> alice" | "alice -> focus");
+    for frame in all.iter().filter(hers) {
+        let text = String::from_utf8_lossy(&frame.bytes).replace("alice@sip.lab", "alice@xmpp.lab");
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let first = head.lines().next().unwrap_or_default();
+        let is_hers = header(head, "To").is_some_and(|who| who.contains("alice@"));
+        let of_call = header(head, "From").is_some_and(|who| who.contains("alice@"));
+        world.advance(Tick((frame.time * 1e6) as u64)).expect("alarms end");
+        let _ = writeln!(out, "{:.3} {} {first}", frame.time, frame.way);
+        match &*frame.way {
+            "alice -> focus" => said(&mut world, user, room, &text),
+            "focus -> alice" => sent.frame_in(&mut world, &text),
+            _ if !is_hers && !of_call => {}
+            _ if first.starts_with("NOTIFY ") && header(head, "Event").as_deref() == Some("conference") => {
+                sent.notify(&mut world, &text, body);
+            }
+            _ if first.starts_with("SIP/2.0 2") && of_call => sent.answer(&mut world, head, body),
+            _ => {}
+        }
+        sent.tell(&mut world, out);
+        let is_accepted = header(head, "CSeq").is_some_and(|cseq| cseq.contains("INVITE"));
+        if of_call && is_accepted && first.starts_with("SIP/2.0 200") {
+            world.act(&["msrp", "connected"], "").unwrap_or_else(|error| panic!("{error}\n{out}"));
+            sent.tell(&mut world, out);
+        }
+    }
+    let leave = format!("<presence from='{user}' to='{room}/Ally' type='unavailable'/>");
+    world.stanza_in(&leave);
+    sent.tell(&mut world, out);
+}
+
+/// What an XMPP user says of what alice said.
+fn said(world: &mut World, user: &str, room: &str, text: &str) {
+    let is_text = text.contains(" SEND\r\n") && text.contains("Content-Type: text/plain");
+    // The part's own lines end in LF.
+    let Some((_, body)) = text.rsplit_once("\n\n").filter(|_| is_text) else { return };
+    let body = body.split("\r\n-------").next().unwrap_or_default();
+    let is_private = text.contains("To: <sip:bob@sip.lab>");
+    let (to, type_) = if is_private { (format!("{room}/Bobby"), "chat") } else { (room.into(), "groupchat") };
+    world.stanza_in(&format!(
+        "<message from='{user}' to='{to}' type='{type_}' id='said'><body>{body}</body></message>"
+    ));
+}
+
+/// Requests of the gateway that wait for their answers.
+#[derive(Default)]
+struct Sent {
+    /// Of SIP, by method.
+    sip: BTreeMap<String, String>,
+    /// Transactions of MSRP.
+    msrp: VecDeque<String>,
+    subscribe: String,
+}
+
+impl Sent {
+    /// What came out, in lines that do not change from run to run.
+    fn tell(&mut self, world: &mut World, out: &mut String) {
+        while let Some(side) = world.first_waiting() {
+            let Some(taken) = world.take(side) else { break };
+            let first = taken.text.lines().next().unwrap_or_default().to_owned();
+            match side {
+                Side::Xmpp => {
+                    let minted =
+                        |part: &str| Partition::of_token(part).map_or(part.to_owned(), |_| "minted".into());
+                    let parts: Vec<String> = taken.text.split('\'').map(minted).collect();
+                    let _ = writeln!(out, "    {}", parts.join("'"));
+                }
+                Side::Sip(_) => {
+                    let method = first.split(' ').next().unwrap_or_default().to_owned();
+                    if method == "SUBSCRIBE" && self.subscribe.is_empty() {
+                        self.subscribe.clone_from(&taken.text);
+                    }
+                    let _ = writeln!(out, "    {first}");
+                    self.sip.insert(method, taken.text);
+                }
+                Side::Msrp if first.starts_with("CONNECT ") => {
+                    let _ = writeln!(out, "    {first}");
+                }
+                Side::Msrp => {
+                    let mut words = first.split(' ');
+                    let (tid, what) = (words.nth(1).unwrap_or_default(), words.collect::<Vec<_>>().join(" "));
+                    let name = header(&taken.text, "Use-Nickname").unwrap_or_default();
+                    let body = taken.text.rsplit_once("\r\n\r\n").map_or("", |(_, body)| body).trim();
+                    let _ = writeln!(out, "    {}", format!("MSRP {what} {name}{body}").trim_end());
+                    if what == "SEND" || what == "NICKNAME" {
+                        self.msrp.push_back(tid.to_owned());
+                    }
+                }
+            }
+        }
+    }
+
+    /// A frame of the focus: an answer is for the oldest request, whatever it was called there.
+    fn frame_in(&mut self, world: &mut World, text: &str) {
+        let text = text.replace("\r\n", "\n");
+        let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        let tid = first.split(' ').nth(1).unwrap_or_default();
+        let rest = rest.split(&format!("-------{tid}")).next().unwrap_or_default();
+        let rest: Vec<&str> = rest.split_inclusive('\n').filter(|line| !line.contains("-Path: ")).collect();
+        let first = match first.split(' ').nth(2) {
+            Some(code) if code.parse::<u16>().is_ok() => {
+                let Some(ours) = self.msrp.pop_front() else { return };
+                first.replace(tid, &ours)
+            }
+            _ => first.to_owned(),
+        };
+        world.act(&["msrp", "in"], &format!("{first}\n{}", rest.concat())).expect("a frame");
+    }
+
+    /// A 2xx of the focus to the INVITE or the SUBSCRIBE.
+    fn answer(&mut self, world: &mut World, head: &str, body: &str) {
+        let method = header(head, "CSeq").and_then(|cseq| Some(cseq.split(' ').nth(1)?.to_owned()));
+        let Some(request) = method.and_then(|method| self.sip.remove(&method)) else { return };
+        let ours = ["via:", "from:", "call-id:", "cseq:", "record-route:", "content-length:"];
+        let is_theirs = |line: &&str| !ours.iter().any(|ours| line.to_ascii_lowercase().starts_with(ours));
+        let head: Vec<_> = head.lines().filter(is_theirs).collect();
+        world.answer_last(&request, &format!("{}\n\n{}", head.join("\n"), body.replace("\r\n", "\n")));
+    }
+
+    /// A roster of the focus.
+    fn notify(&self, world: &mut World, text: &str, body: &str) {
+        let value = |name| header(&self.subscribe, name).expect("a SUBSCRIBE has it");
+        let uri = value("Contact").split(['<', '>']).nth(1).expect("a URI").to_owned();
+        let mut lines: Vec<String> =
+            text.split("\r\n\r\n").next().unwrap_or_default().lines().map(str::to_owned).collect();
+        lines[0] = format!("NOTIFY {uri} SIP/2.0");
+        lines.retain(|line| !line.starts_with("Content-Length") && !line.starts_with("Route"));
+        for line in &mut lines {
+            if line.starts_with("To:") {
+                *line = format!("To: {}", value("From"));
+            } else if line.starts_with("Call-ID:") {
+                *line = format!("Call-ID: {}", value("Call-ID"));
+            }
+        }
+        let body = body.trim_end();
+        let head = format!("{}\r\nContent-Length: {}", lines.join("\r\n"), body.len());
+        world.arrive(Transport::Tcp, None, format!("{head}\r\n\r\n{body}").into_bytes());
+    }
+}
+
 #[test]
 fn recorded_clients_are_understood() {
     let mut out = String::new();
@@ -255,6 +420,7 @@ fn recorded_clients_are_understood() {
     presence("linphone-presence.txt", "bob", "carol", &mut out);
     presence("sdk-presence-winfo.txt", "alice", "bob", &mut out);
     turned_down("sdk-msrp-reject.txt", "alice", "bob", &mut out);
+    conference("sdk-focus-conference.txt", &mut out);
     let golden = folder().join("expected.txt");
     if std::env::var_os("BLESS").is_some() {
         fs::write(&golden, &out).expect("the golden file can be written");

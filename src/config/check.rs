@@ -86,13 +86,16 @@ impl Checker<'_> {
         let has_rooms = domains.iter().any(|placed| placed.value.rooms);
         if let Some(at) = root.get("rooms").map(|entry| entry.key_at.clone()).filter(|_| !has_rooms) {
             self.mistakes.push(
-                Mistake::warning(at, "no domain holds rooms, so this means nothing")
+                Mistake::warning(at, "no XMPP domain holds rooms, so this means nothing")
                     .help("say `rooms: true` at the entry of `xmpp.domains` that holds them"),
             );
         }
         pairs::peers(&listen, &peers, &mut self.mistakes);
         pairs::listeners(&listen, sip.get("advertise").is_some(), &mut self.mistakes);
         let msrp = self.msrp(&file.section("msrp"), &sip, &listen, http.flatten());
+        if msrp.listen.is_empty() && msrp.relay.is_none() {
+            pairs::rooms_without_msrp(&components, &domains, &mut self.mistakes);
+        }
 
         Some(Config {
             xmpp: Xmpp { server: server?, components: values_of(components), domains: values_of(domains) },

@@ -123,7 +123,7 @@ pub struct Component {
     pub secret: Secret,
     /// Whether `user\40other.example@domain` reaches SIP users of any domain. Off by default.
     pub any_domain: bool,
-    /// Its users on the SIP side are rooms: each has a focus.
+    /// Its users on the SIP side are rooms: each has a focus. Not together with `any_domain`.
     pub rooms: bool,
 }
 

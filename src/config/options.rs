@@ -99,7 +99,8 @@ pub const OPTIONS: &[Opt] = &[
         "xmpp.components[].rooms",
         Flag,
         Default("false"),
-        "The SIP users of this component are rooms: each has a focus (RFC 4579). Not built yet: `check` refuses `true`.",
+        "The SIP users of this component are rooms: each has a focus (RFC 4579). An XMPP user joins `room@` this domain as \
+         any other room. Needs chat sessions (`msrp.listen`).",
     ),
     opt(
         "xmpp.domains",
@@ -283,7 +284,12 @@ pub const OPTIONS: &[Opt] = &[
         "How many messages a second one person may send for long; 20 seconds' worth at once. More are refused, and the \
          sender is told to wait. `0`: no limit.",
     ),
-    opt("rooms", Group, Absent("every default below"), "Rooms, where a domain has `rooms: true`."),
+    opt(
+        "rooms",
+        Group,
+        Absent("every default below"),
+        "Rooms of XMPP, where an entry of `xmpp.domains` has `rooms: true`.",
+    ),
     opt(
         "rooms.factory",
         Text("NAME or none"),

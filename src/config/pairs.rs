@@ -38,13 +38,15 @@ pub fn domains(
             );
         }
     }
-    for Placed { at, value } in components.iter().filter(|placed| placed.value.rooms) {
+    for Placed { at, value } in
+        components.iter().filter(|placed| placed.value.rooms && placed.value.any_domain)
+    {
         mistakes.push(
             Mistake::error(
                 at.clone(),
-                format!("{} cannot hold rooms: rooms of SIP are not built yet", value.domain),
+                format!("{} cannot hold rooms and stand for every SIP domain", value.domain),
             )
-            .help("remove `rooms` here; rooms of XMPP have `rooms: true` at their entry of `xmpp.domains`"),
+            .help("every SIP user would be a room: give the rooms a component of their own, without `any_domain`"),
         );
     }
     let mut aliases = BTreeMap::new();
@@ -88,6 +90,25 @@ pub fn domains(
         }
     }
     reach(components, &aliases, peers, mistakes);
+}
+
+/// Without chat sessions nobody can be in a room.
+pub fn rooms_without_msrp(
+    components: &[Placed<Component>],
+    domains: &[Placed<XmppDomain>],
+    mistakes: &mut Vec<Mistake>,
+) {
+    let of_sip = components.iter().map(|placed| (&placed.at, &placed.value.domain, placed.value.rooms));
+    let of_xmpp = domains.iter().map(|placed| (&placed.at, &placed.value.domain, placed.value.rooms));
+    for (at, domain, _) in of_sip.chain(of_xmpp).filter(|(_, _, rooms)| *rooms) {
+        mistakes.push(
+            Mistake::warning(
+                at.clone(),
+                format!("nobody can enter the rooms of {domain} without chat sessions"),
+            )
+            .help("let `msrp.listen` have a listener, as in \"tcp://127.0.0.1:2855\""),
+        );
+    }
 }
 
 /// Every component's domain has a peer, and no peer speaks for XMPP users.

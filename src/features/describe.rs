@@ -10,7 +10,7 @@ use crate::msrp::Behalf;
 use crate::msrp::path::Path;
 use crate::msrp::session::{Role, Terms};
 use crate::msrp::uri::{Hop, Host, Uri};
-use crate::sip::message::{self, HeaderName, Headers};
+use crate::sip::message::{self, HeaderName, Headers, Reply};
 use crate::sip::sdp::message::{Direction, Fingerprint, MessageLine, Setup};
 use crate::sip::sdp::ours::OurLine;
 use crate::sip::sdp::{self, Description};
@@ -161,6 +161,30 @@ pub fn chat_line(description: &Description, ways: Ways) -> Option<(usize, Messag
     })
 }
 
+/// The line for a room in an offer; else why it is refused.
+pub fn offered_room(cx: &Cx<'_>, body: &Body) -> Result<MessageLine, (Reply, &'static str)> {
+    let refuse = |code: u16, words: &str| Err((not_acceptable(cx, code, words), "media"));
+    let description = match read(body) {
+        Ok(description) => description,
+        Err(words) => return Err((Reply::new(400).because(words), "malformed")),
+    };
+    let lines: Vec<MessageLine> = description.messages().into_iter().map(|(_, line)| line).collect();
+    match chat_line(&description, Ways::of(cx)) {
+        Some((_, line, _)) if line.accepts("message/cpim") => Ok(line),
+        // RFC 3261 §20.43: 305 incompatible media format.
+        Some(_) => refuse(305, "A room needs message/cpim among the accept-types"),
+        None if lines.iter().any(MessageLine::is_chat) => refuse(302, "The MSRP line cannot be used here"),
+        None => refuse(304, "Only chat by MSRP is possible in this room"),
+    }
+}
+
+/// 488 with a Warning (RFC 3261 §20.43).
+pub fn not_acceptable(cx: &Cx<'_>, code: u16, words: &str) -> Reply {
+    let host = cx.config.sip.advertise.as_deref().unwrap_or("localhost");
+    let warning = format!("{code} {host} \"{words}\"");
+    Reply::new(488).because(words).with(message::other("Warning"), warning)
+}
+
 /// Whether a middlebox may anchor the session with this line of theirs (RFC 6714).
 pub fn anchors(line: &MessageLine) -> bool {
     line.cema && line.path.len() == 1
@@ -257,7 +281,7 @@ pub fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str
 }
 
 /// What a MESSAGE with such a body would be answered, as the code of an MSRP response.
-pub fn code_of(reply: &message::Reply) -> u16 {
+pub fn code_of(reply: &Reply) -> u16 {
     match reply.status {
         code @ (413 | 415) => code,
         _ => 400,

@@ -25,6 +25,7 @@ pub mod availability;
 pub mod chat;
 pub mod clients;
 pub mod composing;
+pub mod conference;
 pub mod contact;
 pub mod content;
 pub mod describe;
@@ -320,6 +321,7 @@ pub fn registry() -> Vec<Box<dyn Feature + Send>> {
     vec![
         // First of all: what is about a room is nobody else's.
         Box::<room::Rooms>::default(),
+        Box::<conference::Conferences>::default(),
         // First: it looks at where users write from and what they tell of themselves, and leaves that to others.
         Box::<contact::Contacts>::default(),
         Box::<clients::Clients>::default(),

@@ -1,4 +1,5 @@
-//! Rooms as XEP-0045 has them, seen by an occupant: what a room says, read; what is said to one, built.
+//! Rooms as XEP-0045 has them, seen by an occupant: what a room says, read; what is said to one, built. The other way
+//! round, as a room itself sees it, it is in [`request`] and [`room`].
 //!
 //! Read loosely: a stanza says as much as can be understood of it. What a role or a status code means to anybody is not
 //! decided here. Besides: direct invitations (XEP-0249), occupant ids (XEP-0421), stanza ids (XEP-0359), the ping of one's
@@ -8,6 +9,9 @@ use super::jid::Jid;
 use super::ns;
 use super::stanza::{Element, Stanza, StanzaError, StanzaKind};
 use crate::words::condition::Kind;
+
+pub mod request;
+pub mod room;
 
 /// More codes of one stanza are not looked at: there are not so many.
 const STATUSES: usize = 32;

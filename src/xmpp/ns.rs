@@ -46,6 +46,12 @@ pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
 pub const MUC_ADMIN: &str = "http://jabber.org/protocol/muc#admin";
 /// XEP-0045: configuration.
 pub const MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
+/// XEP-0045, as a disco feature: a line is reflected with the id of its sender.
+pub const MUC_STABLE_ID: &str = "http://jabber.org/protocol/muc#stable_id";
+/// XEP-0410, as a disco feature: the room itself answers who pings her own nick.
+pub const MUC_SELF_PING: &str = "http://jabber.org/protocol/muc#self-ping-optimization";
+/// XEP-0077.
+pub const REGISTER: &str = "jabber:iq:register";
 /// XEP-0249.
 pub const CONFERENCE: &str = "jabber:x:conference";
 /// XEP-0004.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mostar::config::{Auth, Config, MsrpListen, Record, Relay, Secret, XmppDomain, yaml};
+use mostar::config::{Auth, Component, Config, MsrpListen, Record, Relay, Secret, XmppDomain, yaml};
 use mostar::features::sessions::{self, table::Table};
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
 use mostar::msrp::uri::Uri;
@@ -49,6 +49,15 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
             rooms: true,
         }),
         "component.rooms" => config.xmpp.components[0].rooms = flag()?,
+        // A second component, whose users are rooms of SIP.
+        "component.conference" => {
+            let first = config.xmpp.components[0].clone();
+            let domain: String = value.into();
+            let second =
+                Component { domain: domain.clone(), sip_domain: domain.clone(), rooms: true, ..first };
+            config.xmpp.components.push(second);
+            peer.may_send_from.push(domain);
+        }
         "rooms.factory" => config.rooms.factory = Some(value.to_owned()).filter(|name| name != "none"),
         "rooms.history" => config.rooms.history = value.parse().map_err(|_| "a number")?,
         "domain.sip_alias" => config.xmpp.domains[0].sip_alias = value.into(),
@@ -233,7 +242,7 @@ impl World {
         };
         if !world.is_recorded {
             world.handle(Input::RestoreDone);
-            world.handle(Input::Link(LinkId(0), LinkChange::Up));
+            world.links_up();
         }
         world
     }
@@ -371,7 +380,7 @@ impl World {
     /// A stanza comes in, as text.
     pub fn stanza_in(&mut self, text: &str) {
         let stanza = Stanza::from_element(xml::parse(text).unwrap()).unwrap();
-        self.handle(Input::Stanza(LinkId(0), stanza));
+        self.handle(Input::Stanza(self.link_to(&stanza), stanza));
     }
 
     /// The stanzas that came out since the last call, with what is minted anew in each run left out.
@@ -396,7 +405,7 @@ impl World {
         let (pings, rest): (VecDeque<_>, _) = self.xmpp.drain(..).partition(is_ping);
         self.xmpp = rest;
         for pong in pings.iter().filter_map(|ping| ping.what.result()) {
-            self.handle(Input::Stanza(LinkId(0), pong));
+            self.handle(Input::Stanza(self.link_to(&pong), pong));
         }
     }
 
@@ -503,8 +512,8 @@ impl World {
     /// Does what a step says.
     pub fn act(&mut self, words: &[&str], body: &str) -> Result<(), String> {
         let (words, link) = match words {
-            [words @ .., "link", link] => (words, LinkId(link.parse().map_err(|_| "link NUMBER")?)),
-            _ => (words, LinkId(0)),
+            [words @ .., "link", link] => (words, Some(LinkId(link.parse().map_err(|_| "link NUMBER")?))),
+            _ => (words, None),
         };
         match words {
             [] | ["idle" | "tick"] => {}
@@ -517,8 +526,8 @@ impl World {
             ["xmpp", "in"] => {
                 let element = xml::parse(&pattern::fill(body, &self.bindings))?;
                 self.handle(match Stanza::from_element(element) {
-                    Ok(stanza) => Input::Stanza(link, stanza),
-                    Err(element) => Input::BadStanza(link, element),
+                    Ok(stanza) => Input::Stanza(link.unwrap_or_else(|| self.link_to(&stanza)), stanza),
+                    Err(element) => Input::BadStanza(link.unwrap_or(LinkId(0)), element),
                 });
             }
             ["sip", "in", rest @ ..] => {
@@ -556,8 +565,8 @@ impl World {
                 let again = self.last_arrived.clone().ok_or("nothing came in yet")?;
                 self.arrive(Transport::Tcp, None, again.into_bytes());
             }
-            ["xmpp", "down"] => self.handle(Input::Link(link, LinkChange::Down)),
-            ["xmpp", "up"] => self.handle(Input::Link(link, LinkChange::Up)),
+            ["xmpp", "down"] => self.handle(Input::Link(link.unwrap_or(LinkId(0)), LinkChange::Down)),
+            ["xmpp", "up"] => self.handle(Input::Link(link.unwrap_or(LinkId(0)), LinkChange::Up)),
             ["store", "ok"] => self.handle(Input::Store(StoreChange::Ok)),
             ["store", "low"] => self.handle(Input::Store(StoreChange::Low)),
             ["store", "down"] => self.handle(Input::Store(StoreChange::Down)),
@@ -585,7 +594,20 @@ impl World {
             self.handle(Input::Restored(record));
         }
         self.handle(Input::RestoreDone);
-        self.handle(Input::Link(LinkId(0), LinkChange::Up));
+        self.links_up();
+    }
+
+    fn links_up(&mut self) {
+        for link in 0..self.config.xmpp.components.len() {
+            self.handle(Input::Link(LinkId(link), LinkChange::Up));
+        }
+    }
+
+    /// The link over which a stanza comes, where the script does not say: that of its domain, else the first.
+    fn link_to(&self, stanza: &Stanza) -> LinkId {
+        let domain = stanza.to().map(|to| to.domain());
+        let all = &self.config.xmpp.components;
+        LinkId(all.iter().position(|known| Some(known.domain.as_str()) == domain).unwrap_or_default())
     }
 
     fn expect_stanza(&mut self, place: usize, body: &str) -> Result<(), String> {

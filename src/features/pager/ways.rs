@@ -83,6 +83,10 @@ impl ToSip {
             let rows = "no row is asked about his MESSAGEs; about sessions that he opens: invited, asked, quiet, gone, ended";
             return Some(format!("{what}: swap --from and --to\n{rows}\n"));
         }
+        if cx.domains.holds_sip_rooms(to.domain()) {
+            // The room says it.
+            return None;
+        }
         if to.local().is_none() {
             return Some(format!("refused before any row is asked: there is nobody at {to}\n"));
         }

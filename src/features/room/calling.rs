@@ -61,6 +61,9 @@ impl Rooms {
 
     fn try_call(&mut self, cx: &mut Cx<'_>, whom: &Jid, invitation: &Invitation) -> Result<(), &'static str> {
         let room = &invitation.room;
+        if cx.domains.holds_sip_rooms(whom.domain()) {
+            return Err("A room cannot be asked into a room");
+        }
         let contact = cx.domains.contact_sip(whom).map_err(|_| "This address cannot be called")?.aor;
         if room.local().is_none() || contact.user.is_none() {
             return Err("This address cannot be called");

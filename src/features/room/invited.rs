@@ -7,7 +7,6 @@ use crate::features::describe::{self, Ways};
 use crate::features::leg::Leg;
 use crate::features::{Cx, Incoming, Op};
 use crate::sip::message::{self, HeaderName, Method, Reply};
-use crate::sip::sdp::message::MessageLine;
 use crate::sip::uri::Aor;
 use crate::sip::usage::session::{Body, Cause, Session};
 use crate::words::id::Partition;
@@ -86,9 +85,9 @@ impl Rooms {
         let (call, offer) =
             Session::invited(cx.now, incoming.key, &incoming.request, &tag, partition, &own, allow)
                 .map_err(|reply| (reply, "malformed"))?;
-        let line = offer.as_ref().map(|offer| offered_room(cx, offer)).transpose()?;
+        let line = offer.as_ref().map(|offer| describe::offered_room(cx, offer)).transpose()?;
         if let Some(words) = line.as_ref().and_then(|line| describe::forbidden(cx, line, incoming.peer)) {
-            return Err((not_acceptable(cx, 399, &words), "forbidden"));
+            return Err((describe::not_acceptable(cx, 399, &words), "forbidden"));
         }
         let resource = cx.token_for(room);
         let own = jid.with_resource(&resource).map_err(|_| (Reply::new(400), "address"))?;
@@ -276,30 +275,6 @@ pub(super) fn nick_for(room: &Jid, name: Option<&str>, contact: &Aor) -> String 
         .filter(|name| !name.is_empty())
         .find_map(|name| Some(room.with_resource(&name).ok()?.resource()?.to_owned()))
         .unwrap_or_else(|| "guest".to_owned())
-}
-
-/// The line for a room in an offer; else why it is refused.
-fn offered_room(cx: &Cx<'_>, body: &Body) -> Result<MessageLine, (Reply, &'static str)> {
-    let refuse = |code: u16, words: &str| Err((not_acceptable(cx, code, words), "media"));
-    let description = match describe::read(body) {
-        Ok(description) => description,
-        Err(words) => return Err((Reply::new(400).because(words), "malformed")),
-    };
-    let lines: Vec<MessageLine> = description.messages().into_iter().map(|(_, line)| line).collect();
-    match describe::chat_line(&description, Ways::of(cx)) {
-        Some((_, line, _)) if line.accepts("message/cpim") => Ok(line),
-        // RFC 3261 §20.43: 305 incompatible media format.
-        Some(_) => refuse(305, "A room needs message/cpim among the accept-types"),
-        None if lines.iter().any(MessageLine::is_chat) => refuse(302, "The MSRP line cannot be used here"),
-        None => refuse(304, "Only chat by MSRP is possible in this room"),
-    }
-}
-
-/// 488 with a Warning (RFC 3261 §20.43).
-fn not_acceptable(cx: &Cx<'_>, code: u16, words: &str) -> Reply {
-    let host = cx.config.sip.advertise.as_deref().unwrap_or("localhost");
-    let warning = format!("{code} {host} \"{words}\"");
-    Reply::new(488).because(words).with(message::other("Warning"), warning)
 }
 
 #[cfg(test)]

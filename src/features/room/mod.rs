@@ -180,11 +180,17 @@ impl Feature for Rooms {
         if let Some(tag) = &incoming.to_tag {
             return self.inside(cx, tag, incoming);
         }
-        let Some((room, _)) =
+        let Some((room, contact)) =
             incoming.jids.as_ref().filter(|(room, _)| cx.domains.holds_xmpp_rooms(room.domain()))
         else {
             return false;
         };
+        // A conference is no person who could be in a room: each would tell the other what it has heard of it.
+        if cx.domains.holds_sip_rooms(contact.domain()) {
+            let reply = Reply::new(403).because("A room cannot enter a room");
+            cx.ops.push_back(Op::ReplyNow(incoming.key, reply));
+            return true;
+        }
         match incoming.request.method {
             Method::Invite => self.invited(cx, incoming, &room.bare()),
             Method::Subscribe => self.subscribed(cx, incoming, &room.bare()),

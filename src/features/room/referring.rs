@@ -88,11 +88,11 @@ impl Rooms {
         let own = cx.domains.user_sip(&seat.room).map_err(|bad| errors::reply_of(&bad))?;
         let target = &wish.target;
         if wish.action == Action::Invite {
-            if target.aor.host == own.aor.host {
-                return Err(Reply::new(403).because("A room cannot be asked into a room"));
-            }
             let jid = cx.domains.user_jid(target).or_else(|_| cx.domains.contact_jid(target));
             return match jid.map(|jid| jid.bare()) {
+                Ok(jid) if cx.domains.holds_rooms(jid.domain()) => {
+                    Err(Reply::new(403).because("A room cannot be asked into a room"))
+                }
                 Ok(jid) if jid.local().is_some() => Ok(Target::Guest(jid)),
                 _ => Err(Reply::new(404).because("This gateway does not reach whom you ask in")),
             };

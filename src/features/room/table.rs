@@ -1,13 +1,15 @@
-//! Pure decisions: what a room's answers become for a SIP user in it (`mappings/rooms.yaml`).
+//! Pure decisions: what a room's answers become for a SIP user in it, and a focus' for an XMPP user
+//! (`mappings/rooms.yaml`).
 
 use std::sync::LazyLock;
 
 use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer};
 
+use crate::documents::conference::User;
 use crate::words::condition::Kind;
 use crate::words::table;
-use crate::xmpp::muc::{Codes, Departure, Role};
+use crate::xmpp::muc::{Affiliation, Codes, Departure, Role};
 
 /// A room that does not let somebody in.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -75,6 +77,74 @@ struct Entry {
     entry: String,
 }
 
+/// A focus that does not let somebody in: what differs from `mappings/errors.yaml`, since clients take some conditions to
+/// mean something else about a room.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Refusal {
+    #[serde(deserialize_with = "number")]
+    status: Option<u16>,
+    condition: Kind,
+    words: String,
+}
+
+/// An answer of a focus to a line.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    #[serde(deserialize_with = "number")]
+    status: Option<u16>,
+    condition: Kind,
+    words: String,
+}
+
+/// A focus that hangs up.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Farewell {
+    #[serde(deserialize_with = "number")]
+    status: Option<u16>,
+    code: Fate,
+}
+
+/// How somebody is out of a room (XEP-0045 §15.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// By this status code.
+    Code(u16),
+    /// The room is no more.
+    Destroyed,
+}
+
+impl<'de> Deserialize<'de> for Fate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fate, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "destroyed" {
+            return Ok(Fate::Destroyed);
+        }
+        let code: Result<u16, _> = text.parse();
+        code.map(Fate::Code).map_err(|_| serde::de::Error::custom(format!("{text} is no status code")))
+    }
+}
+
+/// What an entry of a roster is in XMPP.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Standing {
+    entry: String,
+    role: Role,
+    affiliation: Affiliation,
+}
+
+/// A status, or nothing for all others.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text == "other" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| serde::de::Error::custom(format!("{text} is no status")))
+}
+
 /// A row's condition, or any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Condition {
@@ -109,6 +179,10 @@ struct Tables {
     lines: Vec<Code>,
     removals: Vec<Removal>,
     roles: Vec<Entry>,
+    refusals: Vec<Refusal>,
+    answers: Vec<Answer>,
+    farewells: Vec<Farewell>,
+    standings: Vec<Standing>,
 }
 
 static TABLES: LazyLock<Tables> = LazyLock::new(|| {
@@ -128,6 +202,9 @@ fn read(text: &str) -> Result<Tables, String> {
         ("nicknames", tables.nicknames.last().is_some_and(|row| row.condition == Condition::Other)),
         ("lines", tables.lines.last().is_some_and(|row| row.condition == Condition::Other)),
         ("removals", tables.removals.last().is_some_and(|row| row.status == "other")),
+        ("answers", tables.answers.last().is_some_and(|row| row.status.is_none())),
+        ("farewells", tables.farewells.last().is_some_and(|row| row.status.is_none())),
+        ("standings", tables.standings.last().is_some_and(|row| row.entry == "other")),
     ];
     if let Some((name, _)) = ends.iter().find(|(_, ends)| !ends) {
         return Err(format!("the last row of {name} must be `other`"));
@@ -177,6 +254,37 @@ pub fn removal(codes: &Codes, departure: &Departure) -> Option<&'static Removal>
 /// What somebody of this role is in the roster.
 pub fn role(role: Role) -> &'static str {
     TABLES.roles.iter().find(|row| row.role == role).map_or("participant", |row| &row.entry)
+}
+
+/// What it means to a client that a focus does not let somebody in, and in words; nothing where it is as elsewhere.
+pub fn refusal(status: u16) -> Option<(Kind, &'static str)> {
+    let row = TABLES.refusals.iter().find(|row| row.status.is_none_or(|known| known == status))?;
+    Some((row.condition, row.words.as_str()))
+}
+
+/// What it means to a client that a focus does not take a line, and in words.
+pub fn answer(status: u16) -> (Kind, &'static str) {
+    let row = TABLES.answers.iter().find(|row| row.status.is_none_or(|known| known == status));
+    row.map_or((Kind::UndefinedCondition, ""), |row| (row.condition, row.words.as_str()))
+}
+
+/// How somebody is out whom a focus has hung up on with this cause; zero for none.
+pub fn fate(cause: u16) -> Fate {
+    let row = TABLES.farewells.iter().find(|row| row.status.is_none_or(|known| known == cause));
+    row.map_or(Fate::Code(333), |row| row.code)
+}
+
+/// What somebody of a roster is in a room of XMPP: by the first row of the table that one of the roles fits. Who may only
+/// receive may only listen.
+pub fn standing(user: &User) -> (Role, Affiliation) {
+    let has = |entry: &str| user.roles.iter().any(|role| role.trim().eq_ignore_ascii_case(entry));
+    let row = TABLES.standings.iter().find(|row| row.entry == "other" || has(&row.entry));
+    let (role, affiliation) =
+        row.map_or((Role::Participant, Affiliation::None), |row| (row.role, row.affiliation));
+    let is_muted = |status: Option<&str>| matches!(status, Some("recvonly" | "inactive"));
+    let mut media = user.endpoints.iter().flat_map(|endpoint| &endpoint.media);
+    let listens = media.clone().next().is_some() && media.all(|media| is_muted(media.status.as_deref()));
+    (if listens && role == Role::Participant { Role::Visitor } else { role }, affiliation)
 }
 
 #[cfg(test)]

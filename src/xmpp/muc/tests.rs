@@ -1,6 +1,6 @@
 use super::*;
 
-fn stanza(xml: &str) -> Stanza {
+pub(super) fn stanza(xml: &str) -> Stanza {
     let xml = xml.replacen(' ', " xmlns='jabber:component:accept' ", 1);
     let tree = roxmltree::Document::parse(&xml).expect("XML");
     Stanza::from_element(Element::of_tree(tree.root_element(), |name| name)).expect("a stanza")
