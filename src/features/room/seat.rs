@@ -237,6 +237,8 @@ impl Seat {
     pub fn number(&mut self) -> u64 {
         self.asked += 1;
         self.asked
+    }
+
     /// A plainer nick than one that the room does not like: servers whose tables of characters are of 2002 refuse emoji. First
     /// without what is no letter, then the user part. False when it is as plain as can be.
     pub fn plainer(&mut self) -> bool {
