@@ -256,7 +256,7 @@ impl Conferences {
     fn is_alone(&self, id: GuestId) -> bool {
         let Some(guest) = self.guests.get(&id) else { return false };
         let hall = self.halls.get(&guest.room);
-        hall.is_some_and(|hall| hall.of_address(&self.guests, &guest.own).count() == 1)
+        hall.is_some_and(|hall| hall.of_address(&guest.own).count() == 1)
     }
 
     /// Whether a user of the roster is one of ours.
@@ -275,7 +275,7 @@ impl Conferences {
                 continue;
             }
             is_ours = true;
-            let mut guests: Vec<GuestId> = hall.of_address(&self.guests, &address.aor).collect();
+            let mut guests: Vec<GuestId> = hall.of_address(&address.aor).collect();
             let named =
                 |id: &GuestId| self.guests.get(id).is_some_and(|guest| user.name() == Some(&*guest.nick));
             if guests.len() > 1 {
