@@ -242,7 +242,7 @@ impl Conferences {
                 },
             };
         }
-        let ours: Vec<GuestId> = hall.of_address(&self.guests, &address.aor).collect();
+        let ours: Vec<GuestId> = hall.of_address(&address.aor).collect();
         let is_named =
             |id: &&GuestId| self.guests.get(id).is_some_and(|guest| name.as_deref() == Some(&*guest.nick));
         if let Some(id) = ours.iter().find(is_named).or(ours.first()) {

@@ -107,6 +107,7 @@ impl Conferences {
         let Some(guest) = self.guests.get_mut(&id).filter(|guest| guest.stage != Stage::Out) else { return };
         let was_in = std::mem::replace(&mut guest.stage, Stage::Out) == Stage::In;
         let (room, nick, from) = (guest.room.clone(), guest.nick.clone(), guest.occupant());
+        let own = guest.own.clone();
         let clients = std::mem::take(&mut guest.clients);
         let (said, waiting) = (std::mem::take(&mut guest.said), std::mem::take(&mut guest.waiting));
         let renaming = guest.renaming.take();
@@ -123,7 +124,10 @@ impl Conferences {
             if hall.nicks.get(&nick) == Some(&id) {
                 hall.nicks.remove(&nick);
             }
-            hall.clients.retain(|_, guest| *guest != id);
+            hall.addresses.remove(&(own, id));
+            clients.keys().for_each(|client| {
+                hall.clients.remove(client);
+            });
         }
         said.iter().for_each(|said| give_back(cx, said, Known::Sent));
         waiting.iter().for_each(|said| give_back(cx, said, Known::Unsent));

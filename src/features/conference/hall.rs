@@ -95,6 +95,8 @@ pub struct Hall {
     pub wants_full: bool,
     /// Ours, by nick, from when they want to enter until they leave.
     pub nicks: BTreeMap<Box<str>, GuestId>,
+    /// The same, by the person's address in SIP.
+    pub addresses: BTreeSet<(Aor, GuestId)>,
     /// Ours, by the address of each client.
     pub clients: BTreeMap<Jid, GuestId>,
     /// All of ours, those who have left and have loose ends too.
@@ -191,14 +193,10 @@ impl Hall {
         self.old.iter()
     }
 
-    /// The others of ours who have this address.
-    pub fn of_address<'a>(
-        &'a self,
-        guests: &'a BTreeMap<GuestId, Box<super::guest::Guest>>,
-        address: &'a Aor,
-    ) -> impl Iterator<Item = GuestId> + 'a {
-        let is_it = move |id: &&GuestId| guests.get(*id).is_some_and(|guest| guest.own == *address);
-        self.nicks.values().filter(is_it).copied()
+    /// Those of ours who have this address in SIP.
+    pub fn of_address(&self, address: &Aor) -> impl Iterator<Item = GuestId> + use<'_> {
+        let all = (address.clone(), GuestId::MIN)..=(address.clone(), GuestId::MAX);
+        self.addresses.range(all).map(|(_, id)| *id)
     }
 }
 

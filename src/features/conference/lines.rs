@@ -106,7 +106,7 @@ impl Conferences {
             Who::Guest(other) => {
                 let other = self.guests.get(other).ok_or_else(none)?;
                 let hall = self.halls.get(&guest.room).ok_or_else(none)?;
-                if hall.of_address(&self.guests, &other.own).count() == 1 {
+                if hall.of_address(&other.own).count() == 1 {
                     return Ok(other.own.address());
                 }
                 // One person under two nicks has one address: only the nick says which is meant (RFC 7702 §5.6).

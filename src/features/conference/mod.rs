@@ -331,6 +331,7 @@ impl Conferences {
         hall.guests.insert(id);
         if !matches!(guest.stage, guest::Stage::Invited | guest::Stage::Out) {
             hall.nicks.insert(guest.nick.clone(), id);
+            hall.addresses.insert((guest.own.clone(), id));
             hall.clients.extend(guest.clients.keys().map(|client| (client.clone(), id)));
         }
         self.guests.insert(id, Box::new(guest));

@@ -13,6 +13,7 @@ use crate::documents::conference::{
 use crate::features::Cx;
 use crate::features::room::table;
 use crate::sip::uri::{Aor, SipAddress};
+use crate::sip::usage::session::Cause;
 use crate::words::text::clean;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::muc::{Departure, Occupant};
@@ -184,7 +185,7 @@ impl Conferences {
         let by = info.by.and_then(|by| hall?.nick_of(&by).map(str::to_owned));
         let departure = Departure {
             actor: by,
-            reason: info.reason.map(|reason| clean(&reason).into_owned()).filter(|reason| !reason.is_empty()),
+            reason: info.reason.as_deref().and_then(words_of),
             ..Departure::default()
         };
         match endpoint.disconnection {
@@ -255,7 +256,7 @@ impl Conferences {
     fn is_alone(&self, id: GuestId) -> bool {
         let Some(guest) = self.guests.get(&id) else { return false };
         let hall = self.halls.get(&guest.room);
-        hall.is_some_and(|hall| hall.of_address(&self.guests, &guest.own).count() == 1)
+        hall.is_some_and(|hall| hall.of_address(&guest.own).count() == 1)
     }
 
     /// Whether a user of the roster is one of ours.
@@ -274,7 +275,7 @@ impl Conferences {
                 continue;
             }
             is_ours = true;
-            let mut guests: Vec<GuestId> = hall.of_address(&self.guests, &address.aor).collect();
+            let mut guests: Vec<GuestId> = hall.of_address(&address.aor).collect();
             let named =
                 |id: &GuestId| self.guests.get(id).is_some_and(|guest| user.name() == Some(&*guest.nick));
             if guests.len() > 1 {
@@ -323,4 +324,28 @@ fn address_of(user: &User) -> Aor {
     let mut all = [&user.entity].into_iter().chain(&user.aors).filter_map(Entity::address);
     let person = all.find(|address| address.gr.is_none()).map(|address| address.aor);
     person.unwrap_or_else(|| Aor { user: Some(user.entity.as_str().to_owned()), host: String::new() })
+}
+
+/// The words of a reason in a roster, which may be written as the header is (RFC 4575 §5.7.7): `Reason: SIP;cause=415;text="…"`.
+fn words_of(reason: &str) -> Option<String> {
+    let head = reason.get(..7).filter(|head| head.eq_ignore_ascii_case("reason:"));
+    let value = head.map_or(reason, |head| &reason[head.len()..]).trim();
+    let words = Cause::of(value).map_or_else(|| value.to_owned(), |cause| cause.text);
+    Some(clean(&words).into_owned()).filter(|words| !words.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_words_or_a_header() {
+        let words = |reason| words_of(reason);
+        assert_eq!(words("bad voice quality").as_deref(), Some("bad voice quality"));
+        assert_eq!(words("Reason: SIP;cause=415;text=\"Too \\\"loud\\\"\"").as_deref(), Some("Too \"loud\""));
+        assert_eq!(words("SIP;text=\"out\"").as_deref(), Some("out"));
+        assert_eq!(words("SIP;cause=403"), None);
+        assert_eq!(words("  "), None);
+        assert_eq!(words("räuspern").as_deref(), Some("räuspern"));
+    }
 }

@@ -63,21 +63,24 @@ pub struct Cause {
 impl Cause {
     /// Reads the Reason of protocol SIP, if there is one.
     pub(super) fn read(headers: &Headers) -> Option<Cause> {
-        message::list(headers, &message::other("Reason")).iter().find_map(|value| {
-            let mut parts = fields(value).into_iter();
-            if !parts.next()?.trim().eq_ignore_ascii_case("SIP") {
-                return None;
+        message::list(headers, &message::other("Reason")).iter().find_map(|value| Cause::of(value))
+    }
+
+    /// Reads a value of Reason of protocol SIP (RFC 3326 §2), which stands in other places too. Nothing if it is none.
+    pub fn of(value: &str) -> Option<Cause> {
+        let mut parts = fields(value).into_iter();
+        if !parts.next()?.trim().eq_ignore_ascii_case("SIP") {
+            return None;
+        }
+        let mut cause = Cause { status: 0, text: String::new() };
+        for (name, value) in parts.as_slice().iter().filter_map(|part| part.split_once('=')) {
+            match name.trim().to_ascii_lowercase().as_str() {
+                "cause" => cause.status = value.trim().parse().unwrap_or_default(),
+                "text" => cause.text = value.trim().to_owned(),
+                _ => {}
             }
-            let mut cause = Cause { status: 0, text: String::new() };
-            for (name, value) in parts.as_slice().iter().filter_map(|part| part.split_once('=')) {
-                match name.trim().to_ascii_lowercase().as_str() {
-                    "cause" => cause.status = value.trim().parse().unwrap_or_default(),
-                    "text" => cause.text = value.trim().to_owned(),
-                    _ => {}
-                }
-            }
-            Some(cause)
-        })
+        }
+        Some(cause)
     }
 
     pub(super) fn header(&self) -> (HeaderName, String) {
