@@ -415,6 +415,12 @@ impl World {
         self.arrive(Transport::Tcp, None, bytes);
     }
 
+    /// What the gateway still holds.
+    #[allow(dead_code, reason = "not all tests look at the books")]
+    pub fn load(&self) -> usize {
+        self.gateway.load()
+    }
+
     pub fn expect_silence(&self) -> Result<(), String> {
         if self.xmpp.is_empty() && self.sip.is_empty() && self.msrp.is_empty() {
             return Ok(());

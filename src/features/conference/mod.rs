@@ -69,6 +69,7 @@ static MANIFEST: Manifest = Manifest {
         "XEP-0030 §3",
         "XEP-0045",
         "XEP-0128 §2",
+        "XEP-0249",
         "XEP-0359",
         "XEP-0410",
         "XEP-0421",
@@ -149,7 +150,7 @@ impl Feature for Conferences {
     }
 
     fn stanza(&mut self, cx: &mut Cx<'_>, _link: LinkId, stanza: &Stanza) -> bool {
-        self.served(cx, stanza) || self.asked_for(cx, stanza)
+        self.served(cx, stanza) || self.asked_for(cx, stanza) || self.invites_directly(cx, stanza)
     }
 
     fn request(&mut self, cx: &mut Cx<'_>, incoming: &Incoming) -> bool {

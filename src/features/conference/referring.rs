@@ -26,7 +26,7 @@ use crate::words::note::Level;
 use crate::words::text::clean;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::muc::request::{Invited, Item};
-use crate::xmpp::muc::{Affiliation, Role, room};
+use crate::xmpp::muc::{self, Affiliation, Role, room};
 use crate::xmpp::stanza::{Stanza, StanzaKind};
 
 /// How many errands one gateway runs at once; more are refused.
@@ -66,6 +66,8 @@ struct Errand {
 struct Order {
     /// The stanza, which is answered.
     stanza: Stanza,
+    /// In which room.
+    room: Jid,
     /// How many of its errands are under way.
     left: usize,
     /// Why one of them failed.
@@ -81,8 +83,35 @@ impl Conferences {
         let targets = invited.iter().map(|one| Ok((address_of(cx, &one.whom)?, Some(one.whom.clone()))));
         match targets.collect::<Result<Vec<_>, Condition>>() {
             Ok(targets) => self.send_out(cx, id, stanza, Action::Invite, targets),
-            Err(why) => refuse(cx, stanza, why.kind, why.text.as_deref().unwrap_or_default()),
+            Err(why) => give_up(cx, stanza, &why),
         }
+    }
+
+    /// A message of anybody's: a direct invitation (XEP-0249) of a member's to somebody in SIP, who could do nothing with it. The
+    /// focus asks him in. True when it is one.
+    pub(super) fn invites_directly(&mut self, cx: &mut Cx<'_>, stanza: &Stanza) -> bool {
+        if !cx.domains.has_sip_rooms() {
+            return false;
+        }
+        let Some(invitation) = muc::direct_invitation(stanza) else { return false };
+        let Some((from, to)) = stanza.from().zip(stanza.to()) else { return false };
+        if !cx.domains.holds_sip_rooms(invitation.room.domain()) {
+            return false;
+        }
+        // With whichever of her clients she is in.
+        let clients = self.halls.get(&invitation.room).into_iter().flat_map(|hall| hall.clients.keys());
+        let mut hers = clients.filter(|client| client.bare_str() == from.bare_str());
+        let member = hers.find_map(|client| self.member(&invitation.room, client));
+        let why = match (member, address_of(cx, to)) {
+            (None, _) => Condition::new(Kind::NotAcceptable, "You are not in the room that you invite to"),
+            (_, Err(why)) => why,
+            (Some(id), Ok(target)) => {
+                self.send_out(cx, id, stanza, Action::Invite, vec![(target, Some(to.bare()))]);
+                return true;
+            }
+        };
+        give_up(cx, stanza, &why);
+        true
     }
 
     /// A member wants other roles or affiliations for people. Putting somebody out is all that SIP has.
@@ -130,7 +159,7 @@ impl Conferences {
         self.errands.calls.clear();
         for order in std::mem::take(&mut self.errands.orders).into_values() {
             let words = "The gateway stops, and nobody will tell what became of this";
-            refuse(cx, &order.stanza, Kind::RemoteServerTimeout, words);
+            give_up(cx, &order.stanza, &Condition::new(Kind::RemoteServerTimeout, words));
         }
     }
 
@@ -149,7 +178,8 @@ impl Conferences {
             return;
         };
         if self.errands.running.len() + targets.len() > ERRANDS || !cx.accepting {
-            return refuse(cx, stanza, Kind::ResourceConstraint, "The gateway has too much to do");
+            let why = Condition::new(Kind::ResourceConstraint, "The gateway has too much to do");
+            return give_up(cx, stanza, &why);
         }
         let parties = Parties {
             package: &package::REFER,
@@ -162,7 +192,9 @@ impl Conferences {
         };
         let order = self.number();
         let (left, failure) = (targets.len(), None);
-        self.errands.orders.insert(order, Order { stanza: stanza.clone(), left, failure });
+        self.errands
+            .orders
+            .insert(order, Order { stanza: stanza.clone(), room: room.clone(), left, failure });
         for (target, whom) in targets {
             let (machine, request) = Referring::refer(cx.mint, &parties, action, &target, false);
             let number = self.number();
@@ -237,7 +269,7 @@ impl Conferences {
             Outcome::Progress(_) | Outcome::Unknown | Outcome::Done(..300) => None,
             // Whoever was asked has said so, and not the room.
             Outcome::Done(status) if let Some(whom) = &errand.whom => {
-                decline(cx, &order.stanza, whom, *status);
+                decline(cx, order, whom, *status);
                 None
             }
             Outcome::Done(status) => Some(refusal(*status, "")),
@@ -250,11 +282,19 @@ impl Conferences {
         }
         let Some(order) = self.errands.orders.remove(&errand.order) else { return };
         match &order.failure {
-            Some(why) => refuse(cx, &order.stanza, why.kind, why.text.as_deref().unwrap_or_default()),
+            Some(why) => give_up(cx, &order.stanza, why),
             None if order.stanza.kind == StanzaKind::Iq => cx.answer(order.stanza.result()),
             None => {}
         }
     }
+}
+
+/// It does not come to what a stanza wants: the room says so, or, where it was for somebody else, he does.
+fn give_up(cx: &mut Cx<'_>, stanza: &Stanza, why: &Condition) {
+    if stanza.to().is_some_and(|to| cx.domains.holds_sip_rooms(to.domain())) {
+        return refuse(cx, stanza, why.kind, why.text.as_deref().unwrap_or_default());
+    }
+    cx.answer(errors::stanza_error(stanza, why));
 }
 
 /// The focus does not do it.
@@ -284,8 +324,8 @@ fn address_of(cx: &Cx<'_>, whom: &Jid) -> Result<SipAddress, Condition> {
 }
 
 /// Tells the inviter that somebody does not come.
-fn decline(cx: &mut Cx<'_>, invitation: &Stanza, whom: &Jid, status: u16) {
-    let Some((inviter, room)) = invitation.from().zip(invitation.to()) else { return };
+fn decline(cx: &mut Cx<'_>, order: &Order, whom: &Jid, status: u16) {
+    let (Some(inviter), room) = (order.stanza.from(), &order.room) else { return };
     let words = match status {
         486 | 600 => Some("busy"),
         404 | 410 | 604 => Some("there is nobody of this address"),

@@ -193,10 +193,14 @@ impl Conferences {
             End::Terminated { retry_after, .. } => *retry_after,
             End::Expired | End::Lost | End::Silent | End::Unreachable(_) => None,
         };
-        let is_moved = matches!(
-            end,
-            End::Terminated { reason: Some(Reason::Deactivated | Reason::Timeout), retry_after: None }
-        );
+        let is_moved = match end {
+            End::Terminated { reason, .. } => {
+                matches!(reason, Some(Reason::Deactivated | Reason::Timeout))
+            }
+            // It was there until now.
+            End::Expired | End::Lost => true,
+            _ => false,
+        };
         let wait = match said {
             None if is_moved && guest.failures == 0 => AT_ONCE,
             None => AGAIN * 2_u32.saturating_pow(guest.failures.min(7)),
