@@ -9,6 +9,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 import chat
+import room
 from sip_phone import Phone, pidf
 from xmpp_client import CLIENT, Client
 
@@ -127,6 +128,8 @@ def main():
 
     names = (sip["user"], phone.aor, romeo_jid, xmpp["user"], juliet_sip)
     chat.part(story, client, names, sip["password"], (sip["host"], sip["port"]), trace, WAIT)
+
+    room.part(story, client, setup, trace, WAIT)
 
     story.part("Somebody who does not exist")
     nobody = f"nobody@{sip['domain']}"

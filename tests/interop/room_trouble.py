@@ -77,7 +77,8 @@ def present(guest):
     found = {}
     for s in guest.client.all(lambda s: s.kind == "presence" and s.bare == guest.room.jid and s.type in (None, "unavailable")):
         found[s.sender.partition("/")[2]] = s.type is None
-    return sorted(nick for nick, there in found.items() if there)
+    # The room itself may have a presence, too.
+    return sorted(nick for nick, there in found.items() if there and nick)
 
 
 def out(guest):
@@ -102,14 +103,17 @@ def server_restarts(stop):
         c.client.online()
         c.gateway.wait_ready(90)
         juliet = Guest(c.client, room, "Juliet")
-        soon("the room lets her in", lambda: juliet.enter().type is None, 60)
-        ended = caller.found(lambda event: event.get("state") == "ended")
-        if ended:
-            if not ended[0]["why"]:
+        entered = soon("the room lets her in", lambda: (found := juliet.enter()).type is None and found, 60)
+        if 201 in Told(entered).codes:
+            # She made it anew; until she has unlocked it nobody comes in.
+            juliet.configure()
+        ended = lambda: caller.found(lambda event: event.get("state") == "ended")
+        soon("he is in, or told why not", lambda: ended() or not out(juliet), 60)
+        if ended():
+            if not ended()[0]["why"]:
                 raise Missed("the call ended without a reason")
             caller = romeo(c, room)
-        juliet.sees(NICK, seconds=60, since=0)
-        # What was asked of the old room has been answered; now all is as before.
+            juliet.sees(NICK, since=0)
         juliet.mark()
         there_and_back(juliet, caller)
     how = "stops" if stop else "is killed"

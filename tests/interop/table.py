@@ -28,12 +28,14 @@ class Kind:
     title: str
     scenes: list
     file: str
+    # Names of those that only a full run plays.
+    slow: frozenset = frozenset()
 
 
 EVERYDAY = Kind("messages and presence", scenes.ALL, "scenes.py")
 SESSIONS = Kind("chat sessions", session_scenes.ALL, "session_scenes.py")
 NOTICES = Kind("typing and receipts", notice_scenes.ALL, "notice_scenes.py")
-ROOMS = Kind("rooms", room_scenes.ALL, "room_scenes.py")
+ROOMS = Kind("rooms", room_scenes.ALL, "room_scenes.py", room_scenes.SLOW)
 CONFERENCES = Kind("rooms of a focus", conference_scenes.ALL, "conference_scenes.py")
 KINDS = [EVERYDAY, NOTICES, SESSIONS, ROOMS, CONFERENCES]
 

@@ -7,6 +7,7 @@ use super::{Rooms, table};
 use crate::documents::conference::{Disconnection, Execution, Leaving};
 use crate::features::Cx;
 use crate::sip::usage::session::Cause;
+use crate::xmpp::jid::Jid;
 use crate::xmpp::muc::{self, Codes, Departure, Occupant, Presence};
 use crate::xmpp::stanza::Stanza;
 
@@ -34,6 +35,10 @@ impl Rooms {
     }
 
     fn here(&mut self, cx: &mut Cx<'_>, id: SeatId, occupant: Occupant, codes: &Codes) {
+        // A presence of the room itself, with which some tell that it has a picture, is nobody's.
+        if occupant.nick.is_empty() {
+            return;
+        }
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let (nick, is_self) = (occupant.nick.clone(), codes.has(Codes::SELF));
         if seat.stage == Stage::Entering {
@@ -71,13 +76,16 @@ impl Rooms {
         // A nick that is still asked for is another one's.
         let is_self = codes.has(Codes::SELF) || occupant.nick == seat.nick && seat.stage != Stage::Entering;
         let room = seat.room.clone();
-        if let Some(hall) = self.halls.get_mut(&room) {
+        // Where devices of one person share a nick, one that leaves is told so, and the others are not: the nick stays.
+        let stays = is_self && departure.nick.is_none() && self.shares_nick(&room, id, &occupant.nick);
+        if let Some(hall) = self.halls.get_mut(&room).filter(|_| !stays) {
             let leaving = match &departure.nick {
                 Some(_) => None,
                 None => leaving(cx, hall, codes, departure),
             };
             hall.remove(&occupant.nick, leaving);
         }
+        let Some(seat) = self.seats.get_mut(&id) else { return };
         if let Some(new) = departure.nick.as_ref().filter(|_| is_self) {
             new.clone_into(&mut seat.nick);
         }
@@ -90,6 +98,14 @@ impl Rooms {
             Stage::In | Stage::Entering => self.removed(cx, id, codes, departure),
             Stage::Leaving | Stage::Out => self.out(cx, id),
         }
+    }
+
+    /// Whether another seat is in a room under this nick.
+    fn shares_nick(&self, room: &Jid, id: SeatId, nick: &str) -> bool {
+        let others =
+            self.halls.get(room).into_iter().flat_map(|hall| &hall.seats).filter(|other| **other != id);
+        let mut others = others.filter_map(|other| self.seats.get(other));
+        others.any(|other| other.stage == Stage::In && other.nick == nick)
     }
 
     /// The room has put a seat out.

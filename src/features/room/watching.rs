@@ -235,7 +235,9 @@ impl Rooms {
             About::Referral(referral) => Some(referral.body()),
             About::Roster(notifier, _) if !notifier.is_active() => None,
             About::Roster(_, seen) => {
-                let entity = self.seats.get(&watch.seat).map(|seat| hall.entity(&seat.nick));
+                // Where all see who everybody is, one's own address stands there already.
+                let own = self.seats.get(&watch.seat).map(|seat| &seat.nick);
+                let entity = own.filter(|nick| hall.address(nick).is_none()).map(|nick| hall.entity(nick));
                 hall.roster.tell(seen).map(|document| Body {
                     kind: CONFERENCE.document,
                     language: None,

@@ -50,7 +50,8 @@ class Roster:
         if self.version is None:
             if state != "full":
                 self.complain(must("RFC 4575 §4.5", f"the first document is {state}"))
-        elif version <= self.version:
+        elif version < self.version or version == self.version and state != "full":
+            # A full document of what has not changed may have the version of the one before.
             self.complain(must("RFC 4575 §5.2", f"version {version} after {self.version}"))
         elif state != "full" and version != self.version + 1:
             self.complain(must("RFC 4575 §5.2", f"a partial document {version} after {self.version}"))
