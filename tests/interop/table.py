@@ -35,8 +35,8 @@ class Kind:
 EVERYDAY = Kind("messages and presence", scenes.ALL, "scenes.py")
 SESSIONS = Kind("chat sessions", session_scenes.ALL, "session_scenes.py")
 NOTICES = Kind("typing and receipts", notice_scenes.ALL, "notice_scenes.py")
-CONFERENCES = Kind("rooms of a focus", conference_scenes.ALL, "conference_scenes.py")
 ROOMS = Kind("rooms", room_scenes.ALL, "room_scenes.py", room_scenes.SLOW)
+CONFERENCES = Kind("rooms of a focus", conference_scenes.ALL, "conference_scenes.py")
 KINDS = [EVERYDAY, NOTICES, SESSIONS, ROOMS, CONFERENCES]
 
 
