@@ -157,11 +157,10 @@ impl World {
         let is_self = codes.iter().any(|code| code == "110");
         let client = &mut self.clients[number];
         match (stanza.kind, stanza.type_()) {
-            (StanzaKind::Presence, Some("error")) => {
-                if client.stage == Stage::Asking {
-                    client.fresh(Stage::Out);
-                }
+            (StanzaKind::Presence, Some("error")) if client.stage == Stage::Asking => {
+                client.fresh(Stage::Out)
             }
+            (StanzaKind::Presence, Some("error")) => {}
             (StanzaKind::Presence, Some("unavailable")) => {
                 client.sees.remove(&nick);
                 // Who is asking already to come in again hears the farewell of before.
