@@ -188,9 +188,15 @@ impl World {
                 self.returned.insert(text);
             }
             (StanzaKind::Message, _) => {
-                let Some(body) = stanza.element.child("body", ns::COMPONENT).map(Element::text) else {
+                let Some(mut body) = stanza.element.child("body", ns::COMPONENT).map(Element::text) else {
                     return;
                 };
+                // Whoever is not in the roster any more when a line of theirs comes is named in front of it.
+                if nick.is_empty()
+                    && let Some((_, said)) = body.split_once(": ")
+                {
+                    body = said.to_owned();
+                }
                 let is_own = client.waiting.remove(&body);
                 let place = client.given[client.cursor..].iter().position(|(given, _)| *given == body);
                 let (all, rest) = (client.missed, client.given[client.cursor..].to_vec());
