@@ -354,13 +354,13 @@ impl World {
             }
             Event::Connects(life, attempt, call) if life == self.life => {
                 let told = match self.focus.calls.get_mut(call as usize) {
-                    Some(member) => {
+                    Some(member) if member.up => {
                         let conn = self.wires.len() as u64;
                         member.conn = Some(conn);
                         self.wires.push(Wire { call: call as usize, alive: true });
                         MsrpIn::Connected { attempt, link: Link { conn: ConnId(conn), secure: false } }
                     }
-                    None => MsrpIn::NotConnected { attempt, why: "refused".into() },
+                    _ => MsrpIn::NotConnected { attempt, why: "refused".into() },
                 };
                 self.apply(Input::Msrp(told));
             }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Conferences;
 use super::entering::{deliver, wanted_of};
-use super::guest::{EARLY, Farewell, GuestId, Stage};
+use super::guest::{EARLY, Farewell, GuestId, Missed, Stage};
 use super::hall::{Mark, Old, print_of};
 use super::showing::occupant_id;
 use crate::documents::conference::Entity;
@@ -129,7 +129,7 @@ impl Conferences {
         }
         let Some(old) = self.resolve(cx, id, heard) else { return Ok(()) };
         match self.guests.get_mut(&id).filter(|guest| !cx.link_is_up(&guest.room)) {
-            Some(guest) => guest.missed.push_back(old),
+            Some(guest) => guest.missed.push_back(Missed::Line(old)),
             None => self.say_to(cx, id, &old),
         }
         Ok(())
@@ -166,7 +166,12 @@ impl Conferences {
     /// What came while the link was down is said to the clients of a guest.
     pub(super) fn say_missed(&mut self, cx: &mut Cx<'_>, id: GuestId) {
         let missed = self.guests.get_mut(&id).map(|guest| std::mem::take(&mut guest.missed));
-        missed.into_iter().flatten().for_each(|old| self.say_to(cx, id, &old));
+        for missed in missed.into_iter().flatten() {
+            match missed {
+                Missed::Line(old) => self.say_to(cx, id, &old),
+                Missed::Own(said) => self.reflect(cx, id, &said),
+            }
+        }
     }
 
     /// What a line is in XMPP. Nothing where the focus only says again what the guest has said.

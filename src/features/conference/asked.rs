@@ -75,11 +75,13 @@ impl Conferences {
         }
         let hall = self.halls.get(room);
         if let Some(id) = hall.and_then(|hall| hall.nicks.get(nick.as_str()).copied()) {
+            self.doubted.forget(from, room);
             return self.joins(cx, id, stanza, from, entry);
         }
         if hall.is_some_and(|hall| hall.people.contains_key(nick.as_str())) {
             return refuse(cx, stanza, Kind::Conflict, "This name is taken in the room");
         }
+        self.doubted.forget(from, room);
         if !self.comes(cx, stanza, from, room, &nick, &entry) {
             self.begin(cx, stanza, from, room, &nick, entry);
         }

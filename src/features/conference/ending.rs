@@ -58,7 +58,7 @@ impl Conferences {
         let from = self.guests.get(&id).map(|guest| guest.occupant());
         if let Some(from) = from {
             let own = Occupant { jid: Some(client.clone()), ..occupant };
-            cx.stanza(room::gone(&from, client, &own, &[Codes::SELF], &departure));
+            self.doubted.say(cx, room::gone(&from, client, &own, &[Codes::SELF], &departure));
         }
         self.without(cx, id, client, Farewell { codes: Vec::new(), departure });
     }
@@ -129,8 +129,8 @@ impl Conferences {
                 hall.clients.remove(client);
             });
         }
-        said.iter().for_each(|said| give_back(cx, said, Known::Sent));
-        waiting.iter().for_each(|said| give_back(cx, said, Known::Unsent));
+        said.iter().for_each(|said| self.give_back(cx, said, Known::Sent));
+        waiting.iter().for_each(|said| self.give_back(cx, said, Known::Unsent));
         if let Some(renaming) = renaming {
             refuse(cx, &renaming.stanza, Kind::NotAcceptable, "You are not in this room");
         }
@@ -188,7 +188,19 @@ impl Conferences {
             let mut codes = farewell.codes.clone();
             codes.push(Codes::SELF);
             let own = Occupant { jid: Some(client.clone()), ..occupant.clone() };
-            cx.stanza(room::gone(from, client, &own, &codes, &farewell.departure));
+            self.doubted.say(cx, room::gone(from, client, &own, &codes, &farewell.departure));
+        }
+    }
+
+    /// A line that will not be answered any more: its sender is told what is known of it.
+    fn give_back(&mut self, cx: &mut Cx<'_>, said: &Said, known: Known) {
+        let words = match known {
+            Known::Unsent | Known::SentInPart => "The way to the room broke before this was said",
+            Known::Sent | Known::Taken => "The way to the room broke; perhaps this was said, perhaps not",
+        };
+        let kind = Kind::RemoteServerTimeout;
+        if let Some(error) = room::refusal(&said.stanza, kind, errors::type_of(kind), Some(words)) {
+            self.doubted.say(cx, error);
         }
     }
 
@@ -238,9 +250,10 @@ impl Conferences {
         unconfirmed: &[Unconfirmed],
     ) {
         self.msrp.remove(&session);
-        let Some(guest) = self.guests.get_mut(&id) else { return };
+        let Some(guest) = self.guests.get(&id) else { return };
         let is_left = guest.leg.msrp != Some(session);
         for one in unconfirmed {
+            let Some(guest) = self.guests.get_mut(&id) else { return };
             let Some(said) = guest.take_said(&one.message.message_id) else { continue };
             match (one.known, why) {
                 // What was not sent on the path that was left goes on the one that is there.
@@ -249,12 +262,13 @@ impl Conferences {
                     let (kind, words) = table::answer(*code);
                     refuse(cx, &said.stanza, kind, words);
                 }
-                (known, _) => give_back(cx, &said, known),
+                (known, _) => self.give_back(cx, &said, known),
             }
         }
         if is_left {
             return self.flow(cx, id);
         }
+        let Some(guest) = self.guests.get_mut(&id) else { return };
         guest.leg.msrp = None;
         match guest.stage {
             Stage::Out => self.bury(cx, id),
@@ -314,6 +328,7 @@ impl Conferences {
 
     /// A link is up: who is out is told, and who is in sees what there is now. Whoever is not there any more sends it back.
     pub(super) fn link_is_up(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        self.doubted.link_is_up(cx, link);
         let rooms = self.rooms_of(cx, link);
         for room in &rooms {
             let Some(hall) = self.halls.get_mut(room) else { continue };
@@ -348,15 +363,14 @@ impl Conferences {
             return self.bury(cx, id);
         }
         let clients: Vec<Jid> = guest.clients.keys().cloned().collect();
-        let taken = std::mem::take(&mut guest.taken);
         clients.iter().for_each(|client| self.show_all(cx, id, client, &[]));
-        taken.iter().for_each(|said| self.reflect(cx, id, said));
         self.say_missed(cx, id);
         clients.iter().for_each(|client| self.tell_subject(cx, &room, client));
     }
 
     /// A link is down: who waits to be let in waits in vain.
     pub(super) fn link_is_down(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+        self.doubted.link_is_down(cx, link);
         for room in self.rooms_of(cx, link) {
             let Some(hall) = self.halls.get(&room) else { continue };
             let is_waiting = |id: &GuestId| {
@@ -438,15 +452,6 @@ pub(super) fn key_of(room: &Jid, tag: &str) -> Key {
 /// Why somebody is out whom nobody has put out.
 pub(super) fn lost_words() -> Condition {
     Condition::new(Kind::RemoteServerTimeout, "The connection to the room was lost")
-}
-
-/// A line that will not be answered any more: its sender is told what is known of it.
-fn give_back(cx: &mut Cx<'_>, said: &Said, known: Known) {
-    let words = match known {
-        Known::Unsent | Known::SentInPart => "The way to the room broke before this was said",
-        Known::Sent | Known::Taken => "The way to the room broke; perhaps this was said, perhaps not",
-    };
-    refuse(cx, &said.stanza, Kind::RemoteServerTimeout, words);
 }
 
 /// Why a focus does not let somebody in.

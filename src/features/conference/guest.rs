@@ -139,6 +139,15 @@ impl Farewell {
     }
 }
 
+/// What waits for the link to the XMPP server.
+#[derive(Clone, Debug)]
+pub enum Missed {
+    /// A line of somebody.
+    Line(Old),
+    /// A line of the guest's own, which the focus has taken.
+    Own(Said),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Guest {
@@ -190,14 +199,12 @@ pub struct Guest {
     pub waiting: VecDeque<Said>,
     /// Lines that were sent and are not answered, the oldest first.
     pub said: VecDeque<Said>,
-    /// Lines that the focus took while the link was down, the oldest first.
-    pub taken: VecDeque<Said>,
     /// What the focus may say again.
     pub echoes: VecDeque<Mark>,
     /// Lines that came before the guest was in, the oldest first.
     pub early: VecDeque<Heard>,
-    /// Lines that came while the link was down, the oldest first.
-    pub missed: VecDeque<Old>,
+    /// What the room said while the link was down, in order.
+    pub missed: VecDeque<Missed>,
     /// Clients that have not been told that the room is lost, since the link was down.
     pub owes: Vec<Jid>,
     /// When the last full document was asked for.
@@ -234,7 +241,6 @@ impl Guest {
             since: Wall(0),
             waiting: VecDeque::new(),
             said: VecDeque::new(),
-            taken: VecDeque::new(),
             echoes: VecDeque::new(),
             early: VecDeque::new(),
             missed: VecDeque::new(),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::Conferences;
 use super::asked::refuse;
 use super::ending;
-use super::guest::{GuestId, SAID, Said, Stage};
+use super::guest::{GuestId, Missed, SAID, Said, Stage};
 use super::hall::{Ids, Old, Who, print_of};
 use crate::documents::cpim::{self, Mailbox};
 use crate::documents::date;
@@ -175,8 +175,8 @@ impl Conferences {
         }
         if cx.link_is_up(&guest.room) {
             self.reflect(cx, id, &said);
-        } else if guest.taken.len() < SAID {
-            guest.taken.push_back(said);
+        } else {
+            guest.missed.push_back(Missed::Own(said));
         }
     }
 

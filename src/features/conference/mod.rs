@@ -18,6 +18,7 @@
 //! | `lines.rs` | what XMPP says goes to the focus |
 //! | `arrivals.rs` | what the focus says goes to XMPP |
 //! | `nick.rs` | other nicks |
+//! | `doubted.rs` | what is said again after a lost link |
 //! | `ending.rs` | ends: BYE, lost connections, links, stops and starts |
 //!
 //! Not done: a relay of our own (`msrp.relay`), changes of the subject by XMPP users, which no RFC has a way for, a session
@@ -25,6 +26,7 @@
 
 mod arrivals;
 mod asked;
+mod doubted;
 mod ending;
 mod entering;
 mod guest;
@@ -40,6 +42,7 @@ mod watching;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use self::doubted::Doubted;
 use self::guest::{Guest, GuestId};
 use self::hall::Hall;
 use self::referring::Errands;
@@ -134,6 +137,8 @@ pub struct Conferences {
     users: Tally<Jid>,
     /// What members want done with others.
     errands: Errands,
+    /// What clients must have heard.
+    doubted: Doubted,
     timers: Timers<Alarm>,
     /// Guests of before the start, to be ended.
     restored: VecDeque<GuestId>,
@@ -298,6 +303,7 @@ impl Feature for Conferences {
             + self.msrp.len()
             + self.asked.len()
             + self.errands.len()
+            + self.doubted.owed()
             + self.timers.len()
     }
 }

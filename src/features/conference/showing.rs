@@ -66,7 +66,8 @@ impl Conferences {
                 if person.who == Who::Guest(id) {
                     codes.push(Codes::SELF);
                 }
-                cx.stanza(room::gone(&from, &client, occupant, &codes, &farewell.departure));
+                let gone = room::gone(&from, &client, occupant, &codes, &farewell.departure);
+                self.doubted.say(cx, gone);
             }
         }
     }
