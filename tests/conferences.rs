@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use world::Tally;
 
 /// How many seeds run where nobody says otherwise.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1_000;
 
 #[test]
 fn a_conference_is_the_same_for_all_whatever_happens() {

@@ -356,7 +356,8 @@ impl Conferences {
         let occupant = self.occupant_of(cx, id).unwrap_or_default();
         for client in owes {
             let own = Occupant { jid: Some(client.clone()), ..occupant.clone() };
-            cx.stanza(room::gone(&from, &client, &own, &[332, Codes::SELF], &Departure::default()));
+            let gone = room::gone(&from, &client, &own, &[332, Codes::SELF], &Departure::default());
+            self.doubted.say(cx, gone);
         }
         let Some(guest) = self.guests.get_mut(&id) else { return };
         if guest.stage != Stage::In {
