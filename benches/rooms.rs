@@ -317,6 +317,8 @@ struct World {
     xmpp: Stream,
     muc: Muc,
     sip: TcpStream,
+    /// Where the gateway's requests go.
+    peer: SocketAddr,
     msrp: SocketAddr,
     answers: Receiver<Message>,
     heard: Arc<AtomicUsize>,
@@ -340,6 +342,7 @@ impl World {
             of_peer: ", msrp: yes",
             more: &more,
         };
+        let peer_address = setup.peer;
         let gateway = Process::start(folder.path(), &setup);
         let muc = Muc(Arc::new(Mutex::new(Rooms { natives, ..Rooms::default() })));
         let rooms = muc.clone();
@@ -359,7 +362,19 @@ impl World {
             (message.method() != "ACK").then(|| message.ok("", ""))
         });
         let (heard, accepted) = (Arc::default(), HashMap::new());
-        World { gateway, xmpp, muc, sip, msrp, answers, heard, notifies, accepted, _folder: folder }
+        World {
+            gateway,
+            xmpp,
+            muc,
+            sip,
+            peer: peer_address,
+            msrp,
+            answers,
+            heard,
+            notifies,
+            accepted,
+            _folder: folder,
+        }
     }
 
     fn heard(&self) -> usize {
@@ -386,9 +401,10 @@ impl World {
     ) -> Option<Message> {
         let text = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK{method}{cseq}{0}\r\nMax-Forwards: 69\r\n{dialog}\
-             CSeq: {cseq} {method}\r\nContact: <sip:romeo@127.0.0.1>\r\n{more}Content-Length: {1}\r\n\r\n{body}",
+             CSeq: {cseq} {method}\r\nContact: <sip:romeo@{2};transport=tcp>\r\n{more}Content-Length: {1}\r\n\r\n{body}",
             dialog.split("Call-ID: ").nth(1).unwrap_or_default().trim(),
-            body.len()
+            body.len(),
+            self.peer
         );
         self.sip.write_all(text.as_bytes()).unwrap();
         if method == "ACK" {
