@@ -19,7 +19,7 @@
 //! | `ending.rs` | ends: BYE, expulsion, lost connections, stops and starts |
 //! | `table.rs` | what a room's answers become |
 //!
-//! Not done: rooms of SIP (RFC 7702 §5), forms, voice requests, a session that goes on after a restart.
+//! Not done: forms, voice requests, a session that goes on after a restart.
 
 mod arrivals;
 mod asking;
