@@ -173,7 +173,7 @@ pub fn offered_room(cx: &Cx<'_>, body: &Body) -> Result<MessageLine, (Reply, &'s
     };
     let lines: Vec<MessageLine> = description.messages().into_iter().map(|(_, line)| line).collect();
     match chat_line(&description, Ways::of(cx)) {
-        Some((_, line, _)) if line.accepts("message/cpim") => Ok(line),
+        Some((_, line, _)) if line.accepts(cpim::TYPE) => Ok(line),
         // RFC 3261 §20.43: 305 incompatible media format.
         Some(_) => refuse(305, "A room needs message/cpim among the accept-types"),
         None if lines.iter().any(MessageLine::is_chat) => refuse(302, "The MSRP line cannot be used here"),

@@ -6,14 +6,14 @@
 
 use bytes::Bytes;
 
-use super::Cx;
 use super::describe::{self, Offered, Ways};
+use super::{Cx, Op};
 use crate::msrp::connections::SessionId;
 use crate::msrp::path::Path;
-use crate::sip::message::Reply;
+use crate::sip::message::{Reply, ServerKey};
 use crate::sip::sdp::message::{Direction, MessageLine, Setup};
 use crate::sip::sdp::ours::{OurLine, Ours};
-use crate::sip::usage::session::{Body, Session};
+use crate::sip::usage::session::{Act, Body, Event, Session, token_of};
 use crate::xmpp::jid::Jid;
 
 /// The numbers of descriptions: what fits into 53 bits is read by everybody.
@@ -52,6 +52,43 @@ pub struct Change {
     pub left: Option<SessionId>,
     /// Their line.
     pub line: Option<MessageLine>,
+}
+
+/// What the owner of a call hears of an act of its machine.
+#[derive(Debug)]
+pub enum Done {
+    /// A request was sent, which will be answered.
+    Asked,
+    /// An ACK or a CANCEL was sent.
+    Sent,
+    /// A request of theirs was answered, with this status.
+    Replied(ServerKey, u16),
+    /// Something has happened.
+    Told(Event),
+}
+
+/// Does what the machine of the call of this number wants.
+pub fn carry_out(cx: &mut Cx<'_>, number: u64, act: Act) -> Done {
+    match act {
+        Act::Send(exchange, request) => {
+            cx.ops.push_back(Op::Request(token_of(number, exchange), request));
+            Done::Asked
+        }
+        Act::Ack(exchange, request) => {
+            cx.ops.push_back(Op::Ack(token_of(number, exchange), request));
+            Done::Sent
+        }
+        Act::Cancel(exchange) => {
+            cx.ops.push_back(Op::Cancel(token_of(number, exchange)));
+            Done::Sent
+        }
+        Act::Reply(key, reply) => {
+            let status = reply.status;
+            cx.reply(key, reply);
+            Done::Replied(key, status)
+        }
+        Act::Tell(event) => Done::Told(event),
+    }
 }
 
 impl Leg {

@@ -40,6 +40,16 @@ impl<K: Clone + Ord> Timers<K> {
         true
     }
 
+    /// Arms `key` where there is a time for it, else disarms it.
+    pub fn arm(&mut self, key: K, at: Option<Tick>) {
+        match at {
+            Some(at) => self.set(key, at),
+            None => {
+                self.stop(&key);
+            }
+        }
+    }
+
     /// Disarms every key of a range.
     pub fn stop_range(&mut self, range: RangeInclusive<K>) {
         while let Some((key, at)) =

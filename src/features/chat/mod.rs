@@ -44,13 +44,14 @@ use self::ending::Goodbye;
 use self::probing::Probing;
 use self::relay::Admissions;
 use self::talk::{Stage, Talk, TalkId};
-use super::{Cx, Feature, Incoming, Manifest, Op, Signal, describe, facts, sessions};
+use super::leg::{self, Done};
+use super::{Cx, Feature, Incoming, Manifest, Signal, describe, facts, sessions};
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::Event;
 use crate::sip::message::{Answer, Method, Response, ServerKey};
 use crate::sip::uri::Aor;
-use crate::sip::usage::session::{self, Act, of_token, token_of};
+use crate::sip::usage::session::{self, of_token};
 use crate::store::record::Restored;
 use crate::words::note::Level;
 use crate::words::tally::Tally;
@@ -428,27 +429,18 @@ impl Chat {
     /// Does what the SIP machine of a session wants, and buries a session that is over.
     fn run(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         while let Some(act) = self.talks.get_mut(&id).and_then(|talk| talk.leg.call.poll()) {
-            match act {
-                Act::Send(exchange, request) => {
-                    self.in_flight += 1;
-                    cx.ops.push_back(Op::Request(token_of(id, exchange), request));
-                }
-                Act::Ack(exchange, request) => cx.ops.push_back(Op::Ack(token_of(id, exchange), request)),
-                Act::Cancel(exchange) => cx.ops.push_back(Op::Cancel(token_of(id, exchange))),
-                Act::Reply(key, reply) => {
+            match leg::carry_out(cx, id, act) {
+                Done::Asked => self.in_flight += 1,
+                Done::Sent => {}
+                Done::Replied(key, _) => {
                     self.asked.remove(&key);
-                    cx.reply(key, reply);
                 }
-                Act::Tell(event) => self.told(cx, id, event),
+                Done::Told(event) => self.told(cx, id, event),
             }
         }
         let Some(talk) = self.talks.get(&id) else { return };
-        match talk.leg.call.next_timeout() {
-            Some(at) => self.timers.set(Alarm::Call(id), at),
-            None => {
-                self.timers.stop(&Alarm::Call(id));
-            }
-        }
+        let at = talk.leg.call.next_timeout();
+        self.timers.arm(Alarm::Call(id), at);
         self.bury(cx, id);
     }
 

@@ -335,12 +335,9 @@ impl Chat {
     pub(super) fn arm_quiet(&mut self, cx: &mut Cx<'_>, id: TalkId) {
         let Some(talk) = self.talks.get(&id) else { return };
         let time = self.patience_with(cx, talk);
-        match time.filter(|_| matches!(talk.stage, Stage::Agreed | Stage::Open)) {
-            Some(time) => self.timers.set(Alarm::Quiet(id), (talk.last + time).max(cx.now.tick)),
-            None => {
-                self.timers.stop(&Alarm::Quiet(id));
-            }
-        }
+        let time = time.filter(|_| matches!(talk.stage, Stage::Agreed | Stage::Open));
+        let at = time.map(|time| (talk.last + time).max(cx.now.tick));
+        self.timers.arm(Alarm::Quiet(id), at);
     }
 }
 

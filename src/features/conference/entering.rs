@@ -9,6 +9,7 @@ use super::asked::refuse;
 use super::guest::{Abilities, Client, Farewell, Guest, GuestId, Naming, Stage};
 use super::hall::{Old, Person, Who};
 use super::{Alarm, Conferences};
+use crate::documents::cpim;
 use crate::documents::date;
 use crate::features::Cx;
 use crate::features::describe::Ways;
@@ -110,20 +111,29 @@ impl Conferences {
         response: &Response,
         answer: Option<&Body>,
     ) {
-        let Some(guest) = self.guests.get_mut(&id).filter(|guest| guest.stage == Stage::Calling) else {
+        if self.guests.get(&id).is_none_or(|guest| guest.stage != Stage::Calling) {
             return;
-        };
+        }
         if !is_focus(&response.headers) {
             let words = "At this address is a person or a device, and no room";
             return self.turn_away(cx, id, 488, Condition::new(Kind::ItemNotFound, words));
         }
-        let settled = guest.leg.settle(cx, answer).filter(|(line, _)| line.accepts("message/cpim"));
+        if self.agrees(cx, id, answer) {
+            self.goes_in(cx, id);
+        }
+    }
+
+    /// Whether what they answered is a room's line. One that is none turns the guest away.
+    pub(super) fn agrees(&mut self, cx: &mut Cx<'_>, id: GuestId, answer: Option<&Body>) -> bool {
+        let Some(guest) = self.guests.get_mut(&id) else { return false };
+        let settled = guest.leg.settle(cx, answer).filter(|(line, _)| line.accepts(cpim::TYPE));
         let Some((line, _)) = settled else {
             let words = "This room is not for chat by MSRP";
-            return self.turn_away(cx, id, 488, Condition::new(Kind::FeatureNotImplemented, words));
+            self.turn_away(cx, id, 488, Condition::new(Kind::FeatureNotImplemented, words));
+            return false;
         };
         guest.abilities = Abilities::of(&line);
-        self.goes_in(cx, id);
+        true
     }
 
     /// Both have accepted: the nick and the roster are asked for.

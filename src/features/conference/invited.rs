@@ -17,7 +17,7 @@ use crate::features::{Cx, Incoming, Op, errors};
 use crate::sip::message::{self, HeaderName, Method, Reply};
 use crate::sip::uri::SipAddress;
 use crate::sip::usage::session::{Body, Session};
-use crate::words::condition::{Condition, Kind, Scope};
+use crate::words::condition::Scope;
 use crate::words::id::Partition;
 use crate::words::note::Level;
 use crate::words::text::clean;
@@ -206,15 +206,9 @@ impl Conferences {
             }
             return;
         }
-        if answer.is_some() {
-            let settled = guest.leg.settle(cx, answer).filter(|(line, _)| line.accepts("message/cpim"));
-            let Some((line, _)) = settled else {
-                let words = "This room is not for chat by MSRP";
-                return self.turn_away(cx, id, 488, Condition::new(Kind::FeatureNotImplemented, words));
-            };
-            guest.abilities = Abilities::of(&line);
+        if answer.is_none() || self.agrees(cx, id, answer) {
+            self.goes_in(cx, id);
         }
-        self.goes_in(cx, id);
     }
 
     /// Somebody does not want to come.

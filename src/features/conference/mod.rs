@@ -46,12 +46,13 @@ use self::doubted::Doubted;
 use self::guest::{Guest, GuestId};
 use self::hall::Hall;
 use self::referring::Errands;
-use super::{Cx, Feature, Incoming, Manifest, Op};
+use super::leg::{self, Done};
+use super::{Cx, Feature, Incoming, Manifest};
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::Event;
 use crate::sip::message::{Answer, Method, Reply, Response, ServerKey};
-use crate::sip::usage::session::{self, Act, of_token, token_of};
+use crate::sip::usage::session::{self, of_token};
 use crate::store::record::Restored;
 use crate::words::note::Level;
 use crate::words::tally::Tally;
@@ -379,29 +380,19 @@ impl Conferences {
     /// Does what the SIP machine of a guest wants.
     fn run(&mut self, cx: &mut Cx<'_>, id: GuestId) {
         while let Some(act) = self.guests.get_mut(&id).and_then(|guest| guest.leg.call.poll()) {
-            match act {
-                Act::Send(exchange, request) => {
-                    cx.ops.push_back(Op::Request(token_of(id, exchange), request))
+            match leg::carry_out(cx, id, act) {
+                Done::Asked | Done::Sent => {}
+                // A call that rings may be cancelled.
+                Done::Replied(_, 100..200) => {}
+                Done::Replied(key, _) => {
+                    self.asked.remove(&key);
                 }
-                Act::Ack(exchange, request) => cx.ops.push_back(Op::Ack(token_of(id, exchange), request)),
-                Act::Cancel(exchange) => cx.ops.push_back(Op::Cancel(token_of(id, exchange))),
-                Act::Reply(key, reply) => {
-                    // A call that rings may be cancelled.
-                    if reply.status >= 200 {
-                        self.asked.remove(&key);
-                    }
-                    cx.reply(key, reply);
-                }
-                Act::Tell(event) => self.told(cx, id, event),
+                Done::Told(event) => self.told(cx, id, event),
             }
         }
         let Some(guest) = self.guests.get(&id) else { return };
-        match guest.leg.call.next_timeout() {
-            Some(at) => self.timers.set(Alarm::Call(id), at),
-            None => {
-                self.timers.stop(&Alarm::Call(id));
-            }
-        }
+        let at = guest.leg.call.next_timeout();
+        self.timers.arm(Alarm::Call(id), at);
         self.bury(cx, id);
     }
 

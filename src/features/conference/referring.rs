@@ -251,10 +251,9 @@ impl Conferences {
     fn errand_goes_on(&mut self, cx: &mut Cx<'_>, number: u64, outcome: Option<Outcome>) {
         let Some(errand) = self.errands.running.get(&number) else { return };
         match outcome {
-            None | Some(Outcome::Progress(_)) => match errand.machine.next_timeout() {
-                Some(at) => self.timers.set(Alarm::Errand(number), at),
-                None => drop(self.timers.stop(&Alarm::Errand(number))),
-            },
+            None | Some(Outcome::Progress(_)) => {
+                self.timers.arm(Alarm::Errand(number), errand.machine.next_timeout())
+            }
             Some(outcome) => self.errand_done(cx, number, &outcome),
         }
     }

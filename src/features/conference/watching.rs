@@ -250,12 +250,8 @@ impl Conferences {
 
     fn arm_watch(&mut self, id: GuestId) {
         let watch = self.guests.get(&id).and_then(|guest| guest.watch.as_ref());
-        match watch.and_then(|watch| watch.subscription.next_timeout()) {
-            Some(at) => self.timers.set(Alarm::Watch(id), at),
-            None => {
-                self.timers.stop(&Alarm::Watch(id));
-            }
-        }
+        let at = watch.and_then(|watch| watch.subscription.next_timeout());
+        self.timers.arm(Alarm::Watch(id), at);
     }
 
     /// The focus says that the conference is over: all of ours are out.

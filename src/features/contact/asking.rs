@@ -116,12 +116,8 @@ impl Contacts {
     }
 
     fn arm(&mut self, id: u64) {
-        match self.asks.get(&id).and_then(|ask| ask.machine.next_timeout()) {
-            Some(at) => self.timers.set(Timer::Ask(id), at),
-            None => {
-                self.timers.stop(&Timer::Ask(id));
-            }
-        }
+        let at = self.asks.get(&id).and_then(|ask| ask.machine.next_timeout());
+        self.timers.arm(Timer::Ask(id), at);
     }
 
     /// The user unsubscribed: the subscription of the pair that was removed ends, and then she is told.

@@ -190,13 +190,8 @@ impl Rooms {
 
     /// Sets the alarm for the oldest line that is not answered.
     pub(super) fn arm_line(&mut self, id: SeatId) {
-        let oldest = self.seats.get(&id).and_then(|seat| seat.said.front()).map(|said| said.at + ASK_AFTER);
-        match oldest {
-            Some(at) => self.timers.set(Alarm::Line(id), at),
-            None => {
-                self.timers.stop(&Alarm::Line(id));
-            }
-        }
+        let oldest = self.seats.get(&id).and_then(|seat| seat.said.front());
+        self.timers.arm(Alarm::Line(id), oldest.map(|said| said.at + ASK_AFTER));
     }
 }
 

@@ -11,6 +11,7 @@ use super::entering::one_line;
 use super::invited::nick_for;
 use super::seat::{Seat, SeatId, Stage};
 use crate::documents::conference::Joining;
+use crate::documents::cpim;
 use crate::documents::iscomposing;
 use crate::features::Cx;
 use crate::features::describe::Ways;
@@ -145,7 +146,7 @@ impl Rooms {
     /// Somebody who was called has accepted: now he enters the room.
     pub(super) fn accepted(&mut self, cx: &mut Cx<'_>, id: SeatId, answer: Option<&Body>) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        match seat.leg.settle(cx, answer).filter(|(line, _)| line.accepts("message/cpim")) {
+        match seat.leg.settle(cx, answer).filter(|(line, _)| line.accepts(cpim::TYPE)) {
             Some((line, _)) => {
                 seat.private = line.takes_private_messages();
                 seat.composing = line.accepts_wrapped(iscomposing::TYPE);

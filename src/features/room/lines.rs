@@ -128,7 +128,7 @@ impl Rooms {
         let body = envelope(cx, &room, Some(&seat.nick), &told, iscomposing::TYPE);
         let message = OutMessage {
             message_id: cx.token_for(&seat.room),
-            content_type: "message/cpim".to_owned(),
+            content_type: cpim::TYPE.to_owned(),
             headers: Vec::new(),
             body,
             success_report: false,
@@ -195,7 +195,7 @@ impl Rooms {
         let length = body.len();
         let message = OutMessage {
             message_id,
-            content_type: "message/cpim".to_owned(),
+            content_type: cpim::TYPE.to_owned(),
             headers: Vec::new(),
             body,
             success_report: false,

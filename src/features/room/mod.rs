@@ -41,13 +41,14 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use self::hall::Hall;
 use self::seat::{Seat, SeatId};
 use self::watching::{Watch, WatchId};
+use super::leg::{self, Done};
 use super::{Cx, Feature, Incoming, Manifest, Op};
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::Event;
 use crate::sip::message::{Answer, Method, Reply, Response, ServerKey};
 use crate::sip::uri::Aor;
-use crate::sip::usage::session::{self, Act, of_token, token_of};
+use crate::sip::usage::session::{self, of_token};
 use crate::store::record::Restored;
 use crate::words::note::Level;
 use crate::words::tally::Tally;
@@ -412,26 +413,17 @@ impl Rooms {
     /// Does what the SIP machine of a seat wants.
     fn run(&mut self, cx: &mut Cx<'_>, id: SeatId) {
         while let Some(act) = self.seats.get_mut(&id).and_then(|seat| seat.leg.call.poll()) {
-            match act {
-                Act::Send(exchange, request) => {
-                    cx.ops.push_back(Op::Request(token_of(id, exchange), request))
-                }
-                Act::Ack(exchange, request) => cx.ops.push_back(Op::Ack(token_of(id, exchange), request)),
-                Act::Cancel(exchange) => cx.ops.push_back(Op::Cancel(token_of(id, exchange))),
-                Act::Reply(key, reply) => {
+            match leg::carry_out(cx, id, act) {
+                Done::Asked | Done::Sent => {}
+                Done::Replied(key, _) => {
                     self.asked.remove(&key);
-                    cx.reply(key, reply);
                 }
-                Act::Tell(event) => self.told(cx, id, event),
+                Done::Told(event) => self.told(cx, id, event),
             }
         }
         let Some(seat) = self.seats.get(&id) else { return };
-        match seat.leg.call.next_timeout() {
-            Some(at) => self.timers.set(Alarm::Call(id), at),
-            None => {
-                self.timers.stop(&Alarm::Call(id));
-            }
-        }
+        let at = seat.leg.call.next_timeout();
+        self.timers.arm(Alarm::Call(id), at);
         self.bury(cx, id);
     }
 

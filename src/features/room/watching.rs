@@ -220,12 +220,8 @@ impl Rooms {
         if watch.notifier().has_ended() && !watch.notifier().owes() {
             return self.drop_watch(id);
         }
-        match watch.notifier().next() {
-            Some(at) => self.timers.set(Alarm::Watch(id), at),
-            None => {
-                self.timers.stop(&Alarm::Watch(id));
-            }
-        }
+        let at = watch.notifier().next();
+        self.timers.arm(Alarm::Watch(id), at);
     }
 
     fn notify(&mut self, cx: &mut Cx<'_>, id: WatchId) {

@@ -330,12 +330,8 @@ impl Watcher {
             self.notify(cx, id);
         }
         let Some(sub) = self.subs.get(&id) else { return };
-        match sub.notifier.next() {
-            Some(at) => self.timers.set(Timer::Subscription(id), at),
-            None => {
-                self.timers.stop(&Timer::Subscription(id));
-            }
-        }
+        let at = sub.notifier.next();
+        self.timers.arm(Timer::Subscription(id), at);
     }
 
     /// Sends a NOTIFY with the newest state, whatever is outstanding.
