@@ -5,7 +5,7 @@
 use super::Conferences;
 use super::guest::{CLIENTS, Client, Stage};
 use crate::features::{Cx, errors};
-use crate::words::condition::Kind;
+use crate::words::condition::{Condition, Kind};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::muc::request::{self, Entry, Request};
 use crate::xmpp::muc::room;
@@ -30,12 +30,12 @@ impl Conferences {
                     self.vanished(cx, from, &room);
                 }
             }
-            Some(Request::Line(line)) => self.says(cx, stanza, from, &room, &line),
+            Some(Request::Line(line)) => self.says(cx, stanza, from, &room, None, &line),
             Some(Request::Subject(_)) => {
                 let words = "The subject of this room is set by who runs it";
                 self.refuse_member(cx, stanza, from, &room, Kind::Forbidden, words);
             }
-            Some(Request::Private { nick, line }) => self.whispers(cx, stanza, from, &room, &nick, &line),
+            Some(Request::Private { nick, line }) => self.says(cx, stanza, from, &room, Some(&nick), &line),
             Some(Request::State { nick, state }) => self.types(cx, from, &room, &nick, &state),
             Some(Request::Ping { nick }) => self.pinged(cx, stanza, from, &room, &nick),
             Some(Request::Wrong(words)) => refuse(cx, stanza, Kind::BadRequest, words),
@@ -168,6 +168,11 @@ impl Conferences {
             None => refuse(cx, stanza, Kind::NotAcceptable, "You are not in this room"),
         }
     }
+}
+
+/// Tells somebody, in the name of the room, why something cannot be.
+pub(super) fn refuse_for(cx: &mut Cx<'_>, stanza: &Stanza, why: &Condition) {
+    refuse(cx, stanza, why.kind, why.text.as_deref().unwrap_or_default());
 }
 
 /// Tells somebody, in the name of the room, that something cannot be.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::asked::refuse;
+use super::asked::{refuse, refuse_for};
 use super::guest::{Client, Farewell, Guest, GuestId, Said, Stage};
 use super::hall::{Hall, Person, Who};
 use super::{Alarm, Conferences};
@@ -146,7 +146,7 @@ impl Conferences {
             cx.count("conference_joins_total", &[("result", "refused")]);
             cx.log(Level::Info, "conference-refused", fields);
             let asked = clients.values().filter_map(|client| client.asked.as_ref());
-            asked.for_each(|asked| refuse(cx, asked, why.kind, why.text.as_deref().unwrap_or_default()));
+            asked.for_each(|asked| refuse_for(cx, asked, why));
         }
         self.next_teller(cx, &room, id);
         if let Some(hall) = self.halls.get_mut(&room).filter(|hall| hall.nicks.is_empty()) {

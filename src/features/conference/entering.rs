@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::asked::refuse;
+use super::asked::refuse_for;
 use super::guest::{Abilities, Client, Farewell, Guest, GuestId, Naming, Stage};
 use super::hall::{Old, Person, Who};
 use super::{Alarm, Conferences};
@@ -48,7 +48,7 @@ impl Conferences {
         let client = Client { history: entry.history, asked: Some(stanza.clone()) };
         if let Err(refusal) = self.try_begin(cx, from, room, nick, entry.password, client) {
             cx.count("conference_joins_total", &[("result", "refused")]);
-            refuse(cx, stanza, refusal.kind, refusal.text.as_deref().unwrap_or_default());
+            refuse_for(cx, stanza, &refusal);
         }
     }
 

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::Conferences;
-use super::asked::refuse;
+use super::asked::{refuse, refuse_for};
 use super::ending;
 use super::guest::{GuestId, Missed, SAID, Said, Stage};
 use super::hall::{Ids, Old, Who, print_of};
@@ -29,25 +29,18 @@ use crate::xmpp::muc::room::{self, Marks};
 use crate::xmpp::stanza::Stanza;
 
 impl Conferences {
-    /// A client says something to all.
-    pub(super) fn says(&mut self, cx: &mut Cx<'_>, stanza: &Stanza, from: &Jid, room: &Jid, line: &Line) {
-        if let Err(why) = self.try_say(cx, stanza, from, room, None, line) {
-            refuse(cx, stanza, why.kind, why.text.as_deref().unwrap_or_default());
-        }
-    }
-
-    /// A client says something to one.
-    pub(super) fn whispers(
+    /// A client says something: to one, where there is a nick, else to all.
+    pub(super) fn says(
         &mut self,
         cx: &mut Cx<'_>,
         stanza: &Stanza,
         from: &Jid,
         room: &Jid,
-        nick: &str,
+        nick: Option<&str>,
         line: &Line,
     ) {
-        if let Err(why) = self.try_say(cx, stanza, from, room, Some(nick), line) {
-            refuse(cx, stanza, why.kind, why.text.as_deref().unwrap_or_default());
+        if let Err(why) = self.try_say(cx, stanza, from, room, nick, line) {
+            refuse_for(cx, stanza, &why);
         }
     }
 

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::asked::refuse;
+use super::asked::{refuse, refuse_for};
 use super::guest::GuestId;
 use super::hall::Who;
 use super::{Alarm, Conferences};
@@ -291,7 +291,7 @@ impl Conferences {
 /// It does not come to what a stanza wants: the room says so, or, where it was for somebody else, he does.
 fn give_up(cx: &mut Cx<'_>, stanza: &Stanza, why: &Condition) {
     if stanza.to().is_some_and(|to| cx.domains.holds_sip_rooms(to.domain())) {
-        return refuse(cx, stanza, why.kind, why.text.as_deref().unwrap_or_default());
+        return refuse_for(cx, stanza, why);
     }
     cx.answer(errors::stanza_error(stanza, why));
 }

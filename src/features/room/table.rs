@@ -77,21 +77,10 @@ struct Entry {
     entry: String,
 }
 
-/// A focus that does not let somebody in: what differs from `mappings/errors.yaml`, since clients take some conditions to
-/// mean something else about a room.
+/// A focus that does not let somebody in or does not take a line.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Refusal {
-    #[serde(deserialize_with = "number")]
-    status: Option<u16>,
-    condition: Kind,
-    words: String,
-}
-
-/// An answer of a focus to a line.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Answer {
     #[serde(deserialize_with = "number")]
     status: Option<u16>,
     condition: Kind,
@@ -179,8 +168,11 @@ struct Tables {
     lines: Vec<Code>,
     removals: Vec<Removal>,
     roles: Vec<Entry>,
+    /// Of who comes in: what differs from `mappings/errors.yaml`, since clients take some conditions to mean something
+    /// else about a room.
     refusals: Vec<Refusal>,
-    answers: Vec<Answer>,
+    /// Of lines.
+    answers: Vec<Refusal>,
     farewells: Vec<Farewell>,
     standings: Vec<Standing>,
 }
