@@ -38,6 +38,21 @@ fn every_proof_that_the_page_of_tests_names_exists() {
 }
 
 #[test]
+fn what_the_page_of_the_architecture_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = page("docs/architecture.md");
+    let is_path = |name: &&str| name.contains('/') && !name.contains([' ', '<']);
+    let is_there = |name: &str| {
+        [name.to_owned(), format!("src/{name}"), format!("tests/vectors/{name}.vec")]
+            .iter()
+            .any(|place| root.join(place).exists())
+    };
+    let missing: Vec<&str> =
+        text.lines().flat_map(quoted).filter(is_path).filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "docs/architecture.md names what is not there: {missing:?}");
+}
+
+#[test]
 fn every_event_of_the_log_is_on_its_page() {
     let page = page("docs/log.md");
     let known: BTreeSet<&str> =
