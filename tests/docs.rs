@@ -53,6 +53,22 @@ fn what_the_page_of_the_architecture_names_is_there() {
 }
 
 #[test]
+fn every_decision_is_in_the_list_under_its_title() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/decisions");
+    let list = page("docs/decisions/README.md");
+    let names = fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.file_name());
+    let names = names.filter_map(|name| name.into_string().ok()).filter(|name| name != "README.md");
+    let missing: Vec<String> = names
+        .filter(|name| {
+            let text = page(&format!("docs/decisions/{name}"));
+            let title = text.lines().next().unwrap_or_default().trim_start_matches("# ");
+            !list.contains(&format!("- [{title}]({name})"))
+        })
+        .collect();
+    assert!(missing.is_empty(), "docs/decisions/README.md does not name {missing:?}, or by another title");
+}
+
+#[test]
 fn every_event_of_the_log_is_on_its_page() {
     let page = page("docs/log.md");
     let known: BTreeSet<&str> =
