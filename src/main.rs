@@ -65,6 +65,21 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         stanza: Option<PathBuf>,
     },
+    /// Says whether the store of a stopped gateway is in order: every record can be read, every message has one state,
+    /// nobody is watched without consent.
+    ///
+    /// No secret is read. Nothing is changed without --repair, except that a store of an older format is brought to the
+    /// present one, as by a start.
+    ///
+    /// Exit status: 0 the store is in order or has been repaired, 1 there are findings, 2 the configuration or the store
+    /// cannot be read.
+    Fsck {
+        #[command(flatten)]
+        file: File,
+        /// Mends what is found. What has to go is set aside in a file in the store's folder, never dropped.
+        #[arg(long)]
+        repair: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +107,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Check { file } => check(&file.config),
         Command::Explain { file, from, to, stanza } => explain(&file.config, &from, &to, stanza.as_deref()),
+        Command::Fsck { file, repair } => fsck(&file.config, repair),
         Command::Run { file, log, log_level } => run(&file.config, options(log, log_level)),
     }
 }
@@ -120,6 +136,21 @@ fn run(path: &Path, options: Options) -> ExitCode {
         Ok((None, report)) => {
             eprint!("{report}");
             ExitCode::FAILURE
+        }
+        Err(words) => unreadable(&words),
+    }
+}
+
+fn fsck(path: &Path, repair: bool) -> ExitCode {
+    match mostar::config::read_without_secrets(path) {
+        Ok((Some(config), _)) => match shell::fsck::run(config, repair, &mut std::io::stdout().lock()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(words) => unreadable(&words),
+        },
+        Ok((None, report)) => {
+            eprint!("{report}");
+            ExitCode::from(UNREADABLE)
         }
         Err(words) => unreadable(&words),
     }

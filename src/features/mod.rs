@@ -20,7 +20,9 @@ use crate::words::note::{Level, Note};
 use crate::words::time::{Now, Tick};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::Stanza;
+use audit::view::View;
 
+pub mod audit;
 pub mod availability;
 pub mod chat;
 pub mod clients;
@@ -154,6 +156,11 @@ pub trait Feature {
 
     /// A record of before the start, of one of the manifest's kinds.
     fn restored(&mut self, _cx: &mut Cx<'_>, _record: &Restored) {}
+
+    /// What a record says, of one of the manifest's kinds; or why it cannot be read.
+    fn view(&self, _record: &Restored) -> Result<View, String> {
+        Err("nobody keeps such records".to_owned())
+    }
 
     /// All records are back; links may come up from now on.
     fn start(&mut self, _cx: &mut Cx<'_>) {}

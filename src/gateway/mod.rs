@@ -23,7 +23,7 @@ use crate::msrp::connections::{Connections, Out};
 use crate::msrp::reassembly::Limits;
 use crate::sip::agent::{Agent, AgentOut};
 use crate::words::id::{Mint, Partition, Seed};
-use crate::words::note::Level;
+use crate::words::note::{Level, Note};
 use crate::words::time::{Now, Tick};
 
 pub use domains::Domains;
@@ -40,6 +40,8 @@ pub struct Gateway {
     features: Vec<Box<dyn Feature + Send>>,
     links: Vec<bool>,
     store: StoreChange,
+    /// How many records were of no kind that a feature keeps.
+    unknown: u64,
     stopping: bool,
     stopped: bool,
     level: Level,
@@ -81,6 +83,7 @@ impl Gateway {
             features: features::registry(),
             links: vec![false; config.xmpp.components.len()],
             store: StoreChange::Ok,
+            unknown: 0,
             stopping: false,
             stopped: false,
             level: Level::Debug,
@@ -130,11 +133,13 @@ impl Gateway {
                     .features
                     .iter()
                     .position(|feature| feature.manifest().records.iter().any(|kind| *kind == record.kind));
-                if let Some(index) = owner {
-                    self.with(now, index, |feature, cx| feature.restored(cx, &record));
+                match owner {
+                    Some(index) => self.with(now, index, |feature, cx| feature.restored(cx, &record)),
+                    None => self.unknown += 1,
                 }
             }
             Input::RestoreDone => {
+                self.tell_unknown();
                 self.agent.start(now);
                 self.each(now, |feature, cx| feature.start(cx));
             }
@@ -175,6 +180,15 @@ impl Gateway {
         self.agent.load()
             + self.msrp.load()
             + self.features.iter().map(|feature| feature.load()).sum::<usize>()
+    }
+
+    /// Records whose kind nobody here knows stay where they are; an admin may want to know.
+    fn tell_unknown(&mut self) {
+        if self.unknown > 0 {
+            let fields = vec![("records", self.unknown.to_string()), ("do", "mostar fsck".to_owned())];
+            let note = Note::Log { level: Level::Warn, event: "records-unknown", fields };
+            self.out.push_back(Output::Note(note));
+        }
     }
 
     fn ring(&mut self, now: Now) {

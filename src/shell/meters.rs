@@ -12,12 +12,18 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 /// What each figure means; a figure without a line here is shown without help.
 const COUNTERS: &[(&str, &str)] = &[
     ("errors_unmatched_total", "Errors from XMPP that belong to no message we remember"),
-    ("errors_unsaid_total", "Failures of messages whose sender could not be told"),
     ("late_errors_total", "Failures told to a sender after the SIP answer"),
     ("late_errors_untold_total", "Failures after the SIP answer that were only counted"),
     ("link_connects_total", "Component streams that came up"),
     ("messages_suspected_total", "Messages refused because two streams closed while they were in flight"),
-    ("messages_total", "Messages by direction and what became of them"),
+    (
+        "messages_ambiguous_total",
+        "Messages whose fate need not be what their sender was told, by direction and reason",
+    ),
+    (
+        "messages_total",
+        "Messages by direction and result: accepted, or restored from the store after a start; and what became of them",
+    ),
     ("messages_turned_away_total", "Messages that were never accepted"),
     ("msrp_connections_closed_total", "MSRP connections that ended, by reason"),
     ("msrp_connections_total", "MSRP connections by direction"),

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod component;
 pub mod dns;
 pub mod explain;
+pub mod fsck;
 pub mod http;
 pub mod inbox;
 pub mod link;

@@ -57,7 +57,7 @@ impl Disk {
     }
 }
 
-/// What the figures of the gateway say: accepted = delivered + refused + expired + withdrawn + queued + in flight.
+/// What the figures of the gateway say: accepted + restored = delivered + refused + expired + withdrawn + queued + in flight.
 #[derive(Debug, Default)]
 pub struct Books {
     /// To XMPP, to SIP: accepted; what became of it; what waits or flies.
@@ -71,7 +71,7 @@ impl Books {
         match note {
             Note::Count { name: "messages_total", labels, by } => {
                 let side = &mut self.sides[side(labels[0].1)];
-                side[usize::from(labels[1].1 != "accepted")] += *by as i64;
+                side[usize::from(!matches!(labels[1].1, "accepted" | "restored"))] += *by as i64;
             }
             Note::Gauge { name: "messages_queued", labels, by } => self.sides[side(&labels[0].1)][2] += by,
             Note::Gauge { name: "messages_in_flight", labels, by } => self.sides[side(&labels[0].1)][3] += by,

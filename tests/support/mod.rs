@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod bless;
+pub mod books;
 pub mod config;
 pub mod foreign;
 pub mod msrp;

@@ -1,6 +1,6 @@
 //! One conversation: a gateway, a clock that steps move, and a script that says what must come out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use mostar::shell::record::{Recorder, Share};
 use mostar::sip::flow::{BadSip, ConnId, Flow, SendId, SipOut, Transport};
 use mostar::sip::framing;
 use mostar::sip::message::Message;
-use mostar::store::record::Restored;
 use mostar::words::id::{Partition, Seed};
 use mostar::words::note::{Level, Note};
 use mostar::words::time::{Now, Tick, Wall};
 use mostar::xmpp::stanza::Stanza;
 
+use super::books::Books;
 pub use super::config::config;
 use super::msrp::Msrp;
 use super::pattern::{self, Bindings};
@@ -151,7 +151,7 @@ pub struct World {
     shows_questions: bool,
     /// Milliseconds since the beginning.
     now: Tick,
-    store: BTreeMap<String, Vec<u8>>,
+    pub books: Books,
     xmpp: VecDeque<Came<Stanza>>,
     sip: VecDeque<Came<SipOut>>,
     msrp: VecDeque<Came<String>>,
@@ -228,7 +228,7 @@ impl World {
             shows_questions: false,
             config,
             now: Tick(0),
-            store: BTreeMap::new(),
+            books: Books::default(),
             xmpp: VecDeque::new(),
             sip: VecDeque::new(),
             msrp: VecDeque::new(),
@@ -278,6 +278,9 @@ impl World {
                 Output::Now(inner) => *inner,
                 other => other,
             };
+            if self.books.see(&output) {
+                continue;
+            }
             match output {
                 Output::Stanza(link, stanza) => {
                     // Anything else would end the stream (XEP-0114 §3).
@@ -300,12 +303,6 @@ impl World {
                     }
                     told.extend(drained);
                 }
-                Output::Save(record) => {
-                    self.store.insert(record.key.to_string(), record.value);
-                }
-                Output::Forget(key) => {
-                    self.store.remove(&key.to_string());
-                }
                 Output::Note(Note::Log { level, event, fields }) if level <= Level::Info => {
                     let fields: Vec<_> =
                         fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -314,6 +311,8 @@ impl World {
                 Output::Close(_)
                 | Output::Resolve(_)
                 | Output::Note(_)
+                | Output::Save(_)
+                | Output::Forget(_)
                 | Output::Forward(_)
                 | Output::Now(_)
                 | Output::Explained(..)
@@ -466,7 +465,8 @@ impl World {
         format!("line {}: @{}\n{error}{}", step.line, step.what, self.tail())
     }
 
-    fn step(&mut self, step: &Step) -> Result<(), String> {
+    pub fn step(&mut self, step: &Step) -> Result<(), String> {
+        self.books.judge(&self.config, self.clock().wall)?;
         let (at, words) = step.words()?;
         self.advance(at)?;
         if let Some(side) = Side::expected(&words)? {
@@ -611,8 +611,7 @@ impl World {
         self.lives += 1;
         self.recorders.clear();
         self.gateway = Gateway::new(self.config.clone(), Seed([self.lives; 32]));
-        for (key, value) in self.store.clone() {
-            let record = Restored::parse(&key, value).expect("the gateway's own keys can be read");
+        for record in self.books.restart() {
             self.handle(Input::Restored(record));
         }
         self.handle(Input::RestoreDone);

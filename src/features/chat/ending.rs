@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::talk::{Stage, Talk, TalkId};
 use super::{Alarm, Chat};
 use crate::features::Cx;
+use crate::features::audit::view::{Says, View};
 use crate::features::leg::Leg;
 use crate::features::sessions::{self, Break, Cause, User};
 use crate::features::signal::{Carried, Signal};
@@ -426,6 +427,13 @@ impl Chat {
         }
         self.run(cx, id);
     }
+}
+
+/// What a record says.
+pub(super) fn view(record: &Restored) -> Result<View, String> {
+    let kept: KeptTalk = record.read().map_err(|error| error.to_string())?;
+    let key = key_of(&kept.user, kept.call.tag());
+    Ok(View { key, user: Some(kept.user), contact: Some(kept.contact), says: Says::Memory })
 }
 
 fn key_of(user: &Jid, tag: &str) -> Key {

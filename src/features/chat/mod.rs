@@ -46,6 +46,7 @@ use self::relay::Admissions;
 use self::talk::{Stage, Talk, TalkId};
 use super::leg::{self, Done};
 use super::{Cx, Feature, Incoming, Manifest, Signal, describe, facts, sessions};
+use crate::features::audit::view::View;
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::Event;
@@ -297,6 +298,10 @@ impl Feature for Chat {
             let fields = vec![("record", record.id.clone()), ("reason", error)];
             cx.log(Level::Error, "record-unreadable", fields);
         }
+    }
+
+    fn view(&self, record: &Restored) -> Result<View, String> {
+        ending::view(record)
     }
 
     fn start(&mut self, cx: &mut Cx<'_>) {

@@ -10,6 +10,7 @@ use super::asked::{refuse, refuse_for};
 use super::guest::{Client, Farewell, Guest, GuestId, Said, Stage};
 use super::hall::{Hall, Person, Who};
 use super::{Alarm, Conferences};
+use crate::features::audit::view::{Says, View};
 use crate::features::leg::Leg;
 use crate::features::room::table;
 use crate::features::{Cx, errors};
@@ -443,6 +444,13 @@ impl Conferences {
         }
         self.stopped || self.guests.values().all(|guest| guest.leg.call.is_done())
     }
+}
+
+/// What a record says.
+pub(super) fn view(record: &Restored) -> Result<View, String> {
+    let kept: KeptGuest = record.read().map_err(|error| error.to_string())?;
+    let key = key_of(&kept.room, kept.call.tag());
+    Ok(View { key, user: Some(kept.user), contact: None, says: Says::Memory })
 }
 
 /// The record of a guest.

@@ -48,6 +48,7 @@ use self::hall::Hall;
 use self::referring::Errands;
 use super::leg::{self, Done};
 use super::{Cx, Feature, Incoming, Manifest};
+use crate::features::audit::view::View;
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::Event;
@@ -281,6 +282,10 @@ impl Feature for Conferences {
             let fields = vec![("record", record.id.clone()), ("reason", error)];
             cx.log(Level::Error, "record-unreadable", fields);
         }
+    }
+
+    fn view(&self, record: &Restored) -> Result<View, String> {
+        ending::view(record)
     }
 
     fn start(&mut self, cx: &mut Cx<'_>) {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use self::asking::{Ask, Owner};
 use self::pair::{Check, KIND, Pair};
+use crate::features::audit::view::View;
 use crate::features::{Cx, Feature, Incoming, Manifest, Op, Signal};
 use crate::features::{availability, errors};
 use crate::gateway::io::LinkId;
@@ -198,6 +199,10 @@ impl Feature for Contacts {
         if let Some(machine) = dialog.and_then(|kept| Subscription::restore(cx.now, kept, &PRESENCE)) {
             self.keep_ask(cx, Owner::Pair(id), machine);
         }
+    }
+
+    fn view(&self, record: &Restored) -> Result<View, String> {
+        pair::view(record)
     }
 
     fn signal(&mut self, cx: &mut Cx<'_>, signal: &Signal) {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::features::audit::view::{Says, View};
 use crate::sip::uri::Aor;
 use crate::sip::usage::subscription::Kept;
 use crate::store::record::{Key, Record, Restored};
@@ -164,14 +165,25 @@ impl Pair {
 
     /// Names the record.
     pub fn key(&self) -> Key {
-        let partition = Partition::of(self.user.bare_str());
-        Key { kind: KIND, partition, id: format!("{} {}", self.user, self.contact) }
+        key(&self.user, &self.contact)
     }
 
     /// Whether any resource is shown as available.
     pub fn is_open(&self) -> bool {
         self.resources.iter().any(|(_, state)| state.open)
     }
+}
+
+/// What a record says.
+pub fn view(record: &Restored) -> Result<View, String> {
+    let kept: KeptPair = record.read().map_err(|error| error.to_string())?;
+    let until = kept.dialog.map(|dialog| dialog.until());
+    let says = Says::Contact { is_refused: kept.refused, until };
+    Ok(View { key: key(&kept.user, &kept.contact), user: Some(kept.user), contact: Some(kept.contact), says })
+}
+
+fn key(user: &Jid, contact: &Aor) -> Key {
+    Key { kind: KIND, partition: Partition::of(user.bare_str()), id: format!("{user} {contact}") }
 }
 
 /// Whether the user would see no difference.

@@ -12,7 +12,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 
+use super::place::rank;
 use crate::features::Incoming;
+use crate::features::audit::view::{Says, View};
 use crate::features::content::Asks;
 use crate::sip::message::{HeaderName, Reply, ServerKey};
 use crate::sip::uri::SipAddress;
@@ -153,8 +155,11 @@ pub struct Arrival {
     pub expires: Option<Wall>,
     /// Hops left for what we send because of it.
     pub hops: u8,
-    /// Its place in the order of coming.
+    /// Its place in the order of coming, on disk.
     pub order: u64,
+    /// The same, in this process.
+    #[serde(skip)]
+    pub turn: u64,
     /// At how many closings of a stream it was in flight.
     pub flights: u8,
     /// We chose the device; the sender meant the person.
@@ -351,19 +356,23 @@ impl Arrivals {
         Ok(())
     }
 
-    /// All records of before the start are there: the messages without a fate in the order of their coming.
-    pub fn start(&mut self, now: Now) -> Vec<Name> {
+    /// All records of before the start are there: the messages without a fate in the order of their coming, and the last
+    /// place that is taken. No calendar makes an answer stay for longer than it may.
+    pub fn start(&mut self, now: Now) -> (Vec<Name>, u64) {
+        let longest = now.tick + REMEMBER;
+        let at = |done: &Done| now.tick_at(done.until).min(longest);
         let mut old: Vec<(Tick, Name)> =
-            self.done.iter().map(|(name, (_, done))| (now.tick_at(done.until), *name)).collect();
+            self.done.iter().map(|(name, (_, done))| (at(done), *name)).collect();
         old.sort();
         self.forget = old.into();
-        let mut pending: Vec<(Wall, u64, Name)> = self
+        let mut pending: Vec<((u64, Wall, u64), Name)> = self
             .pending
             .iter()
-            .map(|(name, (_, arrival))| (arrival.accepted, arrival.order, *name))
+            .map(|(name, (_, arrival))| (rank(arrival.accepted, arrival.order), *name))
             .collect();
         pending.sort();
-        pending.into_iter().map(|(_, _, name)| name).collect()
+        let last = self.pending.values().map(|(_, arrival)| arrival.order).max().unwrap_or_default();
+        (pending.into_iter().map(|(_, name)| name).collect(), last)
     }
 
     /// How many are remembered.
@@ -374,6 +383,29 @@ impl Arrivals {
     /// How many have no fate.
     pub fn unsettled(&self) -> usize {
         self.pending.len()
+    }
+}
+
+/// What a record says.
+pub fn view(record: &Restored) -> Result<View, String> {
+    let name = Name::parse(&record.id).ok_or("its id is no name of a request")?;
+    match record.read::<Kept>().map_err(|error| error.to_string())? {
+        Kept::Pending(arrival) => Ok(View {
+            key: key(name, Partition::of(arrival.to.bare_str())),
+            contact: Some(arrival.sender.aor.clone()),
+            says: Says::Waits {
+                to_xmpp: true,
+                rank: rank(arrival.accepted, arrival.order),
+                is_refused: arrival.said.as_ref().is_some_and(|said| !said.is_success()),
+                name: arrival.id,
+            },
+            user: Some(arrival.to),
+        }),
+        Kept::Done(done) => {
+            let is_delivered = !done.failed && done.said.is_success();
+            let says = Says::Settled { name: done.id, is_delivered, until: done.until };
+            Ok(View { key: key(name, record.partition), user: None, contact: None, says })
+        }
     }
 }
 

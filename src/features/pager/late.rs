@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::features::Cx;
+use crate::features::audit::view::{Says, View};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::store::record::{Key, Record, Restored};
 use crate::words::condition::{Condition, Kind};
@@ -223,6 +224,13 @@ impl Pair {
 /// A pair's name in the store.
 fn name((user, contact): &PairKey) -> Key {
     Key { kind: RECORD, partition: Partition::of(user.as_str()), id: format!("{user} {contact}") }
+}
+
+/// What a record says.
+pub fn view(record: &Restored) -> Result<View, String> {
+    let kept: Kept = record.read().map_err(|error| error.to_string())?;
+    let key = name(&(kept.user.clone(), kept.sender.aor.clone()));
+    Ok(View { key, user: Some(kept.user), contact: Some(kept.sender.aor), says: Says::Memory })
 }
 
 /// Why, for the eyes of a person: the words of the other side where it has any.

@@ -1,5 +1,9 @@
-//! What is counted of messages. At every moment, in each direction: accepted = delivered + refused + expired +
-//! withdrawn + queued + in flight. What was never taken is counted apart, as turned away.
+//! What is counted of messages. At every moment, in each direction: accepted + restored = delivered + refused + expired +
+//! withdrawn + queued + in flight. What was never taken is counted apart, as turned away; so is, beside its fate, what may
+//! have met another one than its sender was told: ambiguous.
+//!
+//! Counters begin with the process. What an earlier one accepted and left in the store is `restored`, so that `accepted`
+//! over all processes counts every message once.
 
 use std::time::Duration;
 
@@ -38,6 +42,24 @@ impl Way {
 /// We took a message: its fate is ours now.
 pub fn accepted(cx: &mut Cx<'_>, way: Way) {
     result(cx, way, "accepted");
+}
+
+/// A message that an earlier process took is ours now.
+pub fn restored(cx: &mut Cx<'_>, way: Way) {
+    result(cx, way, "restored");
+}
+
+/// A message of before the start is of a domain that is not listed any more: it stays in the store, for the day when that is
+/// listed again, or for `mostar fsck`.
+pub fn orphaned(cx: &mut Cx<'_>, way: Way, names: (&str, &str)) {
+    log(cx, Level::Warn, "message-orphaned", way, names, "");
+}
+
+/// Its sender is told, or has heard, something that need not be what became of it: after a `restart`, or since nobody
+/// confirmed it (`unconfirmed`).
+pub fn ambiguous(cx: &mut Cx<'_>, way: Way, names: (&str, &str), reason: &'static str) {
+    cx.count("messages_ambiguous_total", &[way.label(), ("reason", reason)]);
+    log(cx, Level::Debug, "message-ambiguous", way, names, reason);
 }
 
 /// A message met its fate: `delivered`, `refused`, `expired`, or `withdrawn` by its sender.

@@ -12,6 +12,7 @@ mod late;
 mod links;
 mod meter;
 mod pairs;
+mod place;
 mod post;
 mod quota;
 mod sessions;
@@ -21,6 +22,7 @@ mod tests;
 mod to_sip;
 mod to_xmpp;
 mod undecided;
+mod verdict;
 mod ways;
 
 use std::time::Duration;
@@ -30,6 +32,7 @@ use pairs::Pairs;
 use to_sip::ToSip;
 use to_xmpp::ToXmpp;
 
+use super::audit::view::View;
 use super::{Cx, Feature, Incoming, Manifest, Signal};
 use crate::gateway::LinkId;
 use crate::sip::message::{Answer, Method};
@@ -71,7 +74,7 @@ static MANIFEST: Manifest = Manifest {
     methods: &["MESSAGE"],
     events: &[],
     disco: &[],
-    records: &[arrivals::RECORD, late::RECORD, post::RECORD, pairs::RECORD],
+    records: &[arrivals::RECORD, late::RECORD, post::RECORD, pairs::RECORD, verdict::RECORD],
 };
 
 /// See the module.
@@ -194,6 +197,16 @@ impl Feature for Pager {
         }
     }
 
+    fn view(&self, record: &Restored) -> Result<View, String> {
+        match record.kind.as_str() {
+            arrivals::RECORD => arrivals::view(record),
+            late::RECORD => late::view(record),
+            pairs::RECORD => pairs::view(record),
+            verdict::RECORD => verdict::view(record),
+            _ => post::view(record),
+        }
+    }
+
     fn start(&mut self, cx: &mut Cx<'_>) {
         self.pairs.start(cx);
         self.to_sip.start(cx);
@@ -223,6 +236,7 @@ impl Feature for Pager {
     fn stop(&mut self, cx: &mut Cx<'_>) -> bool {
         let goodbye = *self.goodbye.get_or_insert(Goodbye::Until(cx.now.tick + GOODBYE));
         let written = self.pairs.stop(cx);
+        self.to_sip.verdicts.stop(cx);
         let (sip, xmpp) = (self.to_sip.stop(), self.to_xmpp.stop());
         written && (sip && xmpp || goodbye == Goodbye::Over)
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::features::Cx;
+use crate::features::audit::view::{Says, View};
 use crate::sip::uri::Aor;
 use crate::store::record::{Key, Record, Restored};
 use crate::words::id::Partition;
@@ -202,6 +203,13 @@ impl Pairs {
 
 fn key(user: &Jid, contact: &Aor) -> Key {
     Key { kind: RECORD, partition: Partition::of(user.as_str()), id: format!("{user} {contact}") }
+}
+
+/// What a record says.
+pub fn view(record: &Restored) -> Result<View, String> {
+    let kept: Kept = record.read().map_err(|error| error.to_string())?;
+    let key = key(&kept.user, &kept.contact);
+    Ok(View { key, user: Some(kept.user), contact: Some(kept.contact), says: Says::Memory })
 }
 
 impl Pair {

@@ -7,17 +7,19 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::RETRY;
+use super::place::rank;
 use super::table::{self, one_line};
 use super::ways;
 use crate::documents::imdn::{self, Wanted};
 use crate::documents::{cpim, date};
 use crate::features::Cx;
+use crate::features::audit::view::{Says, View};
 use crate::features::devices::Ability;
 use crate::features::rich;
 use crate::sip::message::HeaderName;
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::page::{LaneKey, Page};
-use crate::store::record::{Key, Record};
+use crate::store::record::{Key, Record, Restored};
 use crate::words::id::Partition;
 use crate::words::time::Wall;
 use crate::xmpp::jid::Jid;
@@ -99,6 +101,21 @@ pub struct Post {
     /// It corrects the message whose stanza has this id (XEP-0308).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrects: Option<String>,
+}
+
+/// What a record says.
+pub fn view(record: &Restored) -> Result<View, String> {
+    let post: Post = record.read().map_err(|error| error.to_string())?;
+    let says = match post.is_quiet() {
+        true => Says::Notice,
+        false => Says::Waits {
+            to_xmpp: false,
+            name: post.tag.clone(),
+            rank: rank(post.accepted, post.order),
+            is_refused: false,
+        },
+    };
+    Ok(View { key: post.key(), user: Some(post.from), contact: Some(post.target.aor), says })
 }
 
 fn is_none(count: &u8) -> bool {

@@ -5,17 +5,19 @@
 //! same name, so that a phone that has it answers 482. What fails while the component link is down is told when the
 //! link is back.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::hold;
 use super::late::Telling;
 use super::meter::{self, Hushed, Moves, Way};
 use super::pairs::Pairs;
+use super::place::{Places, rank};
 use super::post::Post;
 use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
 use super::undecided::Undecided;
+use super::verdict::{self, Verdict, Verdicts};
 use super::ways::{Choice, takes_envelopes};
 use crate::documents::cpim;
 use crate::features::devices::Ability;
@@ -26,7 +28,7 @@ use crate::gateway::LinkId;
 use crate::sip::message::{Answer, Failure, HeaderName, OutRequest};
 use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Event, Fault, LaneKey, Page, Pages};
-use crate::store::record::{Key, Restored};
+use crate::store::record::Restored;
 use crate::words::condition::{Condition, Kind, Scope};
 use crate::words::note::Level;
 use crate::words::tally::Tally;
@@ -41,8 +43,6 @@ const LIMIT_CONTACT: usize = 2_000;
 const LIMIT_PAIR: usize = 500;
 /// How many bytes of text of one sender wait.
 const LIMIT_BYTES: usize = 64 * 1024 * 1024;
-/// How many answers wait for one link.
-const UNSAID_LIMIT: usize = 1_000;
 
 /// A MESSAGE that tells of a failure went out, or came to its end.
 #[derive(Debug)]
@@ -103,6 +103,7 @@ pub struct ToSip {
     pub(super) pages: Pages,
     pub(super) posts: BTreeMap<u64, Live>,
     next: u64,
+    pub(super) places: Places,
     /// What waits per sender and contact.
     pub(super) lanes: BTreeMap<LaneKey, Lane>,
     pub(super) undecided: Undecided,
@@ -110,8 +111,8 @@ pub struct ToSip {
     pub(super) whispers: BTreeMap<u64, LaneKey>,
     /// The latest of these per lane that waits while something else of the lane is out, and since when.
     pub(super) hushed: BTreeMap<LaneKey, (Tick, Arc<Whisper>)>,
-    /// Answers that wait for a link, with the record that is forgotten when they are said.
-    unsaid: BTreeMap<LinkId, VecDeque<(Key, Stanza)>>,
+    /// What has failed and is to be told.
+    pub(super) verdicts: Verdicts,
     told: hold::Told,
     quota: Quota,
     /// What people's messages wait, by sender and by contact.
@@ -193,7 +194,7 @@ impl ToSip {
             call_id: cx.token_for(&telling.user),
             tag: cx.token_for(&telling.user),
             accepted: cx.now.wall,
-            order: self.next,
+            order: self.places.next(),
             late: true,
             notice: None,
             held: false,
@@ -235,33 +236,28 @@ impl ToSip {
 
     /// Says what waited for this link.
     pub fn link_up(&mut self, cx: &mut Cx<'_>, link: LinkId) {
-        for (key, stanza) in self.unsaid.remove(&link).unwrap_or_default() {
-            cx.forget(key);
-            cx.stanza(stanza);
-        }
+        self.verdicts.link_up(cx, &mut self.moves, link);
     }
 
     /// A message of before the start.
     pub fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
-        match record.read::<Post>() {
-            Ok(post) => self.restored.push(post),
-            Err(error) => {
-                meter::log(
-                    cx,
-                    Level::Error,
-                    "record-unreadable",
-                    Way::XmppToSip,
-                    (&record.id, ""),
-                    &error.to_string(),
-                );
-            }
+        let read = match record.kind.as_str() {
+            verdict::RECORD => self.verdicts.restored(record),
+            _ => record.read::<Post>().map_err(|error| error.to_string()).map(|post| {
+                self.places.taken(post.order);
+                self.restored.push(post);
+            }),
+        };
+        if let Err(error) = read {
+            verdict::unreadable(cx, Way::XmppToSip, record, &error);
         }
     }
 
     /// All messages of before the start are there: they go out in their order.
     pub fn start(&mut self, cx: &mut Cx<'_>) {
+        self.verdicts.start(cx, &mut self.moves);
         let mut posts = std::mem::take(&mut self.restored);
-        posts.sort_by_key(|post| (post.accepted, post.order));
+        posts.sort_by_key(|post| rank(post.accepted, post.order));
         let key = |cx: &Cx<'_>, post: &Post| {
             cx.domains.user_sip(&post.from.bare()).ok().map(|sender| (sender.aor, post.target.aor.clone()))
         };
@@ -274,13 +270,12 @@ impl ToSip {
             .collect();
         for post in posts {
             let Ok(sender) = cx.domains.user_sip(&post.from.bare()) else {
-                // Its domain is not listed any more: there is nobody who could be told.
-                meter::log(cx, Level::Warn, "message-orphaned", Way::XmppToSip, post.names(), "");
-                cx.forget(post.key());
+                // There is nobody who could be told.
+                meter::orphaned(cx, Way::XmppToSip, post.names());
                 continue;
             };
             if !post.is_quiet() {
-                meter::accepted(cx, Way::XmppToSip);
+                meter::restored(cx, Way::XmppToSip);
             }
             self.told.restored(&post, cx.now.wall);
             let lane = Arc::new((sender.aor, post.target.aor.clone()));
@@ -297,6 +292,7 @@ impl ToSip {
         self.decide_overdue(cx);
         self.quota.timeout(cx, Way::XmppToSip);
         self.crowded.timeout(cx, meter::CROWDED, Way::XmppToSip);
+        self.verdicts.timeout(cx);
         self.drive(cx);
     }
 
@@ -304,7 +300,8 @@ impl ToSip {
     pub fn next_timeout(&self) -> Option<Tick> {
         let waits = [self.pages.next_timeout(), self.undecided.next_timeout()];
         let waits = waits.into_iter().flatten().filter(|_| !self.stopping);
-        let complaints = [self.quota.next_timeout(), self.crowded.next_timeout()];
+        let complaints =
+            [self.quota.next_timeout(), self.crowded.next_timeout(), self.verdicts.next_timeout()];
         waits.chain(complaints.into_iter().flatten()).min()
     }
 
@@ -317,9 +314,8 @@ impl ToSip {
 
     /// How much is held.
     pub fn load(&self) -> usize {
-        let unsaid: usize = self.unsaid.values().map(VecDeque::len).sum();
         let whispers = self.whispers.len() + self.hushed.len();
-        self.posts.len() + whispers + self.pages.len() + unsaid + self.quota.len()
+        self.posts.len() + whispers + self.pages.len() + self.verdicts.len() + self.quota.len()
     }
 
     /// The message, and its lane as it is without it.
@@ -382,7 +378,7 @@ impl ToSip {
             call_id,
             tag: cx.token_for(from),
             accepted: cx.now.wall,
-            order: self.next,
+            order: self.places.next(),
             late: false,
             notice: None,
             held: false,
@@ -547,7 +543,7 @@ impl ToSip {
             return self.pages.put_back(number, page, at);
         }
         let gave_up = is_passing(fault) || live.post.held && hold::is_away(&live.post, fault);
-        let Some(live) = self.settle(cx, number, if gave_up { "expired" } else { "refused" }) else { return };
+        let Some(live) = self.take(cx, number) else { return };
         let scope = if page.to.gr.is_some() { Scope::Full } else { Scope::Bare };
         let condition = match fault {
             Fault::Refused(response) => errors::condition_of_response(response, scope, cx.domains),
@@ -555,7 +551,10 @@ impl ToSip {
         };
         let words = condition.text.clone().unwrap_or_default();
         meter::log(cx, Level::Warn, "message-refused", Way::XmppToSip, live.post.names(), &words);
-        self.say(cx, &live.post, &condition);
+        if may_be_there(fault) && !live.post.is_quiet() {
+            meter::ambiguous(cx, Way::XmppToSip, live.post.names(), "unconfirmed");
+        }
+        self.say(cx, live.post, condition, gave_up);
     }
 
     /// Keeps a message, and what waits behind it as long, until the contact is back.
@@ -589,33 +588,23 @@ impl ToSip {
         post.told = self.told.of(post);
     }
 
-    /// Tells the sender, now or when the link is back. A late error's failure is told to nobody.
-    pub(super) fn say(&mut self, cx: &mut Cx<'_>, post: &Post, condition: &Condition) {
-        let error = match errors::stanza_error(&post.stanza(), condition) {
-            Some(error) if !post.is_quiet() => error,
-            _ => return cx.forget(post.key()),
-        };
-        let link = cx.domains.link_of(post.to.domain());
-        match link {
-            Some(link) if !cx.link_is_up(&post.to) => {
-                let unsaid = self.unsaid.entry(link).or_default();
-                unsaid.push_back((post.key(), error));
-                if unsaid.len() > UNSAID_LIMIT
-                    && let Some((key, _)) = unsaid.pop_front()
-                {
-                    cx.forget(key);
-                    cx.count("errors_unsaid_total", &[("direction", "xmpp_to_sip")]);
-                }
-            }
-            _ => {
-                cx.forget(post.key());
-                cx.stanza(error);
-            }
-        }
+    /// Tells the sender of a message that is out of the queue, now or when the link is back.
+    pub(super) fn say(&mut self, cx: &mut Cx<'_>, post: Post, condition: Condition, expired: bool) {
+        self.verdicts.pass(cx, &mut self.moves, Verdict { post, condition, expired });
     }
 
-    /// A message has met its fate.
+    /// A message has met its fate, and nobody is to be told.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>, number: u64, result: &'static str) -> Option<Live> {
+        let live = self.take(cx, number)?;
+        if !live.post.is_quiet() {
+            self.moves.queued(-1);
+            meter::result(cx, Way::XmppToSip, result);
+        }
+        Some(live)
+    }
+
+    /// Takes a message out of the queue; it is still counted there.
+    pub(super) fn take(&mut self, cx: &mut Cx<'_>, number: u64) -> Option<Live> {
         self.flies(number, false);
         let live = self.posts.remove(&number)?;
         if let Some(state) = self.lanes.get_mut(&live.lane) {
@@ -632,8 +621,6 @@ impl ToSip {
             self.senders.take(&live.lane.0);
             self.contacts.take(&live.lane.1);
             self.bytes.take_all(&live.lane.0, live.bytes);
-            self.moves.queued(-1);
-            meter::result(cx, Way::XmppToSip, result);
         }
         Some(live)
     }
@@ -721,6 +708,14 @@ pub(super) fn refuses_content(fault: &Fault) -> bool {
 fn is_passing(fault: &Fault) -> bool {
     match fault {
         Fault::Refused(response) => matches!(response.status.code(), 408 | 503),
+        Fault::Silent(failure) => matches!(failure, Failure::Timeout | Failure::Transport(_)),
+    }
+}
+
+/// It went out, and nobody said what became of it there.
+fn may_be_there(fault: &Fault) -> bool {
+    match fault {
+        Fault::Refused(response) => response.status.code() == 408,
         Fault::Silent(failure) => matches!(failure, Failure::Timeout | Failure::Transport(_)),
     }
 }

@@ -14,10 +14,12 @@ use super::arrivals::{Arrival, Arrivals, Known, Name, Said};
 use super::late::{self, Late, Telling};
 use super::meter::{self, Hushed, Moves, Way};
 use super::pairs::Pairs;
+use super::place::Places;
 use super::quota::Quota;
 use super::sessions::{Letter, Refusal};
 use super::table;
 use super::to_sip::Spoken;
+use super::verdict;
 use crate::documents::date;
 use crate::features::content::Content;
 use crate::features::devices::Ability;
@@ -85,7 +87,7 @@ pub struct ToXmpp {
     late: Late,
     /// What the owner of this machine is to tell SIP senders.
     tellings: Vec<Telling>,
-    next: u64,
+    places: Places,
     stopping: bool,
 }
 
@@ -149,9 +151,11 @@ impl ToXmpp {
                 continue;
             }
             arrival.flights += 1;
-            let (twice, order) = (arrival.flights > 1, arrival.order);
+            let (twice, turn) = (arrival.flights > 1, arrival.turn);
             if twice {
                 cx.count("messages_suspected_total", &[]);
+                let names = (arrival.call_id.as_str(), arrival.id.as_str());
+                meter::ambiguous(cx, Way::SipToXmpp, names, "unconfirmed");
                 let text = "The connection to the XMPP server broke twice while this message was on its way.";
                 let condition = Condition::new(Kind::InternalServerError, text);
                 self.settle(cx, name, "refused", Some(&condition));
@@ -161,7 +165,7 @@ impl ToXmpp {
             self.moves.in_flight(-1);
             self.moves.queued(1);
             self.timers.stop(&Alarm::GiveUp(name));
-            self.queue.insert((link, order), name);
+            self.queue.insert((link, turn), name);
             if let Some(record) = self.arrivals.changed(name) {
                 cx.save(record);
             }
@@ -175,6 +179,10 @@ impl ToXmpp {
             match alarm {
                 Alarm::Answer(name) => self.answer_now(cx, name),
                 Alarm::GiveUp(name) => {
+                    if let Some(arrival) = self.arrivals.pending(name) {
+                        let names = (arrival.call_id.as_str(), arrival.id.as_str());
+                        meter::ambiguous(cx, Way::SipToXmpp, names, "unconfirmed");
+                    }
                     let text = "The XMPP server did not confirm it; it may not have arrived.";
                     let condition = Condition::new(Kind::RemoteServerTimeout, text);
                     self.settle(cx, name, "expired", Some(&condition));
@@ -211,36 +219,31 @@ impl ToXmpp {
             _ => self.arrivals.restored(record),
         };
         if let Err(error) = read {
-            meter::log(cx, Level::Error, "record-unreadable", Way::SipToXmpp, (&record.id, ""), &error);
+            verdict::unreadable(cx, Way::SipToXmpp, record, &error);
         }
     }
 
     /// All records are there: what has no fate waits for its stream again.
     pub fn start(&mut self, cx: &mut Cx<'_>) {
         self.late.start(cx);
-        for name in self.arrivals.start(cx.now) {
-            let order = self.order();
+        let (pending, last) = self.arrivals.start(cx.now);
+        self.places.taken(last);
+        for (turn, name) in (0..).zip(pending) {
             let Some(arrival) = self.arrivals.pending(name) else { continue };
-            arrival.order = order;
+            arrival.turn = turn;
+            let names = (arrival.call_id.as_str(), arrival.id.as_str());
             let Some(link) = cx.domains.link_of(arrival.from.domain()) else {
-                meter::log(
-                    cx,
-                    Level::Warn,
-                    "message-orphaned",
-                    Way::SipToXmpp,
-                    (&arrival.call_id, &arrival.id),
-                    "",
-                );
-                if let Some(key) = self.arrivals.drop(name) {
-                    cx.forget(key);
-                }
+                meter::orphaned(cx, Way::SipToXmpp, names);
+                self.arrivals.drop(name);
                 continue;
             };
+            meter::restored(cx, Way::SipToXmpp);
             let answered = arrival.said.is_some();
-            self.enqueue(cx, link, name, order);
             if !answered {
+                meter::ambiguous(cx, Way::SipToXmpp, names, "restart");
                 self.timers.set(Alarm::Answer(name), cx.now.tick + PATIENCE);
             }
+            self.enqueue(link, name, turn);
         }
     }
 
@@ -375,6 +378,7 @@ impl ToXmpp {
         let named = !letter.user.is_bare();
         let known = pairs.received(cx.now.wall, &letter.user, &letter.sender.aor, letter.call_id);
         let to = address(cx, letter.user, known.resource);
+        let order = self.places.next();
         let mut arrival = Box::new(Arrival {
             id: letter.id.unwrap_or_else(|| cx.token_for(&to)),
             chosen: to.resource().is_some() && !named,
@@ -392,7 +396,8 @@ impl ToXmpp {
             accepted: cx.now.wall,
             expires: letter.expires,
             hops: letter.hops,
-            order: self.order(),
+            order,
+            turn: order,
             flights: 0,
             receipt: letter.receipt,
             marker: letter.marker,
@@ -414,13 +419,14 @@ impl ToXmpp {
     }
 
     pub(super) fn take(&mut self, cx: &mut Cx<'_>, link: LinkId, name: Name, arrival: Box<Arrival>) {
-        let (order, up) = (arrival.order, cx.link_is_up(&arrival.from));
+        let (turn, up) = (arrival.turn, cx.link_is_up(&arrival.from));
         let answered = arrival.said.is_some();
         ask(cx, &arrival);
         meter::log(cx, Level::Debug, "message-accepted", Way::SipToXmpp, (&arrival.call_id, &arrival.id), "");
         let record = self.arrivals.insert(name, arrival);
         cx.save(record);
-        self.enqueue(cx, link, name, order);
+        meter::accepted(cx, Way::SipToXmpp);
+        self.enqueue(link, name, turn);
         if up {
             if !answered {
                 self.timers.set(Alarm::Answer(name), cx.now.tick + PATIENCE);
@@ -432,18 +438,12 @@ impl ToXmpp {
         }
     }
 
-    fn enqueue(&mut self, cx: &mut Cx<'_>, link: LinkId, name: Name, order: u64) {
+    fn enqueue(&mut self, link: LinkId, name: Name, turn: u64) {
         let Some(arrival) = self.arrivals.pending(name) else { return };
         self.unsettled.add(arrival.to.domain());
         self.senders.add(&arrival.sender.aor);
-        self.queue.insert((link, order), name);
-        meter::accepted(cx, Way::SipToXmpp);
+        self.queue.insert((link, turn), name);
         self.moves.queued(1);
-    }
-
-    fn order(&mut self) -> u64 {
-        self.next += 1;
-        self.next
     }
 
     fn pump_all(&mut self, cx: &mut Cx<'_>) {
@@ -614,7 +614,7 @@ impl ToXmpp {
             if why.is_some() {
                 self.barrier.uncover(&(link, arrival.to.domain().to_owned()), |covered| *covered == name);
             }
-            self.queue.remove(&(link, arrival.order));
+            self.queue.remove(&(link, arrival.turn));
             if self.suspects.get(&link) == Some(&name) {
                 self.suspects.remove(&link);
                 self.timers.stop(&Alarm::Cleared(link));

@@ -97,10 +97,10 @@ impl ToSip {
             let line = line(cx, &post.from, &post.target.aor, post.into());
             let way = line.way(&cx.config.sessions);
             if let sessions::Way::Refuse(condition) = way {
-                let Some(live) = self.settle(cx, number, "refused") else { continue };
+                let Some(live) = self.take(cx, number) else { continue };
                 let words = condition.text.clone().unwrap_or_default();
                 meter::log(cx, Level::Warn, "message-refused", Way::XmppToSip, live.post.names(), &words);
-                self.say(cx, &live.post, &condition);
+                self.say(cx, live.post, condition, false);
             } else if *by_session.get_or_insert(way == sessions::Way::Session) {
                 self.give(cx, number);
             } else {

@@ -205,18 +205,22 @@ impl ToSip {
             }
             Carried::Refused(condition) => condition.clone(),
         };
-        let Some(live) = self.settle(cx, number, "refused") else { return };
+        let Some(live) = self.take(cx, number) else { return };
         let words = condition.text.clone().unwrap_or_default();
         meter::log(cx, Level::Warn, "message-refused", Way::XmppToSip, live.post.names(), &words);
-        self.say(cx, &live.post, &condition);
+        if matches!(fate, Carried::Broken { sent: true, .. }) {
+            meter::ambiguous(cx, Way::XmppToSip, live.post.names(), "unconfirmed");
+        }
+        self.say(cx, live.post, condition, false);
     }
 
     /// A message of before the start; `waits`: it, or another of its lane, is too long for a MESSAGE.
     pub(super) fn again(&mut self, cx: &mut Cx<'_>, mut post: Post, key: LaneKey, waits: bool) {
         if std::mem::take(&mut post.session) {
             if sessions::broken(&cx.config.sessions, Break::Restart) == Again::Tell {
-                meter::result(cx, Way::XmppToSip, "refused");
-                return self.say(cx, &post, &broken());
+                self.moves.queued(1);
+                meter::ambiguous(cx, Way::XmppToSip, post.names(), "restart");
+                return self.say(cx, post, broken(), false);
             }
             cx.save(post.record());
         }
@@ -355,7 +359,7 @@ impl ToSip {
             call_id: cx.token_for(&whisper.user),
             tag: cx.token_for(&whisper.user),
             accepted: cx.now.wall,
-            order: self.number(),
+            order: self.places.next(),
             late: false,
             notice: Some(whisper.type_.to_owned()),
             held: false,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::imdn::Status;
+use crate::features::audit::view::{Says, View};
 use crate::features::signal::{Asked, Told};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::store::record::{Key, Record, Restored};
@@ -67,6 +68,13 @@ impl Question {
     /// Its name in the store.
     pub fn key(&self) -> Key {
         Key { kind: RECORD, partition: Partition::of(self.user.as_str()), id: self.id.clone() }
+    }
+
+    /// What a record says.
+    pub fn view(record: &Restored) -> Result<View, String> {
+        let question: Question = record.read().map_err(|error| error.to_string())?;
+        let key = question.key();
+        Ok(View { key, user: Some(question.user), contact: Some(question.sender.aor), says: Says::Memory })
     }
 
     /// What is kept of it.

@@ -22,6 +22,7 @@ use super::devices::Ability;
 use super::signal::{Heard, Whisper};
 use super::{Cx, Feature, Incoming, Manifest, Signal, content, errors};
 use crate::documents::imdn::{self, Imdn, Status};
+use crate::features::audit::view::View;
 use crate::gateway::LinkId;
 use crate::sip::message::{Method, Reply};
 use crate::store::record::Restored;
@@ -157,6 +158,10 @@ impl Feature for Receipts {
         if let Err(error) = self.questions.restored(record) {
             cx.log(Level::Error, "record-unreadable", vec![("record", record.id.clone()), ("reason", error)]);
         }
+    }
+
+    fn view(&self, record: &Restored) -> Result<View, String> {
+        asked::Question::view(record)
     }
 
     fn start(&mut self, cx: &mut Cx<'_>) {

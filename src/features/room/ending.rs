@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::seat::{Seat, SeatId, Stage};
 use super::{Alarm, Rooms};
 use crate::features::Cx;
+use crate::features::audit::view::{Says, View};
 use crate::features::leg::Leg;
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
@@ -279,6 +280,13 @@ impl Rooms {
         }
         self.stopped || self.seats.values().all(|seat| seat.leg.call.is_done())
     }
+}
+
+/// What a record says.
+pub(super) fn view(record: &Restored) -> Result<View, String> {
+    let kept: KeptSeat = record.read().map_err(|error| error.to_string())?;
+    let key = key_of(&kept.room, kept.call.tag());
+    Ok(View { key, user: Some(kept.room), contact: Some(kept.contact), says: Says::Memory })
 }
 
 /// The record of a seat.

@@ -43,6 +43,7 @@ use self::seat::{Seat, SeatId};
 use self::watching::{Watch, WatchId};
 use super::leg::{self, Done};
 use super::{Cx, Feature, Incoming, Manifest, Op};
+use crate::features::audit::view::View;
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::Event;
@@ -308,6 +309,10 @@ impl Feature for Rooms {
             let fields = vec![("record", record.id.clone()), ("reason", error)];
             cx.log(Level::Error, "record-unreadable", fields);
         }
+    }
+
+    fn view(&self, record: &Restored) -> Result<View, String> {
+        ending::view(record)
     }
 
     fn start(&mut self, cx: &mut Cx<'_>) {

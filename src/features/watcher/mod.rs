@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use self::pair::{Pair, Probe, Seen};
 use self::table::Consent;
 use super::{Cx, Feature, Incoming, Manifest, Signal};
+use crate::features::audit::view::View;
 use crate::gateway::LinkId;
 use crate::sip::message::Answer;
 use crate::sip::uri::Aor;
@@ -233,6 +234,10 @@ impl Feature for Watcher {
         self.restore(cx, record);
     }
 
+    fn view(&self, record: &Restored) -> Result<View, String> {
+        outage::view(record)
+    }
+
     fn start(&mut self, cx: &mut Cx<'_>) {
         self.begin(cx);
     }
@@ -391,8 +396,7 @@ impl Watcher {
             pair.seen.forget();
             self.timers.stop(&Timer::Settle(id));
         }
-        let partition = Partition::of(pair.user.as_str());
-        let key = Key { kind: CONSENT, partition, id: format!("{} {}", pair.user, pair.contact) };
+        let key = consent_key(&pair.user, &pair.contact);
         let word = match consent {
             Consent::Unasked => "none",
             Consent::Asked { .. } => "asked",
@@ -437,6 +441,8 @@ impl Watcher {
                 sub.notifier.end(reason, retry_after, cx.now);
             }
             self.tend(cx, sub);
+            // Where the last word waits for an answer, the book must not say any more that he was let in.
+            self.keep(cx, sub);
         }
     }
 
@@ -491,6 +497,10 @@ fn note_question(asking: &mut BTreeMap<Aor, BTreeSet<PairId>>, id: PairId, pair:
             asking.remove(&pair.contact);
         }
     }
+}
+
+fn consent_key(user: &Jid, contact: &Aor) -> Key {
+    Key { kind: CONSENT, partition: Partition::of(user.as_str()), id: format!("{user} {contact}") }
 }
 
 /// There are so many subscriptions more.

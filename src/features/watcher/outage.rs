@@ -7,14 +7,16 @@ use super::pair::Pair;
 use super::subscribe::question;
 use super::table::{Consent, WEEK};
 use super::{
-    CONSENT, DIALOG, Down, KeptConsent, KeptDialog, PairId, Sub, SubId, Timer, Told, Watcher, count_subs,
-    note_question,
+    CONSENT, DIALOG, Down, KeptConsent, KeptDialog, PairId, Sub, SubId, Timer, Told, Watcher, consent_key,
+    count_subs, note_question,
 };
 use crate::features::Cx;
+use crate::features::audit::view::{Says, View};
 use crate::gateway::LinkId;
 use crate::sip::usage::notifier::{Notifier, Reason};
 use crate::sip::usage::package::PRESENCE;
 use crate::store::record::{Key, Restored};
+use crate::words::id::Partition;
 use crate::words::note::Level;
 use crate::words::time::Wall;
 
@@ -44,38 +46,57 @@ const LEAVE: Duration = Duration::from_secs(3);
 /// An unanswered question of a watcher who has not come back is forgotten after this.
 const FORGET: Duration = Duration::from_secs(90 * 24 * 3600);
 
+/// Why a record of a foreign watcher is not used.
+const NOBODY: &str = "no component speaks for the watcher";
+
+/// What a record says.
+pub(super) fn view(record: &Restored) -> Result<View, String> {
+    if record.kind == CONSENT {
+        let kept: KeptConsent = record.read().map_err(|error| error.to_string())?;
+        let key = consent_key(&kept.user, &kept.contact);
+        let says = Says::Consent { is_granted: kept.consent == Consent::Granted };
+        return Ok(View { key, user: Some(kept.user), contact: Some(kept.contact), says });
+    }
+    let kept: KeptDialog = record.read().map_err(|error| error.to_string())?;
+    let (is_active, until) = (kept.subscription.is_active(), kept.subscription.until());
+    let (partition, id) = (Partition::of(kept.user.as_str()), kept.subscription.tag().to_owned());
+    Ok(View {
+        key: Key { kind: DIALOG, partition, id },
+        user: Some(kept.user),
+        contact: Some(kept.contact),
+        says: Says::Watch { is_active, until },
+    })
+}
+
 impl Watcher {
+    /// What cannot be used stays in the store: a user's word is not forgotten because a domain is not listed today.
     pub(super) fn restore(&mut self, cx: &mut Cx<'_>, record: &Restored) {
-        let restored = match record.kind.as_str() {
-            CONSENT => self.restore_consent(cx, record),
-            DIALOG => self.restore_dialog(cx, record),
-            _ => Some(()),
+        let (kind, restored) = match record.kind.as_str() {
+            CONSENT => (CONSENT, self.restore_consent(cx, record)),
+            _ => (DIALOG, self.restore_dialog(cx, record)),
         };
-        if restored.is_none() {
-            let kind = if record.kind == CONSENT { CONSENT } else { DIALOG };
-            let fields = vec![("kind", kind.to_owned()), ("id", record.id.clone())];
-            cx.log(Level::Warn, "watch-record-dropped", fields);
-            cx.forget(Key { kind, partition: record.partition, id: record.id.clone() });
+        if let Err(why) = restored {
+            let fields = vec![("kind", kind.to_owned()), ("id", record.id.clone()), ("why", why)];
+            cx.log(Level::Warn, "watch-record-unused", fields);
         }
     }
 
-    /// Nothing if it cannot be read, or if nobody speaks for the watcher any more.
-    fn restore_consent(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Option<()> {
-        let kept: KeptConsent = record.read().ok()?;
-        let id = self.pair(cx, kept.user, kept.contact)?;
-        let pair = self.pairs.get_mut(&id)?;
+    fn restore_consent(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Result<(), String> {
+        let kept: KeptConsent = record.read().map_err(|error| error.to_string())?;
+        let id = self.pair(cx, kept.user, kept.contact).ok_or(NOBODY)?;
+        let Some(pair) = self.pairs.get_mut(&id) else { return Ok(()) };
         pair.consent = kept.consent;
         note_question(&mut self.asking, id, pair);
         cx.facts.set_shares(&pair.user, &pair.contact, kept.consent == Consent::Granted);
-        Some(())
+        Ok(())
     }
 
-    fn restore_dialog(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Option<()> {
-        let kept: KeptDialog = record.read().ok()?;
-        let pair = self.pair(cx, kept.user, kept.contact)?;
+    fn restore_dialog(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Result<(), String> {
+        let kept: KeptDialog = record.read().map_err(|error| error.to_string())?;
+        let pair = self.pair(cx, kept.user, kept.contact).ok_or(NOBODY)?;
         let notifier = Notifier::restore(kept.subscription, &PRESENCE, cx.now);
         self.add_sub(Sub { pair, notifier, fetch: false, held: false, told: Told::Something, short: false });
-        Some(())
+        Ok(())
     }
 
     /// All records are back. Links are down until they are up.
@@ -89,8 +110,12 @@ impl Watcher {
         let mut due = Vec::new();
         for (id, sub) in &mut self.subs {
             let Some(pair) = self.pairs.get(&sub.pair) else { continue };
-            if pair.consent == Consent::Granted {
-                sub.notifier.activate();
+            match pair.consent {
+                Consent::Granted => sub.notifier.activate(),
+                // His last word was on its way, or the book was changed by hand.
+                Consent::Refused { .. } => sub.notifier.end(Reason::Rejected, None, cx.now),
+                _ if sub.notifier.is_active() => sub.notifier.end(Reason::Rejected, None, cx.now),
+                _ => {}
             }
             if !cx.domains.is_user_domain(pair.user.domain()) {
                 sub.notifier.end(Reason::NoResource, None, cx.now);

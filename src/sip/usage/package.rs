@@ -65,6 +65,11 @@ pub struct Terms {
 }
 
 impl Package {
+    /// No subscription of ours lasts longer without a refresh.
+    pub fn longest(&self) -> Duration {
+        Duration::from_secs(self.max_expires.into())
+    }
+
     /// What a SUBSCRIBE is granted, or its refusal: 489 for another package, 406 where the document is not accepted,
     /// 423 for an interval that is too brief, 400 for one that cannot be read. Without Accept the package's own type
     /// is meant (RFC 3856 §6.5).

@@ -21,7 +21,7 @@ use crate::words::time::{Now, Tick, Wall};
 /// Timer N: how long after a SUBSCRIBE its NOTIFY may take (RFC 6665 §4.1.2.4), 64·T1.
 const TIMER_N: Duration = Duration::from_secs(32);
 /// Longer grants than this are treated as this: a broken peer must not make us forget to refresh.
-const LONGEST: Duration = Duration::from_secs(86_400);
+pub const LONGEST: Duration = Duration::from_secs(86_400);
 /// A peer that grants seconds does not get a SUBSCRIBE every second.
 const SOONEST: Duration = Duration::from_secs(5);
 /// How often a 423 is obeyed before it counts as a refusal.
@@ -174,6 +174,13 @@ pub struct Kept {
     expires: Wall,
 }
 
+impl Kept {
+    /// When it ends.
+    pub fn until(&self) -> Wall {
+        self.expires
+    }
+}
+
 impl Subscription {
     /// Begins a subscription in a dialog of its own.
     pub fn subscribe(now: Now, mint: &mut Mint, parties: &Parties) -> (Subscription, OutRequest) {
@@ -193,7 +200,8 @@ impl Subscription {
         let mut subscription =
             Subscription::fresh(now, &kept.dialog.call_id, &kept.dialog.local_tag, wanted(package));
         subscription.cseq = kept.dialog.local_cseq;
-        subscription.expires_at = Some(now.tick_at(kept.expires));
+        // A calendar that was set back makes nothing last longer.
+        subscription.expires_at = Some(now.tick_at(kept.expires).min(now.tick + LONGEST));
         subscription.dialog = Some(kept.dialog);
         Some(subscription)
     }

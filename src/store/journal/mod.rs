@@ -193,6 +193,28 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         })
     }
 
+    /// Every record with its name, in the order of names, whatever it is: for who looks at a store that is not in use.
+    pub fn pairs(&self) -> Pairs<'_> {
+        static NONE: Overlay = Overlay::new();
+        let older = self.older.as_ref().map_or(&NONE, |older| &older.overlay);
+        covered(&self.newest.overlay, covered(older, self.tree.all()))
+    }
+
+    /// Keeps records and drops those without a value, by names that need not be ours, durably and all or none.
+    pub fn amend(&mut self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<(), StoreError> {
+        entry::begin(&mut self.entry);
+        for (name, value) in &changes {
+            match value {
+                Some(value) => entry::save(&mut self.entry, name, value),
+                None => entry::forget(&mut self.entry, name),
+            }
+        }
+        self.seal()?;
+        self.append(changes.len())?;
+        self.newest.overlay.extend(changes.into_iter().map(|(name, value)| (name.into(), value)));
+        Ok(())
+    }
+
     fn place(&self) -> Place<'_, F> {
         Place { path: &self.path, files: &self.files }
     }
@@ -216,11 +238,29 @@ impl<T: Tree, F: Files> Journaled<T, F> {
             };
             self.names.push(name.into());
         }
+        self.seal()
+    }
+
+    fn seal(&mut self) -> Result<(), StoreError> {
         if entry::seal(&mut self.entry, self.newest.number, self.newest.next) {
             Ok(())
         } else {
             Err(self.place().io(&io::Error::other("a commit is longer than four gigabytes")))
         }
+    }
+
+    /// Writes the entry that was made, of so many changes, durably.
+    fn append(&mut self, changes: usize) -> Result<(), StoreError> {
+        let newest = &mut self.newest;
+        self.file_failed = true;
+        if let Err(error) = newest.append(&self.entry, self.limits.ahead) {
+            return Err(self.place().io(&error));
+        }
+        self.file_failed = false;
+        newest.end += self.entry.len() as u64;
+        newest.next += 1;
+        newest.changes += changes;
+        Ok(())
     }
 
     fn is_long(&self, times: u64) -> bool {
@@ -312,10 +352,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
 
 impl<T: Tree, F: Files> Store for Journaled<T, F> {
     fn load(&self) -> Box<dyn Iterator<Item = Result<Restored, StoreError>> + '_> {
-        static NONE: Overlay = Overlay::new();
-        let older = self.older.as_ref().map_or(&NONE, |older| &older.overlay);
-        let below = covered(older, self.tree.all());
-        Box::new(covered(&self.newest.overlay, below).map(|pair| {
+        Box::new(self.pairs().map(|pair| {
             let (name, value) = pair?;
             let name = String::from_utf8(name)
                 .map_err(|name| StoreError::BadName(String::from_utf8_lossy(name.as_bytes()).into_owned()))?;
@@ -335,15 +372,8 @@ impl<T: Tree, F: Files> Store for Journaled<T, F> {
             steps.clear();
             return Ok(());
         }
+        self.append(self.names.len())?;
         let newest = &mut self.newest;
-        self.file_failed = true;
-        if let Err(error) = newest.append(&self.entry, self.limits.ahead) {
-            return Err(self.place().io(&error));
-        }
-        self.file_failed = false;
-        newest.end += self.entry.len() as u64;
-        newest.next += 1;
-        newest.changes += self.names.len();
         for (change, name) in steps.drain(..).flatten().zip(self.names.drain(..)) {
             let value = match change {
                 Change::Save(record) => Some(record.value),

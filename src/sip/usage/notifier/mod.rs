@@ -99,6 +99,23 @@ pub struct Kept {
     until: Wall,
 }
 
+impl Kept {
+    /// The subscriber was let in.
+    pub fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// When it ends.
+    pub fn until(&self) -> Wall {
+        self.until
+    }
+
+    /// Our tag.
+    pub fn tag(&self) -> &str {
+        &self.dialog.local_tag
+    }
+}
+
 impl Notifier {
     /// Accepts an initial SUBSCRIBE. No NOTIFY is wanted yet: the owner says whether at once or, for a fetch, when
     /// the state is known. The refusal is for a SUBSCRIBE that makes no dialog.
@@ -338,12 +355,13 @@ impl Notifier {
         Kept {
             dialog: self.dialog.clone(),
             event: self.event.clone(),
-            active: self.active,
+            active: self.active && self.end.is_none(),
             until: now.wall_at(self.until),
         }
     }
 
-    /// The subscription as it was kept; one whose time has passed meanwhile is due at once. No NOTIFY is wanted yet.
+    /// The subscription as it was kept; one whose time has passed meanwhile is due at once, and no calendar makes it last
+    /// longer than it may. No NOTIFY is wanted yet.
     pub fn restore(kept: Kept, package: &Package, now: Now) -> Notifier {
         let mut dialog = kept.dialog;
         dialog.local_cseq = dialog.local_cseq.saturating_add(RESTART_GAP);
@@ -351,7 +369,7 @@ impl Notifier {
             dialog,
             event: kept.event,
             active: kept.active,
-            until: now.tick_at(kept.until),
+            until: now.tick_at(kept.until).min(now.tick + package.longest()),
             end: None,
             wanted: None,
             earliest: now.tick,

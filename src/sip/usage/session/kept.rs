@@ -21,6 +21,13 @@ pub struct Kept {
     contact: Box<str>,
 }
 
+impl Kept {
+    /// Our tag.
+    pub fn tag(&self) -> &str {
+        &self.dialog.local_tag
+    }
+}
+
 impl Session {
     /// What is kept; nothing unless the session is up.
     pub fn kept(&self) -> Option<Kept> {
