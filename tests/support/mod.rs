@@ -4,6 +4,7 @@
 
 pub mod bless;
 pub mod config;
+pub mod door;
 pub mod foreign;
 pub mod msrp;
 pub mod node;

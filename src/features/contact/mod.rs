@@ -46,6 +46,8 @@ static MANIFEST: Manifest = Manifest {
 const CONTACTS: usize = 5_000;
 /// The most looks that are under way for users who have not subscribed here.
 const FETCHES: usize = 10_000;
+/// How many contacts of all users one gateway keeps.
+const PAIRS: usize = 2_000_000;
 /// The user may come online as often as she likes: a contact is not asked again sooner than this because of it.
 const ONLINE_PAUSE: Duration = Duration::from_secs(5);
 /// The same for messages that cross.
@@ -311,6 +313,11 @@ impl Contacts {
             return self.ask(cx, id);
         }
         let full = self.users.get(user).is_some_and(|known| known.pairs.len() >= CONTACTS);
+        if self.pairs.len() >= PAIRS {
+            cx.count("subscribes_refused_total", &[("reason", "no-room")]);
+            let text = "so many people watch contacts here that there is no room for more";
+            return refuse(cx, stanza, &Condition::new(Kind::ResourceConstraint, text));
+        }
         if full || !cx.accepting {
             let text = if full { "you have too many contacts here" } else { "try again in a few minutes" };
             return refuse(cx, stanza, &Condition::new(Kind::ResourceConstraint, text));

@@ -337,7 +337,9 @@ impl Agent {
 
     pub(super) fn bad_in(&mut self, now: Now, mint: &mut Mint, flow: Flow, bad: &BadSip) {
         if self.peers.at(flow.remote.ip()).is_empty() {
-            return self.stranger(now, mint, flow, None);
+            let request = salvage::request(&bad.bytes).map(|(request, _)| request);
+            let request = request.filter(|request| request.headers.count(&HeaderName::Via) > 0);
+            return self.stranger(now, mint, flow, request.as_ref());
         }
         let source = flow.remote.ip();
         let fields = vec![("src", source.to_string()), ("why", shorten(&bad.reason))];
