@@ -14,7 +14,7 @@ use std::time::Duration;
 use mostar::config::{Config, XmppDomain};
 use mostar::sip::flow::Transport::{self, Tcp, Udp};
 use support::config;
-use support::door::{Ask, Door, header, offer};
+use support::door::{Ask, Door, header};
 
 const METHODS: [&str; 15] = [
     "INVITE",
@@ -126,6 +126,7 @@ fn sip_cell(method: &'static str, place: &str, caller: &Caller) -> String {
     match (now.as_str(), outcome(&mut door).as_str()) {
         ("-", later) => later.to_owned(),
         (now, "-") => now.to_owned(),
+        (now, later) if now.ends_with(later) => now.to_owned(),
         (now, later) => format!("{now} {later}"),
     }
 }
@@ -356,6 +357,7 @@ fn everybody_gets_the_answer_that_the_matrix_says() {
     let mut wanted_page = page.clone();
     let mut wrong = Vec::new();
     for (name, rows) in [("sip", sip_table()), ("xmpp", xmpp_table())] {
+        judge(name, &rows);
         wanted_page = section(&wanted_page, name, &markdown(&rows));
         let path = root.join(format!("tests/matrix/{name}.tsv"));
         let text = tsv(&rows);
@@ -382,33 +384,25 @@ fn everybody_gets_the_answer_that_the_matrix_says() {
     }
 }
 
-/// What holds of every cell, whatever the tables say.
-#[test]
-fn no_stranger_is_spoken_to_and_nothing_crosses_for_him() {
-    for place in PLACES {
-        for method in METHODS {
-            for caller in &CALLERS {
-                let cell = sip_cell(method, place, caller);
-                let crossed = cell.contains('<');
-                match caller.name {
-                    "stranger by UDP" => assert_eq!(cell, "-", "{method}{place}"),
-                    "stranger by TCP" => {
-                        assert!(["403 closed", "closed"].contains(&cell.as_str()), "{method}{place}: {cell}")
-                    }
-                    "foreign From" | "From of XMPP" if place.is_empty() => {
-                        assert!(!crossed, "{method}: {cell}")
-                    }
-                    _ => {}
-                }
-            }
+/// What holds of every cell, whatever the tables say: strangers are not spoken to, and nothing crosses for who may not.
+fn judge(name: &str, rows: &[Vec<String>]) {
+    let head = &rows[0];
+    for row in &rows[1..] {
+        for (who, cell) in head.iter().zip(row).skip(1) {
+            let crosses = match name {
+                "sip" => cell.contains('<'),
+                _ => ["MESSAGE", "INVITE", "SUBSCRIBE", "NOTIFY", "OPTIONS", "REFER", "connect"]
+                    .iter()
+                    .any(|word| cell.contains(word)),
+            };
+            let may = match who.as_str() {
+                "stranger by UDP" => cell == "-",
+                "stranger by TCP" => ["403 closed", "closed"].contains(&cell.as_str()),
+                "foreign From" | "From of XMPP" | "our own contact" => !crosses,
+                unlisted if unlisted.contains("unlisted") => !crosses,
+                _ => true,
+            };
+            assert!(may, "{} by {who}: {cell}", row[0]);
         }
     }
-    for (name, stanza) in STANZAS {
-        for (_, from) in SPEAKERS.iter().filter(|(who, _)| who.contains("unlisted") || who.contains("own")) {
-            let cell = xmpp_cell(stanza, from);
-            let leaves = ["MESSAGE", "INVITE", "SUBSCRIBE", "NOTIFY", "OPTIONS", "REFER", "connect"];
-            assert!(!leaves.iter().any(|word| cell.contains(word)), "{name} by {from}: {cell}");
-        }
-    }
-    assert!(offer("x").contains("a=path:x"));
 }

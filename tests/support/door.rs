@@ -82,7 +82,7 @@ pub struct Door {
     pub notes: Vec<Note>,
     pub store: BTreeMap<String, Vec<u8>>,
     config: Arc<Config>,
-    /// Whether pings of the gateway are answered.
+    /// Whether pings and NOTIFYs of the gateway are answered.
     pub pongs: bool,
 }
 
@@ -113,7 +113,7 @@ impl Door {
 
     pub fn handle(&mut self, input: Input) {
         self.gateway.handle(self.clock(), input);
-        let mut pongs = Vec::new();
+        let (mut pongs, mut told) = (Vec::new(), Vec::new());
         while let Some(output) = self.gateway.poll() {
             let output = match output {
                 Output::Now(inner) => *inner,
@@ -127,7 +127,12 @@ impl Door {
                     _ => self.came.push(Came::Stanza(stanza)),
                 },
                 Output::Sip(out) if is_watch(&out.bytes) => {}
-                Output::Sip(out) => self.came.push(Came::Sip(out)),
+                Output::Sip(out) => {
+                    if self.pongs && out.bytes.starts_with(b"NOTIFY ") {
+                        told.push(out.clone());
+                    }
+                    self.came.push(Came::Sip(out));
+                }
                 Output::Msrp(out) => self.came.push(Came::Msrp(out)),
                 Output::Close(flow) => self.came.push(Came::Closed(flow)),
                 Output::Resolve(query) => self.came.push(Came::Asked(query)),
@@ -140,6 +145,9 @@ impl Door {
                 }
                 Output::Now(_) | Output::Forward(_) | Output::Explained(..) | Output::Stopped => {}
             }
+        }
+        for notify in told {
+            self.sip(Transport::Tcp, "192.0.2.1:5060", answer_to(&text(&notify.bytes), "200 OK"));
         }
         for pong in pongs {
             self.handle(Input::Stanza(self.link_to(&pong), pong));
@@ -203,8 +211,10 @@ impl Door {
 
     /// What came since the last call, in short; `-` for nothing.
     pub fn short(&mut self) -> String {
-        let words: Vec<String> =
+        let mut words: Vec<String> =
             self.take().iter().map(Came::short).filter(|word| !word.is_empty()).collect();
+        // What is repeated until it is acknowledged is said once.
+        words.dedup();
         if words.is_empty() { "-".into() } else { words.join(" ") }
     }
 
@@ -245,6 +255,19 @@ pub fn flow(transport: Transport, from: &str) -> Flow {
     let remote: std::net::SocketAddr = from.parse().expect("an address");
     let conn = (transport == Transport::Tcp).then(|| ConnId(u64::from(remote.port())));
     Flow { transport, local: "192.0.2.9:5060".parse().expect("an address"), remote, conn }
+}
+
+/// An answer to a request of ours.
+pub fn answer_to(text: &str, status: &str) -> String {
+    let line = |name| header(text, name);
+    format!(
+        "SIP/2.0 {status}\r\nVia: {}\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {}\r\nContent-Length: 0\r\n\r\n",
+        line("Via"),
+        line("From"),
+        line("To"),
+        line("Call-ID"),
+        line("CSeq"),
+    )
 }
 
 /// The value of a header in a message's text.

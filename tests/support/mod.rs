@@ -10,6 +10,7 @@ pub mod msrp;
 pub mod node;
 pub mod pattern;
 pub mod recorded;
+pub mod results;
 pub mod script;
 pub mod vector;
 pub mod xml;

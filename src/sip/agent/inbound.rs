@@ -175,7 +175,11 @@ impl Agent {
                 self.count("sip_rejected_total", "merged");
                 self.answer(now, mint, key, Reply::new(482).because("merged request"));
             }
-            Ok(_) if request.method == Method::Cancel && self.cancelled_by_peer(now, mint, key, &request) => {
+            Ok(_) if request.method == Method::Cancel => {
+                // §9.2: where there is no INVITE to cancel, whatever dialog it names.
+                if !self.cancelled_by_peer(now, mint, key, &request) {
+                    self.answer(now, mint, key, Reply::new(481));
+                }
             }
             Ok((peer, head)) => {
                 let arrived = Box::new(InRequest { key, request, head, flow, peer });

@@ -5,6 +5,7 @@
 //! CSeq stay the same, so that who got it twice can tell.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use sipx_sip::validate_response;
@@ -24,6 +25,8 @@ use crate::words::time::Now;
 
 /// RFC 3261 §18.1.1, RFC 3428 §8: what is longer needs a transport that cares for congestion.
 const DATAGRAM_LIMIT: usize = 1300;
+/// Ports below this are other services' (RFC 6335 §6).
+const WELL_KNOWN: u16 = 1024;
 /// Requests under way at once.
 const LIMIT: usize = 100_000;
 /// Answers to challenges for one request: one, and one more when the nonce was stale or another asks too.
@@ -233,14 +236,23 @@ impl Agent {
         };
         let port = uri.port().unwrap_or(5060);
         if let Some(Host::Ip(ip)) = uri.host() {
-            let known = !self.peers.at(*ip).is_empty();
+            let known = !self.peers.at(*ip).is_empty() && self.is_open(*ip, port);
             return known.then(|| Hop { transport, address: (*ip, port).into(), name: host });
         }
         let known = self.peers.named(&host)?;
         match uri.port() {
+            Some(port) if !self.is_open(known.address.ip(), port) => None,
             Some(port) => Some(Hop { transport, address: (known.address.ip(), port).into(), name: host }),
             None => Some(known.clone()),
         }
+    }
+
+    /// Whether a dialog may lead to this port: its Contact must not make us talk to another service of a peer's machine.
+    /// Well-known ports are such services, unless the admin's own URI leads there.
+    fn is_open(&self, address: IpAddr, port: u16) -> bool {
+        let is_named =
+            |peer: usize| self.peers.hops(peer).iter().any(|hop| hop.address == (address, port).into());
+        port >= WELL_KNOWN || (0..self.peers.len()).any(is_named)
     }
 
     /// The connection that the request prefers, if who is at its other end is this hop: the peer itself, or where the
