@@ -312,7 +312,7 @@ impl Contacts {
             }
             return self.ask(cx, id);
         }
-        let full = self.users.get(user).is_some_and(|known| known.pairs.len() >= CONTACTS);
+        let full = self.has_enough(user);
         if self.pairs.len() >= PAIRS {
             cx.count("subscribes_refused_total", &[("reason", "no-room")]);
             let text = "so many people watch contacts here that there is no room for more";
@@ -389,6 +389,11 @@ impl Contacts {
 impl Contacts {
     fn find(&self, user: &Jid, contact: &Aor) -> Option<u64> {
         self.users.get(user)?.pairs.get(contact).copied()
+    }
+
+    /// Whether a user has as many contacts as one may have.
+    fn has_enough(&self, user: &Jid) -> bool {
+        self.users.get(user).is_some_and(|known| known.pairs.len() >= CONTACTS)
     }
 
     fn next_id(&mut self) -> u64 {

@@ -29,6 +29,8 @@ const DATAGRAM_LIMIT: usize = 1300;
 const WELL_KNOWN: u16 = 1024;
 /// Requests under way at once.
 const LIMIT: usize = 100_000;
+/// What their bodies may take.
+const LIMIT_BYTES: usize = 256 * 1024 * 1024;
 /// Answers to challenges for one request: one, and one more when the nonce was stale or another asks too.
 const TRIES: u8 = 2;
 
@@ -116,7 +118,7 @@ impl Agent {
         let Some(peer) = peer else {
             return self.tell(asker, Answer::Failed(Failure::NoRoute));
         };
-        if self.calls.len() >= LIMIT {
+        if self.calls.len() >= LIMIT || self.call_bytes >= LIMIT_BYTES {
             self.count("sip_refused_total", "too-many");
             let why = "too many requests under way".to_owned();
             return self.tell(asker, Answer::Failed(Failure::Transport(why)));
@@ -125,6 +127,7 @@ impl Agent {
         if let (Asker::User(user), Method::Invite) = (asker, &request.method) {
             self.invites.insert(user, id);
         }
+        self.call_bytes += request.body.len();
         self.calls.insert(id, Call::new(asker, request, peer, Vec::new()));
         if !self.peers.is_searching(peer) {
             self.set_out(now, mint, id);
@@ -452,6 +455,7 @@ impl Agent {
 
     pub(super) fn finish(&mut self, id: u64, answer: Answer) {
         if let Some(call) = self.calls.remove(&id) {
+            self.call_bytes = self.call_bytes.saturating_sub(call.request.body.len());
             if let (Asker::User(user), Method::Invite) = (call.asker, &call.request.method) {
                 self.invites.remove(&user);
                 self.timers.stop(&Alarm::Cancelled(id));
