@@ -1,6 +1,7 @@
 //! The SIP sockets alone, on loopback: what is read reaches an inbox, what is sent leaves, and the limits hold.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use mostar::shell::inbox::Inboxes;
 use mostar::shell::log::{Format, Log};
 use mostar::shell::meters::Meters;
 use mostar::shell::sip::{self, Endpoint, Limits};
+use mostar::shell::sockets::Doorkeeper;
 use mostar::sip::flow::{Flow, SendId, SipOut, Target, Transport};
 use mostar::words::note::Level;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,13 +41,21 @@ impl Stage {
     }
 
     fn at(address: &str, limits: Limits) -> Stage {
+        Stage::among(&["127.0.0.0/8", "::1/128"], address, limits)
+    }
+
+    /// With peers in these networks.
+    fn among(peers: &[&str], address: &str, limits: Limits) -> Stage {
         let any = |transport| Listen { transport, address: address.parse().unwrap() };
         let bound = sip::bind(&[any(Transport::Udp), any(Transport::Tcp)]).unwrap();
         let (udp, tcp) = (bound.listen[0].address, bound.listen[1].address);
-        let (inboxes, mut receivers) = Inboxes::new(1, Domains::new(&config::config()));
+        let mut config = config::config();
+        config.sip.peers[0].networks = peers.iter().map(|network| network.parse().unwrap()).collect();
+        let (inboxes, mut receivers) = Inboxes::new(1, Domains::new(&config));
         let (log, _) = Log::start(Level::Error, Format::Logfmt).unwrap();
         let meters = Meters::new();
-        let endpoint = Endpoint::new(bound, limits, &inboxes, &log, &meters).unwrap();
+        let keeper = Arc::new(Doorkeeper::new(&config, &log, &meters));
+        let endpoint = Endpoint::new(bound, limits, &keeper, &inboxes, &log, &meters).unwrap();
         endpoint.listen();
         Stage { endpoint, inbox: receivers.remove(0), udp, tcp, meters }
     }
@@ -249,6 +259,78 @@ async fn a_new_connection_takes_the_place_of_the_most_silent() {
     assert!(is_closed(&mut first).await);
     second.write_all(b"\r\n\r\n").await.unwrap();
     assert_eq!(read(&mut second, 2).await, "\r\n");
+}
+
+#[tokio::test]
+async fn strangers_take_the_places_of_strangers_alone() {
+    let limits = Limits { strangers: 2, ..Limits::default() };
+    // Another address of this machine is the peer.
+    let stage = Stage::among(&["127.0.0.2/32"], "127.0.0.1:0", limits);
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut peer = socket.connect(stage.tcp).await.unwrap();
+    let mut strangers = Vec::new();
+    for _ in 0..3 {
+        let mut stranger = TcpStream::connect(stage.tcp).await.unwrap();
+        // Its answer says that it was accepted.
+        let _ = stranger.write_all(b"\r\n\r\n").await;
+        assert_eq!(read(&mut stranger, 2).await, "\r\n");
+        strangers.push(stranger);
+    }
+    assert!(is_closed(&mut strangers[0]).await);
+    peer.write_all(b"\r\n\r\n").await.unwrap();
+    assert_eq!(read(&mut peer, 2).await, "\r\n");
+}
+
+#[tokio::test]
+async fn of_a_stranger_a_head_is_read_and_no_body_is_waited_for() {
+    let mut stage = Stage::among(&[], "127.0.0.1:0", Limits::default());
+    let mut stranger = TcpStream::connect(stage.tcp).await.unwrap();
+    stranger.write_all(OPTIONS.replace("Length: 4", "Length: 900000").as_bytes()).await.unwrap();
+    match stage.inbox.recv().await {
+        Some(Input::BadSip(_, bad)) => {
+            assert!(bad.fatal && bad.bytes.starts_with(b"OPTIONS") && bad.bytes.len() < 400)
+        }
+        other => panic!("a head was expected: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_who_is_no_peer() {
+    let stage = Stage::among(&["127.0.0.2/32"], "127.0.0.1:0", Limits::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let remote = listener.local_addr().unwrap();
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let target = Target { transport, local: None, remote, conn: None };
+        let (_, why) = stage.send(target, OPTIONS, 1).unwrap_err();
+        assert_eq!(why, format!("{transport}://{remote}: no address of a peer"));
+    }
+    let own = Target { transport: Transport::Tcp, local: None, remote: stage.tcp, conn: None };
+    assert!(stage.send(own, OPTIONS, 2).is_err());
+    assert!(stage.meters.render().contains("mostar_sip_forbidden_total 3\n"));
+    let accepted = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+    assert!(accepted.is_err(), "nobody knocked");
+}
+
+#[tokio::test]
+async fn unfinished_messages_share_their_room() {
+    let stage = Stage::new(Limits { unfinished: 100_000, ..Limits::default() });
+    let head = OPTIONS.replace("Length: 4", "Length: 900000");
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = TcpStream::connect(stage.tcp).await.unwrap();
+        client.write_all(&[head.as_bytes(), &[b'x'; 60_000]].concat()).await.unwrap();
+        clients.push(client);
+    }
+    let mut closed = 0;
+    for client in &mut clients {
+        let end = tokio::time::timeout(Duration::from_millis(500), is_closed(client)).await;
+        closed += usize::from(end.is_ok());
+    }
+    assert!(closed >= 1, "one at least had no room");
+    let mut last = TcpStream::connect(stage.tcp).await.unwrap();
+    last.write_all(b"\r\n\r\n").await.unwrap();
+    assert_eq!(read(&mut last, 2).await, "\r\n", "who is short is served");
 }
 
 #[tokio::test]

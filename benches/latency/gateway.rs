@@ -9,8 +9,10 @@ use super::world::{free, proxy};
 
 /// A running gateway.
 pub struct Gateway {
-    _process: Process,
-    address: SocketAddr,
+    /// What the system knows of it.
+    pub process: Process,
+    /// Where it listens.
+    pub address: SocketAddr,
     /// Where it finds its peer.
     peer: TcpListener,
 }
@@ -18,6 +20,11 @@ pub struct Gateway {
 impl Gateway {
     /// Starts it, and waits until it is ready.
     pub fn start(components: u16, folder: &Path) -> Gateway {
+        Gateway::start_for(components, folder, false)
+    }
+
+    /// The same; it may listen for datagrams too.
+    pub fn start_for(components: u16, folder: &Path, datagrams: bool) -> Gateway {
         let peer = TcpListener::bind("127.0.0.1:0").unwrap();
         let [address, http] = [(); 2].map(|()| free());
         let setup = Setup {
@@ -27,9 +34,10 @@ impl Gateway {
             of_peer: "",
             more: &format!("http: {http}\n"),
         };
-        let process = Process::start(folder, &setup);
+        let more = if datagrams { format!(", \"udp://{address}\"") } else { String::new() };
+        let process = Process::start_listening(folder, &setup, &more);
         wait_until_ready(http);
-        Gateway { _process: process, address, peer }
+        Gateway { process, address, peer }
     }
 
     /// The peer's own connection, for requests. What arrives at the peer is answered, and told to `traffic`.

@@ -7,6 +7,8 @@
 //! So the difference is Mostar's. `RATE=n` and `SECONDS=n` say otherwise. Nothing here waits for an answer before it
 //! sends the next message, and gaps are random as those of many people are. Without Prosody it says so and ends.
 //!
+//! With `-- strangers`: what a flood of strangers costs those who are served (see `strangers.rs`).
+//!
 //! All that twice: with Prosody as it comes, and without the Nagle algorithm. Prosody leaves that on, and then holds a
 //! message to a client back while the client's system takes up to 40 ms to acknowledge the one before.
 
@@ -14,6 +16,7 @@
 
 mod gateway;
 mod prosody;
+mod strangers;
 mod traffic;
 #[path = "../world/mod.rs"]
 mod world;
@@ -36,6 +39,9 @@ const ROUNDS: usize = 3;
 const PLAYED: &str = "played.bench";
 
 fn main() {
+    if std::env::args().any(|word| word == "strangers") {
+        return measure_strangers();
+    }
     measure("Prosody as it comes", "");
     measure("Prosody with network_settings = { nagle = false }", "network_settings = { nagle = false }");
 }
@@ -72,6 +78,57 @@ fn measure(name: &str, option: &str) {
     let [alone, with] = seen.map(Seen::tell);
     let ratio = |of: fn(&Figures) -> Duration| of(&with).as_secs_f64() / of(&alone).as_secs_f64();
     println!("  ratio                {:.1} median, {:.1} p99", ratio(|f| f.median), ratio(|f| f.p99));
+}
+
+/// Plays the same through Mostar with and without strangers at its door, in turns.
+fn measure_strangers() {
+    let Some(prosody) = Prosody::start(USERS, "network_settings = { nagle = false }") else {
+        println!("skipped: prosody is not installed");
+        return;
+    };
+    let (rate, seconds) = (number("RATE", 500), number("SECONDS", 5) as u64);
+    let flood = number("FLOOD", 20_000);
+    let gateway = Gateway::start_for(prosody.components, prosody.folder.path(), true);
+    let traffic = Traffic::new(rate * (1 + seconds as usize) * ROUNDS * 2);
+    let mut world = World {
+        clients: (0..USERS).map(|user| prosody.login(user, &traffic)).collect(),
+        played: prosody.component(PLAYED, &traffic),
+        sip: gateway.connect(&traffic),
+    };
+    let mut took: [Vec<Duration>; 2] = Default::default();
+    let (before, mut sent) = (gateway.process.resident(), [0, 0]);
+    for _ in 0..ROUNDS {
+        for (strangers, took) in [false, true].into_iter().zip(&mut took) {
+            let flood = strangers.then(|| strangers::Flood::start(gateway.address, flood));
+            world.play(&traffic, Way::Mostar, rate, Duration::from_secs(1));
+            let numbers = world.play(&traffic, Way::Mostar, rate, Duration::from_secs(seconds));
+            took.extend(numbers.map(|number| traffic.took(number)));
+            if let Some(flood) = flood {
+                for (all, these) in sent.iter_mut().zip(&flood.sent) {
+                    *all += these.load(std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+        }
+    }
+    let [quiet, flooded] = took.map(Figures::of);
+    let (datagrams, connections) = (sent[0], sent[1]);
+    let grown = gateway.process.resident().saturating_sub(before) / 1024;
+    println!(
+        "{rate} messages/s; strangers: {datagrams} datagrams, {connections} connections; resident {grown} MB more\n  \
+         without strangers    {quiet}\n  with strangers       {flooded}"
+    );
+    let cost = flooded.p99.saturating_sub(quiet.p99).as_secs_f64() * 1000.0;
+    figure("p99 that a flood of strangers costs the served", 100.0, cost);
+}
+
+/// A line for the table of results, where `MOSTAR_RESULTS` names its file.
+fn figure(name: &str, target: f64, measured: f64) {
+    let text = format!("figure\t{name}\t{target} ms\t{measured:.1} ms\t{:.2}\n", measured / target);
+    println!("{text}");
+    if let Some(path) = std::env::var_os("MOSTAR_RESULTS") {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
 }
 
 /// What was seen of one way.

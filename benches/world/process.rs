@@ -35,6 +35,11 @@ impl Process {
     /// Starts one that keeps its files in this folder. `SHOW` in the environment shows its log, `MOSTAR` names another
     /// build to measure instead.
     pub fn start(folder: &Path, setup: &Setup<'_>) -> Process {
+        Process::start_listening(folder, setup, "")
+    }
+
+    /// The same, with more listeners, each behind a comma.
+    pub fn start_listening(folder: &Path, setup: &Setup<'_>, listeners: &str) -> Process {
         let secret = folder.join("secret");
         std::fs::write(&secret, SECRET).unwrap();
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -43,7 +48,7 @@ impl Process {
         let (secret, store) = (secret.display(), folder.join("store"));
         let text = format!(
             "xmpp:\n  server: {server}\n  components:\n    - {{ domain: {SIP_DOMAIN}, secret: {{ file: {secret} }} }}\n  \
-             domains:\n    - {{ domain: {XMPP_DOMAIN} }}\n    - {{ domain: {ROOMS_DOMAIN}, rooms: true }}\nsip:\n  listen: [ \"tcp://{sip}\" ]\n  peers:\n    - {{ uri: \
+             domains:\n    - {{ domain: {XMPP_DOMAIN} }}\n    - {{ domain: {ROOMS_DOMAIN}, rooms: true }}\nsip:\n  listen: [ \"tcp://{sip}\"{listeners} ]\n  peers:\n    - {{ uri: \
              \"sip:{peer};transport=tcp\", may_send_from: [ {SIP_DOMAIN} ]{of_peer} }}\nstore: {}\n{more}",
             store.display(),
         );

@@ -1,5 +1,8 @@
 //! Where we connect to for somebody else (RFC 4975 §14.5): a pure function of the address that DNS gave.
 //!
+//! Whoever opens a connection or sends a datagram needs a [`Permit`], and only the policies here give one: [`sip`] for
+//! requests and answers, [`Policy`] for MSRP, [`Permit::named`] for what the admin wrote itself.
+//!
 //! The path of an SDP is written by a stranger. Without a rule he chooses what we knock at: services of this machine,
 //! of its network, the metadata service of a cloud, ourselves. So public addresses are open to all, others where an
 //! admin has named them: in `msrp.connect_to`, as the peer by whom the path came, as one of its networks, or by that peer
@@ -12,6 +15,30 @@ use ipnet::IpNet;
 
 use super::Config;
 use crate::sip::flow::Transport;
+
+pub mod sip;
+
+/// Leave to send to one address. `shell/sockets` takes nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit(SocketAddr);
+
+impl Permit {
+    /// For a place that the admin wrote itself: the XMPP server, our own HTTP page.
+    pub fn named(address: SocketAddr) -> Permit {
+        Permit(address)
+    }
+
+    /// Where.
+    pub fn address(self) -> SocketAddr {
+        self.0
+    }
+}
+
+/// Whether an address is of a kind that nobody is ever reached at: nobody's, link-local, multicast, or that of a cloud's
+/// metadata. DNS that says so lies.
+pub fn is_never(address: IpAddr) -> bool {
+    matches!(kind(address), Kind::Never(_))
+}
 
 /// What an admin has said, and what we are ourselves.
 #[derive(Clone, Debug, Default)]
@@ -96,7 +123,7 @@ impl Policy {
     }
 
     /// The address to connect to, or why not.
-    pub fn judge(&self, at: SocketAddr, around: Around<'_>) -> Result<SocketAddr, Refusal> {
+    pub fn judge(&self, at: SocketAddr, around: Around<'_>) -> Result<Permit, Refusal> {
         let address = plain(at.ip());
         let is_ours = |own: &SocketAddr| {
             own.port() == at.port()
@@ -119,9 +146,9 @@ impl Policy {
             || holds(around.networks)
             || peer.any(|peer| peer == address || matches!(kind, Kind::Near(_)) && self::kind(peer) == kind);
         match kind {
-            _ if is_open => Ok(SocketAddr::new(address, at.port())),
+            _ if is_open => Ok(Permit(SocketAddr::new(address, at.port()))),
             Kind::Near(name) | Kind::Special(name) | Kind::Never(name) => Err(Refusal::Unnamed(name)),
-            Kind::Public => Ok(SocketAddr::new(address, at.port())),
+            Kind::Public => Ok(Permit(SocketAddr::new(address, at.port()))),
         }
     }
 }
@@ -207,7 +234,7 @@ mod tests {
         let is_here = |address: IpAddr| address.is_loopback() || address.to_string() == "192.168.7.7";
         let aliases = ["9.9.9.1".parse().unwrap()];
         let around = Around { peer: &peer, networks, is_named, aliases: &aliases, is_here: &is_here };
-        policy.judge(at.parse().unwrap(), around).map(|address| address.to_string())
+        policy.judge(at.parse().unwrap(), around).map(|permit| permit.address().to_string())
     }
 
     fn open(at: &str, peers: &[&str]) -> bool {

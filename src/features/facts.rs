@@ -10,6 +10,9 @@ use crate::xmpp::jid::Jid;
 
 /// How many contacts' devices are remembered; the oldest by address go first.
 const SHOWN_LIMIT: usize = 100_000;
+/// How many users are known to be online, and with how many resources each.
+const ONLINE_LIMIT: usize = 1_000_000;
+const RESOURCES_LIMIT: usize = 64;
 /// How many devices of one contact; the one that was shown longest ago goes first.
 const DEVICES_LIMIT: usize = 16;
 
@@ -57,8 +60,14 @@ pub struct Facts {
 impl Facts {
     /// `full` is online with this priority.
     pub fn set_online(&mut self, full: &Jid, priority: i8) {
-        if let Some(resource) = full.resource() {
-            self.online.entry(full.bare()).or_default().insert(resource.to_owned(), priority);
+        let bare = full.bare();
+        let is_full = match self.online.get(&bare) {
+            Some(known) => known.len() >= RESOURCES_LIMIT,
+            None => self.online.len() >= ONLINE_LIMIT,
+        };
+        // Whom there is no room for is not known to be online: she is asked when it matters.
+        if let Some(resource) = full.resource().filter(|_| !is_full || self.is_online(full)) {
+            self.online.entry(bare).or_default().insert(resource.to_owned(), priority);
         }
     }
 
@@ -250,6 +259,19 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn so_many_resources_are_known_and_no_more() {
+        let mut facts = Facts::default();
+        let full = |number: usize| Jid::parse(&format!("juliet@example.com/{number}")).expect("a JID");
+        for number in 0..2 * RESOURCES_LIMIT {
+            facts.set_online(&full(number), 0);
+        }
+        assert!(facts.is_online(&full(0)) && !facts.is_online(&full(RESOURCES_LIMIT)));
+        facts.set_offline(&full(0));
+        facts.set_online(&full(RESOURCES_LIMIT), 0);
+        assert!(facts.is_online(&full(RESOURCES_LIMIT)));
+    }
 
     #[test]
     fn of_many_devices_the_latest_are_known() {

@@ -10,7 +10,7 @@ use super::describe::{self, Offered, Ways};
 use super::{Cx, Op};
 use crate::msrp::connections::SessionId;
 use crate::msrp::path::Path;
-use crate::sip::message::{Reply, ServerKey};
+use crate::sip::message::{HeaderName, Method, Reply, ServerKey};
 use crate::sip::sdp::message::{Direction, MessageLine, Setup};
 use crate::sip::sdp::ours::{OurLine, Ours};
 use crate::sip::usage::session::{Act, Body, Event, Session, token_of};
@@ -39,6 +39,13 @@ pub struct Leg {
     pub held: bool,
     /// What a line of ours says beside what all say.
     dress: fn(OurLine) -> OurLine,
+}
+
+/// The answer to a request inside the dialog that its machine does not know. The dialog is there: 481 would end it
+/// (RFC 5057 §5.1).
+pub fn not_within(method: &Method, allow: &'static str) -> Reply {
+    let status = if matches!(method, Method::Other(_)) { 501 } else { 405 };
+    Reply::new(status).with(HeaderName::Allow, allow)
 }
 
 /// What a further offer of theirs, or their answer to one of ours, has changed.

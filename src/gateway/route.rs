@@ -12,6 +12,7 @@ use crate::words::condition::{Condition, Kind};
 use crate::words::note::{Level, Note};
 use crate::words::time::Now;
 use crate::xmpp::jid::Jid;
+use crate::xmpp::ns;
 use crate::xmpp::stanza::{Element, ErrorType, Stanza, StanzaKind};
 
 impl Gateway {
@@ -269,9 +270,13 @@ impl Gateway {
     }
 
     fn refuse(&mut self, stanza: &Stanza, kind: Kind, type_: ErrorType, text: &str) {
-        // Ordinary presence is not answered: a server that is told "forbidden" for each would only be flooded.
-        let silent =
-            stanza.kind == StanzaKind::Presence && !matches!(stanza.type_(), Some("subscribe" | "probe"));
+        // Ordinary presence is not answered: a server that is told "forbidden" for each would only be flooded. Who wants
+        // into a room waits for an answer (XEP-0045 §7.2).
+        let waits = match stanza.type_() {
+            Some(type_) => matches!(type_, "subscribe" | "probe"),
+            None => stanza.element.child("x", ns::MUC).is_some(),
+        };
+        let silent = stanza.kind == StanzaKind::Presence && !waits;
         if !silent && let Some(error) = stanza.error(kind, type_, Some(text), None) {
             self.send_stanza(error, true);
         }

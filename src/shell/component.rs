@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::link_end::{self, End};
+use super::sockets;
 use crate::config::Secret;
 use crate::gateway::io::LinkId;
 use crate::words::note::{Level, Note};
@@ -259,14 +260,15 @@ struct Opened {
 
 async fn open(settings: &Settings) -> Result<Opened, End> {
     let patience = settings.timing.answer;
-    let addresses: Vec<_> = match timeout(patience, lookup_host(&settings.server)).await {
+    let addresses = match timeout(patience, sockets::named(&settings.server)).await {
         Err(_) => return Err(End::Unresolved("the resolver does not answer".into())),
         Ok(Err(error)) => return Err(End::Unresolved(error.to_string())),
-        Ok(Ok(found)) => found.collect(),
+        Ok(Ok(found)) => found,
     };
     let mut failure = End::Unresolved("the name has no address".into());
-    for address in addresses {
-        match timeout(patience, TcpStream::connect(address)).await {
+    for permit in addresses {
+        let address = permit.address();
+        match timeout(patience, sockets::connect(permit)).await {
             Err(_) => failure = End::Unreachable(address, "no answer to the connection".into()),
             Ok(Err(error)) => failure = End::Unreachable(address, error.to_string()),
             Ok(Ok(socket)) => {

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::inbox::Inboxes;
 use super::log::Log;
+use super::sockets::Doorkeeper;
 use crate::gateway::io::Input;
 use crate::sip::locate::{Located, Query};
 use crate::words::note::Level;
@@ -34,6 +35,8 @@ pub struct Dns {
     turns: Semaphore,
     asked: Mutex<HashSet<(usize, Query)>>,
     inboxes: Inboxes,
+    /// Who wants to know where peers are.
+    keeper: Option<Arc<Doorkeeper>>,
 }
 
 impl Dns {
@@ -57,7 +60,14 @@ impl Dns {
             turns: Semaphore::new(AT_ONCE),
             asked: Mutex::default(),
             inboxes: inboxes.clone(),
+            keeper: None,
         }
+    }
+
+    /// The same, which tells the keeper what it told a shard: shards ask about peers alone.
+    pub fn telling(mut self, keeper: &Arc<Doorkeeper>) -> Dns {
+        self.keeper = Some(keeper.clone());
+        self
     }
 
     /// Asks for a shard; the answer comes as an input. The same question of the same shard is asked once at a time.
@@ -69,6 +79,9 @@ impl Dns {
         tokio::spawn(async move {
             let found = dns.find(&query).await;
             dns.asked().remove(&(shard, query.clone()));
+            if let Some(keeper) = &dns.keeper {
+                keeper.learn(&query, &found);
+            }
             dns.inboxes.put(shard, Input::Resolved(query, found)).await;
         });
     }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::inbox::Inboxes;
+use super::sockets;
 use crate::config::Config;
+use crate::config::egress::Permit;
 use crate::gateway::Gateway;
 use crate::gateway::io::{Input, Output};
 use crate::words::id::Seed;
@@ -120,7 +122,7 @@ pub fn from_tables(config: Config, stanza: Stanza) -> String {
 /// Asks the gateway that runs at this address; the reason when none answers.
 pub fn from_running(address: SocketAddr, stanza: &Stanza) -> Result<String, String> {
     let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        let mut stream = sockets::connect_within(Permit::named(address), PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE * 2))?;
         let body = stanza.to_xml();
         let head = format!(

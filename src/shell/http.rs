@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use super::explain::{self, Questions};
 use super::meters::Meters;
+use super::sockets;
 use super::status::Status;
 
 /// What the pages show.
@@ -26,7 +27,7 @@ pub struct Pages {
 
 /// Binds the port, or says what to do.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| {
+    sockets::listen(address).await.map_err(|error| {
         format!(
             "cannot listen on http://{address}: {error}: stop the program that has that port \
              (`ss -ltnp sport = :{}` shows it), or choose another in `http`, or `http: none`",

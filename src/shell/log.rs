@@ -109,7 +109,8 @@ fn write(waiting: &Receiver<String>) {
     }
 }
 
-fn render(format: Format, level: Level, event: &str, fields: &[(&str, String)]) -> String {
+/// A line as it is written now.
+pub fn render(format: Format, level: Level, event: &str, fields: &[(&str, String)]) -> String {
     let stamp = OffsetDateTime::now_utc()
         .format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"))
         .unwrap_or_default();

@@ -45,6 +45,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("sip_connections_refused_total", "SIP connections closed because there were too many"),
     ("sip_connections_total", "SIP connections by direction"),
     ("sip_dropped_total", "SIP messages dropped without an answer, by reason"),
+    ("sip_forbidden_total", "SIP messages that were not sent since nobody named where they were to go"),
     ("sip_queue_full_total", "SIP messages dropped because a queue was full"),
     ("sip_received_total", "SIP messages that came in, by transport"),
     ("sip_refused_total", "Requests of ours that were not sent, by reason"),

@@ -26,6 +26,7 @@ mod process;
 pub mod record;
 pub mod shard;
 pub mod sip;
+pub mod sockets;
 pub mod status;
 pub mod writer;
 

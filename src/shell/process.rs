@@ -28,6 +28,7 @@ use super::msrp;
 use super::record::{Recorder, Share};
 use super::shard::{self, Outside, Surroundings};
 use super::sip::{self, Endpoint};
+use super::sockets::Doorkeeper;
 use super::status::Status;
 use super::writer::{self, Gate, Order};
 use crate::config::Config;
@@ -98,12 +99,13 @@ async fn live(mut config: Config, shards: usize, files: u64, log: &Log) -> Resul
     let (status, meters) = (Status::default(), Meters::new());
     status.missing(writer::PART, "its records are being read");
     let (inboxes, receivers) = Inboxes::new(shards, Domains::new(&config));
-    let endpoint = Endpoint::new(bound, sip::Limits::default(), &inboxes, log, &meters)
+    let keeper = Arc::new(Doorkeeper::new(&config, log, &meters));
+    let endpoint = Endpoint::new(bound, sip::Limits::default(), &keeper, &inboxes, log, &meters)
         .map_err(|error| format!("cannot use a socket: {error}"))?;
     let links = config.xmpp.components.iter().enumerate().map(|(number, component)| {
         Arc::new(Link::new(LinkId(number), &component.domain, &inboxes, &status, &meters))
     });
-    let dns = Arc::new(Dns::new(&inboxes, log));
+    let dns = Arc::new(Dns::new(&inboxes, log).telling(&keeper));
     let limits = msrp::Limits::for_messages(config.messages.max_message).within(files);
     let msrp = msrp::Endpoint::new(bound_msrp, &config, limits, &inboxes, &dns, log, &meters)?;
     let questions = Questions::new(inboxes.clone());

@@ -23,6 +23,8 @@ const KEPT: Duration = Duration::from_secs(32);
 const SWEEP: Duration = Duration::from_secs(1);
 /// 40 MB at 400 bytes each.
 const LIMIT: usize = 100_000;
+/// Answers repeat what requests say, and those may be long.
+const LIMIT_BYTES: usize = 64 * 1024 * 1024;
 
 /// Names a request's transaction: its retransmissions have the same name (§17.2.3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +69,8 @@ impl RequestName {
 pub struct Answered {
     answers: HashMap<RequestName, Bytes>,
     order: VecDeque<(Tick, RequestName)>,
+    /// What names and answers take.
+    bytes: usize,
 }
 
 impl Answered {
@@ -77,13 +81,12 @@ impl Answered {
 
     /// Remembers an answer.
     pub fn put(&mut self, now: Tick, key: RequestName, answer: Bytes) {
-        if self.answers.len() >= LIMIT
-            && let Some((_, oldest)) = self.order.pop_front()
-        {
-            self.answers.remove(&oldest);
-        }
-        if self.answers.insert(key.clone(), answer).is_none() {
-            self.order.push_back((now + KEPT, key));
+        let size = key.0.len() + answer.len();
+        while (self.answers.len() >= LIMIT || self.bytes + size > LIMIT_BYTES) && self.drop_oldest() {}
+        self.bytes += size;
+        match self.answers.insert(key.clone(), answer) {
+            None => self.order.push_back((now + KEPT, key)),
+            Some(old) => self.bytes -= key.0.len() + old.len(),
         }
     }
 
@@ -95,10 +98,16 @@ impl Answered {
     /// Forgets what is old.
     pub fn sweep(&mut self, now: Tick) {
         while self.order.front().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, key)) = self.order.pop_front() {
-                self.answers.remove(&key);
-            }
+            self.drop_oldest();
         }
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let Some((_, key)) = self.order.pop_front() else { return false };
+        if let Some(answer) = self.answers.remove(&key) {
+            self.bytes -= key.0.len() + answer.len();
+        }
+        true
     }
 
     /// How many answers are remembered.
@@ -148,6 +157,18 @@ mod tests {
         assert_eq!(answered.len(), LIMIT);
         assert!(answered.get(&key(0)).is_none() && answered.get(&key(1)).is_some());
         answered.sweep(Tick(0) + KEPT + SWEEP * 2);
-        assert_eq!((answered.len(), answered.next_timeout()), (0, None));
+        assert_eq!((answered.len(), answered.next_timeout(), answered.bytes), (0, None, 0));
+    }
+
+    #[test]
+    fn long_answers_are_fewer() {
+        let mut answered = Answered::default();
+        let long = Bytes::from(vec![b'x'; 1024 * 1024]);
+        for number in 0..100 {
+            answered.put(Tick(0), key(number), long.clone());
+            answered.put(Tick(0), key(number), long.clone());
+        }
+        assert!((62..64).contains(&answered.len()));
+        assert!(answered.bytes <= LIMIT_BYTES && answered.get(&key(99)).is_some());
     }
 }

@@ -21,6 +21,8 @@ static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n
 
 /// The longest start line and headers.
 const HEAD_LIMIT: usize = 64 * 1024;
+/// The same of somebody who is no peer: enough to be refused by.
+const STRANGERS_LIMIT: usize = 8 * 1024;
 /// The longest body on a stream.
 const BODY_LIMIT: usize = 1024 * 1024;
 
@@ -79,6 +81,25 @@ impl Stream {
             }
         }
         out
+    }
+
+    /// Takes bytes of somebody who is no peer. The first head is all that is read, and it is bad whatever it says: it
+    /// will be refused for whom it is from, and nothing longer is kept for that.
+    pub fn push_of_stranger(&mut self, bytes: &[u8]) -> Vec<Result<Message, BadSip>> {
+        if self.lost {
+            return Vec::new();
+        }
+        let room = (STRANGERS_LIMIT + 1).saturating_sub(self.buffer.len());
+        self.buffer.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.skip_line_breaks();
+        let head = HEAD_END.find(&self.buffer).map(|at| at + 4);
+        if head.is_none() && self.buffer.len() <= STRANGERS_LIMIT {
+            return Vec::new();
+        }
+        self.lost = true;
+        let buffer = std::mem::take(&mut self.buffer);
+        let head = head.unwrap_or(buffer.len());
+        vec![Err(bad(&buffer[..head], "it is from a stranger".into(), true))]
     }
 
     /// How many keep-alive pings (CRLF CRLF between messages) came since the last call; each is answered by one CRLF.
@@ -196,6 +217,20 @@ mod tests {
             assert_eq!(bodies, ["hello", "hello"], "in pieces of {size}");
             assert_eq!((stream.take_pings(), stream.pending()), (3, 0));
         }
+    }
+
+    #[test]
+    fn of_a_stranger_one_head_is_read_and_never_a_body() {
+        let text = MESSAGE.replace("005", "500000");
+        let mut stream = Stream::new();
+        assert!(stream.push_of_stranger(b"\r\n\r\nMESSAGE").is_empty());
+        let got = stream.push_of_stranger(&text.as_bytes()["MESSAGE".len()..]);
+        assert!(matches!(&got[..], [Err(bad)] if bad.fatal && bad.bytes.ends_with(b"x\r\n\r\n")), "{got:?}");
+        assert_eq!((stream.pending(), stream.take_pings()), (0, 1));
+        assert!(stream.push_of_stranger(MESSAGE.as_bytes()).is_empty());
+        let mut stream = Stream::new();
+        let got = stream.push_of_stranger(&[b'a'; 1 << 20]);
+        assert!(matches!(&got[..], [Err(bad)] if bad.fatal && bad.bytes.len() <= STRANGERS_LIMIT + 1));
     }
 
     #[test]

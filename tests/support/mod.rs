@@ -5,11 +5,13 @@
 pub mod bless;
 pub mod books;
 pub mod config;
+pub mod door;
 pub mod foreign;
 pub mod msrp;
 pub mod node;
 pub mod pattern;
 pub mod recorded;
+pub mod results;
 pub mod script;
 pub mod vector;
 pub mod xml;

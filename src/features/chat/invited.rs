@@ -7,7 +7,7 @@ use super::Chat;
 use super::describe::{self, Device, Offered, Ways};
 use super::talk::{Stage, Talk, TalkId};
 use crate::documents::resource_lists;
-use crate::features::leg::Leg;
+use crate::features::leg::{self, Leg};
 use crate::features::sessions::{self, Invited};
 use crate::features::{Cx, Incoming, Op, errors};
 use crate::sip::message::{self, HeaderName, Reply};
@@ -180,8 +180,7 @@ impl Chat {
         if talk.leg.call.request(cx.now, cx.mint, incoming.key, &incoming.request) {
             self.asked.insert(incoming.key, id);
         } else {
-            // The dialog is there: 481 would end it (RFC 5057 §5.1).
-            cx.reply(incoming.key, Reply::new(405).with(HeaderName::Allow, WITHIN));
+            cx.reply(incoming.key, leg::not_within(&incoming.request.method, WITHIN));
         }
         self.run(cx, id);
         true

@@ -52,7 +52,7 @@ use crate::features::audit::view::View;
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::Event;
-use crate::sip::message::{Answer, Method, Reply, Response, ServerKey};
+use crate::sip::message::{Answer, Method, Response, ServerKey};
 use crate::sip::usage::session::{self, of_token};
 use crate::store::record::Restored;
 use crate::words::note::Level;
@@ -170,8 +170,7 @@ impl Feature for Conferences {
         if is_known {
             self.asked.insert(incoming.key, id);
         } else {
-            // The dialog is there: 481 would end it (RFC 5057 §5.1).
-            cx.reply(incoming.key, Reply::new(405).with(crate::sip::message::HeaderName::Allow, WITHIN));
+            cx.reply(incoming.key, leg::not_within(&incoming.request.method, WITHIN));
         }
         self.run(cx, id);
         true

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::pair::{Check, Pair};
 use super::table::{self, Fate, Next};
-use super::{Contacts, FETCHES, Timer, refuse, unsubscribed};
+use super::{Contacts, FETCHES, PAIRS, Timer, refuse, unsubscribed};
 use crate::documents::pidf::{self, DocumentError, Pidf};
 use crate::features::{Cx, Incoming};
 use crate::sip::message::{self, Answer, HeaderName, Reply};
@@ -315,6 +315,13 @@ impl Contacts {
         self.forget_ask(cx, ask);
         let id = match self.find(&prober.bare(), &contact) {
             Some(id) => id,
+            None if self.has_enough(&prober.bare()) || self.pairs.len() >= PAIRS => {
+                // She is told what was seen, and it is not followed.
+                let mut seen = Pair { accepted: true, ..Pair::new(prober.bare(), contact, jid) };
+                seen.apply(cx, document);
+                cx.count("subscribes_refused_total", &[("reason", "no-room")]);
+                return;
+            }
             None => self.add(Pair { accepted: true, ..Pair::new(prober.bare(), contact, jid) }),
         };
         if let Some(user) = self.users.get_mut(&prober.bare())

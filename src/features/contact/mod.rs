@@ -47,6 +47,8 @@ static MANIFEST: Manifest = Manifest {
 const CONTACTS: usize = 5_000;
 /// The most looks that are under way for users who have not subscribed here.
 const FETCHES: usize = 10_000;
+/// How many contacts of all users one gateway keeps.
+const PAIRS: usize = 2_000_000;
 /// The user may come online as often as she likes: a contact is not asked again sooner than this because of it.
 const ONLINE_PAUSE: Duration = Duration::from_secs(5);
 /// The same for messages that cross.
@@ -315,7 +317,12 @@ impl Contacts {
             }
             return self.ask(cx, id);
         }
-        let full = self.users.get(user).is_some_and(|known| known.pairs.len() >= CONTACTS);
+        let full = self.has_enough(user);
+        if self.pairs.len() >= PAIRS {
+            cx.count("subscribes_refused_total", &[("reason", "no-room")]);
+            let text = "so many people watch contacts here that there is no room for more";
+            return refuse(cx, stanza, &Condition::new(Kind::ResourceConstraint, text));
+        }
         if full || !cx.accepting {
             let text = if full { "you have too many contacts here" } else { "try again in a few minutes" };
             return refuse(cx, stanza, &Condition::new(Kind::ResourceConstraint, text));
@@ -387,6 +394,11 @@ impl Contacts {
 impl Contacts {
     fn find(&self, user: &Jid, contact: &Aor) -> Option<u64> {
         self.users.get(user)?.pairs.get(contact).copied()
+    }
+
+    /// Whether a user has as many contacts as one may have.
+    fn has_enough(&self, user: &Jid) -> bool {
+        self.users.get(user).is_some_and(|known| known.pairs.len() >= CONTACTS)
     }
 
     fn next_id(&mut self) -> u64 {

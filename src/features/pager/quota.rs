@@ -15,6 +15,8 @@ use crate::words::time::Tick;
 const BURST: Duration = Duration::from_secs(20);
 /// How many senders are counted at a time. Beyond that nobody new is held up: the queues have their own limits.
 const SENDERS: usize = 100_000;
+/// How often full buckets are looked for where there is no room.
+const SWEEP: Duration = Duration::from_secs(1);
 /// The event of a refusal.
 const EVENT: &str = "sender-too-fast";
 
@@ -25,6 +27,8 @@ pub struct Quota {
     full_at: BTreeMap<Box<str>, Tick>,
     /// When full buckets are forgotten.
     sweep_at: Option<Tick>,
+    /// When there was no room last, and they were.
+    swept_at: Option<Tick>,
     refusals: Hushed,
 }
 
@@ -52,7 +56,9 @@ impl Quota {
             }
             return fits;
         }
-        if self.full_at.len() >= SENDERS {
+        // Each look goes through all: not at every message of a crowd.
+        if self.full_at.len() >= SENDERS && self.swept_at.is_none_or(|at| at + SWEEP <= now) {
+            self.swept_at = Some(now);
             self.sweep(now);
         }
         if self.full_at.len() < SENDERS {
@@ -127,7 +133,9 @@ mod tests {
             assert!(quota.take(at(0), 1, &format!("{number}@x")));
         }
         assert_eq!(quota.len(), SENDERS);
-        quota.take(at(1000), 1, "one more");
+        quota.take(at(500), 1, "too soon");
+        assert_eq!(quota.len(), SENDERS, "not looked for at every message");
+        quota.take(at(1500), 1, "one more");
         assert_eq!(quota.len(), 1, "all others are full again");
     }
 }

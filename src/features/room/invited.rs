@@ -4,7 +4,7 @@ use super::Rooms;
 use super::seat::{Seat, SeatId};
 use crate::documents::{iscomposing, resource_lists};
 use crate::features::describe::{self, Ways};
-use crate::features::leg::Leg;
+use crate::features::leg::{self, Leg};
 use crate::features::{Cx, Incoming, Op};
 use crate::sip::message::{self, HeaderName, Method, Reply};
 use crate::sip::uri::Aor;
@@ -133,8 +133,7 @@ impl Rooms {
                 }
                 _ => {}
             }
-            // The dialog is there: 481 would end it (RFC 5057 §5.1).
-            cx.reply(incoming.key, Reply::new(405).with(HeaderName::Allow, WITHIN));
+            cx.reply(incoming.key, leg::not_within(&incoming.request.method, WITHIN));
         }
         self.run(cx, id);
         true

@@ -3,7 +3,7 @@
 //! What DNS gave is judged and then connected to as it is: it is not looked up a second time. Of several addresses those
 //! that may be are tried in turn.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,12 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Shared, listener, tls};
 use crate::config::Config;
-use crate::config::egress::{Around, Policy, Refusal};
+use crate::config::egress::{Around, Permit, Policy, Refusal};
 use crate::gateway::io::Input;
 use crate::msrp::uri::{Hop, Host};
 use crate::msrp::{AttemptId, Behalf, MsrpIn};
 use crate::shell::dns::Dns;
+use crate::shell::sockets;
 use crate::sip::locate::{Located, Query};
 use crate::words::note::Level;
 
@@ -100,7 +101,7 @@ impl Ways {
     }
 
     /// The addresses of a hop that may be connected to, in their order; otherwise why none may.
-    async fn find(&self, hop: &Hop, behalf: Behalf) -> Result<Vec<SocketAddr>, Failed> {
+    async fn find(&self, hop: &Hop, behalf: Behalf) -> Result<Vec<Permit>, Failed> {
         let port = hop.port.unwrap_or(PORT);
         let found = match &hop.host {
             Host::Ip(address) => vec![*address],
@@ -129,14 +130,14 @@ impl Ways {
                 networks: &peer.networks,
                 is_named,
                 aliases: &aliases,
-                is_here: &is_here,
+                is_here: &sockets::is_here,
             };
             let judged = found.iter().map(|address| {
                 let at = SocketAddr::new(*address, port);
                 self.policy.judge(at, around).map_err(|refusal| (at, refusal))
             });
             let (good, bad): (Vec<_>, Vec<_>) = judged.partition(Result::is_ok);
-            let good: Vec<SocketAddr> = good.into_iter().flatten().take(TRIES).collect();
+            let good: Vec<Permit> = good.into_iter().flatten().take(TRIES).collect();
             let bad = bad.into_iter().find_map(Result::err);
             if good.is_empty() { Err(bad) } else { Ok(good) }
         };
@@ -269,8 +270,9 @@ impl Shared {
         };
         let patience = self.limits.connect / u32::try_from(places.len()).unwrap_or(1).max(1);
         let mut last = failed("dns", format!("{hop} has no address"));
-        for at in places {
-            let stream = match tokio::time::timeout(patience, TcpStream::connect(at)).await {
+        for permit in places {
+            let at = permit.address();
+            let stream = match tokio::time::timeout(patience, sockets::connect(permit)).await {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
                     last = failed("refused", format!("{hop} is at {at}: {error}"));
@@ -306,9 +308,4 @@ impl Shared {
         }
         failed.why
     }
-}
-
-/// Whether an address is one of this machine: only then a socket can have it.
-fn is_here(address: IpAddr) -> bool {
-    UdpSocket::bind((address, 0)).is_ok()
 }

@@ -10,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use super::Shared;
 use super::conn::{Conn, End};
 use crate::config::{Listen, MsrpListen};
-use crate::shell::sip;
+use crate::shell::{sip, sockets};
 use crate::sip::flow::Transport;
 use crate::words::note::Level;
 
@@ -33,7 +33,7 @@ pub fn bind(listeners: &[MsrpListen]) -> Result<Bound, String> {
     let mut bound = Bound::default();
     for listener in listeners {
         let address = listener.address;
-        let opened = sip::socket(&Listen { transport: Transport::Tcp, address })
+        let opened = sockets::bind(&Listen { transport: Transport::Tcp, address })
             .map(std::net::TcpListener::from)
             .and_then(|socket| Ok((socket.local_addr()?, socket)));
         let (address, socket) = opened.map_err(|error| explain(listener, &error))?;

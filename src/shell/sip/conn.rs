@@ -2,8 +2,8 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -61,6 +61,40 @@ enum State {
     /// Closes when the queue is empty.
     Closing,
     Closed,
+}
+
+/// What the unfinished message of one connection takes of the room that all share.
+pub struct Room {
+    all: Arc<AtomicUsize>,
+    limit: usize,
+    mine: usize,
+}
+
+impl Room {
+    /// Nothing yet, of so much.
+    pub fn new(all: &Arc<AtomicUsize>, limit: usize) -> Room {
+        Room { all: all.clone(), limit, mine: 0 }
+    }
+
+    /// So much is held now. False where all together hold too much, and this one more than before.
+    fn take(&mut self, mine: usize) -> bool {
+        let all = match mine.checked_sub(self.mine) {
+            Some(more) => self.all.fetch_add(more, Ordering::Relaxed) + more,
+            None => {
+                self.all.fetch_sub(self.mine - mine, Ordering::Relaxed);
+                0
+            }
+        };
+        let has_grown = mine > self.mine;
+        self.mine = mine;
+        !has_grown || all <= self.limit
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.mine, Ordering::Relaxed);
+    }
 }
 
 /// Why the reading loop ended.
@@ -202,6 +236,8 @@ impl Conn {
     pub async fn read<F: Future<Output = ()>>(
         &self,
         from: OwnedReadHalf,
+        mut room: Room,
+        is_stranger: impl Fn() -> bool,
         mut arrived: impl FnMut(Vec<Result<Message, BadSip>>) -> F,
     ) -> ReadEnd {
         let mut stream = Stream::new();
@@ -219,12 +255,15 @@ impl Conn {
                 Err(_) if self.idle_for() < self.limits.idle => continue,
                 Err(_) => return ReadEnd::Broken("nothing crossed for long".into()),
             }
-            let messages = match take(&from, &mut stream) {
+            let messages = match take(&from, &mut stream, &is_stranger) {
                 Ok(Some(messages)) => messages,
                 Ok(None) => return ReadEnd::Eof,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(error) => return ReadEnd::Broken(error.to_string()),
             };
+            if !room.take(stream.pending()) {
+                return ReadEnd::Broken("all unfinished messages take too much room".into());
+            }
             self.touch();
             self.asked.store(NEVER, Ordering::Relaxed);
             for _ in 0..stream.take_pings() {
@@ -250,10 +289,14 @@ impl Conn {
 }
 
 /// Reads what is there, through a buffer that exists only for the call. Nothing at the end of the stream.
-fn take(from: &OwnedReadHalf, stream: &mut Stream) -> std::io::Result<Option<Vec<Result<Message, BadSip>>>> {
+fn take(
+    from: &OwnedReadHalf,
+    stream: &mut Stream,
+    is_stranger: impl Fn() -> bool,
+) -> std::io::Result<Option<Vec<Result<Message, BadSip>>>> {
     let mut buffer = Vec::with_capacity(16 * 1024);
     if from.try_read_buf(&mut buffer)? == 0 {
         return Ok(None);
     }
-    Ok(Some(stream.push(&buffer)))
+    Ok(Some(if is_stranger() { stream.push_of_stranger(&buffer) } else { stream.push(&buffer) }))
 }

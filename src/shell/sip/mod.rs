@@ -7,11 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-
 use super::inbox::Inboxes;
 use super::log::Log;
 use super::meters::Meters;
+use super::sockets::{self, Doorkeeper};
 use crate::config::Listen;
 use crate::sip::flow::{Flow, SendId, SipOut, Transport};
 use crate::words::note::Level;
@@ -22,9 +21,6 @@ mod udp;
 
 use tcp::Tcp;
 use udp::Udp;
-
-/// What the kernel may keep of datagrams while we are busy; it grants what its own limits allow.
-const UDP_BUFFER: usize = 4 * 1024 * 1024;
 
 /// What one connection and all of them may take.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +39,12 @@ pub struct Limits {
     /// How long a connection stays for answers when the other end has said everything, or for the core to close it
     /// when framing was lost.
     pub grace: Duration,
-    /// How many connections one address may open.
+    /// How many connections one address may open; of IPv6, one network of 64 bits.
     pub from_one: usize,
+    /// How many connections of strangers there may be; the oldest makes room.
+    pub strangers: usize,
+    /// How many bytes of unfinished messages all connections may hold.
+    pub unfinished: usize,
     /// How many connections there may be. At the limit, the one that was silent longest makes room: strangers cannot
     /// keep a peer out.
     pub in_all: usize,
@@ -60,6 +60,8 @@ impl Default for Limits {
             dumb: Duration::from_secs(32),
             grace: Duration::from_secs(5),
             from_one: 256,
+            strangers: 1024,
+            unfinished: 64 * 1024 * 1024,
             in_all: 8192,
         }
     }
@@ -77,7 +79,7 @@ pub struct Bound {
 pub fn bind(listeners: &[Listen]) -> Result<Bound, String> {
     let mut bound = Bound { udp: Vec::new(), tcp: Vec::new(), listen: Vec::new() };
     for listener in listeners {
-        let socket = socket(listener).map_err(|error| explain(listener, &error))?;
+        let socket = sockets::bind(listener).map_err(|error| explain(listener, &error))?;
         let local = match listener.transport {
             Transport::Udp => {
                 let socket = std::net::UdpSocket::from(socket);
@@ -95,34 +97,6 @@ pub fn bind(listeners: &[Listen]) -> Result<Bound, String> {
         bound.listen.push(Listen { transport: listener.transport, address: local });
     }
     Ok(bound)
-}
-
-/// A bound socket, which listens where it can.
-pub(super) fn socket(listener: &Listen) -> std::io::Result<Socket> {
-    let domain = Domain::for_address(listener.address);
-    let (kind, protocol) = match listener.transport {
-        Transport::Udp => (Type::DGRAM, Protocol::UDP),
-        Transport::Tcp => (Type::STREAM, Protocol::TCP),
-    };
-    let socket = Socket::new(domain, kind, Some(protocol))?;
-    if listener.address.is_ipv6() {
-        // So that [::] and 0.0.0.0 are two listeners, and an address is never an IPv4 address in disguise.
-        socket.set_only_v6(true)?;
-    }
-    if listener.transport == Transport::Tcp {
-        // A port whose old connections are in TIME_WAIT is free; one with a listener is not.
-        socket.set_reuse_address(true)?;
-    } else {
-        // The default is too small for a burst; a smaller grant is no error.
-        let _ = socket.set_recv_buffer_size(UDP_BUFFER);
-        let _ = socket.set_send_buffer_size(UDP_BUFFER / 4);
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&listener.address.into())?;
-    if listener.transport == Transport::Tcp {
-        socket.listen(1024)?;
-    }
-    Ok(socket)
 }
 
 fn explain(listener: &Listen, error: &std::io::Error) -> String {
@@ -155,6 +129,7 @@ pub(super) fn advice(error: &std::io::Error, port: u16, flag: &str, key: &str) -
 pub struct Endpoint {
     udp: Vec<Arc<Udp>>,
     tcp: Arc<Tcp>,
+    keeper: Arc<Doorkeeper>,
 }
 
 impl Endpoint {
@@ -162,6 +137,7 @@ impl Endpoint {
     pub fn new(
         bound: Bound,
         limits: Limits,
+        keeper: &Arc<Doorkeeper>,
         inboxes: &Inboxes,
         log: &Log,
         meters: &Meters,
@@ -171,8 +147,8 @@ impl Endpoint {
             .into_iter()
             .map(|(local, socket)| Udp::new(local, socket, inboxes, log, meters).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        let tcp = Tcp::new(bound.tcp, limits, inboxes, log, meters)?;
-        Ok(Endpoint { udp, tcp: Arc::new(tcp) })
+        let tcp = Tcp::new(bound.tcp, limits, keeper, inboxes, log, meters)?;
+        Ok(Endpoint { udp, tcp: Arc::new(tcp), keeper: keeper.clone() })
     }
 
     /// Begins to read.
@@ -205,7 +181,7 @@ impl Endpoint {
             .and_then(|local| self.udp.iter().find(|udp| udp.local == local))
             .or_else(|| self.udp.iter().find(|udp| udp.local.is_ipv4() == remote.is_ipv4()));
         match from {
-            Some(udp) => udp.send(&out.bytes, remote),
+            Some(udp) => udp.send(&out.bytes, self.keeper.sip(Transport::Udp, remote)?),
             None => Err(format!("no UDP listener can reach {remote}")),
         }
     }

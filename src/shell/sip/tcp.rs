@@ -3,21 +3,23 @@
 //! RFC 3261 §18: an answer takes the connection of its request while that is open; a request takes any open
 //! connection to its address, else a new one. Whoever's bytes did not leave is told ([`Input::SendFailed`]).
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::conn::{Conn, ReadEnd};
+use super::conn::{Conn, ReadEnd, Room};
 use super::{Limits, gossip};
+use crate::config::egress::Permit;
 use crate::gateway::io::Input;
 use crate::shell::inbox::{Batch, Inboxes};
 use crate::shell::log::Log;
 use crate::shell::meters::Meters;
+use crate::shell::sockets::{self, Doorkeeper};
 use crate::sip::flow::{BadSip, ConnId, Flow, SipOut, Transport};
 use crate::sip::message::Message;
 use crate::words::id::Partition;
@@ -28,6 +30,9 @@ pub struct Tcp {
     listeners: Mutex<Vec<(SocketAddr, TcpListener)>>,
     table: Mutex<Table>,
     limits: Limits,
+    keeper: Arc<Doorkeeper>,
+    /// What all unfinished messages take.
+    held: Arc<AtomicUsize>,
     inboxes: Inboxes,
     log: Log,
     received: metrics::Counter,
@@ -45,6 +50,8 @@ struct Table {
     conns: HashMap<ConnId, Arc<Conn>>,
     by_remote: HashMap<SocketAddr, Vec<ConnId>>,
     by_source: HashMap<IpAddr, usize>,
+    /// Connections of those who are no peers; the numbers grow with time.
+    strangers: BTreeSet<ConnId>,
 }
 
 impl Table {
@@ -54,20 +61,22 @@ impl Table {
         self.conns.insert(conn.id, conn.clone());
         self.by_remote.entry(remote).or_default().push(conn.id);
         if inbound {
-            *self.by_source.entry(remote.ip()).or_default() += 1;
+            *self.by_source.entry(network(remote.ip())).or_default() += 1;
         }
         conn
     }
 
     fn remove(&mut self, conn: &Conn) {
         self.forget_remote(conn);
+        self.strangers.remove(&conn.id);
+        let source = network(conn.remote.ip());
         if self.conns.remove(&conn.id).is_some()
             && conn.inbound
-            && let Some(count) = self.by_source.get_mut(&conn.remote.ip())
+            && let Some(count) = self.by_source.get_mut(&source)
         {
             *count -= 1;
             if *count == 0 {
-                self.by_source.remove(&conn.remote.ip());
+                self.by_source.remove(&source);
             }
         }
     }
@@ -106,6 +115,7 @@ impl Tcp {
     pub fn new(
         listeners: Vec<(SocketAddr, std::net::TcpListener)>,
         limits: Limits,
+        keeper: &Arc<Doorkeeper>,
         inboxes: &Inboxes,
         log: &Log,
         meters: &Meters,
@@ -118,6 +128,8 @@ impl Tcp {
             listeners: Mutex::new(listeners),
             table: Mutex::default(),
             limits,
+            keeper: keeper.clone(),
+            held: Arc::default(),
             inboxes: inboxes.clone(),
             log: log.clone(),
             received: meters.counter("sip_received_total", &[("transport", "tcp")]),
@@ -158,20 +170,31 @@ impl Tcp {
     }
 
     fn admit(&self, remote: SocketAddr) -> Option<Arc<Conn>> {
+        let is_stranger = !self.keeper.is_neighbour(remote.ip());
         let mut table = self.table();
-        if table.by_source.get(&remote.ip()).is_some_and(|count| *count >= self.limits.from_one) {
+        if table.by_source.get(&network(remote.ip())).is_some_and(|count| *count >= self.limits.from_one) {
             self.refused.increment(1);
             return None;
         }
-        if table.conns.len() >= self.limits.in_all {
+        let is_full = table.conns.len() >= self.limits.in_all;
+        if is_full || is_stranger && table.strangers.len() >= self.limits.strangers {
             self.refused.increment(1);
-            let silent = table.conns.values().filter(|conn| conn.inbound).max_by_key(|conn| conn.idle_for());
-            let silent = silent.cloned()?;
-            silent.close();
-            table.remove(&silent);
+            // Strangers make room first, and take that of strangers alone.
+            let oldest = table.strangers.first().and_then(|id| table.conns.get(id)).cloned();
+            let silent = || {
+                let inbound = table.conns.values().filter(|conn| conn.inbound);
+                inbound.max_by_key(|conn| conn.idle_for()).cloned()
+            };
+            let victim = if is_stranger { oldest } else { oldest.or_else(silent) }?;
+            victim.close();
+            table.remove(&victim);
         }
         self.opened[0].increment(1);
-        Some(table.add(remote, true, self.limits))
+        let conn = table.add(remote, true, self.limits);
+        if is_stranger {
+            table.strangers.insert(conn.id);
+        }
+        Some(conn)
     }
 
     /// Sends for a shard, or says at once why it cannot.
@@ -200,6 +223,13 @@ impl Tcp {
             self.failed.increment(1);
             return Err(format!("tcp://{remote}: there are too many connections"));
         }
+        let permit = match self.keeper.sip(Transport::Tcp, remote) {
+            Ok(permit) => permit,
+            Err(why) => {
+                self.failed.increment(1);
+                return Err(why);
+            }
+        };
         let conn = table.add(remote, false, self.limits);
         drop(table);
         let pushed = conn.push(&out.bytes, waiting).unwrap_or(Ok(()));
@@ -208,7 +238,7 @@ impl Tcp {
         }
         self.count(&pushed);
         self.opened[1].increment(1);
-        tokio::spawn(self.clone().connect(conn));
+        tokio::spawn(self.clone().connect(conn, permit));
         pushed
     }
 
@@ -238,9 +268,9 @@ impl Tcp {
         self.table().conns.values().any(|conn| conn.is_busy())
     }
 
-    async fn connect(self: Arc<Self>, conn: Arc<Conn>) {
+    async fn connect(self: Arc<Self>, conn: Arc<Conn>, permit: Permit) {
         let remote = conn.remote;
-        match tokio::time::timeout(self.limits.connect, TcpStream::connect(remote)).await {
+        match tokio::time::timeout(self.limits.connect, sockets::connect(permit)).await {
             Ok(Ok(stream)) => self.serve(conn, stream).await,
             Ok(Err(error)) => self.end(&conn, format!("tcp://{remote}: {error}")).await,
             Err(_) => self.end(&conn, format!("tcp://{remote}: no answer to the connection")).await,
@@ -267,7 +297,9 @@ impl Tcp {
         let (reader, writer) = stream.into_split();
         let writing = conn.write(writer);
         tokio::pin!(writing);
-        let reading = conn.read(reader, |messages| self.take(flow, messages));
+        let room = Room::new(&self.held, self.limits.unfinished);
+        let is_stranger = || !self.keeper.is_neighbour(conn.remote.ip());
+        let reading = conn.read(reader, room, is_stranger, |messages| self.take(flow, messages));
         let end = tokio::select! {
             end = reading => end,
             written = &mut writing => return written.err().unwrap_or_else(|| "closed by us".into()),
@@ -320,5 +352,13 @@ impl Tcp {
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose limit counts: an address, and of IPv6 the network of 64 bits that one customer has (RFC 6177).
+fn network(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
+        source => source,
     }
 }

@@ -10,10 +10,12 @@ use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
 use super::gossip;
+use crate::config::egress::Permit;
 use crate::gateway::io::Input;
 use crate::shell::inbox::{Batch, Inboxes};
 use crate::shell::log::Log;
 use crate::shell::meters::Meters;
+use crate::shell::sockets;
 use crate::sip::flow::{Flow, Transport};
 use crate::sip::framing;
 use crate::words::id::Partition;
@@ -29,7 +31,7 @@ pub struct Udp {
     /// The address it is bound to.
     pub local: SocketAddr,
     socket: UdpSocket,
-    backlog: Mutex<VecDeque<(Bytes, SocketAddr)>>,
+    backlog: Mutex<VecDeque<(Bytes, Permit)>>,
     wake: Notify,
     inboxes: Inboxes,
     log: Log,
@@ -105,20 +107,20 @@ impl Udp {
     }
 
     /// Sends a datagram, now or soon.
-    pub fn send(&self, bytes: &Bytes, remote: SocketAddr) -> Result<(), String> {
+    pub fn send(&self, bytes: &Bytes, permit: Permit) -> Result<(), String> {
         let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
         if backlog.is_empty() {
-            match self.socket.try_send_to(bytes, remote) {
+            match sockets::try_send(&self.socket, bytes, permit) {
                 Ok(_) => {
                     self.sent.increment(1);
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(format!("udp://{remote}: {error}")),
+                Err(error) => return Err(format!("udp://{}: {error}", permit.address())),
             }
         }
         if backlog.len() < BACKLOG {
-            backlog.push_back((bytes.clone(), remote));
+            backlog.push_back((bytes.clone(), permit));
             self.wake.notify_one();
         } else {
             self.dropped_out.increment(1);
@@ -130,13 +132,13 @@ impl Udp {
     pub async fn send_backlog(self: std::sync::Arc<Self>) {
         loop {
             let first = self.backlog.lock().unwrap_or_else(PoisonError::into_inner).front().cloned();
-            let Some((bytes, remote)) = first else {
+            let Some((bytes, permit)) = first else {
                 self.wake.notified().await;
                 continue;
             };
-            match self.socket.send_to(&bytes, remote).await {
+            match sockets::send(&self.socket, &bytes, permit).await {
                 Ok(_) => self.sent.increment(1),
-                Err(error) => gossip(&self.log, "sip-send-failed", remote, &error),
+                Err(error) => gossip(&self.log, "sip-send-failed", permit.address(), &error),
             }
             self.backlog.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         }

@@ -36,6 +36,13 @@ impl Head {
         }
         let to: headers::To = required(headers, "To")?;
         let from: headers::From = required(headers, "From")?;
+        for (address, label) in [(&to.0, "To"), (&from.0, "From")] {
+            let mut tags = address.params.iter().filter(|param| param.name.eq_ignore_ascii_case(b"tag"));
+            // A proxy that sees a tag where we see none lets in what it takes for a dialog's.
+            if tags.next().is_some_and(|tag| tag.value.is_none()) || tags.next().is_some() {
+                return Err(bad(format!("the tag of {label} is malformed")));
+            }
+        }
         let call_id: headers::CallId = required(headers, "Call-ID")?;
         let cseq: headers::CSeq = required(headers, "CSeq")?;
         let max_forwards = match headers.typed::<headers::MaxForwards>() {

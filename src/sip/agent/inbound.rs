@@ -19,8 +19,6 @@ use crate::words::time::Now;
 
 /// How long an answer may take. Senders give up after 32 s.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Requests that may await their answers; more get 503.
-const LIMIT: usize = 50_000;
 /// What the usage of INVITE understands (RFC 4028).
 const SESSION_EXTENSIONS: &[&str] = &["timer"];
 /// What may be wanted of an INVITE besides; whoever takes no list of people (RFC 5366 §3) refuses it there.
@@ -99,7 +97,7 @@ impl Agent {
             }
             return;
         }
-        if self.servers.len() >= LIMIT && !is_ack {
+        if self.servers.is_full() && !is_ack {
             let mut refusal = refuse(503, "overload", "too many requests at once");
             refusal.reply = refusal.reply.with(HeaderName::RetryAfter, RETRY_AFTER.to_string());
             return self.refuse_stateless(now, mint, flow, &request, refusal);
@@ -132,7 +130,7 @@ impl Agent {
     /// What a request of this name has been told, if it is known: nothing while it awaits its first answer.
     fn said(&self, name: &RequestName) -> Option<Option<Bytes>> {
         match self.by_name.get(name) {
-            Some(key) => Some(self.servers.get(key).and_then(|server| server.provisional.clone())),
+            Some(key) => Some(self.servers.get(*key).and_then(|server| server.provisional.clone())),
             None => self.answered.get(name).map(Some),
         }
     }
@@ -168,14 +166,18 @@ impl Agent {
             name,
             provisional: None,
         };
-        self.servers.insert(key, server);
+        self.servers.insert(key, server, &request);
         self.timers.set(Alarm::Unanswered(key), now.tick + PATIENCE);
         match self.judge(now, arrival, &request) {
             Ok((_, head)) if self.merged.repeats(now.tick, &request.method, &head) => {
                 self.count("sip_rejected_total", "merged");
                 self.answer(now, mint, key, Reply::new(482).because("merged request"));
             }
-            Ok(_) if request.method == Method::Cancel && self.cancelled_by_peer(now, mint, key, &request) => {
+            Ok(_) if request.method == Method::Cancel => {
+                // §9.2: where there is no INVITE to cancel, whatever dialog it names.
+                if !self.cancelled_by_peer(now, mint, key, &request) {
+                    self.answer(now, mint, key, Reply::new(481));
+                }
             }
             Ok((peer, head)) => {
                 let arrived = Box::new(InRequest { key, request, head, flow, peer });
@@ -265,7 +267,7 @@ impl Agent {
 
     pub(super) fn answer(&mut self, now: Now, mint: &mut Mint, key: ServerKey, reply: Reply) {
         let id = TransactionId(key.0);
-        let Some(server) = self.servers.get_mut(&key) else { return };
+        let Some(server) = self.servers.get_mut(key) else { return };
         let Some(status) = StatusCode::new(reply.status) else { return };
         if let Some(accepted) = server.accepted.clone().filter(|_| status.is_success()) {
             let target = server.target;
@@ -299,7 +301,7 @@ impl Agent {
         };
         let bytes = print::response_bytes(&request, status, &reply, tag);
         if status.is_final() {
-            self.servers.remove(&key);
+            self.servers.remove(key);
             self.by_name.remove(&name);
             if target.transport == Transport::Udp {
                 self.answered.put(now.tick, name, bytes.clone());
@@ -311,7 +313,7 @@ impl Agent {
     }
 
     pub(super) fn unanswered(&mut self, now: Now, mint: &mut Mint, key: ServerKey) {
-        let request = self.servers.get(&key).and_then(|server| server.request.as_ref());
+        let request = self.servers.get(key).and_then(|server| server.request.as_ref());
         let method = request.map(|request| name_of(&request.method)).unwrap_or_default();
         self.log(Level::Error, "sip-unanswered", vec![("method", method)]);
         self.answer(now, mint, key, Reply::new(500).because("no answer was found in time"));
@@ -337,7 +339,9 @@ impl Agent {
 
     pub(super) fn bad_in(&mut self, now: Now, mint: &mut Mint, flow: Flow, bad: &BadSip) {
         if self.peers.at(flow.remote.ip()).is_empty() {
-            return self.stranger(now, mint, flow, None);
+            let request = salvage::request(&bad.bytes).map(|(request, _)| request);
+            let request = request.filter(|request| request.headers.count(&HeaderName::Via) > 0);
+            return self.stranger(now, mint, flow, request.as_ref());
         }
         let source = flow.remote.ip();
         let fields = vec![("src", source.to_string()), ("why", shorten(&bad.reason))];

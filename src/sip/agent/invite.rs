@@ -133,7 +133,7 @@ impl Agent {
         let (TransactionKey::Rfc3261 { method, .. } | TransactionKey::Legacy { method, .. }) = &mut invite;
         *method = Method::Invite.as_bytes().to_vec();
         let Some(id) = self.transactions.find(&invite) else { return false };
-        let Some(server) = self.servers.get_mut(&ServerKey(id.0)) else { return false };
+        let Some(server) = self.servers.get_mut(ServerKey(id.0)) else { return false };
         // §9.2: the tag in To is that of the INVITE's answer.
         let tag = server.tag.get_or_insert_with(|| mint.token(mint.home())).clone();
         let is_open = !server.answered;

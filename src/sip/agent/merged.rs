@@ -12,6 +12,9 @@ const KEPT: Duration = Duration::from_secs(32);
 /// More than this are not told apart.
 const LIMIT: usize = 20_000;
 
+/// Nor are requests whose names are longer than this.
+const LONGEST: usize = 1024;
+
 type Identity = (String, Vec<u8>, u32, Vec<u8>);
 
 /// What came lately, by Call-ID, From tag and CSeq.
@@ -35,7 +38,7 @@ impl Merged {
         if self.seen.contains(&identity) {
             return true;
         }
-        if self.seen.len() < LIMIT {
+        if self.seen.len() < LIMIT && identity.0.len() + identity.1.len() <= LONGEST {
             self.seen.insert(identity.clone());
             self.order.push_back((now + KEPT, identity));
         }

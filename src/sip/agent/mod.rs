@@ -22,16 +22,17 @@ mod outbound;
 mod own;
 mod print;
 mod salvage;
+mod servers;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use self::hush::Hush;
-use self::inbound::Server;
 use self::merged::Merged;
 use self::outbound::{Attempt, Call};
 use self::own::Own;
+use self::servers::Servers;
 use super::answered::{Answered, RequestName};
 use super::flow::{BadSip, Flow, SendId, SipOut, Target};
 use super::locate::{Located, Query};
@@ -57,11 +58,13 @@ pub struct Agent {
     answered: Answered,
     merged: Merged,
     /// Requests to us: until they are answered, and an INVITE until its transaction is over.
-    servers: BTreeMap<ServerKey, Server>,
+    servers: Servers,
     /// Those of them that are no INVITE, by what their retransmissions are known by.
     by_name: HashMap<RequestName, ServerKey>,
     /// Requests of ours that have no final answer yet.
     calls: BTreeMap<u64, Call>,
+    /// What their bodies take.
+    call_bytes: usize,
     /// Client transactions, until they are over: some time after the answer.
     attempts: BTreeMap<TransactionId, Attempt>,
     /// INVITEs of ours that have no final answer yet: the call, by its user.
@@ -147,9 +150,10 @@ impl Agent {
             transactions: Transactions::default(),
             answered: Answered::default(),
             merged: Merged::default(),
-            servers: BTreeMap::new(),
+            servers: Servers::default(),
             by_name: HashMap::new(),
             calls: BTreeMap::new(),
+            call_bytes: 0,
             attempts: BTreeMap::new(),
             invites: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -290,7 +294,7 @@ impl Agent {
         for step in steps {
             match step {
                 Step::Send(bytes) => {
-                    let server = self.servers.get(&ServerKey(id.0)).map(|server| (server.target, None));
+                    let server = self.servers.get(ServerKey(id.0)).map(|server| (server.target, None));
                     let client = self.attempts.get(&id).map(|attempt| (attempt.target, Some(SendId(id.0))));
                     if let Some((target, id)) = server.or(client) {
                         self.send(bytes, target, id);
@@ -304,7 +308,7 @@ impl Agent {
                     if let Some(accepted) = attempt.and_then(|attempt| attempt.accepted) {
                         self.accepted.remove(&accepted.user);
                     }
-                    self.servers.remove(&ServerKey(id.0));
+                    self.servers.remove(ServerKey(id.0));
                     self.timers.stop(&Alarm::Unanswered(ServerKey(id.0)));
                 }
                 // Only a message that comes in leads to these, and there they are taken out.

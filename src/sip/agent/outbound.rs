@@ -5,6 +5,7 @@
 //! CSeq stay the same, so that who got it twice can tell.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use sipx_sip::validate_response;
@@ -24,8 +25,12 @@ use crate::words::time::Now;
 
 /// RFC 3261 §18.1.1, RFC 3428 §8: what is longer needs a transport that cares for congestion.
 const DATAGRAM_LIMIT: usize = 1300;
+/// Ports below this are other services' (RFC 6335 §6).
+const WELL_KNOWN: u16 = 1024;
 /// Requests under way at once.
 const LIMIT: usize = 100_000;
+/// What their bodies may take.
+const LIMIT_BYTES: usize = 256 * 1024 * 1024;
 /// Answers to challenges for one request: one, and one more when the nonce was stale or another asks too.
 const TRIES: u8 = 2;
 
@@ -113,7 +118,7 @@ impl Agent {
         let Some(peer) = peer else {
             return self.tell(asker, Answer::Failed(Failure::NoRoute));
         };
-        if self.calls.len() >= LIMIT {
+        if self.calls.len() >= LIMIT || self.call_bytes >= LIMIT_BYTES {
             self.count("sip_refused_total", "too-many");
             let why = "too many requests under way".to_owned();
             return self.tell(asker, Answer::Failed(Failure::Transport(why)));
@@ -122,6 +127,7 @@ impl Agent {
         if let (Asker::User(user), Method::Invite) = (asker, &request.method) {
             self.invites.insert(user, id);
         }
+        self.call_bytes += request.body.len();
         self.calls.insert(id, Call::new(asker, request, peer, Vec::new()));
         if !self.peers.is_searching(peer) {
             self.set_out(now, mint, id);
@@ -233,14 +239,23 @@ impl Agent {
         };
         let port = uri.port().unwrap_or(5060);
         if let Some(Host::Ip(ip)) = uri.host() {
-            let known = !self.peers.at(*ip).is_empty();
+            let known = !self.peers.at(*ip).is_empty() && self.is_open(*ip, port);
             return known.then(|| Hop { transport, address: (*ip, port).into(), name: host });
         }
         let known = self.peers.named(&host)?;
         match uri.port() {
+            Some(port) if !self.is_open(known.address.ip(), port) => None,
             Some(port) => Some(Hop { transport, address: (known.address.ip(), port).into(), name: host }),
             None => Some(known.clone()),
         }
+    }
+
+    /// Whether a dialog may lead to this port: its Contact must not make us talk to another service of a peer's machine.
+    /// Well-known ports are such services, unless the admin's own URI leads there.
+    fn is_open(&self, address: IpAddr, port: u16) -> bool {
+        let is_named =
+            |peer: usize| self.peers.hops(peer).iter().any(|hop| hop.address == (address, port).into());
+        port >= WELL_KNOWN || (0..self.peers.len()).any(is_named)
     }
 
     /// The connection that the request prefers, if who is at its other end is this hop: the peer itself, or where the
@@ -440,6 +455,7 @@ impl Agent {
 
     pub(super) fn finish(&mut self, id: u64, answer: Answer) {
         if let Some(call) = self.calls.remove(&id) {
+            self.call_bytes = self.call_bytes.saturating_sub(call.request.body.len());
             if let (Asker::User(user), Method::Invite) = (call.asker, &call.request.method) {
                 self.invites.remove(&user);
                 self.timers.stop(&Alarm::Cancelled(id));
