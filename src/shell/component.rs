@@ -235,6 +235,11 @@ impl Link {
                 () = keep_alive(settings, own, &pulse) => End::Dead(settings.timing.dead),
             }
         };
+        if matches!(end, End::Dead(_) | End::Stuck(_)) {
+            // What the server has not taken by now goes again on the next stream. Without this the system would go on
+            // sending it, and a network that comes back would bring it behind what is newer.
+            let _ = write.as_ref().set_zero_linger();
+        }
         if matches!(end, End::Closed | End::Refused(_) | End::Broken(_)) {
             // Politeness only: the connection is given up in any case.
             let _ = timeout(settings.timing.goodbye, write.write_all(stream::CLOSE.as_bytes())).await;

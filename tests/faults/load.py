@@ -18,15 +18,15 @@ SAY, SHOW = 0.4, 3.0
 
 
 class Load:
-    def __init__(self, place, ledger, hop, sip_port, proxied, presence, seed, say=SAY):
-        """`hop`: where phones send everything. `presence`: whether each couple sees each other."""
+    def __init__(self, place, ledger, hop, sip_ports, proxied, presence, seed, say=SAY):
+        """`hop`: where phones send everything. `sip_ports`: where they listen, and where they say that they do. `presence`: whether each couple sees each other."""
         self.place, self.ledger, self.proxied, self.presence, self.every = place, ledger, proxied, presence, say
         self.random = random.Random(seed)
         self.saying = False
         self.loop = asyncio.new_event_loop()
         self.clients = {person.jid: Client(person, place.xmpp_port, ledger) for person in place.xmpp_people}
         self.sip = People(ledger, hop, place.sip_people, proxied)
-        self.sip_port = sip_port
+        self.sip_ports = sip_ports
         # What is under way: requests of phones that wait for their answer.
         self.waiting = 0
         self.tasks = []
@@ -53,7 +53,7 @@ class Load:
         self.call(self._begin())
 
     async def _start(self):
-        await self.sip.start(self.sip_port)
+        await self.sip.start(*self.sip_ports)
         for client in self.clients.values():
             client.start()
 
@@ -113,7 +113,7 @@ class Load:
         return all(client.online for client in self.clients.values())
 
     def true(self):
-        return all(shown.seen == shown.truth for shown in self.ledger.shown.values())
+        return all(shown.truth is not None and shown.seen == shown.truth for shown in self.ledger.shown.values())
 
     def register(self):
         async def everybody():

@@ -13,15 +13,20 @@ import tempfile
 import threading
 import time
 
+import disks
 import kamailio
 import kills
+import machine
+import names
+import network
+import pauses
 import processes
 import report
 import units
 import world
 from place import ROOT
 
-UNITS = [*kills.ALL]
+UNITS = [*kills.ALL, *pauses.ALL, *network.ALL, *disks.ALL, *machine.ALL, *names.ALL]
 AT_ONCE = 3
 # A machine with more to do may be so much slower than the times in the units.
 PATIENCE = 4

@@ -80,7 +80,7 @@ class Dialog:
         self.call, self.ours, self.theirs, self.target, self.route = call, ours, theirs, target, list(route)
         # Addresses of both ends.
         self.local, self.remote = local, remote
-        self.cseq, self.told, self.telling, self.over = 0, None, False, False
+        self.cseq, self.told, self.telling, self.over, self.refresh = 0, None, False, False, False
 
 
 class People(asyncio.DatagramProtocol):
@@ -94,14 +94,13 @@ class People(asyncio.DatagramProtocol):
         self.status, self.notifying, self.watching = {}, {}, {}
         self.transport, self.tasks = None, set()
         self.names = {}
-        # What a person does with a MESSAGE: how long until the answer, and which; None: nothing at all.
+        # How long a MESSAGE waits for its answer; whether nobody takes anything.
         self.delay, self.silent = 0.0, False
-        self.silent_until = 0.0
 
-    async def start(self, port):
+    async def start(self, port, reached_at):
         loop = asyncio.get_running_loop()
         self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", port))
-        self.port = self.transport.get_extra_info("sockname")[1]
+        self.port, self.reached_at = port, reached_at
 
     async def stop(self):
         for task in self.tasks:
@@ -142,7 +141,8 @@ class People(asyncio.DatagramProtocol):
         if answer is None:
             self.ledger.no_answer(pair, message)
             return
-        self.ledger.answer(pair, message, answer.status, "mostar" if not answer.get("server") else answer.get("server"))
+        # Who made the answer: the gateway, or a proxy on the way for itself.
+        self.ledger.answer(pair, message, answer.status, answer.get("server").partition("/")[0].lower())
         after = answer.get("retry-after")
         if answer.status >= 300:
             await asyncio.sleep(min(float(part(r"(\d+)", after) or 0.5), 3))
@@ -163,9 +163,7 @@ class People(asyncio.DatagramProtocol):
         while True:
             dialog = Dialog(secrets.token_hex(8), secrets.token_hex(6), uri, "", whom, whom)
             self.watching[dialog.call] = dialog
-            answer = await self.request("SUBSCRIBE", whom, uri, whom, [
-                ("Event", "presence"), ("Accept", "application/pidf+xml"), ("Contact", self.contact(uri)),
-                ("Expires", "3600")], dialog=dialog)
+            answer = await self._subscribe(dialog)
             if answer is None or answer.status >= 300:
                 del self.watching[dialog.call]
                 await asyncio.sleep(1)
@@ -175,13 +173,27 @@ class People(asyncio.DatagramProtocol):
             dialog.target = uri_of(answer.get("contact", whom))
             while not dialog.over:
                 await asyncio.sleep(0.2)
+                if dialog.refresh:
+                    dialog.refresh = False
+                    answer = await self._subscribe(dialog)
+                    dialog.over = answer is not None and answer.status == 481
             del self.watching[dialog.call]
-            await asyncio.sleep(1)
+
+    def _subscribe(self, dialog):
+        return self.request("SUBSCRIBE", dialog.target, dialog.local, dialog.remote, [
+            ("Event", "presence"), ("Accept", "application/pidf+xml"), ("Contact", self.contact(dialog.local)),
+            ("Expires", "3600")], dialog=dialog)
+
+    def refresh(self):
+        """All refresh what they watch, as they would some time: a notifier gives up who did not answer for half a minute (RFC 6665
+        §4.2.2), and a watcher hears of it then."""
+        for dialog in self.watching.values():
+            dialog.refresh = True
 
     # Requests of ours.
 
     def contact(self, uri):
-        return f"<sip:{uri[4:].partition('@')[0]}@127.0.0.1:{self.port}>"
+        return f"<sip:{uri[4:].partition('@')[0]}@127.0.0.1:{self.reached_at}>"
 
     async def request(self, method, target, sender, to, headers=(), body="", dialog=None, give_up=GIVE_UP):
         """The final answer, one challenge answered; none if nobody answers."""
@@ -242,7 +254,7 @@ class People(asyncio.DatagramProtocol):
     # What arrives.
 
     def datagram_received(self, data, source):
-        if not data.strip() or time.monotonic() < self.silent_until:
+        if not data.strip() or self.silent:
             return
         message = Message(data)
         if not message.is_request:

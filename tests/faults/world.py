@@ -24,33 +24,53 @@ PLAIN = "c2s_require_encryption = false\nallow_unencrypted_plain_auth = true\n"
 
 
 class World:
-    """`way`: "direct" or "Kamailio". `presence`: whether people see each other; in Kamailio's memory nothing outlives it."""
+    """`way`: "direct" or "Kamailio". `presence`: whether people see each other; in Kamailio's memory nothing outlives it.
+    `prepare`: called with the world before its gateway starts; may change how everybody reaches each other."""
 
-    def __init__(self, folder, binary, server, way, seed, presence=True, couples=COUPLES, more="", say=None,
-                 gateway=mostar.Gateway):
+    def __init__(self, folder, binary, server, way, seed, presence=True, couples=COUPLES, more="", say=None, prepare=None):
         self.server_name, self.way, self.seed = server, way, seed
         self.place = place = Place(folder, couples, quiet=True)
         self.ledger = Ledger(place.path("events.jsonl"))
         gateway_port, sip_port = processes.free_port(), processes.free_port()
         module = SERVERS[server]
         self.server = module.Server(place, PLAIN) if module is prosody else module.Server(place)
-        self.proxy = None
-        if way == "direct":
-            hop, peer = gateway_port, f"sip:127.0.0.1:{sip_port}"
-        else:
-            self.proxy = kamailio.Server(place, gateway_port, NONCES.format(place.secret))
-            hop, peer = self.proxy.port, f"sip:127.0.0.1:{self.proxy.port};transport=tcp"
+        self.proxy, self.things = None, []
         self.sip_port, self.gateway_port = sip_port, gateway_port
-        self.gateway = gateway(place, binary, gateway_port, peer, more)
-        self.load = Load(place, self.ledger, hop, sip_port, way != "direct", presence and way == "direct", seed,
-                         **({"say": say} if say else {}))
+        # Where phones send everything, and where they are for others; where the gateway finds its two neighbours.
+        self.hop, self.reached_at, self.peer = gateway_port, sip_port, f"sip:127.0.0.1:{sip_port}"
+        self.link, self.environment = f"127.0.0.1:{place.component_port}", {}
+        if way != "direct":
+            self.proxy = kamailio.Server(place, gateway_port, NONCES.format(place.secret))
+            self.hop, self.peer = self.proxy.port, f"sip:127.0.0.1:{self.proxy.port};transport=tcp"
+        if prepare:
+            prepare(self)
+        self.gateway = mostar.Gateway(place, binary, gateway_port, self.peer, more, server=self.link,
+                                      environment=self.environment)
+        self.load = Load(place, self.ledger, self.hop, (sip_port, self.reached_at), way != "direct",
+                         presence and way == "direct", seed, **({"say": say} if say else {}))
         self.load.start()
+        if module is ejabberd and self.load.presence:
+            self._keep_rosters()
         self.mended = time.monotonic()
+
+    def _keep_rosters(self):
+        """ejabberd hands rosters to the disk minutes later: a kill would make it forget who sees whom."""
+        found = self.broken("ejabberd")
+        self.server.stop()
+        self.server.start()
+        self.well(found)
 
     # Faults.
 
     def broken(self, what):
         return self.ledger.break_begins(what)
+
+    def links(self):
+        """How many component streams the XMPP server believes to have; of its own network, which only root's units have."""
+        port = f":{self.place.component_port:04X}"
+        with open("/proc/net/tcp", encoding="ascii") as file:
+            fields = [line.split() for line in file]
+        return sum(1 for line in fields if line[1].endswith(port) and line[3] == "01")
 
     def well(self, found=None, seconds=90):
         """Waits until gateway and people are there again; then the break is over."""
@@ -124,9 +144,11 @@ class World:
             findings.violation(1, f"mostar fsck: {(found.stdout + found.stderr).strip()[-500:]}")
 
     def end(self):
-        for thing in (self.gateway, self.proxy, self.server):
+        for thing in (*self.things, getattr(self, "gateway", None), self.proxy, self.server):
             if thing is not None:
                 thing.kill()
+        if not hasattr(self, "load"):
+            return
         try:
             self.load.stop()
         except Exception as error:  # What is to be told has been told.
