@@ -276,8 +276,8 @@ async fn silence_is_no_death_while_pings_come_back_and_death_is_noticed() {
     link.task.close().await;
 }
 
-#[tokio::test]
-async fn what_a_dead_link_had_not_sent_is_not_sent_any_more() {
+/// A link that is dead after a second of silence, and its server's end.
+async fn with_a_server_of_ours() -> (Link, tokio::net::TcpStream) {
     let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = server.local_addr().expect("bound").to_string();
     let mut link = Link::start_until(Duration::from_secs(1), &address, "a.example", "right");
@@ -289,6 +289,23 @@ async fn what_a_dead_link_had_not_sent_is_not_sent_any_more() {
     assert_ne!(socket.read(&mut read).await.expect("the handshake"), 0);
     socket.write_all(b"<handshake/>").await.expect("written");
     link.up().await;
+    (link, socket)
+}
+
+#[tokio::test]
+async fn a_process_that_stood_still_reads_what_came_meanwhile() {
+    let (mut link, mut socket) = with_a_server_of_ours().await;
+    socket.write_all(b"<message to='a.example'/>").await.expect("written");
+    // The one thread of this test: nothing runs meanwhile.
+    std::thread::sleep(Duration::from_secs(4));
+    link.element().await;
+    link.task.close().await;
+}
+
+#[tokio::test]
+async fn what_a_dead_link_had_not_sent_is_not_sent_any_more() {
+    let (mut link, mut socket) = with_a_server_of_ours().await;
+    let mut read = [0; 4096];
     // More than the system takes for a server that reads nothing.
     link.send(&"<message/>".repeat(1_000_000)).await;
     assert!(matches!(link.event().await, LinkEvent::Down));

@@ -343,6 +343,9 @@ impl Pulse {
     }
 }
 
+/// A sleep that lasts so much too long was none: the process was stopped, or its machine.
+const STOOD_STILL: Duration = Duration::from_secs(2);
+
 /// Pings when it is quiet; ends when the link is dead.
 async fn keep_alive(settings: &Settings, own: &mpsc::Sender<Bytes>, pulse: &Pulse) {
     let Timing { quiet, dead, .. } = settings.timing;
@@ -360,13 +363,19 @@ async fn keep_alive(settings: &Settings, own: &mpsc::Sender<Bytes>, pulse: &Puls
         if silence >= dead {
             return;
         }
-        if silence < quiet {
-            sleep(quiet - silence).await;
-            continue;
+        let wait = if silence < quiet {
+            quiet - silence
+        } else {
+            // A full queue is being written, or else the writer finds the link dead.
+            let _ = own.try_send(bytes.clone());
+            (dead - silence).min(quiet)
+        };
+        let slept = Instant::now();
+        sleep(wait).await;
+        if slept.elapsed() > wait + STOOD_STILL {
+            // The process did not run: the silence was ours, and what the server has said meanwhile is not read yet.
+            pulse.beat();
         }
-        // A full queue is being written, or else the writer finds the link dead.
-        let _ = own.try_send(bytes.clone());
-        sleep((dead - silence).min(quiet)).await;
     }
 }
 
