@@ -497,6 +497,59 @@ fn a_peer_is_watched_and_its_fall_is_told_once() {
     assert_eq!((gauge(&node), node.logged("sip-peer-down"), node.agent.load()), (0, 1, 0));
 }
 
+/// The test's DNS: it has one address for everybody. How many questions it was asked.
+fn name_server(node: &mut Node, address: [u8; 4]) -> usize {
+    let asked = std::mem::take(&mut node.asked);
+    let times = asked.len();
+    for query in asked {
+        let found = vec![Located::Address(address.into())];
+        node.agent.resolved(node.clock(), &mut node.mint, query, found);
+        node.drain();
+    }
+    times
+}
+
+fn named_peer() -> Node {
+    let mut config = config(Some(Udp));
+    config.sip.peers[0].host = "proxy.example".into();
+    config.sip.peers[0].port = Some(5060);
+    let mut node = Node::new(&config, 1);
+    assert_eq!(name_server(&mut node, [192, 0, 2, 66]), 1);
+    node
+}
+
+#[test]
+fn a_peer_that_is_silent_is_looked_up_again() {
+    let mut node = named_peer();
+    node.request(1, wanted(Method::Message, "hello"));
+    let (out, _) = node.only();
+    assert_eq!(out.target.remote.ip().to_string(), "192.0.2.66");
+    node.advance(31.0);
+    assert_eq!(name_server(&mut node, [192, 0, 2, 66]), 0, "it has time to answer");
+    node.advance(2.0);
+    assert_eq!(name_server(&mut node, [192, 0, 2, 1]), 1);
+    node.take();
+    node.request(2, wanted(Method::Message, "hello"));
+    let (out, _) = node.only();
+    assert_eq!(out.target.remote.ip().to_string(), "192.0.2.1");
+    node.fail(&out);
+    node.advance(1.0);
+    assert_eq!(node.asked.len(), 0, "it was looked up just now");
+}
+
+#[test]
+fn where_a_stranger_speaks_peers_are_looked_up_again() {
+    let mut node = named_peer();
+    node.advance(30.0);
+    let heard = node.requests.len();
+    for number in ["1", "2", "3"] {
+        node.receive(Udp, PEER, arriving("MESSAGE", number, ""));
+    }
+    assert_eq!((node.requests.len(), name_server(&mut node, [192, 0, 2, 1])), (heard, 1));
+    node.receive(Udp, PEER, arriving("MESSAGE", "4", ""));
+    assert_eq!((node.requests.len(), node.asked.len()), (heard + 1, 0), "it is the peer");
+}
+
 /// Two agents over a network that loses three packets of ten.
 #[test]
 fn loss_ends_nothing_but_the_messages_concerned() {

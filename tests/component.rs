@@ -20,6 +20,7 @@ use mostar::shell::component::{LinkEvent, LinkHandle, LinkTask, Settings, Timing
 use mostar::words::note::Note;
 use mostar::xmpp::stanza::Element;
 use mostar::xmpp::stream::Limits;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
@@ -272,6 +273,50 @@ async fn silence_is_no_death_while_pings_come_back_and_death_is_noticed() {
     prosody.signal("-STOP");
     assert!(matches!(link.event().await, LinkEvent::Down));
     link.line("link-dead").await;
+    link.task.close().await;
+}
+
+/// A link that is dead after a second of silence, and its server's end.
+async fn with_a_server_of_ours() -> (Link, tokio::net::TcpStream) {
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = server.local_addr().expect("bound").to_string();
+    let mut link = Link::start_until(Duration::from_secs(1), &address, "a.example", "right");
+    let (mut socket, _) = server.accept().await.expect("a connection");
+    let mut read = [0; 4096];
+    assert_ne!(socket.read(&mut read).await.expect("the header"), 0);
+    let header = "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' id='1'>";
+    socket.write_all(header.as_bytes()).await.expect("written");
+    assert_ne!(socket.read(&mut read).await.expect("the handshake"), 0);
+    socket.write_all(b"<handshake/>").await.expect("written");
+    link.up().await;
+    (link, socket)
+}
+
+#[tokio::test]
+async fn a_process_that_stood_still_reads_what_came_meanwhile() {
+    let (mut link, mut socket) = with_a_server_of_ours().await;
+    socket.write_all(b"<message to='a.example'/>").await.expect("written");
+    // The one thread of this test: nothing runs meanwhile.
+    std::thread::sleep(Duration::from_secs(4));
+    link.element().await;
+    link.task.close().await;
+}
+
+#[tokio::test]
+async fn what_a_dead_link_had_not_sent_is_not_sent_any_more() {
+    let (mut link, mut socket) = with_a_server_of_ours().await;
+    let mut read = [0; 4096];
+    // More than the system takes for a server that reads nothing.
+    link.send(&"<message/>".repeat(1_000_000)).await;
+    assert!(matches!(link.event().await, LinkEvent::Down));
+    let end = loop {
+        match socket.read(&mut read).await {
+            Ok(0) => break None,
+            Ok(_) => {}
+            Err(error) => break Some(error.kind()),
+        }
+    };
+    assert_eq!(end, Some(std::io::ErrorKind::ConnectionReset));
     link.task.close().await;
 }
 

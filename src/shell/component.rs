@@ -236,6 +236,11 @@ impl Link {
                 () = keep_alive(settings, own, &pulse) => End::Dead(settings.timing.dead),
             }
         };
+        if matches!(end, End::Dead(_) | End::Stuck(_)) {
+            // What the server has not taken by now goes again on the next stream. Without this the system would go on
+            // sending it, and a network that comes back would bring it behind what is newer.
+            let _ = write.as_ref().set_zero_linger();
+        }
         if matches!(end, End::Closed | End::Refused(_) | End::Broken(_)) {
             // Politeness only: the connection is given up in any case.
             let _ = timeout(settings.timing.goodbye, write.write_all(stream::CLOSE.as_bytes())).await;
@@ -340,6 +345,9 @@ impl Pulse {
     }
 }
 
+/// A sleep that lasts so much too long was none: the process was stopped, or its machine.
+const STOOD_STILL: Duration = Duration::from_secs(2);
+
 /// Pings when it is quiet; ends when the link is dead.
 async fn keep_alive(settings: &Settings, own: &mpsc::Sender<Bytes>, pulse: &Pulse) {
     let Timing { quiet, dead, .. } = settings.timing;
@@ -357,13 +365,19 @@ async fn keep_alive(settings: &Settings, own: &mpsc::Sender<Bytes>, pulse: &Puls
         if silence >= dead {
             return;
         }
-        if silence < quiet {
-            sleep(quiet - silence).await;
-            continue;
+        let wait = if silence < quiet {
+            quiet - silence
+        } else {
+            // A full queue is being written, or else the writer finds the link dead.
+            let _ = own.try_send(bytes.clone());
+            (dead - silence).min(quiet)
+        };
+        let slept = Instant::now();
+        sleep(wait).await;
+        if slept.elapsed() > wait + STOOD_STILL {
+            // The process did not run: the silence was ours, and what the server has said meanwhile is not read yet.
+            pulse.beat();
         }
-        // A full queue is being written, or else the writer finds the link dead.
-        let _ = own.try_send(bytes.clone());
-        sleep((dead - silence).min(quiet)).await;
     }
 }
 

@@ -10,11 +10,14 @@ use std::time::Duration;
 use super::flow::Transport;
 use super::locate::{Hop, Located, Locator, Progress, Query};
 use crate::config::Peer;
+use crate::words::time::Tick;
 
 /// How often the addresses of a peer are looked up.
 const LOOKUP: Duration = Duration::from_secs(300);
 /// How soon after a failure, at first.
 const LOOKUP_AGAIN: Duration = Duration::from_secs(5);
+/// A peer whose addresses are in doubt is looked up not more often than this.
+const LOOKUP_DOUBT: Duration = Duration::from_secs(30);
 
 /// One neighbour.
 #[derive(Debug, Default)]
@@ -24,6 +27,8 @@ pub struct Neighbour {
     /// Where it speaks from, besides its networks.
     addresses: BTreeSet<IpAddr>,
     search: Option<Locator>,
+    /// When the last search began.
+    searched: Option<Tick>,
     failures: u32,
     /// Whether it answered when it was last asked; nothing before the first time.
     up: Option<bool>,
@@ -105,6 +110,19 @@ impl Peers {
     /// Whether it is known if a peer answers.
     pub fn was_asked(&self, peer: usize) -> bool {
         self.all[peer].up.is_some()
+    }
+
+    /// Notes that a search begins.
+    pub fn note_search(&mut self, peer: usize, now: Tick) {
+        self.all[peer].searched = Some(now);
+    }
+
+    /// Whether a peer whose addresses are in doubt should be looked up at once: it has a name, and the last search is
+    /// over and some time ago.
+    pub fn may_have_moved(&self, peer: usize, now: Tick) -> bool {
+        let Neighbour { search, searched, .. } = &self.all[peer];
+        let has_name = self.config[peer].host.parse::<IpAddr>().is_err();
+        has_name && search.is_none() && searched.is_none_or(|at| at + LOOKUP_DOUBT <= now)
     }
 
     /// Begins a search for a peer's addresses. A search that is still open has had its time: it has failed.

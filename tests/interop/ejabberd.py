@@ -22,7 +22,7 @@ class Server:
     starttls: true
 """
         self.config = place.write("ejabberd.yml", f"""
-loglevel: debug
+loglevel: {'info' if place.quiet else 'debug'}
 hosts: [ {XMPP_DOMAIN} ]
 certfiles: [ "{both}" ]
 auth_method: internal

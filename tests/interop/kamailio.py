@@ -11,7 +11,8 @@ VERSION = processes.package_version("kamailio")
 
 
 class Server:
-    def __init__(self, place, gateway_port):
+    def __init__(self, place, gateway_port, more=""):
+        """`more`: further lines behind the modules' parameters."""
         self.place = place
         self.port = processes.free_port()
         text = place.sample("kamailio.cfg")
@@ -25,6 +26,7 @@ class Server:
         account = next(line for line in text.splitlines() if "accounts=>alice" in line)
         text = text.replace(account, "\n".join(
             f'\t$sht(accounts=>{person.user}) = "{person.password}";' for person in place.sip_accounts))
+        text = text.replace("\nevent_route", f"\n{more}\nevent_route", 1)
         self.config = place.write("kamailio.cfg", text)
         shutil.copytree("/usr/share/kamailio/dbtext/kamailio", place.path("tables"))
         self.start()

@@ -8,13 +8,15 @@ from place import FOCUS_DOMAIN, ROOMS_DOMAIN, SIP_DOMAIN, XMPP_DOMAIN
 
 
 class Gateway:
-    def __init__(self, place, binary, port, peer, more="", focus=False):
-        """`more`: further lines of the configuration. `focus`: there are rooms on the SIP side."""
+    def __init__(self, place, binary, port, peer, more="", focus=False, server=None, environment=None):
+        """`more`: further lines of the configuration. `focus`: there are rooms on the SIP side. `server`: where the XMPP server is
+        found, if not where it is."""
         self.place, self.binary, self.port, self.peer, self.more = place, binary, port, peer, more
+        self.server = server or f"127.0.0.1:{place.component_port}"
         self.domains = [SIP_DOMAIN, *([FOCUS_DOMAIN] if focus else [])]
         self.http = processes.free_port()
         self.msrp, self.msrps = processes.free_port(), processes.free_port()
-        self.environment = {}
+        self.own_environment = environment or {}
         place.write("secret", place.secret + "\n")
         self.configure()
         self.start()
@@ -22,13 +24,13 @@ class Gateway:
     def configure(self, relay=None):
         """Writes the configuration, for the next start. `relay`: one to go through."""
         place, port, peer, more = self.place, self.port, self.peer, self.more
-        self.environment = {"SSL_CERT_FILE": relay.certificate} if relay else {}
+        self.environment = {**self.own_environment, **({"SSL_CERT_FILE": relay.certificate} if relay else {})}
         components = ", ".join(f"{{ domain: {domain}, secret: {{ file: secret }}"
                                f"{', rooms: true' if domain == FOCUS_DOMAIN else ''} }}" for domain in self.domains)
         through = f"relay: {{ uri: {relay.uri}, username: {relay.user}, password: {{ file: {relay.secret} }} }}" if relay else ""
         self.config = place.write("mostar.yaml", f"""
 xmpp:
-  server: 127.0.0.1:{place.component_port}
+  server: {self.server}
   components: [ {components} ]
   domains: [ {{ domain: {XMPP_DOMAIN} }}, {{ domain: {ROOMS_DOMAIN}, rooms: true }} ]
 sip:

@@ -26,10 +26,10 @@ class Person:
 
 class Place:
     """A folder with the secrets and certificate of one pair of servers, and one couple of people for each conversation. `crowd`: how
-    many more there are on each side, for rooms."""
+    many more there are on each side, for rooms. `quiet`: servers write down little."""
 
-    def __init__(self, folder, couples, crowd=0):
-        self.folder = folder
+    def __init__(self, folder, couples, crowd=0, quiet=False):
+        self.folder, self.quiet = folder, quiet
         os.makedirs(folder)
         self.secret = secrets.token_hex(16)
         self.component_port = processes.free_port()

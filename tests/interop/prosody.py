@@ -9,7 +9,8 @@ VERSION = processes.package_version("prosody")
 
 
 class Server:
-    def __init__(self, place):
+    def __init__(self, place, more=""):
+        """`more`: further global lines."""
         self.place = place
         sample = place.sample("prosody.cfg.lua")
         beginning, end = sample.index("-- Global"), sample.index("-- At the end")
@@ -18,7 +19,8 @@ run_as_root = true
 daemonize = false
 data_path = "{place.path('prosody')}"
 pidfile = "{place.path('prosody.pid')}"
-log = {{ debug = "*console" }}
+log = {{ {"info" if place.quiet else "debug"} = "*console" }}
+{more}
 interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {place.xmpp_port} }}
 c2s_direct_tls_ports = {{}}

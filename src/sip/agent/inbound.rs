@@ -328,6 +328,9 @@ impl Agent {
             vec![("src", source.to_string()), ("transport", flow.transport.to_string()), ("method", method)];
         self.log_hushed(now, "sip-stranger", source, fields);
         self.count("sip_rejected_total", "stranger");
+        for peer in 0..self.peers.len() {
+            self.doubt(now, mint, peer);
+        }
         if flow.transport == Transport::Tcp {
             if let Some(request) = request.filter(|request| request.method != Method::Ack) {
                 let reply = Reply::new(403);

@@ -20,7 +20,15 @@ const WATCH: Duration = Duration::from_secs(30);
 const DNS_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Agent {
+    /// A peer is silent, or somebody speaks whom DNS has not named: the peer may have moved, or DNS may have lied.
+    pub(super) fn doubt(&mut self, now: Now, mint: &mut Mint, peer: usize) {
+        if self.peers.may_have_moved(peer, now.tick) {
+            self.look_up(now, peer, &mut |limit| mint.below(limit));
+        }
+    }
+
     pub(super) fn look_up(&mut self, now: Now, peer: usize, draw: &mut dyn FnMut(u64) -> u64) {
+        self.peers.note_search(peer, now.tick);
         let transports = self.own.transports();
         let search = self.peers.search(peer, &transports, draw);
         self.searched(now, peer, search);

@@ -329,6 +329,9 @@ impl Agent {
 
     pub(super) fn attempt_failed(&mut self, now: Now, mint: &mut Mint, at: TransactionId, trouble: Trouble) {
         let Some(id) = self.attempts.get(&at).map(|attempt| attempt.call) else { return };
+        if let Some(peer) = self.calls.get(&id).map(|call| call.peer) {
+            self.doubt(now, mint, peer);
+        }
         let Some(call) = self.calls.get_mut(&id) else { return };
         if let Some(hop) = &call.hop {
             self.peers.demote(call.peer, hop);
