@@ -3,7 +3,6 @@
 //! RFC 3261 §18: an answer takes the connection of its request while that is open; a request takes any open
 //! connection to its address, else a new one. Whoever's bytes did not leave is told ([`Input::SendFailed`]).
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +20,7 @@ use crate::shell::meters::Meters;
 use crate::sip::flow::{BadSip, ConnId, Flow, SipOut, Transport};
 use crate::sip::message::Message;
 use crate::words::id::Partition;
+use crate::words::index::Index;
 use crate::words::note::Level;
 
 /// Every connection, and the listeners.
@@ -42,9 +42,9 @@ pub struct Tcp {
 #[derive(Default)]
 struct Table {
     last: u64,
-    conns: HashMap<ConnId, Arc<Conn>>,
-    by_remote: HashMap<SocketAddr, Vec<ConnId>>,
-    by_source: HashMap<IpAddr, usize>,
+    conns: Index<ConnId, Arc<Conn>>,
+    by_remote: Index<SocketAddr, Vec<ConnId>>,
+    by_source: Index<IpAddr, usize>,
 }
 
 impl Table {

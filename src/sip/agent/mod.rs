@@ -23,7 +23,7 @@ mod own;
 mod print;
 mod salvage;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -40,6 +40,7 @@ use super::peers::Peers;
 use super::transaction::{Step, TransactionId, Transactions};
 use crate::config::{Config, Sip};
 use crate::words::id::Mint;
+use crate::words::index::Index;
 use crate::words::note::{Level, Note};
 use crate::words::time::{Now, Tick};
 use crate::words::timers::Timers;
@@ -59,9 +60,9 @@ pub struct Agent {
     /// Requests to us: until they are answered, and an INVITE until its transaction is over.
     servers: BTreeMap<ServerKey, Server>,
     /// Those of them that are no INVITE, by what their retransmissions are known by.
-    by_name: HashMap<RequestName, ServerKey>,
+    by_name: Index<RequestName, ServerKey>,
     /// Requests of ours that have no final answer yet.
-    calls: BTreeMap<u64, Call>,
+    calls: BTreeMap<u64, Box<Call>>,
     /// Client transactions, until they are over: some time after the answer.
     attempts: BTreeMap<TransactionId, Attempt>,
     /// INVITEs of ours that have no final answer yet: the call, by its user.
@@ -148,7 +149,7 @@ impl Agent {
             answered: Answered::default(),
             merged: Merged::default(),
             servers: BTreeMap::new(),
-            by_name: HashMap::new(),
+            by_name: Index::default(),
             calls: BTreeMap::new(),
             attempts: BTreeMap::new(),
             invites: BTreeMap::new(),
