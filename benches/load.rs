@@ -109,6 +109,17 @@ fn compare(messages: usize, rounds: usize) {
             &format!("{fastest:.0}/s"),
             ratio,
         );
+        let pace = Duration::from_secs_f64(2.0 / fastest);
+        let count = fastest as usize;
+        let half = mostar.play(way, &Load { pace: Some(pace), window: count, ..Load::of(count) });
+        println!("  half as fast: {half}");
+        let (most, p99) = (Duration::from_millis(20), half.p99);
+        world::result(
+            &format!("p99 at half of the highest load, {}", way.name()),
+            "20 ms",
+            &format!("{:.1} ms", p99.as_secs_f64() * 1e3),
+            p99.as_secs_f64() / most.as_secs_f64(),
+        );
     }
     let paced =
         mostar.play(Way::Inward, &Load { pace: Some(Duration::from_micros(2_000)), ..Load::of(5_000) });
@@ -304,7 +315,7 @@ impl World {
         let streams = streams.collect();
         let started_in = began.elapsed();
         // The gateway watches its peer: what it connects is answered, and our own connection carries the requests.
-        let sip = connect(address);
+        let sip = world::connect(address);
         let (to_main, at_sip) = channel();
         proxy::read_all(peer, &sip, move |message| {
             if let Some(status) = message.status() {
@@ -407,17 +418,6 @@ impl World {
                 };
             }
         }
-    }
-}
-
-fn connect(address: std::net::SocketAddr) -> TcpStream {
-    let patience = Instant::now() + Duration::from_secs(10);
-    loop {
-        match TcpStream::connect(address) {
-            Ok(stream) => return stream,
-            Err(error) => assert!(Instant::now() < patience, "{address}: {error}"),
-        }
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -7,12 +7,15 @@
 //! So the difference is Mostar's. `RATE=n` and `SECONDS=n` say otherwise. Nothing here waits for an answer before it
 //! sends the next message, and gaps are random as those of many people are. Without Prosody it says so and ends.
 //!
+//! Before that, what is Mostar's own is measured alone (`own.rs`).
+//!
 //! All that twice: with Prosody as it comes, and without the Nagle algorithm. Prosody leaves that on, and then holds a
 //! message to a client back while the client's system takes up to 40 ms to acknowledge the one before.
 
 #![allow(clippy::disallowed_types, clippy::unwrap_used, reason = "a load generator is shell")]
 
 mod gateway;
+mod own;
 mod prosody;
 mod traffic;
 #[path = "../world/mod.rs"]
@@ -36,6 +39,10 @@ const ROUNDS: usize = 3;
 const PLAYED: &str = "played.bench";
 
 fn main() {
+    if world::reference::run(&std::env::args().collect::<Vec<_>>()) {
+        return;
+    }
+    own::measure(number("RATE", 500), number("SECONDS", 5) as u64);
     measure("Prosody as it comes", "");
     measure("Prosody with network_settings = { nagle = false }", "network_settings = { nagle = false }");
 }

@@ -15,7 +15,8 @@ pub struct Figures {
     /// Messages a second.
     pub rate: f64,
     median: Duration,
-    p99: Duration,
+    /// All but a hundredth took no longer.
+    pub p99: Duration,
 }
 
 impl Figures {

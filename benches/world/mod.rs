@@ -36,3 +36,15 @@ pub fn result(figure: &str, target: &str, measured: &str, ratio: f64) {
 pub fn free() -> std::net::SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
+
+/// Connects, as soon as there is a listener.
+pub fn connect(address: std::net::SocketAddr) -> std::net::TcpStream {
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        match std::net::TcpStream::connect(address) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(std::time::Instant::now() < patience, "{address}: {error}"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
