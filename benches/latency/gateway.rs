@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use super::traffic::Traffic;
-use super::world::process::{Process, Setup, wait_until_ready};
+use super::world::process::{Place, Process, Setup, wait_until_ready};
 use super::world::{free, proxy};
 
 /// A running gateway.
@@ -35,7 +35,7 @@ impl Gateway {
             more: &format!("http: {http}\n"),
         };
         let more = if datagrams { format!(", \"udp://{address}\"") } else { String::new() };
-        let process = Process::start_listening(folder, &setup, &more);
+        let process = Process::start_at(folder, &setup, Place { listeners: &more, ..Place::default() });
         wait_until_ready(http);
         Gateway { process, address, peer }
     }

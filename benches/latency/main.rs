@@ -8,6 +8,7 @@
 //! sends the next message, and gaps are random as those of many people are. Without Prosody it says so and ends.
 //!
 //! With `-- strangers`: what a flood of strangers costs those who are served (see `strangers.rs`).
+//! Before that, what is Mostar's own is measured alone (`own.rs`).
 //!
 //! All that twice: with Prosody as it comes, and without the Nagle algorithm. Prosody leaves that on, and then holds a
 //! message to a client back while the client's system takes up to 40 ms to acknowledge the one before.
@@ -15,6 +16,7 @@
 #![allow(clippy::disallowed_types, clippy::unwrap_used, reason = "a load generator is shell")]
 
 mod gateway;
+mod own;
 mod prosody;
 mod strangers;
 mod traffic;
@@ -42,6 +44,10 @@ fn main() {
     if std::env::args().any(|word| word == "strangers") {
         return measure_strangers();
     }
+    if world::reference::run(&std::env::args().collect::<Vec<_>>()) {
+        return;
+    }
+    own::measure(number("RATE", 500), number("SECONDS", 5) as u64);
     measure("Prosody as it comes", "");
     measure("Prosody with network_settings = { nagle = false }", "network_settings = { nagle = false }");
 }

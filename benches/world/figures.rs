@@ -12,9 +12,11 @@ use super::server::HEADER;
 pub struct Figures {
     /// CPU a message, by its parts.
     pub shares: Cpu,
-    rate: f64,
+    /// Messages a second.
+    pub rate: f64,
     median: Duration,
-    p99: Duration,
+    /// All but a hundredth took no longer.
+    pub p99: Duration,
 }
 
 impl Figures {
@@ -29,6 +31,18 @@ impl Figures {
             p99: latencies[count * 99 / 100],
         }
     }
+
+    /// CPU alone.
+    pub fn bare(shares: Cpu) -> Figures {
+        Figures { shares, rate: 0.0, median: Duration::ZERO, p99: Duration::ZERO }
+    }
+}
+
+/// The middle one.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 impl std::fmt::Display for Figures {

@@ -6,6 +6,7 @@
 pub mod figures;
 pub mod process;
 pub mod proxy;
+pub mod reference;
 pub mod server;
 
 /// The domain of the SIP users, and of the component.
@@ -22,7 +23,28 @@ pub fn number(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
+/// Adds a line to the table of results, where somebody asked for it: a figure, its target, and how far it is from that; under
+/// 1 is good.
+pub fn result(figure: &str, target: &str, measured: &str, ratio: f64) {
+    let Some(path) = std::env::var_os("MOSTAR_RESULTS") else { return };
+    let line = format!("figure\t{figure}\t{target}\t{measured}\t{ratio:.2}\n");
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    std::io::Write::write_all(&mut file.unwrap(), line.as_bytes()).unwrap();
+}
+
 /// An address on loopback that is free now.
 pub fn free() -> std::net::SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Connects, as soon as there is a listener.
+pub fn connect(address: std::net::SocketAddr) -> std::net::TcpStream {
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        match std::net::TcpStream::connect(address) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(std::time::Instant::now() < patience, "{address}: {error}"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }

@@ -4,11 +4,12 @@
 //! starts); system calls are the part of the gateway's threads that the kernel took, most of it for sockets, as the
 //! clock's ticks sample it.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,17 @@ pub struct Setup<'a> {
     pub more: &'a str,
 }
 
+/// Where a gateway runs, and for how many domains.
+#[derive(Clone, Copy, Default)]
+pub struct Place<'a> {
+    /// The cores that it may use, as `taskset` writes them. One core is one shard. Nothing: all.
+    pub cores: Option<&'a str>,
+    /// Component domains besides the usual one. The SIP peer speaks for them too.
+    pub domains: &'a [&'a str],
+    /// More listeners, each behind a comma.
+    pub listeners: &'a str,
+}
+
 /// A running gateway. It ends with its owner.
 pub struct Process(Child);
 
@@ -35,53 +47,81 @@ impl Process {
     /// Starts one that keeps its files in this folder. `SHOW` in the environment shows its log, `MOSTAR` names another
     /// build to measure instead.
     pub fn start(folder: &Path, setup: &Setup<'_>) -> Process {
-        Process::start_listening(folder, setup, "")
+        Process::start_at(folder, setup, Place::default())
     }
 
-    /// The same, with more listeners, each behind a comma.
-    pub fn start_listening(folder: &Path, setup: &Setup<'_>, listeners: &str) -> Process {
+    /// The same, at a place.
+    pub fn start_at(folder: &Path, setup: &Setup<'_>, place: Place<'_>) -> Process {
         let secret = folder.join("secret");
         std::fs::write(&secret, SECRET).unwrap();
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
         let config = folder.join("mostar.yaml");
         let Setup { server, sip, peer, of_peer, more } = setup;
         let (secret, store) = (secret.display(), folder.join("store"));
+        let domains: Vec<&str> = [SIP_DOMAIN].into_iter().chain(place.domains.iter().copied()).collect();
+        let components: String = domains
+            .iter()
+            .map(|domain| format!("    - {{ domain: {domain}, secret: {{ file: {secret} }} }}\n"))
+            .collect();
+        let domains = domains.join(", ");
+        let listeners = place.listeners;
         let text = format!(
-            "xmpp:\n  server: {server}\n  components:\n    - {{ domain: {SIP_DOMAIN}, secret: {{ file: {secret} }} }}\n  \
-             domains:\n    - {{ domain: {XMPP_DOMAIN} }}\n    - {{ domain: {ROOMS_DOMAIN}, rooms: true }}\nsip:\n  listen: [ \"tcp://{sip}\"{listeners} ]\n  peers:\n    - {{ uri: \
-             \"sip:{peer};transport=tcp\", may_send_from: [ {SIP_DOMAIN} ]{of_peer} }}\nstore: {}\n{more}",
+            "xmpp:\n  server: {server}\n  components:\n{components}  domains:\n    - {{ domain: {XMPP_DOMAIN} }}\n    - {{ domain: {ROOMS_DOMAIN}, rooms: true }}\nsip:\n  listen: [ \"tcp://{sip}\"{listeners} ]\n  peers:\n    - {{ uri: \
+             \"sip:{peer};transport=tcp\", may_send_from: [ {domains} ]{of_peer} }}\nstore: {}\n{more}",
             store.display(),
         );
         std::fs::write(&config, text).unwrap();
         let program = std::env::var_os("MOSTAR").unwrap_or_else(|| env!("CARGO_BIN_EXE_mostar").into());
-        // `setpriv` ends it even when the benchmark is killed.
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(program)
-            .args(["run", "-c"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(if std::env::var_os("SHOW").is_some() { Stdio::inherit() } else { Stdio::null() })
-            .spawn()
-            .unwrap();
-        Process(child)
+        let arguments = ["run".into(), "-c".into(), config.into_os_string()];
+        let errors = if std::env::var_os("SHOW").is_some() { Stdio::inherit() } else { Stdio::null() };
+        let mut command = command(&program, place.cores);
+        Process(
+            command
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(errors)
+                .spawn()
+                .unwrap(),
+        )
     }
 
-    /// Its CPU time so far; a tick is 10 ms.
+    /// Starts this program again for something else, with its standard input and output in our hands.
+    pub fn of_this(arguments: &[String], cores: Option<&str>) -> Process {
+        let program = std::env::current_exe().unwrap();
+        let mut command = command(program.as_os_str(), cores);
+        Process(command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Its standard input and output, if it was started so.
+    pub fn ends(&mut self) -> (ChildStdin, ChildStdout) {
+        (self.0.stdin.take().unwrap(), self.0.stdout.take().unwrap())
+    }
+
+    /// Puts all its threads on these cores.
+    pub fn move_to(&self, cores: &str) {
+        put_on(self.0.id(), cores);
+    }
+
+    /// Its CPU time so far. What of it was in the kernel is known by ticks of 10 ms, the rest to the nanosecond.
     pub fn cpu(&self) -> Cpu {
         let mut cpu = Cpu::default();
         for task in std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap() {
+            let task = task.unwrap().path();
             // A thread may end while we look; what it used is then in nobody's figure.
-            let Ok(stat) = std::fs::read_to_string(task.unwrap().path().join("stat")) else { continue };
+            let (Ok(stat), Ok(exact)) =
+                (std::fs::read_to_string(task.join("stat")), std::fs::read_to_string(task.join("schedstat")))
+            else {
+                continue;
+            };
             let (name, fields) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
-            let fields: Vec<&str> = fields.split_whitespace().collect();
-            let seconds = |field: usize| fields[field].parse::<f64>().unwrap() / 100.0;
+            let system = fields.split_whitespace().nth(12).unwrap().parse::<f64>().unwrap() / 100.0;
+            let all = exact.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9;
             if name == "mostar" {
-                cpu.gateway += seconds(11);
-                cpu.system += seconds(12);
+                cpu.gateway += all - system;
+                cpu.system += system;
             } else {
-                cpu.store += seconds(11) + seconds(12);
+                cpu.store += all;
             }
         }
         cpu
@@ -100,6 +140,24 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// `setpriv` ends it even when the benchmark is killed, and `taskset` keeps it where it belongs.
+fn command(program: &OsStr, cores: Option<&str>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    if let Some(cores) = cores {
+        command.args(["taskset", "-c", cores]);
+    }
+    command.arg(program);
+    command
+}
+
+/// Puts all threads of a process on these cores.
+pub fn put_on(process: u32, cores: &str) {
+    let id = process.to_string();
+    let status = Command::new("taskset").args(["-a", "-c", "-p", cores, &id]).stdout(Stdio::null()).status();
+    assert!(status.unwrap().success(), "taskset does not take {cores}");
 }
 
 /// Waits until the gateway with this address for HTTP is ready.

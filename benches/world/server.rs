@@ -19,13 +19,21 @@ impl Stream {
     /// Takes the component's stream, answers its IQs and shows every `<message/>` and `<presence/>`, whole, to `seen`; what
     /// that gives is sent.
     pub fn accept(server: &TcpListener, seen: impl FnMut(&str) -> Option<String> + Send + 'static) -> Stream {
+        Stream::accept_and_tell(server, seen).0
+    }
+
+    /// The same, and how the component opened its stream.
+    pub fn accept_and_tell(
+        server: &TcpListener,
+        seen: impl FnMut(&str) -> Option<String> + Send + 'static,
+    ) -> (Stream, String) {
         let (mut socket, _) = server.accept().unwrap();
-        handshake(&mut socket);
+        let opening = handshake(&mut socket);
         socket.set_nodelay(true).unwrap();
         let stream = Stream(Arc::new(Mutex::new(socket.try_clone().unwrap())));
         let answers = stream.clone();
         thread::spawn(move || read(socket, &answers, seen));
-        stream
+        (stream, opening)
     }
 
     /// Sends text.
@@ -34,7 +42,7 @@ impl Stream {
     }
 }
 
-fn handshake(stream: &mut TcpStream) {
+fn handshake(stream: &mut TcpStream) -> String {
     let mut seen = String::new();
     let mut piece = [0; 4096];
     let mut opened = false;
@@ -47,7 +55,8 @@ fn handshake(stream: &mut TcpStream) {
             opened = true;
         }
         if seen.contains("</handshake>") {
-            return stream.write_all(b"<handshake/>").unwrap();
+            stream.write_all(b"<handshake/>").unwrap();
+            return seen;
         }
     }
 }

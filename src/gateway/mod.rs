@@ -13,7 +13,7 @@ pub mod io;
 pub mod owner;
 mod route;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::config::Config;
@@ -38,6 +38,8 @@ pub struct Gateway {
     agent: Agent,
     msrp: Connections,
     features: Vec<Box<dyn Feature + Send>>,
+    /// The SIP methods that they serve, each once.
+    methods: BTreeSet<&'static str>,
     links: Vec<bool>,
     store: StoreChange,
     /// How many records were of no kind that a feature keeps.
@@ -74,13 +76,16 @@ impl Gateway {
     /// A gateway that has heard nothing yet. Give it its records ([`Input::Restored`]), then
     /// [`Input::RestoreDone`], then the links.
     pub fn new(config: Arc<Config>, seed: Seed) -> Gateway {
+        let features = features::registry();
+        let methods = features.iter().flat_map(|feature| feature.manifest().methods).copied().collect();
         Gateway {
             domains: Domains::new(&config),
             mint: Mint::new(seed),
             facts: Facts::default(),
             agent: Agent::new(&config),
             msrp: Connections::new(msrp_limits(&config), MSRP_ROOM),
-            features: features::registry(),
+            features,
+            methods,
             links: vec![false; config.xmpp.components.len()],
             store: StoreChange::Ok,
             unknown: 0,

@@ -208,7 +208,7 @@ impl Gateway {
         if matches!(method, Method::Subscribe) && self.serves(method) {
             return Reply::new(489).with(other("Allow-Events"), self.events().collect::<Vec<_>>().join(", "));
         }
-        let allow = self.methods().collect::<Vec<_>>().join(", ");
+        let allow = self.methods.iter().copied().collect::<Vec<_>>().join(", ");
         let status = match method {
             Method::Other(_) => 501,
             Method::Notify | Method::Bye | Method::Cancel => 481,
@@ -219,15 +219,7 @@ impl Gateway {
 
     /// Whether a feature serves this SIP method.
     fn serves(&self, method: &Method) -> bool {
-        let mut served = self.features.iter().flat_map(|feature| feature.manifest().methods);
-        served.any(|served| served.as_bytes() == method.as_bytes())
-    }
-
-    /// The SIP methods that the features serve, each once.
-    fn methods(&self) -> impl Iterator<Item = &'static str> {
-        let all: std::collections::BTreeSet<_> =
-            self.features.iter().flat_map(|feature| feature.manifest().methods.iter().copied()).collect();
-        all.into_iter()
+        self.methods.iter().any(|served| served.as_bytes() == method.as_bytes())
     }
 
     /// The event packages that the features serve, each once.

@@ -5,7 +5,7 @@
 //! tenth of that. The memory is bounded: the oldest answer goes first, and its request would then be seen as new, which the features
 //! that matter (MESSAGE) recognise by Call-ID, From tag and CSeq.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use sipx_sip::headers::Via;
 
 use super::message::Request;
 use super::uri::Host;
+use crate::words::index::Index;
 use crate::words::time::Tick;
 
 /// Timer J: 64·T1.
@@ -67,7 +68,7 @@ impl RequestName {
 /// Answers by the request's name.
 #[derive(Default)]
 pub struct Answered {
-    answers: HashMap<RequestName, Bytes>,
+    answers: Index<RequestName, Bytes>,
     order: VecDeque<(Tick, RequestName)>,
     /// What names and answers take.
     bytes: usize,

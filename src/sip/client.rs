@@ -4,7 +4,6 @@
 //! and decodes Via for each step. A transaction is found by its branch, which we mint and nobody can guess, and by the
 //! method in CSeq (§17.1.3). One timer each: E repeats the request over UDP, F gives it up, K absorbs late answers.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +11,7 @@ use bytes::Bytes;
 use super::flow::Transport;
 use super::message::{self, HeaderName, Method, Response};
 use super::transaction::{Step, TransactionId};
+use crate::words::index::Index;
 use crate::words::time::Tick;
 use crate::words::timers::Timers;
 
@@ -24,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(32);
 /// All that are under way.
 #[derive(Default)]
 pub struct Clients {
-    by_branch: HashMap<String, TransactionId>,
-    asked: HashMap<TransactionId, Asked>,
+    by_branch: Index<String, TransactionId>,
+    asked: Index<TransactionId, Asked>,
     timers: Timers<TransactionId>,
 }
 

@@ -165,7 +165,10 @@ fn bad(bytes: &[u8], reason: String, fatal: bool) -> BadSip {
 
 /// The one Content-Length of a head. Anything that two readers could read differently is an error.
 fn body_length(head: &[u8]) -> Result<usize, &'static str> {
-    if memchr::memchr_iter(b'\r', head).any(|at| head.get(at + 1) != Some(&b'\n')) {
+    // Where every line ends in both, as many of one as of the other is none that stands alone.
+    if memchr::memchr_iter(b'\r', head).count() != memchr::memchr_iter(b'\n', head).count()
+        && memchr::memchr_iter(b'\r', head).any(|at| head.get(at + 1) != Some(&b'\n'))
+    {
         return Err("bare CR in the header section");
     }
     let mut found = None;

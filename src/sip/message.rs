@@ -9,6 +9,8 @@ pub use sipx_sip::{Header, HeaderName, Headers, Message, Method, Request, Respon
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use sipx_sip::{HeaderError, TypedHeader};
+
 use bytes::Bytes;
 use memchr::memmem::Finder;
 
@@ -20,12 +22,17 @@ pub fn text(headers: &Headers, name: &HeaderName) -> Option<String> {
 }
 
 /// The value of a header, without the library's look at each byte where nothing is folded, as nearly always.
-fn value(header: &Header) -> Cow<'_, [u8]> {
+pub fn value(header: &Header) -> Cow<'_, [u8]> {
     let raw = header.raw_value();
     match memchr::memchr2(b'\r', b'\n', raw) {
         None => Cow::Borrowed(raw.trim_ascii()),
         Some(_) => header.value(),
     }
+}
+
+/// The first header of this type, decoded. Nothing when it is absent.
+pub fn typed<H: TypedHeader>(headers: &Headers) -> Option<Result<H, HeaderError>> {
+    headers.get(&H::NAME).map(|header| H::decode(&value(header)))
 }
 
 /// The value of a header that is there exactly once, unless it is folded.

@@ -4,6 +4,7 @@ pub mod address;
 pub mod availability;
 pub mod condition;
 pub mod id;
+pub mod index;
 pub mod near;
 pub mod note;
 pub mod percent;

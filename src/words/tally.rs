@@ -1,21 +1,23 @@
 //! How many of something there are for each of somebody: what one sender, one contact or one domain makes wait.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::hash::Hash;
+
+use super::index::Index;
 
 /// Counts by key. Who has none is not remembered.
 #[derive(Debug)]
-pub struct Tally<K>(BTreeMap<K, usize>);
+pub struct Tally<K>(Index<K, usize>);
 
 impl<K> Default for Tally<K> {
     fn default() -> Self {
-        Tally(BTreeMap::new())
+        Tally(Index::default())
     }
 }
 
-impl<K: Ord> Tally<K> {
+impl<K: Hash + Eq> Tally<K> {
     /// How many this one has.
-    pub fn of<Q: Ord + ?Sized>(&self, key: &Q) -> usize
+    pub fn of<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> usize
     where
         K: Borrow<Q>,
     {
@@ -23,7 +25,7 @@ impl<K: Ord> Tally<K> {
     }
 
     /// One more.
-    pub fn add<Q: Ord + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q)
+    pub fn add<Q: Hash + Eq + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
     {
@@ -31,7 +33,7 @@ impl<K: Ord> Tally<K> {
     }
 
     /// So many more.
-    pub fn add_all<Q: Ord + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q, more: usize)
+    pub fn add_all<Q: Hash + Eq + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q, more: usize)
     where
         K: Borrow<Q>,
     {
@@ -43,7 +45,7 @@ impl<K: Ord> Tally<K> {
     }
 
     /// One less.
-    pub fn take<Q: Ord + ?Sized>(&mut self, key: &Q)
+    pub fn take<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
     {
@@ -51,7 +53,7 @@ impl<K: Ord> Tally<K> {
     }
 
     /// So many less.
-    pub fn take_all<Q: Ord + ?Sized>(&mut self, key: &Q, less: usize)
+    pub fn take_all<Q: Hash + Eq + ?Sized>(&mut self, key: &Q, less: usize)
     where
         K: Borrow<Q>,
     {

@@ -4,7 +4,7 @@
 //! The same request is one with the same From tag, Call-ID and CSeq, from the same sender to the same person: a client
 //! that heard nothing sends it again in a new transaction, and a forking proxy may send it along two ways.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::sip::message::{HeaderName, Reply, ServerKey};
 use crate::sip::uri::SipAddress;
 use crate::store::record::{Key, Record, Restored};
 use crate::words::id::Partition;
+use crate::words::index::Index;
 use crate::words::time::{Now, Tick, Wall};
 use crate::xmpp::jid::Jid;
 
@@ -247,9 +248,9 @@ pub enum Known<'a> {
 /// through them sorts what it finds.
 #[derive(Debug, Default)]
 pub struct Arrivals {
-    pending: HashMap<Name, (Partition, Box<Arrival>)>,
-    done: HashMap<Name, (Partition, Box<Done>)>,
-    by_id: HashMap<String, Name>,
+    pending: Index<Name, (Partition, Box<Arrival>)>,
+    done: Index<Name, (Partition, Box<Done>)>,
+    by_id: Index<String, Name>,
     /// When each answer is forgotten, in that order.
     forget: VecDeque<(Tick, Name)>,
 }

@@ -15,6 +15,7 @@ use crate::features::audit::view::{Says, View};
 use crate::sip::uri::Aor;
 use crate::store::record::{Key, Record, Restored};
 use crate::words::id::Partition;
+use crate::words::index::Index;
 use crate::words::time::{Tick, Wall};
 use crate::xmpp::jid::Jid;
 
@@ -40,7 +41,7 @@ type PairKey = (Jid, Aor);
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Pairs {
-    known: BTreeMap<Arc<PairKey>, Pair>,
+    known: Index<Arc<PairKey>, Pair>,
     by_use: BTreeMap<u64, Arc<PairKey>>,
     uses: u64,
     /// What the store gave back, until all is there.

@@ -30,6 +30,7 @@ use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Event, Fault, LaneKey, Page, Pages};
 use crate::store::record::Restored;
 use crate::words::condition::{Condition, Kind, Scope};
+use crate::words::index::Index;
 use crate::words::note::Level;
 use crate::words::tally::Tally;
 use crate::words::time::Tick;
@@ -101,11 +102,11 @@ impl Lane {
 #[derive(Debug, Default)]
 pub struct ToSip {
     pub(super) pages: Pages,
-    pub(super) posts: BTreeMap<u64, Live>,
+    pub(super) posts: BTreeMap<u64, Box<Live>>,
     next: u64,
     pub(super) places: Places,
     /// What waits per sender and contact.
-    pub(super) lanes: BTreeMap<LaneKey, Lane>,
+    pub(super) lanes: Index<LaneKey, Lane>,
     pub(super) undecided: Undecided,
     /// What goes by in [`Pages`] without being kept.
     pub(super) whispers: BTreeMap<u64, LaneKey>,
@@ -443,7 +444,8 @@ impl ToSip {
             self.contacts.add(&lane.1);
             self.bytes.add_all(&lane.0, bytes);
         }
-        self.posts.insert(number, Live { post, lane, bytes, flying: false, named: false, wrapped: false });
+        let live = Live { post, lane, bytes, flying: false, named: false, wrapped: false };
+        self.posts.insert(number, Box::new(live));
     }
 
     /// Which limit a message more would exceed, and what its sender is told.
@@ -594,7 +596,7 @@ impl ToSip {
     }
 
     /// A message has met its fate, and nobody is to be told.
-    pub(super) fn settle(&mut self, cx: &mut Cx<'_>, number: u64, result: &'static str) -> Option<Live> {
+    pub(super) fn settle(&mut self, cx: &mut Cx<'_>, number: u64, result: &'static str) -> Option<Box<Live>> {
         let live = self.take(cx, number)?;
         if !live.post.is_quiet() {
             self.moves.queued(-1);
@@ -604,7 +606,7 @@ impl ToSip {
     }
 
     /// Takes a message out of the queue; it is still counted there.
-    pub(super) fn take(&mut self, cx: &mut Cx<'_>, number: u64) -> Option<Live> {
+    pub(super) fn take(&mut self, cx: &mut Cx<'_>, number: u64) -> Option<Box<Live>> {
         self.flies(number, false);
         let live = self.posts.remove(&number)?;
         if let Some(state) = self.lanes.get_mut(&live.lane) {

@@ -156,7 +156,7 @@ impl ToSip {
     }
 
     fn hand(&mut self, cx: &mut Cx<'_>, number: u64, changes: Option<Changes>) {
-        let Some(Live { post, .. }) = self.posts.get(&number) else { return };
+        let Some(post) = self.posts.get(&number).map(|live| &live.post) else { return };
         let carry = Carry {
             number,
             user: post.from.clone(),

@@ -3,7 +3,7 @@
 //! RFC 3261 §18: an answer takes the connection of its request while that is open; a request takes any open
 //! connection to its address, else a new one. Whoever's bytes did not leave is told ([`Input::SendFailed`]).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +23,7 @@ use crate::shell::sockets::{self, Doorkeeper};
 use crate::sip::flow::{BadSip, ConnId, Flow, SipOut, Transport};
 use crate::sip::message::Message;
 use crate::words::id::Partition;
+use crate::words::index::Index;
 use crate::words::note::Level;
 
 /// Every connection, and the listeners.
@@ -47,9 +48,9 @@ pub struct Tcp {
 #[derive(Default)]
 struct Table {
     last: u64,
-    conns: HashMap<ConnId, Arc<Conn>>,
-    by_remote: HashMap<SocketAddr, Vec<ConnId>>,
-    by_source: HashMap<IpAddr, usize>,
+    conns: Index<ConnId, Arc<Conn>>,
+    by_remote: Index<SocketAddr, Vec<ConnId>>,
+    by_source: Index<IpAddr, usize>,
     /// Connections of those who are no peers; the numbers grow with time.
     strangers: BTreeSet<ConnId>,
 }

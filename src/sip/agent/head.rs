@@ -7,7 +7,8 @@ use sipx_sip::TypedHeader;
 use sipx_sip::headers::{self, Address, Via};
 
 use super::print;
-use crate::sip::message::{HeaderName, Headers, Method, Request};
+use crate::sip::message::{self, HeaderName, Headers, Method, Request};
+use crate::sip::uri::Host;
 
 /// The headers that every request has, decoded.
 #[derive(Clone, Debug)]
@@ -45,7 +46,7 @@ impl Head {
         }
         let call_id: headers::CallId = required(headers, "Call-ID")?;
         let cseq: headers::CSeq = required(headers, "CSeq")?;
-        let max_forwards = match headers.typed::<headers::MaxForwards>() {
+        let max_forwards = match message::typed::<headers::MaxForwards>(headers) {
             Some(Ok(hops)) => hops.0,
             Some(Err(_)) => return Err(bad("Max-Forwards is malformed")),
             None => 70,
@@ -75,15 +76,20 @@ impl Head {
 
     /// The host of From, as domains are compared.
     pub fn from_domain(&self) -> String {
-        let host = self.from.uri.host().map(ToString::to_string).unwrap_or_default();
-        host.trim_end_matches('.').to_ascii_lowercase()
+        let mut host = match self.from.uri.host() {
+            Some(Host::Name(name)) => String::from_utf8_lossy(name.as_bytes()).into_owned(),
+            host => host.map(ToString::to_string).unwrap_or_default(),
+        };
+        host.truncate(host.trim_end_matches('.').len());
+        host.make_ascii_lowercase();
+        host
     }
 }
 
 /// Whether there is a Via besides the top one.
 pub fn has_more_vias(headers: &Headers) -> bool {
     let mut vias = headers.get_all(&HeaderName::Via);
-    vias.next().is_some_and(|top| top.raw_value().contains(&b',')) || vias.next().is_some()
+    vias.next().is_some_and(|top| memchr::memchr(b',', top.raw_value()).is_some()) || vias.next().is_some()
 }
 
 /// What may be there only once.
@@ -96,7 +102,7 @@ const ONCE: [(HeaderName, &str); 5] = [
 ];
 
 fn required<H: TypedHeader>(headers: &Headers, name: &str) -> Result<H, (u16, String)> {
-    match headers.typed::<H>() {
+    match message::typed::<H>(headers) {
         None => Err(bad(format!("{name} is missing"))),
         Some(Err(_)) => Err(bad(format!("{name} is malformed"))),
         Some(Ok(value)) => Ok(value),

@@ -75,7 +75,7 @@ impl Agent {
             return self.stranger(now, mint, flow, Some(&request));
         }
         let is_ack = request.method == Method::Ack;
-        let via = match request.headers.typed::<Via>() {
+        let via = match message::typed::<Via>(&request.headers) {
             Some(Ok(via)) if via.branch() != Some(b"z9hG4bK") => via,
             None => return self.count("sip_dropped_total", "no-via"),
             Some(_) if is_ack => return self.count("sip_dropped_total", "malformed"),

@@ -24,7 +24,7 @@ mod print;
 mod salvage;
 mod servers;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -41,6 +41,7 @@ use super::peers::Peers;
 use super::transaction::{Step, TransactionId, Transactions};
 use crate::config::{Config, Sip};
 use crate::words::id::Mint;
+use crate::words::index::Index;
 use crate::words::note::{Level, Note};
 use crate::words::time::{Now, Tick};
 use crate::words::timers::Timers;
@@ -60,9 +61,9 @@ pub struct Agent {
     /// Requests to us: until they are answered, and an INVITE until its transaction is over.
     servers: Servers,
     /// Those of them that are no INVITE, by what their retransmissions are known by.
-    by_name: HashMap<RequestName, ServerKey>,
+    by_name: Index<RequestName, ServerKey>,
     /// Requests of ours that have no final answer yet.
-    calls: BTreeMap<u64, Call>,
+    calls: BTreeMap<u64, Box<Call>>,
     /// What their bodies take.
     call_bytes: usize,
     /// Client transactions, until they are over: some time after the answer.
@@ -151,7 +152,7 @@ impl Agent {
             answered: Answered::default(),
             merged: Merged::default(),
             servers: Servers::default(),
-            by_name: HashMap::new(),
+            by_name: Index::default(),
             calls: BTreeMap::new(),
             call_bytes: 0,
             attempts: BTreeMap::new(),

@@ -128,7 +128,7 @@ impl Agent {
             self.invites.insert(user, id);
         }
         self.call_bytes += request.body.len();
-        self.calls.insert(id, Call::new(asker, request, peer, Vec::new()));
+        self.calls.insert(id, Box::new(Call::new(asker, request, peer, Vec::new())));
         if !self.peers.is_searching(peer) {
             self.set_out(now, mint, id);
         }
@@ -137,7 +137,7 @@ impl Agent {
     /// Sends on their way all calls that waited for an address of their peer.
     pub(super) fn release(&mut self, now: Now, mint: &mut Mint) {
         let waits =
-            |(_, call): &(&u64, &super::Call)| call.hop.is_none() && !self.peers.is_searching(call.peer);
+            |(_, call): &(&u64, &Box<Call>)| call.hop.is_none() && !self.peers.is_searching(call.peer);
         let ready: Vec<u64> = self.calls.iter().filter(waits).map(|(id, _)| *id).collect();
         for id in ready {
             self.set_out(now, mint, id);

@@ -171,12 +171,12 @@ fn each_field(
 ) {
     let given = &request.headers;
     for via in given.get_all(&HeaderName::Via) {
-        add(&HeaderName::Via, &via.value());
+        add(&HeaderName::Via, &message::value(via));
     }
-    if let Some(from) = given.value(&HeaderName::From) {
-        add(&HeaderName::From, &from);
+    if let Some(from) = given.get(&HeaderName::From) {
+        add(&HeaderName::From, &message::value(from));
     }
-    if let Some(to) = given.value(&HeaderName::To) {
+    if let Some(to) = given.get(&HeaderName::To).map(message::value) {
         let tag = tag.filter(|_| message::tag(given, &HeaderName::To).is_none());
         match tag {
             Some(tag) => add(&HeaderName::To, &[&to, b";tag=".as_slice(), tag.as_bytes()].concat()),
@@ -184,8 +184,8 @@ fn each_field(
         }
     }
     for name in [HeaderName::CallId, HeaderName::CSeq] {
-        if let Some(value) = given.value(&name) {
-            add(&name, &value);
+        if let Some(header) = given.get(&name) {
+            add(&name, &message::value(header));
         }
     }
     let forms = matches!(request.method, Method::Invite | Method::Subscribe | Method::Refer);
@@ -203,7 +203,8 @@ fn each_field(
 
 /// Text without anything that ends a line or a string; a control character becomes a space.
 pub fn clean(text: &str) -> Cow<'_, str> {
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    // All bytes at once, not one by one until the first that is no such: that is mostly the last.
+    if text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
         return Cow::Borrowed(text.trim());
     }
     let breaks = |c: char| c.is_control() && c != '\t';

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use crate::sip::message::{Answer, Failure, HeaderName, Method, OutRequest, Response, text};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::words::id::{Mint, Partition};
+use crate::words::index::Index;
 use crate::words::time::Tick;
 use crate::words::timers::Timers;
 
@@ -86,7 +87,7 @@ type LaneId = u64;
 /// All lanes of one owner.
 #[derive(Debug, Default)]
 pub struct Pages {
-    by_name: BTreeMap<LaneKey, LaneId>,
+    by_name: Index<LaneKey, LaneId>,
     lanes: BTreeMap<LaneId, Lane>,
     /// How many lanes there ever were.
     made: LaneId,
