@@ -7,6 +7,7 @@ use mostar::xmpp::ns;
 use mostar::xmpp::stanza::{Element, ErrorType, Stanza, StanzaKind};
 
 use super::ledger::key_of;
+use super::support::process::Host;
 use super::world::{Event, PEOPLE, World};
 
 impl World {

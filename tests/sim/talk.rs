@@ -14,6 +14,7 @@ use mostar::xmpp::stanza::Stanza;
 
 use super::ledger::key_of;
 use super::phone::Stage;
+use super::support::invariants::Invariant::*;
 use super::world::{Event, PEACE, World};
 
 /// A text of a SIP user's.
@@ -56,6 +57,7 @@ impl World {
         let key = format!("from-sip-{}", self.written);
         let (romeo, juliet) = (self.calls[number].romeo, self.calls[number].juliet);
         self.ledger.written(true, &key, (format!("romeo{romeo}"), format!("juliet{juliet}")), self.written);
+        self.ledger.of(&key).into_iter().for_each(|fate| fate.in_session = true);
         let said = format!("{key}{}", self.padding());
         let (type_, body) = if self.calls[number].wrapped {
             let envelope = format!(
@@ -280,6 +282,9 @@ impl World {
         if stanza.type_() == Some("error") {
             let key = format!("from-xmpp-{}", stanza.id().unwrap_or_default().trim_start_matches("sim-"));
             self.tells(&key);
+            // The stream that would carry it is gone.
+            let is_in_vain = self.link.is_multiple_of(2);
+            self.ledger.of(&key).into_iter().for_each(|fate| fate.in_vain |= is_in_vain);
         }
     }
 
@@ -318,7 +323,7 @@ impl World {
         let Some(key) = key else { return };
         let fate = self.ledger.of(key);
         if fate.is_some_and(|fate| fate.confirmed) {
-            self.ledger.wrong(format!("{key} was sent by {how} though it had been confirmed"));
+            self.ledger.wrong(Again, format!("{key} was sent by {how} though it had been confirmed"));
         }
     }
 
@@ -372,7 +377,7 @@ impl World {
         let held = call.incoming.entry(id.clone()).or_default();
         if range.start != held.1 + 1 {
             let key = key_of(&String::from_utf8_lossy(body)).unwrap_or_default().to_owned();
-            self.ledger.wrong(format!("a chunk at {} of {id} {key} came out of order", range.start));
+            self.ledger.wrong(Msrp, format!("a chunk at {} of {id} {key} came out of order", range.start));
             return;
         }
         held.0.extend_from_slice(body);
@@ -390,7 +395,7 @@ impl World {
             return self.respond(conn, request, 200);
         };
         if again {
-            self.ledger.wrong(format!("{key} was sent twice in one session"));
+            self.ledger.wrong(Msrp, format!("{key} was sent twice in one session"));
         }
         self.displays(&key, id, Some(token));
         if mute {
@@ -449,7 +454,7 @@ impl World {
         let used = tokens.iter().filter(is_used).count();
         let ways = self.ledger.of(key).map_or(0, |fate| fate.ways.len());
         if used > 1 || used == 1 && ways > tokens.len() {
-            self.ledger.wrong(format!("{key} came twice, and no session had broken"));
+            self.ledger.wrong(Msrp, format!("{key} came twice, and no session had broken"));
         }
     }
 

@@ -5,10 +5,14 @@
 pub mod bless;
 pub mod config;
 pub mod foreign;
+pub mod invariants;
 pub mod msrp;
 pub mod node;
 pub mod pattern;
+pub mod process;
 pub mod recorded;
+pub mod results;
 pub mod script;
+pub mod seeds;
 pub mod vector;
 pub mod xml;
