@@ -34,6 +34,8 @@ pub struct Dialog {
     pub unanswered: u32,
     /// A NOTIFY of it has told that all is well.
     pub active: bool,
+    /// The life of the process that has taken a NOTIFY of it last.
+    pub life: u64,
 }
 
 impl Romeo {
@@ -85,7 +87,7 @@ impl World {
         if known.is_none() && to.contains(";tag=") {
             return self.sip(answer(text, 481, "x", ""));
         }
-        let lets = self.romeos[other as usize].lets((one) as u8);
+        let lets = self.romeos[other as usize].lets(one);
         if known.is_none() && lets == Bond::Refused && self.chance(50) {
             return self.sip(answer(text, 403, "x", ""));
         }
@@ -104,6 +106,7 @@ impl World {
                 over: false,
                 unanswered: 0,
                 active: false,
+                life: 0,
             });
         }
         self.dialogs[number].expires = self.now + Duration::from_secs(expires);
@@ -184,6 +187,7 @@ impl World {
         let id = header_of(text, "Call-ID").unwrap_or_default();
         let Some(dialog) = self.dialogs.iter_mut().rfind(|dialog| dialog.id == id) else { return };
         dialog.unanswered = dialog.unanswered.saturating_sub(1);
+        dialog.life = self.process.life;
         if !text.starts_with("SIP/2.0 2") {
             dialog.over = true;
         }

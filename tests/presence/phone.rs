@@ -36,6 +36,13 @@ pub struct Watch {
     asking: Option<u32>,
 }
 
+impl Watch {
+    /// Both know of it.
+    pub fn lives(&self, now: Tick) -> bool {
+        !self.over && self.expires.is_some_and(|at| at > now)
+    }
+}
+
 impl World {
     /// A Romeo begins to watch a Juliet; one watch at a time.
     pub fn watches_anew(&mut self, pair: Pair) {
@@ -171,7 +178,7 @@ impl World {
                 watch.over = true;
                 let pair = watch.pair;
                 if !watch.dead && !self.leaving {
-                    self.after(10_000, Event::WatchesAnew(pair));
+                    self.after(600_000, Event::WatchesAnew(pair));
                 }
             }
             _ => {}

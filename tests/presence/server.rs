@@ -87,15 +87,20 @@ impl World {
     /// A device of hers comes, goes or shows something else.
     pub fn device_moves(&mut self, one: u8) {
         let device = ["balcony", "garden", "phone"][self.below(3) as usize];
-        let was_online = !self.juliets[one as usize].devices.is_empty();
-        if self.chance(35) {
-            if self.juliets[one as usize].devices.remove(device).is_some() {
-                self.broadcast(one, device, None);
-            }
-        } else {
-            let show = SHOWS[self.below(5) as usize];
-            self.juliets[one as usize].devices.insert(device.into(), show.into());
-            self.broadcast(one, device, Some(show));
+        let show = if self.chance(35) { None } else { Some(SHOWS[self.below(5) as usize]) };
+        self.device_is(one, device, show);
+    }
+
+    /// A device of hers is so now.
+    pub fn device_is(&mut self, one: u8, device: &str, show: Option<&str>) {
+        let devices = &mut self.juliets[one as usize].devices;
+        let was_online = !devices.is_empty();
+        let before = match show {
+            None => devices.remove(device),
+            Some(show) => devices.insert(device.into(), show.into()),
+        };
+        if show.is_some() || before.is_some() {
+            self.broadcast(one, device, show);
         }
         let is_online = !self.juliets[one as usize].devices.is_empty();
         for other in 0..PEOPLE {
@@ -108,7 +113,8 @@ impl World {
         }
     }
 
-    fn probes(&mut self, (one, other): Pair, device: &str) {
+    /// Her server asks how he is.
+    pub fn probes(&mut self, (one, other): Pair, device: &str) {
         let from = juliet(one).with_resource(device).expect("a resource");
         self.stanza(Stanza::new(StanzaKind::Presence, &from, &romeo(other)).with_type("probe"), None);
     }
@@ -187,11 +193,9 @@ impl World {
                 }
                 devices.iter().for_each(|(device, show)| self.directs(pair, device, Some(show)));
             }
-            Some("subscribed") => {
-                if roster.to == Bond::Asked {
-                    roster.to = Bond::Agreed;
-                }
-            }
+            // The gateway could not take it now.
+            Some("error") if roster.to == Bond::Asked => roster.to = Bond::None,
+            Some("subscribed") if roster.to == Bond::Asked => roster.to = Bond::Agreed,
             Some("unsubscribed") => {
                 self.tally.refused += u64::from(roster.to != Bond::None);
                 roster.to = Bond::None;

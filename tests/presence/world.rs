@@ -242,7 +242,7 @@ impl World {
         self.romeos.iter_mut().for_each(|romeo| romeo.temper = None);
         for one in 0..PEOPLE {
             if self.juliets[one as usize].devices.is_empty() {
-                self.juliets[one as usize].devices.insert("balcony".into(), String::new());
+                self.device_is(one, "balcony", Some(""));
             }
         }
         for pair in std::mem::take(&mut self.lost) {
@@ -255,6 +255,13 @@ impl World {
             }
         }
         self.phones_refresh();
+        // Of a user who shares no presence the gateway only knows what her client has said: everybody logs in once more.
+        for pair in self.roster.keys().copied().collect::<Vec<_>>() {
+            let device = self.juliets[pair.0 as usize].devices.keys().next().cloned().unwrap_or_default();
+            if self.roster[&pair].to == Bond::Agreed {
+                self.probes(pair, &device);
+            }
+        }
     }
 
     fn pass(&mut self, time: Duration) {
@@ -445,7 +452,10 @@ impl World {
                 let romeo = &self.romeos[other as usize];
                 let lives = |dialog: &&Dialog| dialog.pair == (one, other) && !dialog.over;
                 let dialog = self.dialogs.iter().rfind(lives);
-                let sound = dialog.is_some_and(|dialog| dialog.active && dialog.unanswered == 0);
+                // A process that was started anew, and asks an agent that does not answer, knows nothing yet.
+                let life = self.process.life;
+                let sound = dialog
+                    .is_some_and(|dialog| dialog.active && dialog.unanswered == 0 && dialog.life == life);
                 let agreed = romeo.lets(one) == Bond::Agreed;
                 let green = &roster.green;
                 let stranger = roster.to == Bond::None || !agreed && all;
@@ -492,19 +502,19 @@ impl World {
         let count = |this: &World, kind: &str| {
             this.process.store.keys().filter(|key| key.starts_with(kind)).count() as i64
         };
-        let (before, dialogs) = (self.figures, count(self, "watch-dialog/"));
-        self.process.checks.hold(Presence, before[0] == dialogs, || {
-            format!("the figures say {} watchers, on disk are {dialogs}", before[0])
+        let (figure, dialogs) = (self.figures[0], count(self, "watch-dialog/"));
+        self.process.checks.hold(Presence, figure == dialogs, || {
+            format!("the figures say {figure} watchers, on disk are {dialogs}")
         });
-        let alive = self.watches.iter().filter(|watch| !watch.over).count() as i64;
+        let alive = self.watches.iter().filter(|watch| watch.lives(self.now)).count() as i64;
         self.process
             .checks
             .hold(Presence, dialogs == alive, || format!("{dialogs} watchers are on disk, and {alive} live"));
         self.crash();
         self.pass(Duration::from_secs(20));
-        let after = (self.figures, count(self, "watch-dialog/"));
-        self.process.checks.hold(Presence, after == (before, dialogs), || {
-            format!("before the restart there were {before:?} and {dialogs}, now there are {after:?}")
+        let after = [self.figures[0], count(self, "watch-dialog/")];
+        self.process.checks.hold(Presence, after == [dialogs; 2], || {
+            format!("before the restart there were {dialogs} watchers, now there are {after:?}")
         });
         self.judge_contacts(true);
         self.judge_watchers();

@@ -8,6 +8,13 @@ use mostar::words::time::Tick;
 use super::support::invariants::Invariant::{self, *};
 use super::support::invariants::{Broken, Checks};
 
+/// A disk that has failed writes after this, and a process that dies sooner has forgotten nothing.
+const UNWRITTEN: Duration = Duration::from_secs(6);
+/// What is on its way when its sender is told arrives within this.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// What is kept is tried for so long beyond its time.
+const LAST_TRIES: Duration = Duration::from_secs(120);
+
 /// When it arrived, its number, its body.
 type Arrival<'a> = (u64, u64, &'a String);
 
@@ -28,6 +35,8 @@ crate::tally! {
         /// Lines that the recipient got twice, because a session broke before they were confirmed.
         twice,
         receipts,
+        /// MSRP messages of which a piece never came, in sessions that lived.
+        torn,
         /// MSRP connections that died.
         cut,
         /// Messages that were kept for who was away, and arrived.
@@ -57,6 +66,8 @@ pub struct Fate {
     pub answers: Vec<u16>,
     /// The sender was told of a failure after its answer.
     pub late: bool,
+    /// When the sender was told that it has failed, unless a crash makes us say it, and try it, again.
+    pub told_at: Option<Tick>,
     /// When words about a failure left for the sender.
     pub telling: Option<Tick>,
     /// They were lost with the process, or with the stream that carried them: neither XEP-0114 nor a REPORT is ever
@@ -121,6 +132,7 @@ impl Ledger {
     pub fn given_up(&mut self, now: Tick, body: &str) {
         let Some(fate) = self.from_xmpp.get_mut(body) else { return };
         fate.answers.push(500);
+        fate.told_at.get_or_insert(now);
         if fate.kept && !fate.refused_for_good && fate.keep.is_some_and(|until| now < until) {
             self.wrong(Fate, format!("{body} was kept and given up too early, at {now:?}"));
         }
@@ -157,19 +169,30 @@ impl Ledger {
         self.unheard(now, true);
         for fate in self.from_xmpp.values_mut() {
             fate.confirmed = false;
+            // What is forgotten of it may not have been written.
+            fate.told_at = fate.told_at.filter(|at| *at + UNWRITTEN < now);
         }
         self.from_xmpp.retain(|_, fate| fate.safe || !fate.answers.is_empty());
     }
 
     /// A recipient got it.
-    pub fn arrived(&mut self, sip: bool, body: &str, identity: &str) -> bool {
+    pub fn arrived(&mut self, now: Tick, sip: bool, body: &str, identity: &str) {
         self.arrivals += 1;
         let arrivals = self.arrivals;
         let side = if sip { &mut self.from_sip } else { &mut self.from_xmpp };
-        let Some(fate) = side.get_mut(body) else { return false };
+        let Some(fate) = side.get_mut(body) else { return };
+        if fate.arrived.is_none() {
+            let told = fate.told_at.is_some_and(|at| at + ON_ITS_WAY < now) && !fate.doubt && !fate.in_vain;
+            self.checks.hold(Refused, !told, || {
+                format!("{body} arrives after its sender was told that it failed: {fate:?}")
+            });
+            let kept = fate.keep.filter(|_| fate.kept);
+            self.checks.hold(Fate, kept.is_none_or(|until| now < until + LAST_TRIES), || {
+                format!("{body} arrives after it had expired: {fate:?}")
+            });
+        }
         fate.arrived.get_or_insert(arrivals);
         fate.copies.insert(identity.to_owned());
-        true
     }
 
     /// Something happened that leaves open what became of whatever was under way.

@@ -17,6 +17,9 @@ use super::phone::Stage;
 use super::support::invariants::Invariant::*;
 use super::world::{Event, PEACE, World};
 
+/// After so many milliseconds pieces without the rest are reported, and slow readers have read that.
+const ABANDONED: u64 = 100_000;
+
 /// A text of a SIP user's.
 #[derive(Debug)]
 pub struct Letter {
@@ -37,6 +40,8 @@ pub struct Letter {
     whole_by: Option<String>,
     tries: u8,
     over: bool,
+    /// Its last piece is never sent in its first session.
+    torn: bool,
 }
 
 impl World {
@@ -103,6 +108,7 @@ impl World {
             whole_by: None,
             tries: 0,
             over: false,
+            torn: false,
         };
         let index = self.letters.len();
         self.letters.push(letter);
@@ -123,6 +129,14 @@ impl World {
         }
         if self.chance(10) {
             order.push(order[0]);
+        }
+        let may_tear = self.now < PEACE && self.letters[index].tries == 1 && order.len() > 1;
+        if may_tear && self.letters[index].report == FailureReport::Yes && self.chance(15) {
+            let letter = &mut self.letters[index];
+            letter.torn = true;
+            order.retain(|piece| *piece + 1 != letter.pieces.len());
+            let key = letter.key.clone();
+            self.ledger.of(&key).into_iter().for_each(|fate| fate.doubt = true);
         }
         for piece in order {
             // Pieces of several letters mix, now and then.
@@ -232,9 +246,26 @@ impl World {
         let letter = &mut self.letters[index];
         if letter.call == number {
             letter.there.insert(piece);
+            if letter.torn && letter.there.len() + 1 == letter.pieces.len() {
+                let torn = Event::Torn(index, number, self.process.life);
+                return self.after(ABANDONED, torn);
+            }
+            let letter = &mut self.letters[index];
             if letter.there.len() == letter.pieces.len() && letter.whole_by.is_none() {
                 letter.whole_by = Some(tid.to_owned());
             }
+        }
+    }
+
+    /// Pieces of a letter have lain at the gateway for long enough: in a session that lives its phone must have been told.
+    pub fn torn(&mut self, index: usize, number: usize, life: u64) {
+        let (letter, call) = (&self.letters[index], &self.calls[number]);
+        let lives = call.stage == Stage::Up && call.conn.is_some_and(|conn| self.is_alive(conn));
+        if lives && life == self.process.life && letter.call == number && letter.tries == 1 && call.open {
+            let key = letter.key.clone();
+            let told = self.ledger.of(&key).is_none_or(|fate| fate.late || !fate.answers.is_empty());
+            self.ledger.totals.torn += 1;
+            self.ledger.checks.hold(Msrp, told, || format!("pieces of {key} were let go of in silence"));
         }
     }
 
@@ -433,7 +464,7 @@ impl World {
 
     /// A SIP user sees a line, which came in a session or as a MESSAGE.
     pub fn displays(&mut self, key: &str, identity: &str, way: Option<String>) {
-        self.ledger.arrived(false, key, identity);
+        self.ledger.arrived(self.now, false, key, identity);
         let Some(fate) = self.ledger.from_xmpp.get_mut(key) else { return };
         if !fate.ways.contains(&way) {
             fate.ways.push(way);

@@ -107,7 +107,7 @@ impl Process {
         }
         self.door.adds_up(&mut self.checks);
         for (overtakes, output) in &outputs {
-            self.door.comes_out(&mut self.checks, output, *overtakes);
+            self.door.comes_out(&mut self.checks, now.tick, output, *overtakes);
         }
         (changes, outputs, notes)
     }

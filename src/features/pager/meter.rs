@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::features::Cx;
+use crate::sabotage::{self, Fault as Mistake};
 use crate::words::note::Level;
 use crate::words::time::Tick;
 
@@ -42,6 +43,9 @@ pub fn accepted(cx: &mut Cx<'_>, way: Way) {
 
 /// A message met its fate: `delivered`, `refused`, `expired`, or `withdrawn` by its sender.
 pub fn result(cx: &mut Cx<'_>, way: Way, result: &'static str) {
+    if result == "refused" && sabotage::is(Mistake::Miscounted) {
+        return;
+    }
     cx.count("messages_total", &[way.label(), ("result", result)]);
 }
 

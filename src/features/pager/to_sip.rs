@@ -23,6 +23,7 @@ use crate::features::sessions::answer_is_receipt;
 use crate::features::signal::{Sent, Whisper};
 use crate::features::{Cx, Op, Signal, errors};
 use crate::gateway::LinkId;
+use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::message::{Answer, Failure, HeaderName, OutRequest};
 use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Event, Fault, LaneKey, Page, Pages};
@@ -484,6 +485,9 @@ impl ToSip {
                         spell(cx, contact, &mut request);
                     }
                     if let Some(live) = live {
+                        if sabotage::is(Mistake::ForgottenEarly) {
+                            cx.forget(live.post.key());
+                        }
                         live.wrapped = is_envelope(&request.headers);
                         // A retry has the same names.
                         if !std::mem::replace(&mut live.named, true) {
@@ -546,6 +550,9 @@ impl ToSip {
             }
             return self.pages.put_back(number, page, at);
         }
+        if sabotage::is(Mistake::RefusedLater) {
+            self.pages.put_back(number, page.clone(), cx.now.tick + super::GOODBYE);
+        }
         let gave_up = is_passing(fault) || live.post.held && hold::is_away(&live.post, fault);
         let Some(live) = self.settle(cx, number, if gave_up { "expired" } else { "refused" }) else { return };
         let scope = if page.to.gr.is_some() { Scope::Full } else { Scope::Bare };
@@ -592,7 +599,7 @@ impl ToSip {
     /// Tells the sender, now or when the link is back. A late error's failure is told to nobody.
     pub(super) fn say(&mut self, cx: &mut Cx<'_>, post: &Post, condition: &Condition) {
         let error = match errors::stanza_error(&post.stanza(), condition) {
-            Some(error) if !post.is_quiet() => error,
+            Some(error) if !post.is_quiet() && !sabotage::is(Mistake::NeverTold) => error,
             _ => return cx.forget(post.key()),
         };
         let link = cx.domains.link_of(post.to.domain());
@@ -609,6 +616,9 @@ impl ToSip {
             }
             _ => {
                 cx.forget(post.key());
+                if sabotage::is(Mistake::ToldTwice) {
+                    cx.stanza(error.clone());
+                }
                 cx.stanza(error);
             }
         }

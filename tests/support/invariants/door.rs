@@ -1,14 +1,20 @@
 //! What can be seen at the gateway's own door, in every simulation: the log of what went in, came out and was counted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use mostar::gateway::{Input, Output};
+use mostar::sip::flow::SendId;
 use mostar::sip::framing;
 use mostar::sip::message::{HeaderName, Message, text};
 use mostar::words::note::Note;
+use mostar::words::time::Tick;
 use mostar::xmpp::stanza::Stanza;
 
 use super::{Checks, Invariant};
+
+/// A request without an answer is given up after this (RFC 3261 §17.1.2.2, Timer F).
+const PATIENCE: Duration = Duration::from_secs(32);
 
 /// Kind, id and both addresses of a stanza, as its answer has them.
 type Name = (String, String, String, String);
@@ -18,6 +24,9 @@ type Name = (String, String, String, String);
 pub struct Door {
     /// The final answer to each request that came in, by its branch, Call-ID and CSeq.
     answers: BTreeMap<String, u16>,
+    /// MESSAGEs that went out and have no answer, by their From with its tag, which each has of its own: the attempt, when
+    /// it began, and what the shell calls it.
+    out: BTreeMap<String, (String, Tick, Option<SendId>)>,
     /// Stanzas that came in as errors, and those that did not.
     errors: BTreeSet<Name>,
     asked: BTreeSet<Name>,
@@ -36,15 +45,27 @@ struct Figures {
 impl Door {
     /// Something goes in.
     pub fn goes_in(&mut self, input: &Input) {
-        if let Input::Stanza(_, stanza) = input {
-            let is_error = stanza.type_() == Some("error");
-            let names = if is_error { &mut self.errors } else { &mut self.asked };
-            names.insert(name_of(stanza, false));
+        match input {
+            Input::Stanza(_, stanza) => {
+                let is_error = stanza.type_() == Some("error");
+                let names = if is_error { &mut self.errors } else { &mut self.asked };
+                names.insert(name_of(stanza, false));
+            }
+            Input::SendFailed(id, _) => self.out.retain(|_, (_, _, sent)| *sent != Some(*id)),
+            Input::Sip(_, message) => {
+                if let Message::Response(response) = &**message
+                    && response.status.code() >= 200
+                {
+                    let own = branch(&text(&response.headers, &HeaderName::Via).unwrap_or_default());
+                    self.out.retain(|_, (branch, ..)| *branch != own);
+                }
+            }
+            _ => {}
         }
     }
 
     /// Something comes out; what overtakes need not wait for the disk.
-    pub fn comes_out(&mut self, checks: &mut Checks, output: &Output, overtakes: bool) {
+    pub fn comes_out(&mut self, checks: &mut Checks, now: Tick, output: &Output, overtakes: bool) {
         match output {
             Output::Stanza(_, stanza) if stanza.type_() == Some("error") => {
                 let name = name_of(stanza, true);
@@ -57,15 +78,28 @@ impl Door {
                 if let Ok(Message::Response(response)) = framing::datagram(out.bytes.clone()) {
                     let field = |name| text(&response.headers, &name).unwrap_or_default();
                     let cseq = field(HeaderName::CSeq);
-                    let via = field(HeaderName::Via);
-                    let branch = via.split("branch=").nth(1).unwrap_or_default();
-                    let branch = branch.split(';').next().unwrap_or_default();
+                    let branch = branch(&field(HeaderName::Via));
                     let name = format!("{branch} {} {cseq}", field(HeaderName::CallId));
                     self.is_answered(checks, name, &cseq, response.status.code(), overtakes);
                 }
             }
+            Output::Sip(out) if out.bytes.starts_with(b"MESSAGE ") => {
+                if let Ok(Message::Request(request)) = framing::datagram(out.bytes.clone()) {
+                    let field = |name| text(&request.headers, &name).unwrap_or_default();
+                    let (from, own) = (field(HeaderName::From), branch(&field(HeaderName::Via)));
+                    self.is_sent(checks, now, from, own, out.id);
+                }
+            }
             _ => {}
         }
+    }
+
+    fn is_sent(&mut self, checks: &mut Checks, now: Tick, from: String, own: String, id: Option<SendId>) {
+        let before = self.out.get(&from).filter(|(_, began, _)| now < *began + PATIENCE);
+        let is_alone = before.is_none_or(|(branch, ..)| *branch == own);
+        checks.hold(Invariant::Once, is_alone, || format!("two requests are out for the message {from}"));
+        let began = self.out.get(&from).filter(|(branch, ..)| *branch == own).map_or(now, |out| out.1);
+        self.out.insert(from, (own, began, id));
     }
 
     fn is_answered(&mut self, checks: &mut Checks, name: String, cseq: &str, status: u16, overtakes: bool) {
@@ -131,8 +165,15 @@ impl Door {
     /// The process has died: its figures begin anew, and what only it knew of answers is gone.
     pub fn dies(&mut self) {
         self.figures = Figures::default();
+        self.out.clear();
         self.answers.retain(|name, _| name.ends_with("MESSAGE"));
     }
+}
+
+/// The name of a transaction, of the topmost Via.
+fn branch(via: &str) -> String {
+    let branch = via.split("branch=").nth(1).unwrap_or_default();
+    branch.split([';', ',']).next().unwrap_or_default().to_owned()
 }
 
 /// The name of a stanza, or of the one that this is the answer to.
