@@ -11,6 +11,7 @@ pub mod documents;
 pub mod features;
 pub mod gateway;
 pub mod msrp;
+pub mod sabotage;
 pub mod shell;
 pub mod sip;
 pub mod store;

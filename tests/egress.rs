@@ -339,11 +339,6 @@ fn a_flood_of_fetches_is_one_notify_each_and_leaves_nothing() {
 }
 
 fn figure(name: &str, target: &str, measured: f64, limit: f64) {
-    support::results::line(&[
-        "figure",
-        name,
-        target,
-        &format!("{measured:.2}"),
-        &format!("{:.2}", measured / limit),
-    ]);
+    let ratio = measured / limit;
+    support::results::line(&format!("figure\t{name}\t{target}\t{measured:.2}\t{ratio:.2}"));
 }

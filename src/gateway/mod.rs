@@ -21,6 +21,7 @@ use crate::features::facts::Facts;
 use crate::features::{self, Cx, Feature, Op, Signal};
 use crate::msrp::connections::{Connections, Out};
 use crate::msrp::reassembly::Limits;
+use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::agent::{Agent, AgentOut};
 use crate::words::id::{Mint, Partition, Seed};
 use crate::words::note::{Level, Note};
@@ -335,6 +336,7 @@ impl Gateway {
             }
             Op::Cancel(token) => self.agent.cancel(now, join(index, token)),
             Op::Ack(token, request) => self.agent.ack(&mut self.mint, join(index, token), *request),
+            Op::Reply(key, reply) if sabotage::is(Mistake::AnsweredFirst) => self.reply_now(now, key, reply),
             Op::Reply(key, reply) => self.agent.reply(now, &mut self.mint, key, reply),
             Op::ReplyNow(key, reply) => self.reply_now(now, key, reply),
             Op::Save(record) => self.out.push_back(Output::Save(record)),

@@ -7,6 +7,7 @@ use mostar::xmpp::jid::Jid;
 use mostar::xmpp::ns;
 use mostar::xmpp::stanza::{Element, Stanza, StanzaKind};
 
+use super::support::invariants::Invariant::{Rest, Rooms};
 use super::world::{ROOM, World};
 
 /// What a client is to hear: what others say, and its own when that is answered. Before it knows that it is in it need not.
@@ -204,7 +205,7 @@ impl World {
                     Some(place) if all || !rest[..place].iter().any(|(_, needed)| *needed) => {
                         client.cursor += place + 1;
                         self.tally.heard += 1;
-                        self.tally.own += usize::from(is_own);
+                        self.tally.own += u64::from(is_own);
                     }
                     _ => {
                         self.wrong(format!("client {number} hears {body:?}, where {rest:?} was said"));
@@ -216,6 +217,7 @@ impl World {
     }
 
     pub fn judge_rest(&mut self) {
+        self.process.checks.held(Rooms);
         let there: BTreeSet<String> = self.focus.there().into_values().collect();
         for number in 0..self.clients.len() {
             let client = &self.clients[number];
@@ -246,8 +248,11 @@ impl World {
             let text = format!("ghosts: {ghosts:?}");
             self.wrong(text);
         }
-        if self.load() != 0 {
-            self.wrong(format!("{} things are still held", self.load()));
-        }
+        let (checks, process) = (&mut self.process.checks, &self.process.gateway);
+        let (load, timeout) = (process.load(), process.next_timeout());
+        checks.hold(Rest, load == 0, || format!("{load} things are still held: {timeout:?}"));
+        let kept: Vec<&String> = self.process.store.keys().collect();
+        checks.hold(Rest, kept.is_empty(), || format!("still kept: {kept:?}"));
+        self.process.door.is_at_rest(checks);
     }
 }

@@ -6,63 +6,45 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mostar::config::{Component, Config};
-use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output};
+use mostar::config::Component;
+use mostar::gateway::{Input, LinkChange, LinkId, Output};
 use mostar::msrp::frame::Frame;
 use mostar::msrp::frame::decoder::Decoder;
 use mostar::msrp::{AttemptId, ConnId, Link, MsrpIn, MsrpOut};
 use mostar::sip::flow::{self, Flow, Transport};
 use mostar::sip::framing;
-use mostar::store::record::{Record, Restored};
 use mostar::words::id::Seed;
-use mostar::words::time::{Now, Tick, Wall};
+use mostar::words::time::Tick;
 use mostar::xmpp::stanza::Stanza;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::clients::Client;
 use super::focus::{Focus, PORT};
+use super::support::invariants::Broken;
+use super::support::invariants::Invariant::{self, Rest, Rooms};
+use super::support::process::{Death, Host, Process};
+use super::support::seeds::Run;
 use super::support::vector;
 
 pub const ROOM: &str = "mantua@conference.example.net";
 
-/// What has happened, so that nobody believes in a conference where nothing does.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    pub entered: usize,
-    pub refused: usize,
-    pub said: usize,
-    pub heard: usize,
-    pub own: usize,
-    pub returned: usize,
-    pub renamed: usize,
-    pub expelled: usize,
-    pub documents: usize,
-    pub cut: usize,
-    pub links: usize,
-    pub forgotten: usize,
-    pub crashes: usize,
-    pub in_at_rest: usize,
-}
-
-impl Tally {
-    pub fn counts(&mut self) -> [&mut usize; 14] {
-        [
-            &mut self.entered,
-            &mut self.refused,
-            &mut self.said,
-            &mut self.heard,
-            &mut self.own,
-            &mut self.returned,
-            &mut self.renamed,
-            &mut self.expelled,
-            &mut self.documents,
-            &mut self.cut,
-            &mut self.links,
-            &mut self.forgotten,
-            &mut self.crashes,
-            &mut self.in_at_rest,
-        ]
+crate::tally! {
+    /// What has happened, so that nobody believes in a conference where nothing does.
+    Tally {
+        entered,
+        refused,
+        said,
+        heard,
+        own,
+        returned,
+        renamed,
+        expelled,
+        documents,
+        cut,
+        links,
+        forgotten,
+        in_at_rest,
     }
 }
 
@@ -78,6 +60,7 @@ pub enum Event {
     Connects(u64, AttemptId, u64),
     Lost(u64),
     LinkUp,
+    Written(u64),
     Act,
 }
 
@@ -91,16 +74,12 @@ pub struct Wire {
 /// See the module.
 pub struct World {
     pub rng: ChaCha8Rng,
-    config: Arc<Config>,
-    gateway: Gateway,
-    store: BTreeMap<String, Vec<u8>>,
+    pub process: Process,
     pub now: Tick,
     queue: BTreeMap<(Tick, u64), Event>,
     sequence: u64,
     /// Odd while the link is up.
     pub link: u64,
-    /// Which SIP connection this is: one for each life of the process.
-    pub life: u64,
     last: BTreeMap<(&'static str, u64), Tick>,
     pub wires: Vec<Wire>,
     pub focus: Focus,
@@ -108,7 +87,6 @@ pub struct World {
     pub peace: bool,
     pub counter: u64,
     pub tally: Tally,
-    pub wrongs: Vec<String>,
     /// Lines that came back to their sender, and those that were said.
     pub returned: BTreeSet<String>,
     acts: u64,
@@ -117,7 +95,7 @@ pub struct World {
 }
 
 /// Runs one seed to its end and judges it.
-pub fn run(seed: u64, show: bool) -> Result<(Tally, u64), String> {
+pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Tally>, Broken> {
     let mut bytes = [9; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut config = vector::config();
@@ -131,14 +109,11 @@ pub fn run(seed: u64, show: bool) -> Result<(Tally, u64), String> {
     let people = if seed % 16 == 15 { 15 } else { 1 + rng.next_u64() % 5 };
     let mut world = World {
         rng,
-        gateway: Gateway::new(config.clone(), Seed(bytes)),
-        config,
-        store: BTreeMap::new(),
+        process: Process::new(config, Seed(bytes), [0, 0, 3, 20][(seed / 2 % 4) as usize], deaths),
         now: Tick(1),
         queue: BTreeMap::new(),
         sequence: 0,
         link: 0,
-        life: 0,
         last: BTreeMap::new(),
         wires: Vec::new(),
         focus: Focus::default(),
@@ -146,14 +121,16 @@ pub fn run(seed: u64, show: bool) -> Result<(Tally, u64), String> {
         peace: false,
         counter: 0,
         tally: Tally::default(),
-        wrongs: Vec::new(),
         returned: BTreeSet::new(),
         acts: 0,
         trace: DefaultHasher::new(),
         show,
     };
-    world.play(people)?;
-    Ok((world.tally, world.trace.finish()))
+    world.play(people);
+    let Process { checks, life, commits, .. } = world.process;
+    checks.verdict()?;
+    (world.tally.crashes, world.tally.commits) = (life, commits);
+    Ok(Run { tally: world.tally, checks, trace: world.trace.finish() })
 }
 
 impl World {
@@ -195,16 +172,22 @@ impl World {
         }
     }
 
+    /// The conference is not the same for all.
     pub fn wrong(&mut self, text: String) {
+        self.broken(Rooms, text);
+    }
+
+    pub fn broken(&mut self, invariant: Invariant, text: String) {
         self.note(&format!("WRONG: {text}"));
-        self.wrongs.push(format!("{:.3}: {text}", self.now.0 as f64 / 1e6));
+        let text = format!("{:.3}: {text}", self.now.0 as f64 / 1e6);
+        self.process.checks.broken(invariant, text);
     }
 
     pub fn is_linked(&self) -> bool {
         self.link % 2 == 1
     }
 
-    fn play(&mut self, people: u64) -> Result<(), String> {
+    fn play(&mut self, people: u64) {
         for number in 0..people {
             self.focus.natives.insert(format!("romeo{number}@example.net"), format!("Romeo{number}"));
         }
@@ -213,38 +196,34 @@ impl World {
         self.happen(Event::LinkUp);
         self.acts = 30 + self.below(50);
         self.after(100, Event::Act);
-        self.run(None)?;
+        self.run(None);
         self.peace = true;
         self.happen(Event::LinkUp);
-        self.pass(Duration::from_secs(300))?;
+        self.pass(Duration::from_secs(300));
         self.focus_speaks();
-        self.pass(Duration::from_secs(60))?;
+        self.pass(Duration::from_secs(60));
         self.judge_rest();
         self.everybody_leaves();
-        self.pass(Duration::from_secs(300))?;
+        self.pass(Duration::from_secs(300));
         self.judge_end();
-        match self.wrongs.first() {
-            Some(first) => Err(format!("{first} ({} in all)", self.wrongs.len())),
-            None => Ok(()),
-        }
     }
 
-    fn pass(&mut self, time: Duration) -> Result<(), String> {
+    fn pass(&mut self, time: Duration) {
         let until = self.now + time;
-        self.run(Some(until))?;
+        self.run(Some(until));
         self.now = until;
-        Ok(())
     }
 
-    fn run(&mut self, until: Option<Tick>) -> Result<(), String> {
+    fn run(&mut self, until: Option<Tick>) {
         for _ in 0..400_000 {
-            if !self.wrongs.is_empty() && !self.show || until.is_none() && self.acts == 0 {
-                return Ok(());
+            let failed = self.process.checks.first().is_some();
+            if failed && !self.show || until.is_none() && self.acts == 0 {
+                return;
             }
-            let alarm = self.gateway.next_timeout().map(|(at, _)| at.max(self.now));
+            let alarm = self.process.gateway.next_timeout().map(|(at, _)| at.max(self.now));
             let event = self.queue.first_key_value().map(|((at, _), _)| *at);
             let next = alarm.into_iter().chain(event).min();
-            let Some(at) = next.filter(|at| until.is_none_or(|until| *at <= until)) else { return Ok(()) };
+            let Some(at) = next.filter(|at| until.is_none_or(|until| *at <= until)) else { return };
             self.now = at.max(self.now);
             if alarm == Some(at) {
                 self.apply(Input::Timeout);
@@ -252,36 +231,8 @@ impl World {
                 self.happen(event);
             }
         }
-        Err(format!("does not come to rest by {:?}: {:?}", self.now, self.gateway.next_timeout()))
-    }
-
-    fn apply(&mut self, input: Input) {
-        let wall = Wall(1_795_219_200_000) + Duration::from_micros(self.now.0);
-        self.gateway.handle(Now { tick: self.now, wall }, input);
-        let mut outputs = Vec::new();
-        while let Some(output) = self.gateway.poll() {
-            outputs.push(if let Output::Now(inner) = output { *inner } else { output });
-        }
-        for output in outputs {
-            match output {
-                Output::Save(Record { key, value }) => drop(self.store.insert(key.to_string(), value)),
-                Output::Forget(key) => drop(self.store.remove(&key.to_string())),
-                Output::Sip(out) => {
-                    self.note(&format!("gateway -> sip {}", String::from_utf8_lossy(&out.bytes)));
-                    let (life, at) = (self.life, self.in_order("to-sip", self.life));
-                    self.at(at, Event::SipReaches(life, out.bytes));
-                }
-                Output::Stanza(LinkId(1), stanza) => {
-                    self.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
-                    if self.is_linked() {
-                        let (link, at) = (self.link, self.in_order("to-xmpp", self.link));
-                        self.at(at, Event::StanzaReaches(link, stanza));
-                    }
-                }
-                Output::Msrp(out) => self.msrp_out(out),
-                _ => {}
-            }
-        }
+        let what = format!("an alarm rings for ever: {:?}", self.process.gateway.next_timeout());
+        self.broken(Rest, what);
     }
 
     fn msrp_out(&mut self, out: MsrpOut) {
@@ -290,7 +241,7 @@ impl World {
                 let call =
                     hop.port.and_then(|port| port.checked_sub(PORT)).map(u64::from).unwrap_or(u64::MAX);
                 let wait = 1 + self.below(50);
-                self.after(wait, Event::Connects(self.life, attempt, call));
+                self.after(wait, Event::Connects(self.process.life, attempt, call));
             }
             MsrpOut::Send { conn, bytes } => {
                 let mut decoder = Decoder::new(1 << 20);
@@ -319,7 +270,7 @@ impl World {
                     self.client_hears(&stanza);
                 }
             }
-            Event::Sip(life, bytes) if life == self.life => {
+            Event::Sip(life, bytes) if life == self.process.life => {
                 self.note(&format!("sip -> gateway {}", String::from_utf8_lossy(&bytes)));
                 let flow = Flow {
                     transport: Transport::Tcp,
@@ -334,7 +285,7 @@ impl World {
             }
             Event::Sip(..) => {}
             Event::SipReaches(life, bytes) => {
-                if life == self.life {
+                if life == self.process.life {
                     self.focus_hears(&String::from_utf8_lossy(&bytes));
                 }
             }
@@ -352,7 +303,7 @@ impl World {
                     self.member_says(conn, &frame);
                 }
             }
-            Event::Connects(life, attempt, call) if life == self.life => {
+            Event::Connects(life, attempt, call) if life == self.process.life => {
                 let told = match self.focus.calls.get_mut(call as usize) {
                     Some(member) if member.up => {
                         let conn = self.wires.len() as u64;
@@ -374,13 +325,15 @@ impl World {
                 self.apply(Input::Link(LinkId(1), LinkChange::Up));
             }
             Event::LinkUp => {}
+            Event::Written(life) => self.written(life),
             Event::Act if self.peace => {}
             Event::Act => self.act(),
         }
     }
 
     pub fn sip(&mut self, text: String) {
-        let (life, at) = (self.life, self.in_order("from-sip", self.life));
+        let life = self.process.life;
+        let at = self.in_order("from-sip", life);
         self.at(at, Event::Sip(life, text.into_bytes().into()));
     }
 
@@ -406,8 +359,8 @@ impl World {
     fn act(&mut self) {
         self.acts = self.acts.saturating_sub(1);
         let wait = [200, 500, 1500, 3000, 10_000][self.below(5) as usize];
-        let wait = self.below(wait);
-        self.after(wait, Event::Act);
+        let next = self.moment(wait);
+        self.at(next, Event::Act);
         match self.below(100) {
             0..30 => self.client_talks(),
             30..48 => self.client_enters(),
@@ -439,31 +392,79 @@ impl World {
             self.link += 1;
             self.clients.iter_mut().for_each(|client| client.missed = true);
             self.apply(Input::Link(LinkId(1), LinkChange::Down));
-            let wait = self.below(30_000);
-            self.after(wait, Event::LinkUp);
+            let back = self.moment(30_000);
+            self.at(back, Event::LinkUp);
         }
     }
 
-    fn crash(&mut self) {
-        self.note("crash and restart");
-        self.tally.crashes += 1;
-        self.life += 1;
+    /// A moment for what comes next: half of them next to a timer's edge.
+    fn moment(&mut self, spread: u64) -> Tick {
+        let near = self.now + Duration::from_secs(40);
+        let edge = self.process.gateway.next_timeout().filter(|(at, _)| *at < near);
+        let edge = edge.filter(|_| self.chance(60));
+        self.process.checks.drawn(edge.is_some());
+        match edge {
+            Some((at, _)) => {
+                let jitter = self.below(4_000);
+                Tick((at.0 + jitter).saturating_sub(2_000)).max(self.now)
+            }
+            None => self.now + Duration::from_millis(self.below(spread)),
+        }
+    }
+}
+
+impl Host for World {
+    fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    fn clock(&self) -> Tick {
+        self.now
+    }
+
+    fn draw(&mut self, limit: u64) -> u64 {
+        self.below(limit)
+    }
+
+    fn tells(&mut self, line: &str) {
+        self.note(line);
+    }
+
+    fn writes_in(&mut self, millis: u64, life: u64) {
+        self.after(millis, Event::Written(life));
+    }
+
+    fn leaves(&mut self, output: Output) {
+        match output {
+            Output::Sip(out) => {
+                self.note(&format!("gateway -> sip {}", String::from_utf8_lossy(&out.bytes)));
+                let life = self.process.life;
+                let at = self.in_order("to-sip", life);
+                self.at(at, Event::SipReaches(life, out.bytes));
+            }
+            Output::Stanza(LinkId(1), stanza) => {
+                self.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
+                if self.is_linked() {
+                    let (link, at) = (self.link, self.in_order("to-xmpp", self.link));
+                    self.at(at, Event::StanzaReaches(link, stanza));
+                }
+            }
+            Output::Msrp(out) => self.msrp_out(out),
+            _ => {}
+        }
+    }
+
+    fn died(&mut self) {
         if self.is_linked() {
             self.link += 1;
         }
         self.clients.iter_mut().for_each(|client| client.missed = true);
         self.wires.iter_mut().for_each(|wire| wire.alive = false);
-        self.gateway = Gateway::new(self.config.clone(), Seed([self.life as u8; 32]));
-        for (key, value) in self.store.clone() {
-            self.apply(Input::Restored(Restored::parse(&key, value).expect("a record")));
-        }
-        self.apply(Input::RestoreDone);
+    }
+
+    fn risen(&mut self) {
         self.apply(Input::Link(LinkId(0), LinkChange::Up));
         let wait = self.below(3000);
         self.after(wait, Event::LinkUp);
-    }
-
-    pub fn load(&self) -> usize {
-        self.gateway.load() + self.store.len()
     }
 }

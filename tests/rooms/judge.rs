@@ -5,69 +5,35 @@ use mostar::xmpp::ns;
 use mostar::xmpp::stanza::StanzaKind;
 
 use super::phone::Stage;
+use super::support::invariants::Invariant::*;
 use super::world::{Given, World};
 
-/// What has happened, so that nobody believes in a room where nothing does.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    pub called: usize,
-    pub entered: usize,
-    pub conflicts: usize,
-    pub said: usize,
-    pub whispered: usize,
-    pub heard: usize,
-    pub taken: usize,
-    pub renamed: usize,
-    pub expelled: usize,
-    pub subjects: usize,
-    pub pings: usize,
-    pub invited: usize,
-    pub declined: usize,
-    pub rang: usize,
-    pub referred: usize,
-    pub progress: usize,
-    pub watched: usize,
-    pub documents: usize,
-    pub held: usize,
-    pub cut: usize,
-    pub links: usize,
-    pub forgotten: usize,
-    pub crashes: usize,
-    pub commits: u64,
-    pub in_at_rest: usize,
-    pub seats: i64,
-}
-
-impl Tally {
-    pub fn add(&mut self, other: &Tally) {
-        let mine = [
-            (&mut self.called, other.called),
-            (&mut self.entered, other.entered),
-            (&mut self.conflicts, other.conflicts),
-            (&mut self.said, other.said),
-            (&mut self.whispered, other.whispered),
-            (&mut self.heard, other.heard),
-            (&mut self.taken, other.taken),
-            (&mut self.renamed, other.renamed),
-            (&mut self.expelled, other.expelled),
-            (&mut self.subjects, other.subjects),
-            (&mut self.pings, other.pings),
-            (&mut self.invited, other.invited),
-            (&mut self.declined, other.declined),
-            (&mut self.rang, other.rang),
-            (&mut self.referred, other.referred),
-            (&mut self.progress, other.progress),
-            (&mut self.watched, other.watched),
-            (&mut self.documents, other.documents),
-            (&mut self.held, other.held),
-            (&mut self.cut, other.cut),
-            (&mut self.links, other.links),
-            (&mut self.forgotten, other.forgotten),
-            (&mut self.crashes, other.crashes),
-            (&mut self.in_at_rest, other.in_at_rest),
-        ];
-        mine.into_iter().for_each(|(mine, other)| *mine += other);
-        self.commits += other.commits;
+crate::tally! {
+    /// What has happened, so that nobody believes in a room where nothing does.
+    Tally {
+        called,
+        entered,
+        conflicts,
+        said,
+        whispered,
+        heard,
+        taken,
+        renamed,
+        expelled,
+        subjects,
+        pings,
+        invited,
+        declined,
+        rang,
+        referred,
+        progress,
+        watched,
+        documents,
+        held,
+        cut,
+        links,
+        forgotten,
+        in_at_rest,
     }
 }
 
@@ -187,7 +153,7 @@ impl World {
     pub fn answered(&mut self, call: usize, text: &str, code: u16) {
         let Some(line) = self.lines.get_mut(text) else { return };
         line.code = Some(code);
-        self.tally.taken += usize::from(code == 200);
+        self.tally.taken += u64::from(code == 200);
         let (private, orders) = (line.private, line.orders.clone());
         if private {
             return;
@@ -195,14 +161,14 @@ impl World {
         let order = match (code, orders.as_slice()) {
             (200, [order]) => *order,
             (200, _) | (_, [_, _, ..]) => {
-                return self.wrong(format!(
-                    "{:?} is answered {code}, and was said {} times",
-                    short(text),
-                    orders.len()
-                ));
+                let what =
+                    format!("{:?} is answered {code}, and was said {} times", short(text), orders.len());
+                return self.broken(Msrp, what);
             }
             (408, _) | (_, []) => return,
-            _ => return self.wrong(format!("{:?} is refused ({code}), and was said", short(text))),
+            _ => {
+                return self.broken(Refused, format!("{:?} is refused ({code}), and was said", short(text)));
+            }
         };
         if text.starts_with("Subject") {
             return;
@@ -211,10 +177,8 @@ impl World {
         let last = it.heard.last;
         it.heard.floor = it.heard.floor.max(Some(order));
         if !it.was_held && last.is_some_and(|last| last > order) {
-            self.wrong(format!(
-                "call {call}: {:?} is answered behind a line that came after it",
-                short(text)
-            ));
+            let what = format!("call {call}: {:?} is answered behind a line that came after it", short(text));
+            self.wrong(what);
         }
     }
 
@@ -238,11 +202,12 @@ impl World {
 
     /// Everything has come to rest, and people are in the rooms.
     pub fn judge_rest(&mut self) {
+        self.process.checks.held(Rooms);
         let up: Vec<usize> =
             (0..self.calls.len()).filter(|call| self.calls[*call].stage == Stage::Up).collect();
         let mut there: Vec<String> =
             self.rooms.iter().flat_map(|room| room.of_sip()).map(|(_, jid)| jid).collect();
-        self.tally.in_at_rest += up.len();
+        self.tally.in_at_rest += up.len() as u64;
         for call in up {
             let it = &self.calls[call];
             let (jid, room) = (it.jid.clone().unwrap_or_default(), it.room);
@@ -270,9 +235,8 @@ impl World {
             self.judge_watcher(number);
         }
         let seats = self.calls.iter().filter(|call| call.stage == Stage::Up).count() as i64;
-        if self.tally.seats != seats {
-            self.wrong(format!("the figures say {} seats, and there are {seats}", self.tally.seats));
-        }
+        let said = self.process.door.seats();
+        self.hold(Rooms, said == seats, || format!("the figures say {said} seats, and there are {seats}"));
     }
 
     fn judge_watcher(&mut self, number: usize) {
@@ -312,35 +276,22 @@ impl World {
         if !ghosts.is_empty() {
             self.wrong(format!("ghosts at the end: {ghosts:?}"));
         }
-        if self.gateway.load() != 0 {
-            self.wrong(format!(
-                "{} things are still held: {:?}",
-                self.gateway.load(),
-                self.gateway.next_timeout()
-            ));
-        }
-        if !self.store.is_empty() {
-            self.wrong(format!("still kept: {:?}", self.store.keys().collect::<Vec<_>>()));
-        }
-        if self.tally.seats != 0 {
-            self.wrong(format!("the figures say that {} are there still", self.tally.seats));
-        }
-        if self.wires.iter().any(|wire| wire.kept) {
-            self.wrong("a connection is still kept".into());
-        }
-        let bad: Vec<String> = self
-            .lines
-            .iter()
-            .filter(|(_, line)| {
-                line.orders.len() > 1
-                    || line.passed > 1
-                    || line.private && line.code == Some(200) && line.passed == 0 && !line.failed
-                    || line.private && line.passed > 0 && !matches!(line.code, None | Some(200 | 408))
-            })
-            .map(|(text, line)| format!("{:?}: {line:?}", short(text)))
-            .collect();
-        if !bad.is_empty() {
-            self.wrong(format!("lines: {bad:?}"));
+        let wires = self.wires.iter().any(|wire| wire.kept);
+        let (checks, process) = (&mut self.process.checks, &self.process.gateway);
+        let (load, timeout) = (process.load(), process.next_timeout());
+        checks.hold(Rest, load == 0, || format!("{load} things are still held: {timeout:?}"));
+        let kept: Vec<&String> = self.process.store.keys().collect();
+        checks.hold(Rest, kept.is_empty(), || format!("still kept: {kept:?}"));
+        checks.hold(Rest, !wires, || "a connection is still kept".into());
+        self.process.door.is_at_rest(checks);
+        for (text, line) in &self.lines {
+            let once = line.orders.len() <= 1 && line.passed <= 1;
+            let lost = line.private && line.code == Some(200) && line.passed == 0 && !line.failed;
+            let refused = line.private && line.passed > 0 && !matches!(line.code, None | Some(200 | 408));
+            let what = || format!("{:?}: {line:?}", short(text));
+            checks.hold(Msrp, once, what);
+            checks.hold(Fate, !lost, what);
+            checks.hold(Refused, !refused, what);
         }
     }
 }

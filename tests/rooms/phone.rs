@@ -3,6 +3,7 @@
 
 use super::judge::Heard;
 use super::muc::NAMES;
+use super::support::invariants::Invariant::Fate;
 use super::support::vector::header_of;
 use super::wire::PORT;
 use super::world::{Event, Given, World};
@@ -199,13 +200,13 @@ impl World {
         match it.stage {
             Stage::Calling | Stage::Ringing => {
                 if !it.doubted {
-                    self.wrong(format!("call {call} was never answered"));
+                    self.broken(Fate, format!("call {call} was never answered"));
                 }
                 self.over(call);
             }
             Stage::Up if it.invite.is_some() && !it.acked => {
                 if !it.doubted {
-                    self.wrong(format!("call {call} never got its ACK"));
+                    self.broken(Fate, format!("call {call} never got its ACK"));
                 }
                 self.ask(call, "BYE", "", "");
                 self.over(call);

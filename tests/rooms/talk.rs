@@ -7,6 +7,7 @@ use mostar::msrp::frame::{Flag, Frame, Method};
 use super::judge::Line;
 use super::muc::NAMES;
 use super::phone::Asked;
+use super::support::invariants::Invariant::Again;
 use super::support::vector::header_of;
 use super::world::World;
 
@@ -122,7 +123,7 @@ impl World {
                 Some(Asked::Piece) => {}
                 Some(Asked::Line(text)) => self.answered(call, &text, response.code),
                 Some(Asked::Nick(nick)) => self.named(call, &nick, response.code),
-                None => self.wrong(format!("call {call}: {} is answered once more", response.tid)),
+                None => self.broken(Again, format!("call {call}: {} is answered once more", response.tid)),
             },
             Frame::Request(request) => {
                 if request.method == Method::Report {

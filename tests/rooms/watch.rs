@@ -94,7 +94,7 @@ impl World {
         let event = header_of(text, "Event").unwrap_or_default();
         if event.starts_with("refer") {
             let is_over = header_of(text, "Subscription-State").unwrap_or_default().starts_with("terminated");
-            self.tally.progress += usize::from(is_over);
+            self.tally.progress += u64::from(is_over);
             return self.answer(text, 200, "", "");
         }
         let Some(sub) = self.sub_of(text) else { return self.answer(text, 481, "", "") };

@@ -8,6 +8,7 @@ use mostar::msrp::frame::decoder::Decoder;
 use mostar::msrp::uri::Hop;
 use mostar::msrp::{AttemptId, ConnId, Link, MsrpIn, MsrpOut};
 
+use super::support::process::Host;
 use super::world::{Event, World};
 
 /// Where call number 0 listens for MSRP; the others behind it.
@@ -36,7 +37,7 @@ impl World {
     pub fn msrp_out(&mut self, out: MsrpOut) {
         match out {
             MsrpOut::Connect { attempt, hop, .. } => {
-                let (life, wait) = (self.life, 1 + self.below(100));
+                let (life, wait) = (self.process.life, 1 + self.below(100));
                 self.after(wait, Event::Connects(life, attempt, hop));
             }
             MsrpOut::Send { conn, bytes } => self.hand_to_phone(conn.0, &bytes),
@@ -56,7 +57,7 @@ impl World {
 
     /// A connection of the gateway's comes about, or not.
     pub fn connects(&mut self, life: u64, attempt: AttemptId, hop: &Hop) {
-        if life != self.life {
+        if life != self.process.life {
             return;
         }
         let call = hop.port.and_then(|port| port.checked_sub(PORT)).map(usize::from);

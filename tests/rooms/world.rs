@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mostar::config::{Config, XmppDomain};
-use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output};
+use mostar::config::XmppDomain;
+use mostar::gateway::{Input, LinkChange, LinkId, Output};
 use mostar::msrp::AttemptId;
 use mostar::msrp::frame::Frame;
 use mostar::msrp::uri::Hop;
@@ -20,19 +20,16 @@ use mostar::xmpp::stanza::Stanza;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::disk::{Death, Disk};
 use super::judge::{Line, Tally};
 use super::muc::Room;
 use super::phone::Call;
+use super::support::invariants::Broken;
+use super::support::invariants::Invariant::{self, *};
+use super::support::process::{Death, Host, Process};
+use super::support::seeds::Run;
 use super::support::vector;
 use super::watch::Sub;
 use super::wire::Wire;
-
-/// What a run came to.
-pub struct Run {
-    pub tally: Tally,
-    pub trace: u64,
-}
 
 /// Something that will happen.
 #[derive(Debug)]
@@ -82,12 +79,7 @@ pub struct Given {
 /// See the module.
 pub struct World {
     pub rng: ChaCha8Rng,
-    pub config: Arc<Config>,
-    pub gateway: Gateway,
-    pub store: BTreeMap<String, Vec<u8>>,
-    pub disk: Disk,
-    /// Commits at which the process dies, counted from 1.
-    pub deaths: BTreeMap<u64, Death>,
+    pub process: Process,
     pub now: Tick,
     queue: BTreeMap<(Tick, u64), Event>,
     sequence: u64,
@@ -95,8 +87,6 @@ pub struct World {
     pub link: u64,
     /// Which SIP connection this is.
     pub connection: u64,
-    /// Which life of the process this is.
-    pub life: u64,
     /// When the last thing sent on a stream arrives.
     last: BTreeMap<(&'static str, u64), Tick>,
     pub rooms: Vec<Room>,
@@ -119,14 +109,13 @@ pub struct World {
     pub peace: bool,
     pub counter: u64,
     pub tally: Tally,
-    pub wrongs: Vec<String>,
     acts: u64,
     trace: DefaultHasher,
     pub show: bool,
 }
 
 /// Runs one seed to its end and judges it. The process dies at these commits.
-pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run, String> {
+pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Tally>, Broken> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut config = vector::config();
@@ -142,17 +131,12 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run, String
     };
     let mut world = World {
         rng,
-        gateway: Gateway::new(config.clone(), Seed(bytes)),
-        config,
-        store: BTreeMap::new(),
-        disk: Disk::new([0, 0, 3, 20][(seed / 2 % 4) as usize]),
-        deaths: deaths.iter().copied().collect(),
+        process: Process::new(config, Seed(bytes), [0, 0, 3, 20][(seed / 2 % 4) as usize], deaths),
         now: Tick(1),
         queue: BTreeMap::new(),
         sequence: 0,
         link: 0,
         connection: 1,
-        life: 0,
         last: BTreeMap::new(),
         rooms: vec![Room::new("verona"), Room::new("mantua")],
         bounces: seed % 3 == 1,
@@ -168,13 +152,15 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run, String
         peace: false,
         counter: 0,
         tally: Tally::default(),
-        wrongs: Vec::new(),
         acts: 0,
         trace: DefaultHasher::new(),
         show,
     };
-    world.play()?;
-    Ok(Run { tally: world.tally, trace: world.trace.finish() })
+    world.play();
+    let Process { checks, life, commits, .. } = world.process;
+    checks.verdict()?;
+    (world.tally.crashes, world.tally.commits) = (life, commits);
+    Ok(Run { tally: world.tally, checks, trace: world.trace.finish() })
 }
 
 impl World {
@@ -216,16 +202,30 @@ impl World {
         }
     }
 
+    /// The room is not the same for all.
     pub fn wrong(&mut self, text: String) {
+        self.broken(Rooms, text);
+    }
+
+    pub fn broken(&mut self, invariant: Invariant, text: String) {
         self.note(&format!("WRONG: {text}"));
-        self.wrongs.push(format!("{:.3}: {text}", self.now.0 as f64 / 1e6));
+        let text = format!("{:.3}: {text}", self.now.0 as f64 / 1e6);
+        self.process.checks.broken(invariant, text);
+    }
+
+    pub fn hold(&mut self, invariant: Invariant, holds: bool, text: impl FnOnce() -> String) {
+        if holds {
+            self.process.checks.held(invariant);
+        } else {
+            self.broken(invariant, text());
+        }
     }
 
     pub fn is_linked(&self) -> bool {
         self.link % 2 == 1
     }
 
-    fn play(&mut self) -> Result<(), String> {
+    fn play(&mut self) {
         self.apply(Input::RestoreDone);
         self.happen(Event::LinkUp);
         for native in 0..self.natives {
@@ -237,44 +237,40 @@ impl World {
         }
         self.acts = 30 + self.below(50);
         self.after(500, Event::Act);
-        self.run(None)?;
+        self.run(None);
         self.peace = true;
         if !self.is_linked() {
             self.happen(Event::LinkUp);
         }
         self.happen(Event::StoreOk);
         // The rooms are silent for longer than anybody believes them to be.
-        self.pass(Duration::from_secs(45 * 60))?;
+        self.pass(Duration::from_secs(45 * 60));
         self.subscribe_all();
         self.last_words();
-        self.pass(Duration::from_secs(120))?;
+        self.pass(Duration::from_secs(120));
         self.judge_rest();
         self.everybody_leaves();
-        self.pass(Duration::from_secs(700))?;
+        self.pass(Duration::from_secs(700));
         self.judge_end();
-        match self.wrongs.first() {
-            Some(first) => Err(format!("{first} ({} in all)", self.wrongs.len())),
-            None => Ok(()),
-        }
     }
 
-    fn pass(&mut self, time: Duration) -> Result<(), String> {
+    fn pass(&mut self, time: Duration) {
         let until = self.now + time;
-        self.run(Some(until))?;
+        self.run(Some(until));
         self.now = until;
-        Ok(())
     }
 
     /// Lets everything happen until then, or until nobody acts any more.
-    fn run(&mut self, until: Option<Tick>) -> Result<(), String> {
+    fn run(&mut self, until: Option<Tick>) {
         for _ in 0..400_000 {
-            if !self.wrongs.is_empty() && !self.show || until.is_none() && self.acts == 0 {
-                return Ok(());
+            let failed = self.process.checks.first().is_some();
+            if failed && !self.show || until.is_none() && self.acts == 0 {
+                return;
             }
-            let alarm = self.gateway.next_timeout().map(|(at, _)| at.max(self.now));
+            let alarm = self.process.gateway.next_timeout().map(|(at, _)| at.max(self.now));
             let event = self.queue.first_key_value().map(|((at, _), _)| *at);
             let next = alarm.into_iter().chain(event).min();
-            let Some(at) = next.filter(|at| until.is_none_or(|until| *at <= until)) else { return Ok(()) };
+            let Some(at) = next.filter(|at| until.is_none_or(|until| *at <= until)) else { return };
             self.now = at.max(self.now);
             if alarm == Some(at) {
                 self.apply(Input::Timeout);
@@ -282,7 +278,8 @@ impl World {
                 self.happen(event);
             }
         }
-        Err(format!("does not come to rest by {:?}: {:?}", self.now, self.gateway.next_timeout()))
+        let what = format!("an alarm rings for ever: {:?}", self.process.gateway.next_timeout());
+        self.broken(Rest, what);
     }
 
     fn happen(&mut self, event: Event) {
@@ -322,7 +319,7 @@ impl World {
                 self.apply(Input::Link(LinkId(0), LinkChange::Up));
             }
             Event::LinkUp => {}
-            Event::Stopped(life) if life == self.life => self.crash(),
+            Event::Stopped(life) if life == self.process.life => self.crash(),
             Event::Stopped(_) => {}
             Event::StoreOk => self.store_changes(false),
             Event::Written(life) => self.written(life),
@@ -368,32 +365,6 @@ impl World {
         self.at(at, Event::Stanza(link, stanza, given));
     }
 
-    /// Something leaves the gateway.
-    pub fn leave(&mut self, output: Output) {
-        match output {
-            Output::Sip(out) => {
-                self.note(&format!("gateway -> sip {}", String::from_utf8_lossy(&out.bytes)));
-                let connection = self.connection;
-                let at = self.in_order("to-sip", connection, 20);
-                self.at(at, Event::SipReaches(connection, out.bytes));
-            }
-            Output::Stanza(_, stanza) => {
-                self.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
-                if self.is_linked() {
-                    let link = self.link;
-                    let at = self.in_order("to-xmpp", link, 20);
-                    self.at(at, Event::StanzaReaches(link, stanza));
-                }
-            }
-            Output::Msrp(out) => self.msrp_out(out),
-            Output::Stopped => {
-                let life = self.life;
-                self.after(100, Event::Stopped(life));
-            }
-            _ => {}
-        }
-    }
-
     pub fn link_down(&mut self) {
         if self.is_linked() {
             self.note("the link goes down");
@@ -408,12 +379,15 @@ impl World {
     /// A moment for what comes next: half of them next to a timer's edge.
     fn moment(&mut self, spread: u64) -> Tick {
         let near = self.now + Duration::from_secs(40);
-        match self.gateway.next_timeout() {
-            Some((at, _)) if at < near && self.chance(50) => {
+        let edge = self.process.gateway.next_timeout().filter(|(at, _)| *at < near);
+        let edge = edge.filter(|_| self.chance(60));
+        self.process.checks.drawn(edge.is_some());
+        match edge {
+            Some((at, _)) => {
                 let jitter = self.below(4_000);
                 Tick((at.0 + jitter).saturating_sub(2_000)).max(self.now)
             }
-            _ => self.now + Duration::from_millis(self.below(spread)),
+            None => self.now + Duration::from_millis(self.below(spread)),
         }
     }
 
@@ -455,9 +429,74 @@ impl World {
             self.after(4_000, Event::StoreOk);
         } else {
             self.note("the process is asked to stop");
-            let life = self.life;
+            let life = self.process.life;
             self.after(60_000, Event::Stopped(life));
             self.apply(Input::Stop);
         }
+    }
+}
+
+impl Host for World {
+    fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    fn clock(&self) -> Tick {
+        self.now
+    }
+
+    fn draw(&mut self, limit: u64) -> u64 {
+        self.below(limit)
+    }
+
+    fn tells(&mut self, line: &str) {
+        self.note(line);
+    }
+
+    fn writes_in(&mut self, millis: u64, life: u64) {
+        self.after(millis, Event::Written(life));
+    }
+
+    fn leaves(&mut self, output: Output) {
+        match output {
+            Output::Sip(out) => {
+                self.note(&format!("gateway -> sip {}", String::from_utf8_lossy(&out.bytes)));
+                let connection = self.connection;
+                let at = self.in_order("to-sip", connection, 20);
+                self.at(at, Event::SipReaches(connection, out.bytes));
+            }
+            Output::Stanza(_, stanza) => {
+                self.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
+                if self.is_linked() {
+                    let link = self.link;
+                    let at = self.in_order("to-xmpp", link, 20);
+                    self.at(at, Event::StanzaReaches(link, stanza));
+                }
+            }
+            Output::Msrp(out) => self.msrp_out(out),
+            Output::Stopped => {
+                let life = self.process.life;
+                self.after(100, Event::Stopped(life));
+            }
+            _ => {}
+        }
+    }
+
+    fn made(&mut self, output: &Output) {
+        self.is_made(output);
+    }
+
+    fn died(&mut self) {
+        self.connection += 1;
+        if self.is_linked() {
+            self.link += 1;
+        }
+        self.wires_die();
+        self.calls_are_doubted();
+    }
+
+    fn risen(&mut self) {
+        let wait = 10 + self.below(3_000);
+        self.after(wait, Event::LinkUp);
     }
 }

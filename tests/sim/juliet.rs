@@ -7,6 +7,7 @@ use mostar::xmpp::ns;
 use mostar::xmpp::stanza::{Element, ErrorType, Stanza, StanzaKind};
 
 use super::ledger::key_of;
+use super::support::process::Host;
 use super::world::{Event, PEOPLE, World};
 
 impl World {
@@ -126,7 +127,7 @@ impl World {
             let error = stanza.error(Kind::ServiceUnavailable, ErrorType::Cancel, None, None);
             return error.into_iter().for_each(|error| self.stanza_to_gateway(error));
         }
-        self.ledger.arrived(true, key, &id);
+        self.ledger.arrived(self.now, true, key, &id);
         let asks = stanza.element.child("request", ns::RECEIPTS).is_some();
         if asks
             && self.chance(70)

@@ -5,57 +5,50 @@ use std::time::Duration;
 
 use mostar::words::time::Tick;
 
+use super::support::invariants::Invariant::{self, *};
+use super::support::invariants::{Broken, Checks};
+
+/// A disk that has failed writes after this, and a process that dies sooner has forgotten nothing.
+const UNWRITTEN: Duration = Duration::from_secs(6);
+/// What is on its way when its sender is told arrives within this.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// What is kept is tried for so long beyond its time.
+const LAST_TRIES: Duration = Duration::from_secs(120);
+
 /// When it arrived, its number, its body.
 type Arrival<'a> = (u64, u64, &'a String);
 
-/// Sums over seeds, to see that the simulation does what it should.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Totals {
-    pub crossed: u64,
-    pub refused: u64,
-    pub ambiguous: u64,
-    pub crashes: u64,
-    pub link_losses: u64,
-    pub late: u64,
-    pub presence: u64,
-    /// Sessions that were agreed on, and lines that crossed in them.
-    pub sessions: u64,
-    pub in_sessions: u64,
-    /// Lines that never went, since their sender took them back.
-    pub dropped: u64,
-    /// Lines that the recipient got twice, because a session broke before they were confirmed.
-    pub twice: u64,
-    pub receipts: u64,
-    /// MSRP connections that died.
-    pub cut: u64,
-    pub commits: u64,
-    /// Messages that were kept for who was away, and arrived.
-    pub kept: u64,
-}
-
-impl Totals {
-    pub fn add(&mut self, other: &Totals) {
-        self.crossed += other.crossed;
-        self.refused += other.refused;
-        self.ambiguous += other.ambiguous;
-        self.crashes += other.crashes;
-        self.link_losses += other.link_losses;
-        self.late += other.late;
-        self.presence += other.presence;
-        self.sessions += other.sessions;
-        self.in_sessions += other.in_sessions;
-        self.twice += other.twice;
-        self.dropped += other.dropped;
-        self.receipts += other.receipts;
-        self.cut += other.cut;
-        self.commits += other.commits;
-        self.kept += other.kept;
+crate::tally! {
+    /// Sums over seeds, to see that the simulation does what it should.
+    Totals {
+        crossed,
+        refused,
+        ambiguous,
+        link_losses,
+        late,
+        presence,
+        /// Sessions that were agreed on, and lines that crossed in them.
+        sessions,
+        in_sessions,
+        /// Lines that never went, since their sender took them back.
+        dropped,
+        /// Lines that the recipient got twice, because a session broke before they were confirmed.
+        twice,
+        receipts,
+        /// MSRP messages of which a piece never came, in sessions that lived.
+        torn,
+        /// MSRP connections that died.
+        cut,
+        /// Messages that were kept for who was away, and arrived.
+        kept,
     }
 }
 
 /// One message as its sender and its recipient saw it.
 #[derive(Clone, Debug, Default)]
 pub struct Fate {
+    /// A phone sends it in an MSRP session.
+    pub in_session: bool,
     /// Which pair, and its number in the order of writing.
     pub pair: (String, String),
     pub number: u64,
@@ -73,6 +66,8 @@ pub struct Fate {
     pub answers: Vec<u16>,
     /// The sender was told of a failure after its answer.
     pub late: bool,
+    /// When the sender was told that it has failed, unless a crash makes us say it, and try it, again.
+    pub told_at: Option<Tick>,
     /// When words about a failure left for the sender.
     pub telling: Option<Tick>,
     /// They were lost with the process, or with the stream that carried them: neither XEP-0114 nor a REPORT is ever
@@ -98,8 +93,8 @@ pub struct Ledger {
     pub from_sip: BTreeMap<String, Fate>,
     pub from_xmpp: BTreeMap<String, Fate>,
     pub totals: Totals,
+    pub checks: Checks,
     arrivals: u64,
-    wrongs: Vec<String>,
 }
 
 /// The key of a message in a text that holds its body: `from-sip-17`.
@@ -137,8 +132,9 @@ impl Ledger {
     pub fn given_up(&mut self, now: Tick, body: &str) {
         let Some(fate) = self.from_xmpp.get_mut(body) else { return };
         fate.answers.push(500);
+        fate.told_at.get_or_insert(now);
         if fate.kept && !fate.refused_for_good && fate.keep.is_some_and(|until| now < until) {
-            self.wrong(format!("{body} was kept and given up too early, at {now:?}"));
+            self.wrong(Fate, format!("{body} was kept and given up too early, at {now:?}"));
         }
     }
 
@@ -148,23 +144,23 @@ impl Ledger {
     }
 
     /// Somebody has seen something that may not be.
-    pub fn wrong(&mut self, what: String) {
-        self.wrongs.push(what);
+    pub fn wrong(&mut self, invariant: Invariant, what: String) {
+        self.checks.broken(invariant, what);
     }
 
     /// The gateway tells a SIP sender that it has his message: it must be on disk.
     pub fn acknowledged(&mut self, body: &str, how: &str) {
-        if self.from_sip.get(body).is_some_and(|fate| !fate.safe) {
-            self.wrong(format!("{body} was acknowledged ({how}) before its commit"));
+        if let Some(fate) = self.from_sip.get(body) {
+            self.checks
+                .hold(Commit, fate.safe, || format!("{body} was acknowledged ({how}) before its commit"));
         }
     }
 
     /// The gateway says that a recipient has it: that must be so.
     pub fn proven(&mut self, body: &str, how: &str) {
         self.totals.receipts += 1;
-        if self.of(body).is_some_and(|fate| fate.copies.is_empty()) {
-            self.wrong(format!("{body} was called received ({how}), and nobody has it"));
-        }
+        let nobody = self.of(body).is_some_and(|fate| fate.copies.is_empty());
+        self.checks.hold(Fate, !nobody, || format!("{body} was called received ({how}), and nobody has it"));
     }
 
     /// The process dies: what an XMPP user wrote and was not on disk was never taken, and nobody knows.
@@ -173,19 +169,30 @@ impl Ledger {
         self.unheard(now, true);
         for fate in self.from_xmpp.values_mut() {
             fate.confirmed = false;
+            // What is forgotten of it may not have been written.
+            fate.told_at = fate.told_at.filter(|at| *at + UNWRITTEN < now);
         }
         self.from_xmpp.retain(|_, fate| fate.safe || !fate.answers.is_empty());
     }
 
     /// A recipient got it.
-    pub fn arrived(&mut self, sip: bool, body: &str, identity: &str) -> bool {
+    pub fn arrived(&mut self, now: Tick, sip: bool, body: &str, identity: &str) {
         self.arrivals += 1;
         let arrivals = self.arrivals;
         let side = if sip { &mut self.from_sip } else { &mut self.from_xmpp };
-        let Some(fate) = side.get_mut(body) else { return false };
+        let Some(fate) = side.get_mut(body) else { return };
+        if fate.arrived.is_none() {
+            let told = fate.told_at.is_some_and(|at| at + ON_ITS_WAY < now) && !fate.doubt && !fate.in_vain;
+            self.checks.hold(Refused, !told, || {
+                format!("{body} arrives after its sender was told that it failed: {fate:?}")
+            });
+            let kept = fate.keep.filter(|_| fate.kept);
+            self.checks.hold(Fate, kept.is_none_or(|until| now < until + LAST_TRIES), || {
+                format!("{body} arrives after it had expired: {fate:?}")
+            });
+        }
         fate.arrived.get_or_insert(arrivals);
         fate.copies.insert(identity.to_owned());
-        true
     }
 
     /// Something happened that leaves open what became of whatever was under way.
@@ -211,10 +218,15 @@ impl Ledger {
     }
 
     /// Judges every message when all is over.
-    pub fn judge(&mut self) -> Result<(), String> {
-        if let Some(wrong) = self.wrongs.first() {
-            return Err(wrong.clone());
-        }
+    pub fn judge(&mut self) -> Result<(), Broken> {
+        self.judge_from_sip();
+        self.judge_from_xmpp();
+        self.judge_order(true);
+        self.judge_order(false);
+        self.checks.verdict()
+    }
+
+    fn judge_from_sip(&mut self) {
         // What tells Romeo of a failure waits behind the lines to him, and fails with them if nobody answers for a minute.
         let unreachable: BTreeSet<(String, String)> = self
             .from_xmpp
@@ -226,46 +238,45 @@ impl Ledger {
             let answer = fate.answers.first().copied();
             let untold = fate.refused_there && unreachable.contains(&fate.pair);
             let delivered = !fate.copies.is_empty();
-            let wrong = match answer {
-                Some(200..300) if !delivered && !fate.late && !fate.in_vain && !untold => {
-                    Some("was answered 2xx and is lost")
-                }
-                Some(300..) if delivered && !fate.doubt && !fate.refused_there => {
-                    Some("was refused and delivered all the same")
-                }
-                _ if fate.copies.len() > 1 => Some("was delivered twice under two ids"),
-                _ if fate.answers.iter().collect::<BTreeSet<_>>().len() > 1 => {
-                    Some("got two different answers")
-                }
-                None if !fate.doubt => Some("got no answer"),
-                _ => None,
-            };
-            if let Some(wrong) = wrong {
-                return Err(format!("SIP to XMPP: {body} {wrong}: {fate:?}"));
+            let knows = delivered || fate.late || fate.in_vain || untold;
+            let is_lost = matches!(answer, Some(200..300)) && !knows;
+            let comes_back = answer >= Some(300) && delivered && !fate.doubt && !fate.refused_there;
+            let answers = fate.answers.iter().collect::<BTreeSet<_>>().len();
+            let twice = if fate.in_session { Msrp } else { Again };
+            let laws = [
+                (Fate, !is_lost, "was answered 2xx and is lost"),
+                (Fate, answer.is_some() || fate.doubt, "got no answer"),
+                (Refused, !comes_back, "was refused and delivered all the same"),
+                (twice, fate.copies.len() <= 1, "was delivered twice under two ids"),
+                (Again, answers <= 1, "got two different answers"),
+            ];
+            for (law, holds, what) in laws {
+                self.checks.hold(law, holds, || format!("SIP to XMPP: {body} {what}: {fate:?}"));
             }
             self.totals.crossed += u64::from(delivered);
             self.totals.refused += u64::from(answer.is_some_and(|status| status >= 300));
             self.totals.ambiguous += u64::from(answer.is_none());
             self.totals.late += u64::from(fate.late);
-            self.totals.in_sessions += u64::from(delivered && fate.ways.iter().any(Option::is_some));
+            self.totals.in_sessions += u64::from(delivered && fate.in_session);
         }
+    }
+
+    fn judge_from_xmpp(&mut self) {
         for (body, fate) in &self.from_xmpp {
             let delivered = !fate.copies.is_empty();
             let told = !fate.answers.is_empty();
-            let wrong = if fate.copies.len() > 1 {
-                Some("was delivered twice under two identities")
-            } else if !delivered && !told && !fate.in_vain && !fate.retracted {
-                Some("is lost and nobody was told")
-            } else if delivered && told && !fate.doubt && !fate.refused_there {
-                Some("was delivered and its sender was told that it failed")
-            } else if fate.answers.len() > 1 && !fate.in_vain {
-                // What was on its way when the process died is told again: its record is forgotten after it was told.
-                Some("failed twice")
-            } else {
-                None
-            };
-            if let Some(wrong) = wrong {
-                return Err(format!("XMPP to SIP: {body} {wrong}: {fate:?}"));
+            let knows = delivered || told || fate.in_vain || fate.retracted;
+            let comes_back = delivered && told && !fate.doubt && !fate.refused_there;
+            // What was on its way when the process died is told again: its record is forgotten after it was told.
+            let told_once = fate.answers.len() <= 1 || fate.in_vain;
+            let laws = [
+                (Fate, knows, "is lost and nobody was told"),
+                (Refused, !comes_back, "was delivered and its sender was told that it failed"),
+                (Once, fate.copies.len() <= 1, "was delivered twice under two identities"),
+                (Once, told_once, "failed twice"),
+            ];
+            for (law, holds, what) in laws {
+                self.checks.hold(law, holds, || format!("XMPP to SIP: {body} {what}: {fate:?}"));
             }
             self.totals.crossed += u64::from(delivered);
             self.totals.refused += u64::from(told);
@@ -275,12 +286,10 @@ impl Ledger {
             self.totals.kept += u64::from(fate.kept && delivered);
             self.totals.dropped += u64::from(fate.retracted && !delivered && !told);
         }
-        self.judge_order(true)?;
-        self.judge_order(false)
     }
 
     /// First in, first out for each pair.
-    fn judge_order(&self, sip: bool) -> Result<(), String> {
+    fn judge_order(&mut self, sip: bool) {
         let side = if sip { &self.from_sip } else { &self.from_xmpp };
         let mut pairs: BTreeMap<&(String, String), Vec<Arrival<'_>>> = BTreeMap::new();
         for (body, fate) in side {
@@ -293,10 +302,11 @@ impl Ledger {
         }
         for (pair, mut got) in pairs {
             got.sort();
-            if let Some(late) = got.windows(2).find(|two| two[0].1 > two[1].1) {
-                return Err(format!("{} overtook {} of {pair:?}", late[0].2, late[1].2));
+            for two in got.windows(2) {
+                self.checks.hold(Order, two[0].1 <= two[1].1, || {
+                    format!("{} overtook {} of {pair:?}", two[0].2, two[1].2)
+                });
             }
         }
-        Ok(())
     }
 }

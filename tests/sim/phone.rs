@@ -8,6 +8,7 @@ use bytes::Bytes;
 use mostar::msrp::path::Path;
 
 use super::romeo::{Answer, answer, header};
+use super::support::invariants::Invariant::Quiet;
 use super::wire::PORT;
 use super::world::{Event, PEACE, PEOPLE, Temper, World};
 
@@ -237,7 +238,7 @@ impl World {
 
     fn rings(&mut self, romeo: u8, text: &str) {
         if romeo == 0 && !self.all_msrp {
-            self.ledger.wrong("a telephone without MSRP was rung for a line of text".to_owned());
+            self.ledger.wrong(Quiet, "a telephone without MSRP was rung for a line of text".to_owned());
         }
         let temper = self.tempers[romeo as usize];
         let id = header(text, "Call-ID");

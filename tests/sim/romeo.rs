@@ -9,6 +9,7 @@ use mostar::sip::message::{HeaderName, Message, Request, text};
 
 use super::ledger::key_of;
 use super::phone::digits;
+use super::support::invariants::Invariant::Quiet;
 use super::world::{Event, Temper, World};
 
 /// An answer to a request of the gateway's.
@@ -222,6 +223,8 @@ impl World {
         let type_ = text(&request.headers, &HeaderName::ContentType).unwrap_or_default();
         let is_juliets =
             key_of(&body).is_some_and(|key| key.starts_with("from-xmpp")) || body.contains("take back");
+        let is_own = key_of(&body).is_some_and(|key| key.starts_with("from-sip"));
+        self.ledger.checks.hold(Quiet, !is_own, || format!("his own words come back to a Romeo: {body}"));
         if is_juliets || !type_.starts_with("text/plain") {
             return;
         }

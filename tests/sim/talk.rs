@@ -14,7 +14,11 @@ use mostar::xmpp::stanza::Stanza;
 
 use super::ledger::key_of;
 use super::phone::Stage;
+use super::support::invariants::Invariant::*;
 use super::world::{Event, PEACE, World};
+
+/// After so many milliseconds pieces without the rest are reported, and slow readers have read that.
+const ABANDONED: u64 = 100_000;
 
 /// A text of a SIP user's.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub struct Letter {
     whole_by: Option<String>,
     tries: u8,
     over: bool,
+    /// Its last piece is never sent in its first session.
+    torn: bool,
 }
 
 impl World {
@@ -56,6 +62,7 @@ impl World {
         let key = format!("from-sip-{}", self.written);
         let (romeo, juliet) = (self.calls[number].romeo, self.calls[number].juliet);
         self.ledger.written(true, &key, (format!("romeo{romeo}"), format!("juliet{juliet}")), self.written);
+        self.ledger.of(&key).into_iter().for_each(|fate| fate.in_session = true);
         let said = format!("{key}{}", self.padding());
         let (type_, body) = if self.calls[number].wrapped {
             let envelope = format!(
@@ -101,6 +108,7 @@ impl World {
             whole_by: None,
             tries: 0,
             over: false,
+            torn: false,
         };
         let index = self.letters.len();
         self.letters.push(letter);
@@ -121,6 +129,14 @@ impl World {
         }
         if self.chance(10) {
             order.push(order[0]);
+        }
+        let may_tear = self.now < PEACE && self.letters[index].tries == 1 && order.len() > 1;
+        if may_tear && self.letters[index].report == FailureReport::Yes && self.chance(15) {
+            let letter = &mut self.letters[index];
+            letter.torn = true;
+            order.retain(|piece| *piece + 1 != letter.pieces.len());
+            let key = letter.key.clone();
+            self.ledger.of(&key).into_iter().for_each(|fate| fate.doubt = true);
         }
         for piece in order {
             // Pieces of several letters mix, now and then.
@@ -230,9 +246,26 @@ impl World {
         let letter = &mut self.letters[index];
         if letter.call == number {
             letter.there.insert(piece);
+            if letter.torn && letter.there.len() + 1 == letter.pieces.len() {
+                let torn = Event::Torn(index, number, self.process.life);
+                return self.after(ABANDONED, torn);
+            }
+            let letter = &mut self.letters[index];
             if letter.there.len() == letter.pieces.len() && letter.whole_by.is_none() {
                 letter.whole_by = Some(tid.to_owned());
             }
+        }
+    }
+
+    /// Pieces of a letter have lain at the gateway for long enough: in a session that lives its phone must have been told.
+    pub fn torn(&mut self, index: usize, number: usize, life: u64) {
+        let (letter, call) = (&self.letters[index], &self.calls[number]);
+        let lives = call.stage == Stage::Up && call.conn.is_some_and(|conn| self.is_alive(conn));
+        if lives && life == self.process.life && letter.call == number && letter.tries == 1 && call.open {
+            let key = letter.key.clone();
+            let told = self.ledger.of(&key).is_none_or(|fate| fate.late || !fate.answers.is_empty());
+            self.ledger.totals.torn += 1;
+            self.ledger.checks.hold(Msrp, told, || format!("pieces of {key} were let go of in silence"));
         }
     }
 
@@ -280,6 +313,9 @@ impl World {
         if stanza.type_() == Some("error") {
             let key = format!("from-xmpp-{}", stanza.id().unwrap_or_default().trim_start_matches("sim-"));
             self.tells(&key);
+            // The stream that would carry it is gone.
+            let is_in_vain = self.link.is_multiple_of(2);
+            self.ledger.of(&key).into_iter().for_each(|fate| fate.in_vain |= is_in_vain);
         }
     }
 
@@ -318,7 +354,7 @@ impl World {
         let Some(key) = key else { return };
         let fate = self.ledger.of(key);
         if fate.is_some_and(|fate| fate.confirmed) {
-            self.ledger.wrong(format!("{key} was sent by {how} though it had been confirmed"));
+            self.ledger.wrong(Again, format!("{key} was sent by {how} though it had been confirmed"));
         }
     }
 
@@ -372,7 +408,7 @@ impl World {
         let held = call.incoming.entry(id.clone()).or_default();
         if range.start != held.1 + 1 {
             let key = key_of(&String::from_utf8_lossy(body)).unwrap_or_default().to_owned();
-            self.ledger.wrong(format!("a chunk at {} of {id} {key} came out of order", range.start));
+            self.ledger.wrong(Msrp, format!("a chunk at {} of {id} {key} came out of order", range.start));
             return;
         }
         held.0.extend_from_slice(body);
@@ -390,7 +426,7 @@ impl World {
             return self.respond(conn, request, 200);
         };
         if again {
-            self.ledger.wrong(format!("{key} was sent twice in one session"));
+            self.ledger.wrong(Msrp, format!("{key} was sent twice in one session"));
         }
         self.displays(&key, id, Some(token));
         if mute {
@@ -428,7 +464,7 @@ impl World {
 
     /// A SIP user sees a line, which came in a session or as a MESSAGE.
     pub fn displays(&mut self, key: &str, identity: &str, way: Option<String>) {
-        self.ledger.arrived(false, key, identity);
+        self.ledger.arrived(self.now, false, key, identity);
         let Some(fate) = self.ledger.from_xmpp.get_mut(key) else { return };
         if !fate.ways.contains(&way) {
             fate.ways.push(way);
@@ -449,7 +485,7 @@ impl World {
         let used = tokens.iter().filter(is_used).count();
         let ways = self.ledger.of(key).map_or(0, |fate| fate.ways.len());
         if used > 1 || used == 1 && ways > tokens.len() {
-            self.ledger.wrong(format!("{key} came twice, and no session had broken"));
+            self.ledger.wrong(Msrp, format!("{key} came twice, and no session had broken"));
         }
     }
 

@@ -11,6 +11,7 @@ use mostar::words::time::Tick;
 use std::time::Duration;
 
 use super::phone::Stage;
+use super::support::process::Host;
 use super::world::{Event, PEACE, World};
 
 /// Where phone number 0 listens for MSRP; the others behind it.

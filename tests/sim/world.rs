@@ -8,35 +8,35 @@ use std::time::Duration;
 use bytes::Bytes;
 use mostar::config::Config;
 use mostar::features::sessions::PeerMsrp;
-use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output};
+use mostar::gateway::{Input, LinkChange, LinkId, Output};
 use mostar::msrp::AttemptId;
 use mostar::msrp::frame::{Frame, Request};
 use mostar::msrp::uri::Hop;
 use mostar::sip::flow::{ConnId, Flow, SendId, SipOut, Transport};
 use mostar::sip::framing;
+use mostar::store::record::Key;
 use mostar::words::id::Seed;
 use mostar::words::time::Tick;
 use mostar::xmpp::stanza::{Stanza, StanzaKind};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::disk::{Books, Death, Disk};
 use super::juliet::{juliet_jid, romeo_jid};
 use super::ledger::{Ledger, Totals};
 use super::phone::{Asking, Call, Change};
+use super::support::invariants::Broken;
+use super::support::invariants::Invariant::{Fate, Rest};
+use super::support::process::{Death, Host, Process};
+use super::support::seeds::Run;
 use super::support::vector;
 use super::talk::Letter;
 use super::wire::Wire;
 
-/// What a run came to.
-pub struct Run {
-    pub totals: Totals,
-    pub trace: u64,
-}
-
 /// Something that will happen.
 #[derive(Debug)]
 pub enum Event {
+    /// Something is to happen about now.
+    About(Box<Event>),
     /// A datagram or message reaches the gateway, over the connection of that number (0 for UDP).
     Arrives(u64, Bytes),
     /// A stanza reaches the gateway, sent in that life of the link.
@@ -88,6 +88,7 @@ pub enum Event {
     Speaks(usize),
     Reports(usize, u64, Box<Request>),
     Resends(usize),
+    Torn(usize, usize, u64),
     Judges(String, Vec<String>),
     Connects(u64, AttemptId, Hop),
     ToGateway(u64, Box<Frame>),
@@ -112,6 +113,9 @@ pub enum Temper {
 pub const PEOPLE: u8 = 3;
 /// When the faults end and the world only has to come to rest.
 pub const PEACE: Tick = Tick(240_000_000);
+/// Records of messages that are on their way to SIP, and of what their senders are to be told. What is on its way to XMPP
+/// has the same kind as answers that are remembered for some minutes.
+const MESSAGES: [&str; 2] = ["post/", "late/"];
 /// When everything must be over.
 const END: Tick = Tick(1_500_000_000);
 
@@ -120,12 +124,7 @@ pub struct World {
     pub rng: ChaCha8Rng,
     pub config: Arc<Config>,
     pub udp: bool,
-    pub gateway: Gateway,
-    pub store: BTreeMap<String, Vec<u8>>,
-    pub disk: Disk,
-    pub books: Books,
-    /// Commits at which the process dies, counted from 1.
-    pub deaths: BTreeMap<u64, Death>,
+    pub process: Process,
     pub now: Tick,
     queue: BTreeMap<(Tick, u64), Event>,
     sequence: u64,
@@ -169,7 +168,7 @@ pub struct World {
 }
 
 /// Runs one seed to its end and judges it. The process dies at these commits.
-pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run, String> {
+pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Totals>, Broken> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut config = vector::config();
@@ -188,13 +187,9 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run, String
     let config = Arc::new(config);
     let mut world = World {
         rng: ChaCha8Rng::from_seed(bytes),
-        gateway: Gateway::new(config.clone(), Seed(bytes)),
+        process: Process::new(config.clone(), Seed(bytes), [0, 0, 3, 20][(seed / 2 % 4) as usize], deaths),
         config,
         udp,
-        store: BTreeMap::new(),
-        disk: Disk::new([0, 0, 3, 20][(seed / 2 % 4) as usize]),
-        books: Books::default(),
-        deaths: deaths.iter().copied().collect(),
         now: Tick(1),
         queue: BTreeMap::new(),
         sequence: 0,
@@ -226,9 +221,13 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run, String
         show,
     };
     world.plan(seed);
-    world.play()?;
+    world.play();
+    world.process.checks.verdict()?;
     world.ledger.judge()?;
-    Ok(Run { totals: world.ledger.totals, trace: world.trace.finish() })
+    let (mut tally, mut checks) = (world.ledger.totals, world.process.checks);
+    checks.join(&world.ledger.checks);
+    (tally.crashes, tally.commits) = (world.process.life, world.process.commits);
+    Ok(Run { tally, checks, trace: world.trace.finish() })
 }
 
 impl World {
@@ -249,15 +248,23 @@ impl World {
         self.at(self.now + Duration::from_millis(millis), event);
     }
 
-    /// A moment for the next thing that people or faults do: half of them next to a timer's edge.
+    /// A moment for the next thing that people or faults do: most of them next to a timer's edge.
     fn moment(&mut self, spread: u64) -> Tick {
-        match self.gateway.next_timeout() {
-            Some((at, _)) if self.chance(50) && at < PEACE => {
+        let edge = self.process.gateway.next_timeout().filter(|(at, _)| *at < PEACE);
+        let edge = edge.filter(|_| self.chance(65));
+        self.process.checks.drawn(edge.is_some());
+        match edge {
+            Some((at, _)) => {
                 let jitter = self.below(4_000);
                 Tick((at.0 + jitter).saturating_sub(2_000))
             }
-            _ => self.now + Duration::from_millis(self.below(spread)),
+            None => self.now + Duration::from_millis(self.below(spread)),
         }
+    }
+
+    /// Something is to happen then, or next to the first edge of a timer that there is then.
+    fn about(&mut self, when: Tick, event: Event) {
+        self.at(when, Event::About(Box::new(event)));
     }
 
     fn plan(&mut self, seed: u64) {
@@ -272,7 +279,7 @@ impl World {
             } else {
                 Event::RomeoWrites(one, other)
             };
-            self.at(when, event);
+            self.about(when, event);
         }
         // Bursts: several lines are under way at once.
         for _ in 0..1 + self.below(5) {
@@ -282,33 +289,33 @@ impl World {
                 let when = Tick(start + self.below(400_000));
                 let event =
                     if from_xmpp { Event::JulietWrites(one, other) } else { Event::RomeoWrites(other, one) };
-                self.at(when, event);
+                self.about(when, event);
             }
         }
         for _ in 0..self.below(6) {
             let (one, other) = (1 + self.below(people - 1) as u8, self.below(people) as u8);
             let when = Tick(self.below(100_000_000));
-            self.at(when, Event::Calls(one, other));
+            self.about(when, Event::Calls(one, other));
         }
         for _ in 0..self.below(4) {
             let (one, other) = (self.below(people) as u8, self.below(people) as u8);
             let when = Tick(self.below(120_000_000));
-            self.at(when, Event::Types(one, other));
+            self.about(when, Event::Types(one, other));
         }
         if seed % 11 == 6 {
             let when = Tick(1_000_000 + self.below(110_000_000));
-            self.at(when, Event::Stop);
+            self.about(when, Event::Stop);
         }
         if seed % 5 == 4 {
-            let (commit, death) = (1 + self.below(60), [Death::Before, Death::After, Death::Midway]);
-            self.deaths.insert(commit, death[(commit % 3) as usize]);
+            let commit = 1 + self.below(60);
+            self.process.deaths.insert(commit, Death::at(commit));
         }
         for _ in 0..self.below(4) {
             let (one, other) = (self.below(people) as u8, self.below(people) as u8);
             let when = Tick(self.below(60_000_000));
             let event =
                 if self.chance(50) { Event::Roster(one, other, true) } else { Event::Watch(one, other) };
-            self.at(when, event);
+            self.about(when, event);
         }
         for _ in 0..self.below(5) {
             let who = self.below(people) as u8;
@@ -323,33 +330,33 @@ impl World {
                 _ => Temper::Answers,
             };
             let when = Tick(self.below(100_000_000));
-            self.at(when, Event::Temper(who, temper));
+            self.about(when, Event::Temper(who, temper));
         }
         for _ in 0..self.below(3) {
             let who = self.below(people) as u8;
             let when = Tick(self.below(100_000_000));
             let online = self.chance(50);
-            self.at(when, Event::Juliet(who, online));
+            self.about(when, Event::Juliet(who, online));
         }
         if seed.is_multiple_of(2) {
             for _ in 0..1 + self.below(3) {
                 let when = Tick(1_000_000 + self.below(100_000_000));
-                self.at(when, Event::LinkDown);
+                self.about(when, Event::LinkDown);
             }
         }
         if seed % 3 != 1 {
             for _ in 0..1 + self.below(2) {
                 let when = Tick(1_000_000 + self.below(100_000_000));
-                self.at(when, Event::Crash);
+                self.about(when, Event::Crash);
             }
         }
         if seed % 5 == 2 {
             let when = Tick(1_000_000 + self.below(100_000_000));
-            self.at(when, Event::Connection);
+            self.about(when, Event::Connection);
         }
         if seed % 7 == 3 {
             let when = Tick(1_000_000 + self.below(60_000_000));
-            self.at(when, Event::StoreDown);
+            self.about(when, Event::StoreDown);
         }
         for who in 0..PEOPLE {
             self.at(PEACE, Event::Temper(who, Temper::Answers));
@@ -361,11 +368,11 @@ impl World {
         }
     }
 
-    fn play(&mut self) -> Result<(), String> {
+    fn play(&mut self) {
         for _ in 0..200_000 {
-            let alarm = self.gateway.next_timeout().map(|(at, _)| at.max(self.now));
+            let alarm = self.process.gateway.next_timeout().map(|(at, _)| at.max(self.now));
             let event = self.queue.first_key_value().map(|((at, _), _)| *at);
-            if event.is_none() && self.now > PEACE && self.gateway.load() == 0 {
+            if event.is_none() && self.now > PEACE && self.process.gateway.load() == 0 {
                 return self.rest();
             }
             match (alarm, event) {
@@ -385,19 +392,20 @@ impl World {
                 (_, None) => return self.rest(),
             }
         }
-        Err(format!("does not come to rest by {:?}: {:?}", self.now, self.gateway.next_timeout()))
+        let what = format!("an alarm rings for ever: {:?}", self.process.gateway.next_timeout());
+        self.process.checks.broken(Rest, what);
     }
 
     /// Rule 12: when all is over, all books are empty; only consent and answered messages may stay in the store.
-    fn rest(&self) -> Result<(), String> {
-        match self.gateway.load() {
-            0 if self.has_wires() => Err("a connection is still kept".into()),
-            0 if !self.books.is_at_rest() => {
-                Err(format!("the figures say that something is left: {:?}", self.books))
-            }
-            0 => Ok(()),
-            load => Err(format!("{load} things are still held: {:?}", self.gateway.next_timeout())),
-        }
+    fn rest(&mut self) {
+        let (wires, process) = (self.has_wires(), &mut self.process);
+        let (load, timeout) = (process.gateway.load(), process.gateway.next_timeout());
+        process.checks.hold(Rest, load == 0, || format!("{load} things are still held: {timeout:?}"));
+        process.checks.hold(Rest, !wires, || "a connection is still kept".into());
+        process.door.is_at_rest(&mut process.checks);
+        let kept: Vec<&String> =
+            process.store.keys().filter(|key| MESSAGES.iter().any(|kind| key.starts_with(kind))).collect();
+        process.checks.hold(Fate, kept.is_empty(), || format!("messages are still on disk: {kept:?}"));
     }
 
     pub fn note(&mut self, line: &str) {
@@ -410,7 +418,7 @@ impl World {
 
     /// Which life of the process this is.
     pub fn life(&self) -> u64 {
-        self.ledger.totals.crashes
+        self.process.life
     }
 
     /// When something sent now on a stream arrives: never before what was sent earlier.
@@ -419,26 +427,6 @@ impl World {
         let last = self.last.entry(stream).or_default();
         *last = at.max(*last);
         *last
-    }
-
-    /// Something leaves the gateway.
-    pub fn leave(&mut self, output: Output) {
-        match output {
-            Output::Sip(out) => self.leave_in_sip(out),
-            Output::Stanza(_, stanza) => {
-                self.leaves_in_xmpp(&stanza);
-                self.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
-                let link = self.link;
-                let at = self.in_order("to-xmpp", 20);
-                self.at(at, Event::StanzaReaches(link, stanza));
-            }
-            Output::Msrp(out) => self.msrp_out(out),
-            Output::Stopped => {
-                let life = self.life();
-                self.after(100, Event::Stopped(life));
-            }
-            _ => {}
-        }
     }
 
     fn leave_in_sip(&mut self, out: SipOut) {
@@ -480,6 +468,10 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
+            Event::About(event) => {
+                let at = self.moment(1);
+                self.at(at, *event);
+            }
             Event::Arrives(connection, bytes) => {
                 if connection != 0 && connection != self.connection {
                     return;
@@ -576,6 +568,7 @@ impl World {
             Event::Speaks(call) => self.speaks(call),
             Event::Reports(call, conn, report) => self.reports(call, conn, *report),
             Event::Resends(letter) => self.resends(letter),
+            Event::Torn(letter, call, life) => self.torn(letter, call, life),
             Event::Judges(key, tokens) => self.judges(&key, &tokens),
             Event::Connects(life, attempt, hop) => self.connects(life, attempt, &hop),
             Event::ToGateway(conn, frame) => self.gateway_reads(conn, frame),
@@ -586,5 +579,70 @@ impl World {
             Event::Unkept(conn) => self.unkept(conn),
             Event::Leaves(conn) => self.leaves_wire(conn),
         }
+    }
+}
+
+impl Host for World {
+    fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    fn clock(&self) -> Tick {
+        self.now
+    }
+
+    fn draw(&mut self, limit: u64) -> u64 {
+        self.below(limit)
+    }
+
+    fn tells(&mut self, line: &str) {
+        self.note(line);
+    }
+
+    fn writes_in(&mut self, millis: u64, life: u64) {
+        self.after(millis, Event::Written(life));
+    }
+
+    fn leaves(&mut self, output: Output) {
+        match output {
+            Output::Sip(out) => self.leave_in_sip(out),
+            Output::Stanza(_, stanza) => {
+                self.leaves_in_xmpp(&stanza);
+                self.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
+                let link = self.link;
+                let at = self.in_order("to-xmpp", 20);
+                self.at(at, Event::StanzaReaches(link, stanza));
+            }
+            Output::Msrp(out) => self.msrp_out(out),
+            Output::Stopped => {
+                let life = self.life();
+                self.after(100, Event::Stopped(life));
+            }
+            _ => {}
+        }
+    }
+
+    fn saved(&mut self, key: &Key, value: &[u8]) {
+        if matches!(key.kind, "post" | "page") {
+            self.ledger.saved(&String::from_utf8_lossy(value));
+        }
+    }
+
+    fn dies_unsaid(&mut self, output: &Output) {
+        self.dies_with(output);
+    }
+
+    fn died(&mut self) {
+        self.ledger.crashed(self.now);
+        self.connection += 1;
+        if self.link % 2 == 1 {
+            self.link += 1;
+        }
+        self.wires_die();
+    }
+
+    fn risen(&mut self) {
+        let wait = 10 + self.below(3_000);
+        self.after(wait, Event::LinkUp);
     }
 }

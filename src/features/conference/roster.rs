@@ -12,6 +12,7 @@ use crate::documents::conference::{
 };
 use crate::features::Cx;
 use crate::features::room::table;
+use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::session::Cause;
 use crate::words::text::clean;
@@ -158,6 +159,9 @@ impl Conferences {
 
     /// Somebody of the roster is not there any more.
     fn drop_entity(&mut self, cx: &mut Cx<'_>, room: &Jid, entity: &Entity, farewell: &Farewell) {
+        if sabotage::is(Mistake::LeaveUnseen) {
+            return;
+        }
         let Some(hall) = self.halls.get_mut(room) else { return };
         let Some(name) = hall.names.remove(entity) else { return };
         let Some(person) = hall.people.remove(&name.nick) else { return };

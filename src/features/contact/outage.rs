@@ -6,6 +6,7 @@ use super::pair::Check;
 use super::{CROSSED_PAUSE, Contacts, Timer};
 use crate::features::Cx;
 use crate::gateway::io::LinkId;
+use crate::sabotage::{self, Fault as Mistake};
 
 /// How many contacts are told of in one step when a link comes up or the process stops.
 const STEP: usize = 500;
@@ -59,7 +60,9 @@ impl Contacts {
                     pair.say_subscribed(cx);
                     self.dirty.insert(*id);
                 }
-                pair.tell_all(cx, &pair.user);
+                if !sabotage::is(Mistake::NewsLost) {
+                    pair.tell_all(cx, &pair.user);
+                }
             }
             if pair.refused {
                 refused.push(*id);

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::post::Post;
 use crate::features::{Cx, errors};
+use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::message::Failure;
 use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Fault, retry_after};
@@ -48,7 +49,7 @@ pub fn is_away(post: &Post, fault: &Fault) -> bool {
 
 /// When a message that failed so is to be tried again; nothing when it is not to be kept, or not any longer.
 pub fn again_at(cx: &mut Cx<'_>, post: &Post, fault: &Fault) -> Option<Tick> {
-    let hold = cx.config.messages.hold;
+    let hold = cx.config.messages.hold * if sabotage::is(Mistake::KeptTooLong) { 100 } else { 1 };
     let ends = post.accepted + hold;
     if !is_away(post, fault) || hold.is_zero() || post.is_quiet() || ends <= cx.now.wall {
         return None;

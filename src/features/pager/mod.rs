@@ -35,6 +35,7 @@ use to_xmpp::ToXmpp;
 use super::audit::view::View;
 use super::{Cx, Feature, Incoming, Manifest, Signal};
 use crate::gateway::LinkId;
+use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::message::{Answer, Method};
 use crate::store::record::Restored;
 use crate::words::note::Level;
@@ -115,7 +116,8 @@ impl Feature for Pager {
     }
 
     fn stanza(&mut self, cx: &mut Cx<'_>, _link: LinkId, stanza: &Stanza) -> bool {
-        let is_answer = matches!(stanza.type_(), Some("error" | "result"));
+        let is_answer =
+            matches!(stanza.type_(), Some("error" | "result")) && !sabotage::is(Mistake::ErrorTaken);
         match (stanza.kind, is_answer) {
             (StanzaKind::Message, false) => {
                 self.to_sip.stanza(cx, &mut self.pairs, stanza);

@@ -4,6 +4,7 @@
 use crate::features::Cx;
 use crate::features::content::Content;
 use crate::features::signal::{Arrived, Signal, Told};
+use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::message::{HeaderName, Reply};
 use crate::sip::uri::SipAddress;
 use crate::words::condition::{Condition, Kind};
@@ -93,7 +94,7 @@ impl ToXmpp {
     /// A message came in a session.
     pub fn arrived(&mut self, cx: &mut Cx<'_>, pairs: &mut Pairs, arrived: &Arrived) {
         let (ticket, name) = (arrived.ticket, Name::of_session(arrived.name));
-        match self.arrivals.get(name) {
+        match self.arrivals.get(name).filter(|_| !sabotage::is(Mistake::NotRecognisedInMsrp)) {
             Some(Known::Done(done)) => {
                 let text = "It was refused when it came before.";
                 let failed = done.failed || !done.said.is_success();

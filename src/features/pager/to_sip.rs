@@ -25,6 +25,7 @@ use crate::features::sessions::answer_is_receipt;
 use crate::features::signal::{Sent, Whisper};
 use crate::features::{Cx, Op, Signal, errors};
 use crate::gateway::LinkId;
+use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::message::{Answer, Failure, HeaderName, OutRequest};
 use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Event, Fault, LaneKey, Page, Pages};
@@ -482,6 +483,9 @@ impl ToSip {
                         spell(cx, contact, &mut request);
                     }
                     if let Some(live) = live {
+                        if sabotage::is(Mistake::ForgottenEarly) {
+                            cx.forget(live.post.key());
+                        }
                         live.wrapped = is_envelope(&request.headers);
                         // A retry has the same names.
                         if !std::mem::replace(&mut live.named, true) {
@@ -543,6 +547,9 @@ impl ToSip {
                 self.hold(cx, number);
             }
             return self.pages.put_back(number, page, at);
+        }
+        if sabotage::is(Mistake::RefusedLater) {
+            self.pages.put_back(number, page.clone(), cx.now.tick + super::GOODBYE);
         }
         let gave_up = is_passing(fault) || live.post.held && hold::is_away(&live.post, fault);
         let Some(live) = self.take(cx, number) else { return };

@@ -26,6 +26,7 @@ use crate::features::devices::Ability;
 use crate::features::signal::{Asked, Told};
 use crate::features::{Cx, Incoming, Op, Signal, content, errors, rich};
 use crate::gateway::LinkId;
+use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::message::{HeaderName, Reply, text};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::store::record::Restored;
@@ -95,7 +96,7 @@ impl ToXmpp {
     /// A MESSAGE outside dialogs.
     pub fn request(&mut self, cx: &mut Cx<'_>, pairs: &mut Pairs, incoming: &Incoming) {
         let name = Name::of(incoming);
-        match self.arrivals.get(name) {
+        match self.arrivals.get(name).filter(|_| !sabotage::is(Mistake::NotRecognised)) {
             Some(Known::Done(done)) => return cx.reply(incoming.key, done.said.reply()),
             Some(Known::Pending(arrival)) => {
                 match &arrival.said {
@@ -148,6 +149,10 @@ impl ToXmpp {
         for name in self.barrier.close(|lane| lane.0 == link) {
             let Some(arrival) = self.arrivals.pending(name) else { continue };
             if !arrival.flying {
+                continue;
+            }
+            if sabotage::is(Mistake::ForgottenAtBreak) {
+                self.settle(cx, name, "delivered", None);
                 continue;
             }
             arrival.flights += 1;

@@ -17,6 +17,7 @@ use super::post::Post;
 use crate::features::audit::view::{Says, View};
 use crate::features::{Cx, errors};
 use crate::gateway::LinkId;
+use crate::sabotage::{self, Fault as Mistake};
 use crate::store::record::{Key, Record, Restored};
 use crate::words::condition::Condition;
 use crate::words::note::Level;
@@ -79,7 +80,11 @@ impl Verdicts {
     fn say(&mut self, cx: &mut Cx<'_>, moves: &mut Moves, verdict: &Verdict) {
         moves.queued(-1);
         meter::result(cx, Way::XmppToSip, if verdict.expired { "expired" } else { "refused" });
-        if let Some(error) = errors::stanza_error(&verdict.post.stanza(), &verdict.condition) {
+        let error = errors::stanza_error(&verdict.post.stanza(), &verdict.condition);
+        if let Some(error) = error.filter(|_| !sabotage::is(Mistake::NeverTold)) {
+            if sabotage::is(Mistake::ToldTwice) {
+                cx.stanza(error.clone());
+            }
             cx.stanza(error);
         }
         self.said.push_back((cx.now.tick + SAID, verdict.key()));

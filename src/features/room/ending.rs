@@ -16,6 +16,7 @@ use crate::features::leg::Leg;
 use crate::gateway::LinkId;
 use crate::msrp::connections::SessionId;
 use crate::msrp::session::{Ending, Known, Unconfirmed};
+use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::message::Reply;
 use crate::sip::uri::Aor;
 use crate::sip::usage::session::{Cause, End, Kept, Session};
@@ -106,7 +107,7 @@ impl Rooms {
     fn bid_farewell(&mut self, cx: &mut Cx<'_>, id: SeatId) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         seat.owes_farewell = false;
-        if let Some(occupant) = seat.occupant() {
+        if let Some(occupant) = seat.occupant().filter(|_| !sabotage::is(Mistake::LeaveForgotten)) {
             cx.stanza(muc::leave(&seat.own, &occupant, None));
         }
         self.timers.set(Alarm::Out(id), cx.now.tick + FAREWELL);

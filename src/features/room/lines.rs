@@ -17,6 +17,7 @@ use crate::features::errors;
 use crate::msrp::frame::FailureReport;
 use crate::msrp::message::OutMessage;
 use crate::msrp::session::{By, Unsendable};
+use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::uri::SipAddress;
 use crate::sip::usage::session::Cause;
 use crate::words::condition::{Condition, Kind};
@@ -176,6 +177,9 @@ impl Rooms {
     pub(super) fn resumed(&mut self, cx: &mut Cx<'_>, id: SeatId) {
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| !seat.leg.held) else { return };
         let Some(session) = seat.leg.msrp else { return };
+        if sabotage::is(Mistake::LinesTurned) {
+            seat.waiting.make_contiguous().reverse();
+        }
         for (message_id, body) in std::mem::take(&mut seat.waiting) {
             self.send(cx, id, session, message_id, body);
         }

@@ -352,13 +352,16 @@ impl Watcher {
         let contact = our_contact(cx, pair);
         let Some(sub) = self.subs.get_mut(&id) else { return };
         sub.held = false;
-        sub.told = told;
+        let is_first = std::mem::replace(&mut sub.told, told) == Told::Something;
         self.in_flight += usize::from(!sub.notifier.is_in_flight());
         let request = sub.notifier.notify(contact, body, cx.now);
         let ended = sub.notifier.has_ended();
         cx.request(id.0, request);
         if ended {
             self.drop_sub(cx, id);
+        } else if is_first {
+            // A process that goes on from here must not give its NOTIFYs the numbers of this one's.
+            self.keep(cx, id);
         }
     }
 

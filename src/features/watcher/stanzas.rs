@@ -4,6 +4,7 @@ use super::pair::read;
 use super::table::{self, Consent, Heard, Turn, WEEK};
 use super::{COLLECT, PairId, SILENCE, Timer, Watcher};
 use crate::features::Cx;
+use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::uri::Aor;
 use crate::sip::usage::notifier::Reason;
 use crate::xmpp::jid::Jid;
@@ -51,6 +52,14 @@ impl Watcher {
         if pair.consent != Consent::Granted && !(pair.consent == Consent::Unasked && probing) {
             return;
         }
+        if !pair.seen.known && !probing {
+            // One device alone is not her state. Whoever comes to watch has her asked for all of them.
+            if pair.subs.is_empty() {
+                return;
+            }
+            self.probe(cx, id, SILENCE);
+        }
+        let Some(pair) = self.pairs.get_mut(&id) else { return };
         let changed = pair.seen.hear(from.resource(), read(stanza, cx.now));
         if let Some(probe) = &pair.seen.probe {
             // More devices may follow; one document shall have them all.
@@ -66,6 +75,9 @@ impl Watcher {
     }
 
     fn heard(&mut self, cx: &mut Cx<'_>, pair: Option<PairId>, heard: Heard) -> bool {
+        if heard == Heard::Unsubscribed && sabotage::is(Mistake::ConsentKept) {
+            return true;
+        }
         // What answers nothing of ours is taken and forgotten.
         let Some(id) = pair else { return true };
         let Some(pair) = self.pairs.get(&id) else { return true };

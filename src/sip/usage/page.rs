@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::message::{Answer, Failure, HeaderName, Method, OutRequest, Response, text};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::words::id::{Mint, Partition};
@@ -140,6 +141,7 @@ impl Pages {
         let id = self.lane_of(&page);
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.queue.push_back((number, page));
+            lane.busy &= !sabotage::is(Mistake::SentTwice);
         }
         self.ready.insert(id);
     }
@@ -330,6 +332,9 @@ impl Pages {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let Some((number, page)) = lane.queue.front_mut() else { return };
         page.tried = true;
+        if sabotage::is(Mistake::RetryRenamed) {
+            page.call_id.push('x');
+        }
         let (first, most) = BACK_OFF;
         let step = first.saturating_mul(1 << lane.attempts.saturating_sub(1).min(10)).min(most);
         let delay = mint.between(step, step + step / 4);
@@ -339,6 +344,9 @@ impl Pages {
             return self.fail(id, fault);
         }
         let number = *number;
+        if sabotage::is(Mistake::RetryOvertaken) {
+            lane.queue.rotate_left(1);
+        }
         self.waiting.set(id, at);
         self.events.push_back(Event::Waits(number));
     }

@@ -350,7 +350,9 @@ impl Subscription {
         self.notify_by = None;
         let left = self.expires_at.map_or(Duration::ZERO, |at| at - now.tick);
         if left > TIMER_N * 2 {
-            self.refresh_at = Some(now.tick + (left / 2).max(TIMER_N));
+            // Who goes on after a restart and has heard nothing yet shows nothing: that shall not take long.
+            let most = if self.heard { left } else { UNHEARD };
+            self.refresh_at = Some(now.tick + (left / 2).min(most).max(TIMER_N));
         }
         Step { request: None, meaning: Some(Meaning::RefreshFailed(why)) }
     }
@@ -559,6 +561,9 @@ impl Subscription {
 fn ends_usage(status: u16) -> bool {
     matches!(status, 403..=405 | 410 | 416 | 480..=485 | 489 | 501 | 603 | 604)
 }
+
+/// A state that is not known is asked for again after this.
+const UNHEARD: Duration = Duration::from_secs(300);
 
 /// How long we ask for.
 fn wanted(package: &Package) -> Duration {

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use sipx_sip::event::Reason;
 
 use super::package::{Package, Terms};
+use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::dialog::Dialog;
 use crate::sip::flow::{Flow, Inlet};
 use crate::sip::message::{
@@ -155,7 +156,7 @@ impl Notifier {
             dialog,
             event: terms.event.as_str().into(),
             active: false,
-            until: now.tick + Duration::from_secs(terms.expires.into()),
+            until: expiry(terms, now),
             end: (terms.expires == 0).then_some(End { reason: Reason::Timeout, retry_after: None }),
             wanted: None,
             earliest: now.tick,
@@ -197,7 +198,7 @@ impl Notifier {
         }
         self.dialog.refresh_target(&request.headers);
         self.inlet = inlet(&self.dialog, request, flow);
-        self.until = now.tick + Duration::from_secs(terms.expires.into());
+        self.until = expiry(terms, now);
         if terms.expires == 0 {
             self.end(Reason::Timeout, None, now);
         }
@@ -399,6 +400,12 @@ fn inlet(dialog: &Dialog, request: &Request, flow: &Flow) -> Option<Inlet> {
     let is_next =
         || !dialog.routes.is_empty() || message::list(&request.headers, &HeaderName::Via).len() == 1;
     flow.conn.map(|conn| Inlet { conn, source: flow.remote.ip(), is_next: is_next() })
+}
+
+/// When it is over unless it is asked for again.
+fn expiry(terms: &Terms, now: Now) -> Tick {
+    let granted = Duration::from_secs(terms.expires.into());
+    now.tick + if sabotage::is(Mistake::Outlives) { 2 * granted } else { granted }
 }
 
 fn ok(terms: &Terms, contact: &str) -> Reply {

@@ -1,0 +1,622 @@
+//! The world around one gateway: a clock, a queue, streams that keep their order, and what people and faults do by chance.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mostar::gateway::{Input, LinkChange, LinkId, Output};
+use mostar::sip::flow::{ConnId, Flow, Transport};
+use mostar::sip::framing;
+use mostar::words::id::Seed;
+use mostar::words::note::Note;
+use mostar::words::time::Tick;
+use mostar::xmpp::stanza::Stanza;
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+
+use super::agent::{Dialog, Romeo};
+use super::phone::Watch;
+use super::server::{Bond, Juliet, Roster};
+use super::support::invariants::Broken;
+use super::support::invariants::Invariant::{Presence, Rest};
+use super::support::process::{Death, Host, Process};
+use super::support::seeds::Run;
+use super::support::vector;
+
+/// A Juliet and a Romeo.
+pub type Pair = (u8, u8);
+
+/// So many of each.
+pub const PEOPLE: u8 = 3;
+
+/// What was said so shortly before a crash may be lost with it: the disk had not written it.
+const UNSURE: Duration = Duration::from_secs(6);
+
+crate::tally! {
+    /// What has happened, so that nobody believes in a world where nothing does.
+    Tally {
+        contacts,
+        watchers,
+        shown,
+        documents,
+        refused,
+        withdrawn,
+        links,
+        breaks,
+        stops,
+        forgotten,
+        silent,
+        expired,
+        /// Pairs that were compared at rest and had something to show.
+        compared,
+    }
+}
+
+/// Something that will happen.
+#[derive(Debug)]
+pub enum Event {
+    /// A stanza reaches the gateway, sent in that life of the link; with the word that it says about somebody.
+    Stanza(u64, Stanza, Option<(Pair, &'static str)>),
+    StanzaReaches(u64, Stanza),
+    Sip(u64, Bytes),
+    SipReaches(u64, Bytes),
+    LinkUp,
+    StoreOk,
+    Stopped(u64),
+    Written(u64),
+    /// People and faults do something.
+    Act,
+    /// A presence agent's subscription runs out; its NOTIFY has waited for long enough.
+    AgentExpires(usize),
+    AgentWaits(usize),
+    /// The same of a phone.
+    Refreshes(usize, Tick),
+    PhoneWaits(usize, u32),
+    WatchesAnew(Pair),
+}
+
+/// See the module.
+pub struct World {
+    rng: ChaCha8Rng,
+    pub process: Process,
+    pub now: Tick,
+    queue: BTreeMap<(Tick, u64), Event>,
+    sequence: u64,
+    /// Odd while the link is up.
+    link: u64,
+    /// Which SIP connection this is.
+    connection: u64,
+    last: BTreeMap<&'static str, Tick>,
+    pub juliets: Vec<Juliet>,
+    pub roster: BTreeMap<Pair, Roster>,
+    pub romeos: Vec<Romeo>,
+    pub dialogs: Vec<Dialog>,
+    pub watches: Vec<Watch>,
+    /// Whose last word that reached the gateway was `subscribed`.
+    pub consented: BTreeSet<Pair>,
+    /// Words that a link or a crash has swallowed: nobody but who said them can say them again.
+    lost: BTreeSet<Pair>,
+    words: Vec<(Tick, Pair)>,
+    /// Subscriptions, as the figures say: to XMPP users, to SIP contacts.
+    figures: [i64; 2],
+    pub peace: bool,
+    /// Everybody lets go.
+    pub leaving: bool,
+    counter: u64,
+    pub tally: Tally,
+    acts: u64,
+    trace: DefaultHasher,
+    show: bool,
+}
+
+/// Runs one seed to its end and judges it. The process dies at these commits.
+pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Tally>, Broken> {
+    let mut bytes = [5; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let config = Arc::new(vector::config());
+    let pairs = (0..PEOPLE).flat_map(|one| (0..PEOPLE).map(move |other| (one, other)));
+    let mut world = World {
+        rng: ChaCha8Rng::from_seed(bytes),
+        process: Process::new(config, Seed(bytes), [0, 0, 3, 20][(seed / 2 % 4) as usize], deaths),
+        now: Tick(1),
+        queue: BTreeMap::new(),
+        sequence: 0,
+        link: 0,
+        connection: 1,
+        last: BTreeMap::new(),
+        juliets: (0..PEOPLE).map(|_| Juliet::default()).collect(),
+        roster: pairs.map(|pair| (pair, Roster::default())).collect(),
+        romeos: (0..PEOPLE).map(|_| Romeo::default()).collect(),
+        dialogs: Vec::new(),
+        watches: Vec::new(),
+        consented: BTreeSet::new(),
+        lost: BTreeSet::new(),
+        words: Vec::new(),
+        figures: [0; 2],
+        peace: false,
+        leaving: false,
+        counter: 0,
+        tally: Tally::default(),
+        acts: 0,
+        trace: DefaultHasher::new(),
+        show,
+    };
+    if seed % 5 == 4 {
+        let commit = 1 + world.below(40);
+        world.process.deaths.insert(commit, Death::at(commit));
+    }
+    world.play();
+    let Process { checks, life, commits, .. } = world.process;
+    checks.verdict()?;
+    (world.tally.crashes, world.tally.commits) = (life, commits);
+    Ok(Run { tally: world.tally, checks, trace: world.trace.finish() })
+}
+
+impl World {
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.rng.next_u64() % 100 < percent
+    }
+
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.rng.next_u64() % limit.max(1)
+    }
+
+    pub fn count(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    pub fn at(&mut self, when: Tick, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((when.max(self.now), self.sequence), event);
+    }
+
+    pub fn after(&mut self, millis: u64, event: Event) {
+        self.at(self.now + Duration::from_millis(millis), event);
+    }
+
+    fn in_order(&mut self, stream: &'static str) -> Tick {
+        let at = self.now + Duration::from_micros(self.below(20_000));
+        let last = self.last.entry(stream).or_default();
+        *last = at.max(*last);
+        *last
+    }
+
+    fn note(&mut self, line: &str) {
+        self.trace.write_u64(self.now.0);
+        self.trace.write(line.as_bytes());
+        if self.show {
+            println!("{:>12.6} {}", self.now.0 as f64 / 1e6, line.replace("\r\n", "\n              "));
+        }
+    }
+
+    /// A stanza goes to the gateway; with the word that it says about somebody.
+    pub fn stanza(&mut self, stanza: Stanza, word: Option<(Pair, &'static str)>) {
+        let (link, at) = (self.link, self.in_order("from-xmpp"));
+        self.at(at, Event::Stanza(link, stanza, word));
+    }
+
+    /// A SIP message goes to the gateway.
+    pub fn sip(&mut self, text: String) {
+        let (connection, at) = (self.connection, self.in_order("from-sip"));
+        self.at(at, Event::Sip(connection, text.into_bytes().into()));
+    }
+
+    fn is_linked(&self) -> bool {
+        self.link % 2 == 1
+    }
+
+    fn play(&mut self) {
+        self.apply(Input::RestoreDone);
+        self.happen(Event::LinkUp);
+        for one in 0..PEOPLE {
+            self.device_moves(one);
+            self.romeo_moves(one);
+        }
+        self.acts = 40 + self.below(60);
+        self.after(100, Event::Act);
+        self.run(None);
+        self.make_peace();
+        self.pass(Duration::from_secs(3));
+        self.judge_contacts(false);
+        self.pass(Duration::from_secs(7));
+        self.judge_watchers();
+        // All that was missed is found out: subscriptions are refreshed, or run out.
+        self.pass(Duration::from_secs(3 * 3600));
+        self.judge_contacts(true);
+        self.judge_watchers();
+        self.judge_books();
+        self.everybody_leaves();
+        self.judge_end();
+    }
+
+    /// No more faults. What was lost on its way is said again by whom it was lost; everybody looks.
+    fn make_peace(&mut self) {
+        self.note("peace");
+        self.peace = true;
+        self.happen(Event::LinkUp);
+        self.happen(Event::StoreOk);
+        self.process.deaths.clear();
+        self.romeos.iter_mut().for_each(|romeo| romeo.temper = None);
+        for one in 0..PEOPLE {
+            if self.juliets[one as usize].devices.is_empty() {
+                self.device_is(one, "balcony", Some(""));
+            }
+        }
+        for pair in std::mem::take(&mut self.lost) {
+            let (to, from) = (self.roster[&pair].to, self.roster[&pair].from);
+            self.says(pair, if to == Bond::None { "unsubscribe" } else { "subscribe" });
+            match from {
+                Bond::Agreed => self.says(pair, "subscribed"),
+                Bond::None => self.says(pair, "unsubscribed"),
+                _ => {}
+            }
+        }
+        self.phones_refresh();
+        // Of a user who shares no presence the gateway only knows what her client has said: everybody logs in once more.
+        for pair in self.roster.keys().copied().collect::<Vec<_>>() {
+            let device = self.juliets[pair.0 as usize].devices.keys().next().cloned().unwrap_or_default();
+            if self.roster[&pair].to == Bond::Agreed {
+                self.probes(pair, &device);
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        self.run(Some(until));
+        self.now = until;
+    }
+
+    fn run(&mut self, until: Option<Tick>) {
+        for _ in 0..200_000 {
+            let failed = self.process.checks.first().is_some();
+            if failed && !self.show || until.is_none() && self.acts == 0 {
+                return;
+            }
+            let alarm = self.process.gateway.next_timeout().map(|(at, _)| at.max(self.now));
+            let event = self.queue.first_key_value().map(|((at, _), _)| *at);
+            let next = alarm.into_iter().chain(event).min();
+            let Some(at) = next.filter(|at| until.is_none_or(|until| *at <= until)) else { return };
+            self.now = at.max(self.now);
+            if alarm == Some(at) {
+                self.apply(Input::Timeout);
+            } else if let Some((_, event)) = self.queue.pop_first() {
+                self.happen(event);
+            }
+        }
+        let what = format!("an alarm rings for ever: {:?}", self.process.gateway.next_timeout());
+        self.process.checks.broken(Rest, what);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Stanza(link, stanza, word) => {
+                if link != self.link || !self.is_linked() {
+                    self.lost.extend(word.map(|(pair, _)| pair));
+                    return;
+                }
+                self.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
+                if let Some((pair, word)) = word {
+                    self.words.push((self.now, pair));
+                    match word {
+                        "subscribed" => drop(self.consented.insert(pair)),
+                        "unsubscribed" => drop(self.consented.remove(&pair)),
+                        _ => {}
+                    }
+                }
+                self.apply(Input::Stanza(LinkId(0), stanza));
+            }
+            Event::StanzaReaches(link, stanza) => {
+                if link == self.link && self.is_linked() {
+                    self.server_hears(&stanza);
+                }
+            }
+            Event::Sip(connection, bytes) if connection == self.connection => {
+                self.note(&format!("sip -> gateway {}", String::from_utf8_lossy(&bytes)));
+                let flow = Flow {
+                    transport: Transport::Tcp,
+                    local: "192.0.2.9:5060".parse().unwrap(),
+                    remote: "192.0.2.1:5060".parse().unwrap(),
+                    conn: Some(ConnId(connection)),
+                };
+                match framing::datagram(bytes) {
+                    Ok(message) => self.apply(Input::Sip(flow, Box::new(message))),
+                    Err(bad) => panic!("nobody here writes such SIP: {bad:?}"),
+                }
+            }
+            Event::Sip(..) => {}
+            Event::SipReaches(connection, bytes) => {
+                if connection == self.connection {
+                    self.sip_reaches(&String::from_utf8_lossy(&bytes));
+                }
+            }
+            Event::LinkUp if !self.is_linked() => {
+                self.note("the link comes up");
+                self.link += 1;
+                self.apply(Input::Link(LinkId(0), LinkChange::Up));
+            }
+            Event::LinkUp => {}
+            Event::StoreOk => self.store_changes(false),
+            Event::Stopped(life) if life == self.process.life => self.crash(),
+            Event::Stopped(_) => {}
+            Event::Written(life) => self.written(life),
+            Event::Act => self.act(),
+            Event::AgentExpires(number) => self.agent_expires(number),
+            Event::AgentWaits(number) => self.agent_waits(number),
+            Event::Refreshes(number, at) => self.refreshes(number, at),
+            Event::PhoneWaits(number, cseq) => self.phone_waits(number, cseq),
+            Event::WatchesAnew(pair) => {
+                if !self.leaving {
+                    self.watches_anew(pair);
+                }
+            }
+        }
+    }
+
+    fn sip_reaches(&mut self, text: &str) {
+        let is_notify = vector::header_of(text, "CSeq").is_some_and(|cseq| cseq.ends_with("NOTIFY"));
+        match (text.split(' ').next().unwrap_or_default(), is_notify) {
+            ("SIP/2.0", true) => self.agent_is_answered(text),
+            ("SIP/2.0", false) => self.phone_is_answered(text),
+            ("NOTIFY", _) => self.phone_is_told(text),
+            ("SUBSCRIBE", _) => self.agent_hears(text),
+            _ => self.sip(super::agent::answer(text, 200, "o", "")),
+        }
+    }
+
+    /// A moment for what comes next: half of them next to a timer's edge.
+    fn moment(&mut self, spread: u64) -> Tick {
+        let near = self.now + Duration::from_secs(90);
+        let edge = self.process.gateway.next_timeout().filter(|(at, _)| *at < near);
+        let edge = edge.filter(|_| self.chance(75));
+        self.process.checks.drawn(edge.is_some());
+        match edge {
+            Some((at, _)) => {
+                let jitter = self.below(4_000);
+                Tick((at.0 + jitter).saturating_sub(2_000)).max(self.now)
+            }
+            None => self.now + Duration::from_millis(self.below(spread)),
+        }
+    }
+
+    fn some_pair(&mut self) -> Pair {
+        (self.below(PEOPLE.into()) as u8, self.below(PEOPLE.into()) as u8)
+    }
+
+    fn act(&mut self) {
+        if self.peace {
+            return;
+        }
+        self.acts = self.acts.saturating_sub(1);
+        let wait = [300, 1500, 5000, 60_000][self.below(4) as usize];
+        let next = self.moment(wait);
+        self.at(next, Event::Act);
+        let pair = self.some_pair();
+        match self.below(100) {
+            0..16 => self.device_moves(pair.0),
+            16..32 => self.romeo_moves(pair.1),
+            32..46 if self.is_linked() => self.adds_or_removes(pair),
+            46..60 => self.watches_anew(pair),
+            60..71 if self.is_linked() => self.consents(pair),
+            71..76 => self.romeo_decides(pair),
+            76..79 => self.phone_goes(),
+            79..82 => self.agent_changes(),
+            82..84 => self.agents_forget(),
+            84..89 => self.link_goes(),
+            89..92 => self.connection_breaks(),
+            92..95 => self.crash(),
+            95..97 => {
+                self.store_changes(true);
+                self.after(4_000, Event::StoreOk);
+            }
+            97 => self.stops(),
+            _ => {}
+        }
+    }
+
+    fn link_goes(&mut self) {
+        if self.is_linked() {
+            self.note("the link goes down");
+            self.tally.links += 1;
+            self.link += 1;
+            self.apply(Input::Link(LinkId(0), LinkChange::Down));
+            let back = self.moment(60_000);
+            self.at(back, Event::LinkUp);
+        }
+    }
+
+    /// The SIP connection breaks, with what is on its way in both directions.
+    fn connection_breaks(&mut self) {
+        self.note("the connection breaks");
+        self.tally.breaks += 1;
+        self.connection += 1;
+    }
+
+    fn stops(&mut self) {
+        self.note("the process is asked to stop");
+        self.tally.stops += 1;
+        let life = self.process.life;
+        self.after(60_000, Event::Stopped(life));
+        self.apply(Input::Stop);
+    }
+
+    /// XMPP users see what the agents of their contacts show. In doubt are those whose agent has let a subscription go
+    /// without a word that arrived; in the end nobody is.
+    fn judge_contacts(&mut self, all: bool) {
+        for one in 0..PEOPLE {
+            for other in 0..PEOPLE {
+                let roster = &self.roster[&(one, other)];
+                let romeo = &self.romeos[other as usize];
+                let lives = |dialog: &&Dialog| dialog.pair == (one, other) && !dialog.over;
+                let dialog = self.dialogs.iter().rfind(lives);
+                // A process that was started anew, and asks an agent that does not answer, knows nothing yet.
+                let life = self.process.life;
+                let sound = dialog
+                    .is_some_and(|dialog| dialog.active && dialog.unanswered == 0 && dialog.life == life);
+                let agreed = romeo.lets(one) == Bond::Agreed;
+                let green = &roster.green;
+                let stranger = roster.to == Bond::None || !agreed && all;
+                let checks = &mut self.process.checks;
+                if stranger {
+                    checks.hold(Presence, green.is_empty(), || {
+                        format!("juliet{one} is shown {green:?} of romeo{other}, who does not let her")
+                    });
+                } else if all && agreed || sound && agreed && roster.to == Bond::Agreed {
+                    let right = roster.to == Bond::Agreed && *green == romeo.devices;
+                    checks.hold(Presence, right, || {
+                        let devices = &romeo.devices;
+                        format!("juliet{one} ({roster:?}) is to see {devices:?} of romeo{other}: {dialog:?}")
+                    });
+                    self.tally.compared += u64::from(!green.is_empty());
+                }
+            }
+        }
+    }
+
+    /// SIP watchers see what they may.
+    fn judge_watchers(&mut self) {
+        for number in 0..self.watches.len() {
+            let watch = &self.watches[number];
+            if watch.over || watch.dead {
+                continue;
+            }
+            let agreed = self.roster[&watch.pair].from == Bond::Agreed;
+            let devices = &self.juliets[watch.pair.0 as usize].devices;
+            let shown = &watch.shown;
+            let right = if agreed { watch.active && shown == devices } else { shown.is_empty() };
+            self.process.checks.hold(Presence, right, || {
+                format!("agreed: {agreed}, there are {devices:?}, and the watcher sees {watch:?}")
+            });
+            self.tally.compared += u64::from(agreed);
+        }
+    }
+
+    /// What the figures, the disk and a process that is started anew say is the same.
+    fn judge_books(&mut self) {
+        if self.process.checks.first().is_some() {
+            return;
+        }
+        let count = |this: &World, kind: &str| {
+            this.process.store.keys().filter(|key| key.starts_with(kind)).count() as i64
+        };
+        let (figure, dialogs) = (self.figures[0], count(self, "watch-dialog/"));
+        self.process.checks.hold(Presence, figure == dialogs, || {
+            format!("the figures say {figure} watchers, on disk are {dialogs}")
+        });
+        let alive = self.watches.iter().filter(|watch| watch.lives(self.now)).count() as i64;
+        self.process
+            .checks
+            .hold(Presence, dialogs == alive, || format!("{dialogs} watchers are on disk, and {alive} live"));
+        self.crash();
+        self.pass(Duration::from_secs(20));
+        let after = [self.figures[0], count(self, "watch-dialog/")];
+        self.process.checks.hold(Presence, after == [dialogs; 2], || {
+            format!("before the restart there were {dialogs} watchers, now there are {after:?}")
+        });
+        self.judge_contacts(true);
+        self.judge_watchers();
+    }
+
+    fn everybody_leaves(&mut self) {
+        self.leaving = true;
+        for one in 0..PEOPLE {
+            for other in 0..PEOPLE {
+                let roster = self.roster.get_mut(&(one, other)).expect("all have one");
+                roster.to = Bond::None;
+                roster.green.clear();
+                self.says((one, other), "unsubscribe");
+            }
+        }
+        self.phones_go();
+        self.pass(Duration::from_secs(3 * 3600));
+    }
+
+    fn judge_end(&mut self) {
+        if self.process.checks.first().is_some() {
+            return;
+        }
+        let process = &mut self.process;
+        let (load, timeout) = (process.gateway.load(), process.gateway.next_timeout());
+        process.checks.hold(Rest, load == 0, || format!("{load} things are still held: {timeout:?}"));
+        let kept: Vec<&String> = process.store.keys().filter(|key| !key.starts_with("watch/")).collect();
+        process.checks.hold(Rest, kept.is_empty(), || format!("still kept: {kept:?}"));
+        let figures = self.figures;
+        process.checks.hold(Rest, figures == [0; 2], || format!("the figures still say {figures:?}"));
+        process.door.is_at_rest(&mut process.checks);
+    }
+}
+
+impl Host for World {
+    fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    fn clock(&self) -> Tick {
+        self.now
+    }
+
+    fn draw(&mut self, limit: u64) -> u64 {
+        self.below(limit)
+    }
+
+    fn tells(&mut self, line: &str) {
+        self.note(line);
+    }
+
+    fn writes_in(&mut self, millis: u64, life: u64) {
+        self.after(millis, Event::Written(life));
+    }
+
+    fn leaves(&mut self, output: Output) {
+        match output {
+            Output::Sip(out) => {
+                self.note(&format!("gateway -> sip {}", String::from_utf8_lossy(&out.bytes)));
+                let (connection, at) = (self.connection, self.in_order("to-sip"));
+                self.at(at, Event::SipReaches(connection, out.bytes));
+            }
+            Output::Stanza(_, stanza) => {
+                self.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
+                let (link, at) = (self.link, self.in_order("to-xmpp"));
+                self.at(at, Event::StanzaReaches(link, stanza));
+            }
+            Output::Stopped => {
+                let life = self.process.life;
+                self.after(100, Event::Stopped(life));
+            }
+            _ => {}
+        }
+    }
+
+    fn made(&mut self, output: &Output) {
+        if let Output::Sip(out) = output
+            && out.bytes.starts_with(b"NOTIFY ")
+        {
+            self.is_notified(&String::from_utf8_lossy(&out.bytes));
+        }
+    }
+
+    fn noted(&mut self, note: &Note) {
+        if let Note::Gauge { name: "subscriptions", labels, by } = note {
+            self.figures[usize::from(labels[0].1 == "xmpp_to_sip")] += by;
+        }
+    }
+
+    fn died(&mut self) {
+        self.connection += 1;
+        if self.is_linked() {
+            self.link += 1;
+        }
+        self.figures = [0; 2];
+        let now = self.now;
+        let unsure = self.words.iter().filter(|(at, _)| *at + UNSURE > now).map(|(_, pair)| *pair);
+        self.lost.extend(unsure);
+    }
+
+    fn risen(&mut self) {
+        let wait = 10 + self.below(3_000);
+        self.after(wait, Event::LinkUp);
+    }
+}

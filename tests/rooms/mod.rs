@@ -1,0 +1,20 @@
+//! SIP users in rooms of XMPP, and every fault: see `tests/rooms.rs`.
+
+mod judge;
+mod muc;
+mod native;
+mod phone;
+mod talk;
+mod watch;
+mod wire;
+mod world;
+
+pub use world::run;
+
+use super::support;
+
+/// Seeds that found something once, with what that was.
+pub const KEPT: [u64; 0] = [];
+
+/// Those whose process dies at every one of their commits, one after the other.
+pub const DYING: [u64; 2] = [5, 12];

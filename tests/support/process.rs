@@ -1,0 +1,278 @@
+//! A process that is simulated: a gateway and its disk. One step of the gateway after the other, as a shard lets them out:
+//! what is saved is written, after a while; what is said leaves in order, once everything before it is written; refusals
+//! overtake. And the death of the process, at any commit: before it, after it, or when half of what waited has left.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mostar::config::Config;
+use mostar::gateway::{Gateway, Input, Output, StoreChange};
+use mostar::store::record::{Key, Record, Restored};
+use mostar::words::id::Seed;
+use mostar::words::note::Note;
+use mostar::words::time::{Now, Tick, Wall};
+
+use super::invariants::Checks;
+use super::invariants::door::Door;
+
+/// When the process dies, about a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// Nothing of it is written.
+    Before,
+    /// It is written, and nobody was told.
+    After,
+    /// Half of those who are to be told were.
+    Midway,
+}
+
+impl Death {
+    /// How the process dies at its commit of this number.
+    pub fn at(commit: u64) -> Death {
+        [Death::Before, Death::After, Death::Midway][(commit % 3) as usize]
+    }
+}
+
+/// See the module.
+pub struct Process {
+    pub gateway: Gateway,
+    pub store: BTreeMap<String, Vec<u8>>,
+    pub checks: Checks,
+    pub door: Door,
+    /// Commits at which the process dies, counted from 1.
+    pub deaths: BTreeMap<u64, Death>,
+    /// Which life this is; so often it has died.
+    pub life: u64,
+    pub commits: u64,
+    config: Arc<Config>,
+    /// How long writing takes, in milliseconds; 0: it is done at once.
+    latency: u64,
+    /// Nothing can be written.
+    down: bool,
+    /// What is to be written, by step.
+    orders: VecDeque<Vec<Change>>,
+    /// What waits, with the number of orders that must have been written before.
+    held: VecDeque<(u64, Output)>,
+    ordered: u64,
+    written: u64,
+    /// What must be written before anything that is said now may leave.
+    needs: u64,
+}
+
+#[derive(Debug)]
+enum Change {
+    Save(Key, Vec<u8>),
+    Forget(Key),
+}
+
+impl Process {
+    /// A gateway that has heard nothing yet, and an empty disk.
+    pub fn new(config: Arc<Config>, seed: Seed, latency: u64, deaths: &[(u64, Death)]) -> Process {
+        Process {
+            gateway: Gateway::new(config.clone(), seed),
+            store: BTreeMap::new(),
+            checks: Checks::default(),
+            door: Door::default(),
+            deaths: deaths.iter().copied().collect(),
+            life: 0,
+            commits: 0,
+            config,
+            latency,
+            down: false,
+            orders: VecDeque::new(),
+            held: VecDeque::new(),
+            ordered: 0,
+            written: 0,
+            needs: 0,
+        }
+    }
+
+    /// A step's changes, and what it says: true where that need not wait.
+    fn step(&mut self, now: Now, input: Input) -> (Vec<Change>, Vec<(bool, Output)>, Vec<Note>) {
+        self.door.goes_in(&input);
+        self.gateway.handle(now, input);
+        let (mut changes, mut outputs, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(output) = self.gateway.poll() {
+            match output {
+                Output::Save(Record { key, value }) => changes.push(Change::Save(key, value)),
+                Output::Forget(key) => changes.push(Change::Forget(key)),
+                Output::Now(output) => outputs.push((true, *output)),
+                Output::Note(note) => {
+                    self.door.counts(&note);
+                    notes.push(note);
+                }
+                output => outputs.push((false, output)),
+            }
+        }
+        self.door.adds_up(&mut self.checks);
+        for (overtakes, output) in &outputs {
+            self.door.comes_out(&mut self.checks, now.tick, output, *overtakes);
+        }
+        (changes, outputs, notes)
+    }
+
+    fn rises(&mut self, chance: u64) {
+        self.life += 1;
+        let mut seed = [self.life as u8; 32];
+        seed[..8].copy_from_slice(&chance.to_le_bytes());
+        self.gateway = Gateway::new(self.config.clone(), Seed(seed));
+        (self.orders, self.held) = (VecDeque::new(), VecDeque::new());
+        (self.ordered, self.written, self.needs, self.down) = (0, 0, 0, false);
+        self.door.dies();
+    }
+}
+
+/// A world with a process in it. What it must say stands first; what it gets for that, below.
+pub trait Host: Sized {
+    /// Its process.
+    fn process(&mut self) -> &mut Process;
+    /// Its clock.
+    fn clock(&self) -> Tick;
+    /// A number by chance, under this one.
+    fn draw(&mut self, limit: u64) -> u64;
+    /// A line for who reads the trace.
+    fn tells(&mut self, line: &str);
+    /// [`Host::written`] is to be called with this life in so many milliseconds.
+    fn writes_in(&mut self, millis: u64, life: u64);
+    /// Something leaves the process.
+    fn leaves(&mut self, output: Output);
+    /// The process has died: so have its connections. What it is to forget is forgotten.
+    fn died(&mut self);
+    /// It has been started again and has its records.
+    fn risen(&mut self);
+
+    /// The gateway has made something, which leaves when the disk lets it.
+    fn made(&mut self, _output: &Output) {}
+    /// A record is on disk.
+    fn saved(&mut self, _key: &Key, _value: &[u8]) {}
+    /// What this was about is on disk, and it was never said.
+    fn dies_unsaid(&mut self, _output: &Output) {}
+    /// The gateway has logged or counted something.
+    fn noted(&mut self, _note: &Note) {}
+
+    /// Something that was heard.
+    fn apply(&mut self, input: Input) {
+        let tick = self.clock();
+        let now = Now { tick, wall: Wall(1_795_219_200_000) + Duration::from_micros(tick.0) };
+        let (changes, outputs, notes) = self.process().step(now, input);
+        notes.iter().for_each(|note| self.noted(note));
+        let saves = changes.iter().any(|change| matches!(change, Change::Save(..)));
+        if !changes.is_empty() {
+            let process = self.process();
+            process.orders.push_back(changes);
+            process.ordered += 1;
+            let (latency, life) = (process.latency, process.life);
+            if latency > 0 && !process.down {
+                let wait = 1 + self.draw(latency);
+                self.writes_in(wait, life);
+            }
+        }
+        let process = self.process();
+        if saves {
+            process.needs = process.ordered;
+        }
+        let waits = process.needs > process.written || !process.held.is_empty();
+        for (overtakes, output) in outputs {
+            self.made(&output);
+            if overtakes || !waits {
+                self.leaves(output);
+            } else {
+                let process = self.process();
+                process.held.push_back((process.needs, output));
+            }
+        }
+        if self.process().latency == 0 {
+            self.writes();
+        }
+    }
+
+    /// The writer of that life has written something.
+    fn written(&mut self, life: u64) {
+        if life == self.process().life {
+            self.writes();
+        }
+    }
+
+    /// The writer has written all that it was handed: what waited for that leaves.
+    fn writes(&mut self) {
+        let process = self.process();
+        if process.down {
+            return;
+        }
+        let orders = std::mem::take(&mut process.orders);
+        let mut death = None;
+        if !orders.is_empty() {
+            process.commits += 1;
+            death = process.deaths.remove(&process.commits);
+            if death == Some(Death::Before) {
+                return self.crash();
+            }
+        }
+        for change in orders.into_iter().flatten() {
+            match change {
+                Change::Save(key, value) => {
+                    self.saved(&key, &value);
+                    self.process().store.insert(key.to_string(), value);
+                }
+                Change::Forget(key) => drop(self.process().store.remove(&key.to_string())),
+            }
+        }
+        let process = self.process();
+        process.written = process.ordered;
+        let (mut half, life) = (process.held.len() / 2, process.life);
+        loop {
+            let process = self.process();
+            let may = process.held.front().is_some_and(|(needs, _)| *needs <= process.written);
+            if !may || death == Some(Death::After) || death == Some(Death::Midway) && half == 0 {
+                break;
+            }
+            half = half.saturating_sub(1);
+            let Some((_, output)) = process.held.pop_front() else { return };
+            self.leaves(output);
+            if self.process().life != life {
+                return;
+            }
+        }
+        if death.is_some() {
+            let process = self.process();
+            let (written, held) = (process.written, std::mem::take(&mut process.held));
+            held.iter()
+                .filter(|(needs, _)| *needs <= written)
+                .for_each(|(_, output)| self.dies_unsaid(output));
+            self.crash();
+        }
+    }
+
+    /// The store fails, or is back.
+    fn store_changes(&mut self, down: bool) {
+        if std::mem::replace(&mut self.process().down, down) == down {
+            return;
+        }
+        self.tells(if down { "the store fails" } else { "the store is back" });
+        if down {
+            self.apply(Input::Store(StoreChange::Down));
+        } else {
+            self.writes();
+            self.apply(Input::Store(StoreChange::Ok));
+        }
+    }
+
+    /// The process dies and is started again.
+    fn crash(&mut self) {
+        self.tells("crash and restart");
+        let chance = self.draw(u64::MAX);
+        self.process().rises(chance);
+        self.died();
+        let (life, store) = (self.process().life, self.process().store.clone());
+        for (key, value) in store {
+            let record = Restored::parse(&key, value).expect("the gateway's own keys can be read");
+            self.apply(Input::Restored(record));
+            if self.process().life != life {
+                return;
+            }
+        }
+        self.apply(Input::RestoreDone);
+        self.risen();
+    }
+}
