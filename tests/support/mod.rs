@@ -5,6 +5,7 @@
 pub mod bless;
 pub mod config;
 pub mod foreign;
+pub mod heard;
 pub mod msrp;
 pub mod node;
 pub mod pattern;
