@@ -7,6 +7,7 @@ pub mod books;
 pub mod config;
 pub mod door;
 pub mod foreign;
+pub mod heard;
 pub mod invariants;
 pub mod msrp;
 pub mod node;

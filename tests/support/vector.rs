@@ -12,7 +12,7 @@ use mostar::features::sessions::{self, table::Table};
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
 use mostar::msrp::frame::decoder::Decoder;
 use mostar::msrp::uri::Uri;
-use mostar::msrp::{Link, MsrpIn};
+use mostar::msrp::{Link, MsrpIn, MsrpOut};
 use mostar::shell::record::{Recorder, Share};
 use mostar::sip::flow::{BadSip, ConnId, Flow, SendId, SipOut, Transport};
 use mostar::sip::framing;
@@ -24,6 +24,7 @@ use mostar::xmpp::stanza::Stanza;
 
 use super::books::Books;
 pub use super::config::config;
+use super::heard::Heard;
 use super::msrp::Msrp;
 use super::pattern::{self, Bindings};
 use super::recorded::{self, Recorded};
@@ -115,6 +116,14 @@ pub fn run(text: &str) -> Result<(), String> {
     world.expect_silence().map_err(|error| format!("at the end\n{error}{}", world.tail()))
 }
 
+/// Plays a conversation as [`run`] does, as far as it goes, and gives its world with all that was heard and said in it.
+pub fn played(text: &str) -> Result<World, String> {
+    let script: Script = text.parse()?;
+    let mut world = World::of(&script)?;
+    let _ = script.steps.iter().try_for_each(|step| world.step(step));
+    Ok(world)
+}
+
 /// Plays a conversation as [`run`] does, with recorders beside it, one of which tells what people wrote: what they wrote
 /// down, where anything was said. They do not see what comes after a restart, which is another process.
 pub fn record(text: &str, folder: &Path) -> Result<Vec<(bool, String)>, String> {
@@ -164,6 +173,10 @@ pub struct World {
     log: Vec<String>,
     lives: u8,
     recorders: Vec<Recorder>,
+    /// Everything that came in, and when.
+    pub heard: Vec<(Tick, Heard)>,
+    /// The bytes of everything that came out.
+    pub said: Vec<Vec<u8>>,
 }
 
 /// Something that came out and waits to be expected.
@@ -241,6 +254,8 @@ impl World {
             log: Vec::new(),
             lives: 1,
             recorders,
+            heard: Vec::new(),
+            said: Vec::new(),
         };
         if !world.is_recorded {
             world.handle(Input::RestoreDone);
@@ -258,6 +273,7 @@ impl World {
         for recorder in &mut self.recorders {
             recorder.input(clock, &input, self.gateway.next_timeout().map(|(_, why)| why));
         }
+        self.heard.extend(Heard::of(&input).map(|heard| (self.now, heard)));
         self.gateway.handle(clock, input);
         self.drain();
     }
@@ -280,6 +296,12 @@ impl World {
             };
             if self.books.see(&output) {
                 continue;
+            }
+            match &output {
+                Output::Stanza(_, stanza) => self.said.push(stanza.to_xml().into_bytes()),
+                Output::Sip(out) => self.said.push(out.bytes.to_vec()),
+                Output::Msrp(MsrpOut::Send { bytes, .. }) => self.said.push(bytes.to_vec()),
+                _ => {}
             }
             match output {
                 Output::Stanza(link, stanza) => {

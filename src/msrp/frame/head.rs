@@ -168,7 +168,7 @@ impl Found {
             }
         } else if is("Content-Type") {
             self.content_type = Some(value.to_owned());
-        } else if name.is_empty() || name.contains(char::is_whitespace) {
+        } else if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
             self.fault(NAMELESS, "", "");
         } else {
             self.others.push((name.to_owned(), value.to_owned()));
@@ -280,6 +280,7 @@ mod tests {
             "Status: 000\r\n",
             "no colon\r\n",
             ": no name\r\n",
+            "a\u{0}b: a name that is no token\r\n",
         ] {
             let read = request(more);
             assert!(read.fault.is_some(), "{more}");

@@ -26,7 +26,7 @@ use super::{Change, Room, Step, Store, StoreError};
 use entry::{Content, Fault};
 use files::{Files, Handle};
 
-mod entry;
+pub mod entry;
 pub mod files;
 #[cfg(test)]
 mod tests;
