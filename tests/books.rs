@@ -15,7 +15,7 @@ mod played;
 mod running;
 
 use played::Server;
-use running::{PATIENCE, Running, answer, folder, header, message, port};
+use running::{PATIENCE, Running, answer, both, configuration, folder, header, message, port, request};
 
 const TO_XMPP: &str = "sip_to_xmpp";
 const TO_SIP: &str = "xmpp_to_sip";
@@ -346,6 +346,55 @@ fn a_refusal_is_the_answer_after_a_kill_too_and_nothing_is_delivered_later() {
         running.child.wait().unwrap();
     }
     result("3: what was refused is never delivered", 2);
+}
+
+/// The order of system calls: what an answer promises is written and synced before the answer leaves. (That whatever leaves
+/// waits for its step is the shard's gate; that no promise overtakes it, every vector sees.)
+#[test]
+fn nothing_is_promised_before_it_is_on_disk() {
+    let folder = folder();
+    let (trace, file) = (folder.path().join("trace"), folder.path().join("mostar.yaml"));
+    let text = configuration(folder.path(), &both(), "127.0.0.1:1", "sip:127.0.0.1:1", "none");
+    std::fs::write(&file, text).unwrap();
+    // The tracer is the grandchild, so that the child is the gateway.
+    let child = Command::new("strace")
+        .args(["-D", "-f", "-s", "400", "-e", "trace=pwrite64,fdatasync,write,writev,sendto,sendmsg", "-o"])
+        .args([&trace, Path::new(env!("CARGO_BIN_EXE_mostar")), Path::new("run"), Path::new("-c"), &file])
+        .env("MOSTAR_TEST_SECRET", running::SECRET)
+        .stderr(std::process::Stdio::piped())
+        .spawn();
+    let Ok(child) = child else {
+        eprintln!("skipped: strace is not installed");
+        return;
+    };
+    let mut running = Running::child(child);
+    let mut stream = running.connect();
+    stream.write_all(&message(1, b"hello")).unwrap();
+    assert!(answer(&mut stream).starts_with("SIP/2.0 202 "));
+    let further = "Event: presence\r\nContact: <sip:romeo@127.0.0.1:1>\r\nContent-Length: 0\r\n\r\n";
+    let subscribe = request("SUBSCRIBE", "TCP", 2).replace("Content-Length: 0\r\n\r\n", further);
+    stream.write_all(subscribe.as_bytes()).unwrap();
+    assert!(answer(&mut stream).starts_with("SIP/2.0 200 "));
+    running.signal(rustix::process::Signal::TERM);
+    running.child.wait().unwrap();
+    let patience = std::time::Instant::now() + PATIENCE;
+    let lines = loop {
+        let text = std::fs::read_to_string(&trace).unwrap_or_default();
+        if text.contains("+++ exited with") || std::time::Instant::now() > patience {
+            break text;
+        }
+    };
+    let lines: Vec<&str> = lines.lines().collect();
+    let after = |from: usize, is_it: &dyn Fn(&str) -> bool| {
+        from + lines[from..].iter().position(|line| is_it(line)).expect("it is in the trace")
+    };
+    for (record, promise) in [("page/", "SIP/2.0 202 "), ("watch-dialog/", "SIP/2.0 200 ")] {
+        let written = after(0, &|line| line.contains("pwrite64(") && line.contains(record));
+        let synced = after(written, &|line| line.contains("fdatasync") && line.contains("= 0"));
+        let said = after(0, &|line| line.contains(promise));
+        assert!(synced < said, "{promise}: {:?}", &lines[written..=said.max(synced)]);
+    }
+    result("2: nothing promised before it is on disk", 2);
 }
 
 /// A line for the table of results, where one is made.
