@@ -252,6 +252,7 @@ pub async fn tell(mut notes: mpsc::Receiver<Note>, status: Status, log: Log, met
             Note::Count { name, labels, by } => meters.count(name, labels, by),
             Note::Gauge { name, labels, by } => meters.gauge(name, labels, by),
         }
+        meters.show();
     }
 }
 

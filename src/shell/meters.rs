@@ -1,10 +1,13 @@
 //! Figures for `/metrics`, in the style of Prometheus, all with the prefix `mostar_`.
 //!
 //! The core counts in notes. Each shard keeps the handles of what it has counted before, so counting is one look-up
-//! among some dozens and one atomic addition; gauges move by differences, so those of several shards add up by themselves.
+//! among some dozens and one addition; gauges move by differences, so those of several shards add up by themselves.
+//!
+//! Whoever reads them sees whole steps: a shard shows what a step has counted all at once, and not while they are read. So
+//! sums that hold in the core at each step hold in every answer of `/metrics`.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -85,6 +88,8 @@ const GAUGES: &[(&str, &str)] = &[
 pub struct Meters {
     recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
+    /// Shards add to the figures together; who reads them is alone.
+    steps: Arc<RwLock<()>>,
 }
 
 impl Default for Meters {
@@ -104,7 +109,7 @@ impl Meters {
             recorder.describe_gauge(prefixed(name), None, meaning.into());
         }
         let handle = recorder.handle();
-        Meters { recorder: Arc::new(recorder), handle }
+        Meters { recorder: Arc::new(recorder), handle, steps: Arc::default() }
     }
 
     /// A counter without labels.
@@ -129,6 +134,7 @@ impl Meters {
 
     /// Everything in the text format of Prometheus.
     pub fn render(&self) -> String {
+        let _alone = self.steps.write().unwrap_or_else(PoisonError::into_inner);
         self.handle.render()
     }
 }
@@ -153,34 +159,74 @@ type NamedLabels = Vec<(&'static str, Cow<'static, str>)>;
 /// The handles that one shard has used: few enough that looking through them is quicker than hashing their names.
 pub struct ShardMeters {
     meters: Meters,
-    counters: Vec<(&'static str, Labels, Counter)>,
-    gauges: Vec<(&'static str, NamedLabels, Gauge)>,
+    counters: Vec<Figure<Labels, Counter, u64>>,
+    gauges: Vec<Figure<NamedLabels, Gauge, i64>>,
+    /// The places of those that have something to show.
+    counted: Vec<usize>,
+    moved: Vec<usize>,
+}
+
+/// A figure, and what is not shown of it yet.
+struct Figure<L, H, N> {
+    name: &'static str,
+    labels: L,
+    handle: H,
+    by: N,
 }
 
 impl ShardMeters {
     /// No handles yet.
     pub fn new(meters: Meters) -> ShardMeters {
-        ShardMeters { meters, counters: Vec::new(), gauges: Vec::new() }
+        let (counters, gauges) = (Vec::new(), Vec::new());
+        ShardMeters { meters, counters, gauges, counted: Vec::new(), moved: Vec::new() }
     }
 
-    /// A counter grows.
+    /// A counter grows, with this step.
     pub fn count(&mut self, name: &'static str, labels: Labels, by: u64) {
-        if let Some((.., known)) = self.counters.iter().find(|known| known.0 == name && known.1 == labels) {
-            return known.increment(by);
+        let mut known = self.counters.iter();
+        let place =
+            known.position(|known| known.name == name && known.labels == labels).unwrap_or_else(|| {
+                let handle = self.meters.counter(name, &labels);
+                self.counters.push(Figure { name, labels, handle, by: 0 });
+                self.counters.len() - 1
+            });
+        let known = &mut self.counters[place];
+        if known.by == 0 {
+            self.counted.push(place);
         }
-        let counter = self.meters.counter(name, &labels);
-        counter.increment(by);
-        self.counters.push((name, labels, counter));
+        known.by += by;
     }
 
-    /// A gauge moves.
+    /// A gauge moves, with this step.
     pub fn gauge(&mut self, name: &'static str, labels: NamedLabels, by: i64) {
-        if let Some((.., known)) = self.gauges.iter().find(|known| known.0 == name && known.1 == labels) {
-            return known.increment(by as f64);
+        let mut known = self.gauges.iter();
+        let place =
+            known.position(|known| known.name == name && known.labels == labels).unwrap_or_else(|| {
+                let handle = self.meters.gauge(name, &labels);
+                self.gauges.push(Figure { name, labels, handle, by: 0 });
+                self.gauges.len() - 1
+            });
+        let known = &mut self.gauges[place];
+        if known.by == 0 {
+            self.moved.push(place);
         }
-        let gauge = self.meters.gauge(name, &labels);
-        gauge.increment(by as f64);
-        self.gauges.push((name, labels, gauge));
+        known.by += by;
+    }
+
+    /// A step is over: what it has counted is shown.
+    pub fn show(&mut self) {
+        if self.counted.is_empty() && self.moved.is_empty() {
+            return;
+        }
+        let _together = self.meters.steps.read().unwrap_or_else(PoisonError::into_inner);
+        for place in self.counted.drain(..) {
+            let known = &mut self.counters[place];
+            known.handle.increment(std::mem::take(&mut known.by));
+        }
+        for place in self.moved.drain(..) {
+            let known = &mut self.gauges[place];
+            known.handle.increment(std::mem::take(&mut known.by) as f64);
+        }
     }
 }
 
@@ -198,6 +244,9 @@ mod tests {
         one.gauge("messages_queued", labels(), -1);
         one.count("messages_total", vec![("result", "accepted")], 2);
         two.count("messages_total", vec![("result", "accepted")], 1);
+        assert!(!meters.render().contains(" 2\n"), "a step is shown when it is over");
+        one.show();
+        two.show();
         let text = meters.render();
         assert!(text.contains("mostar_messages_queued{direction=\"sip_to_xmpp\"} 4\n"), "{text}");
         assert!(text.contains("mostar_messages_total{result=\"accepted\"} 3\n"), "{text}");

@@ -231,6 +231,7 @@ impl<C: Core, O: Outside> Shard<C, O> {
         if let Some(note) = self.around.recorder.as_mut().and_then(Recorder::end_of_step) {
             self.note(note);
         }
+        self.meters.show();
         let saves = changes.iter().any(|change| matches!(change, Change::Save(_)));
         if saves {
             self.last += 1;
@@ -280,7 +281,10 @@ impl<C: Core, O: Outside> Shard<C, O> {
             Output::Forward(forward) => match forward {},
             Output::Now(output) => self.let_out(*output),
             Output::Explained(number, text) => self.around.outside.explained(number, text),
-            Output::Note(note) => self.note(note),
+            Output::Note(note) => {
+                self.note(note);
+                self.meters.show();
+            }
             Output::Stopped => {
                 // Nobody listens only when the process ends anyway.
                 let _ = self.around.stopped.send(self.around.number);

@@ -9,6 +9,7 @@ use mostar::gateway::io::Output;
 use mostar::store::record::Restored;
 use mostar::words::note::Note;
 use mostar::words::time::Wall;
+use mostar::xmpp::stanza::StanzaKind;
 
 use super::script::Script;
 use super::vector::World;
@@ -25,12 +26,18 @@ pub struct Books {
     /// How many wait and fly, to XMPP and to SIP; the balance of all that was taken and became of it.
     live: [i64; 2],
     balance: [i64; 2],
+    wrong: Option<String>,
 }
 
 impl Books {
     /// Something comes out of the gateway. True if that was for the books alone.
     pub fn see(&mut self, output: &Output) -> bool {
         match output {
+            // What overtakes the store must be no promise: a refusal, an answer that keeps nothing.
+            Output::Now(now) if promises(now) => {
+                self.wrong.get_or_insert_with(|| format!("overtakes the store: {now:?}"));
+                false
+            }
             Output::Save(record) => {
                 let name = record.key.to_string();
                 if let Ok(value) = serde_json::from_slice(&record.value) {
@@ -66,6 +73,9 @@ impl Books {
 
     /// Whether all is in order.
     pub fn judge(&self, config: &Config, now: Wall) -> Result<(), String> {
+        if let Some(wrong) = &self.wrong {
+            return Err(wrong.clone());
+        }
         let mut audit = Audit::new(config, now);
         for (name, value) in &self.store {
             audit.look(name.as_bytes(), value);
@@ -82,6 +92,23 @@ impl Books {
             true => Ok(()),
             false => Err(format!("the books do not add up: {books:?}, {:?}, {:?}", self.live, self.balance)),
         }
+    }
+}
+
+/// Whether somebody may take this for the word that something is kept.
+fn promises(output: &Output) -> bool {
+    match output {
+        Output::Sip(out) => {
+            let text = String::from_utf8_lossy(&out.bytes);
+            text.starts_with("SIP/2.0 2") && !text.contains(" OPTIONS\r\n")
+        }
+        Output::Msrp(out) => format!("{out:?}").contains(" 200"),
+        Output::Stanza(_, stanza) => {
+            stanza.kind != StanzaKind::Iq
+                && stanza.type_() != Some("error")
+                && stanza.type_() != Some("unsubscribed")
+        }
+        _ => false,
     }
 }
 

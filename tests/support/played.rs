@@ -49,7 +49,18 @@ pub struct Stream {
     /// What the gateway proves its secret with.
     pub proof: String,
 }
+
 impl Stream {
+    /// Another handle, to write with while this one reads.
+    pub fn writer(&self) -> TcpStream {
+        self.socket.try_clone().unwrap()
+    }
+
+    /// The next stanza, as [`Stream::stanza`]; nothing once the gateway is gone.
+    pub fn try_stanza(&mut self) -> Option<String> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.stanza())).ok()
+    }
+
     pub fn say(&mut self, text: &str) {
         self.socket.write_all(text.as_bytes()).unwrap();
     }

@@ -94,7 +94,11 @@ impl Running {
 
     /// With this configuration.
     pub fn of(folder: &Path, configuration: &str) -> Running {
-        let mut child = start(folder, configuration);
+        Running::child(start(folder, configuration))
+    }
+
+    /// This process, which was just started.
+    pub fn child(mut child: Child) -> Running {
         let log = BufReader::new(child.stderr.take().unwrap());
         let any = "127.0.0.1:0".parse().unwrap();
         let mut running = Running { child, log, udp: any, tcp: any, records: 0 };

@@ -26,8 +26,8 @@ use crate::words::time::Tick;
 /// The kind of these records in the store.
 pub const RECORD: &str = "verdict";
 
-/// So long after it was said it is out, or never will be.
-const SAID: Duration = Duration::from_secs(2);
+/// So long after it was said it is out, or never will be; unless the store is down, for which everything waits.
+const SAID: Duration = Duration::from_millis(20);
 
 /// See the module.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -121,8 +121,12 @@ impl Verdicts {
     /// Forgets what is out.
     pub fn timeout(&mut self, cx: &mut Cx<'_>) {
         while self.said.front().is_some_and(|(at, _)| *at <= cx.now.tick) {
-            let said = self.said.pop_front();
-            said.into_iter().for_each(|(_, key)| cx.forget(key));
+            let Some((_, key)) = self.said.pop_front() else { return };
+            if cx.accepting {
+                cx.forget(key);
+            } else {
+                self.said.push_back((cx.now.tick + SAID, key));
+            }
         }
     }
 
