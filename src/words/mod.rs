@@ -6,6 +6,7 @@ pub mod condition;
 pub mod id;
 pub mod near;
 pub mod note;
+pub mod pace;
 pub mod percent;
 pub mod table;
 pub mod tally;
