@@ -51,6 +51,6 @@ impl Crowd {
 
     /// How many are counted.
     pub fn len(&self) -> usize {
-        self.users.len() + self.domains.len()
+        self.users.known() + self.domains.known()
     }
 }

@@ -74,7 +74,7 @@ impl Pace {
     }
 
     /// How many are known.
-    pub fn len(&self) -> usize {
+    pub fn known(&self) -> usize {
         self.full_at.len()
     }
 }
@@ -109,7 +109,7 @@ mod tests {
     fn no_rate_is_no_limit() {
         let mut pace = Pace::of(10);
         assert!((0..10_000).all(|_| pace.take(at(0), 0, "a@x")));
-        assert_eq!((pace.len(), pace.next_timeout()), (0, None));
+        assert_eq!((pace.known(), pace.next_timeout()), (0, None));
     }
 
     #[test]
@@ -118,12 +118,12 @@ mod tests {
         for number in 0..1010 {
             assert!(pace.take(at(0), 1, &format!("{number}@x")));
         }
-        assert_eq!(pace.len(), 1000);
+        assert_eq!(pace.known(), 1000);
         pace.take(at(500), 1, "too soon");
-        assert_eq!(pace.len(), 1000);
+        assert_eq!(pace.known(), 1000);
         pace.take(at(1500), 1, "one more");
-        assert_eq!(pace.len(), 1, "all others are full again");
+        assert_eq!(pace.known(), 1, "all others are full again");
         pace.timeout(at(30_000));
-        assert_eq!((pace.len(), pace.next_timeout()), (0, None));
+        assert_eq!((pace.known(), pace.next_timeout()), (0, None));
     }
 }

@@ -50,6 +50,6 @@ impl Quota {
 
     /// How many senders are counted.
     pub fn len(&self) -> usize {
-        self.pace.len()
+        self.pace.known()
     }
 }
