@@ -306,8 +306,8 @@ pub struct Record {
     pub config: String,
 }
 
-/// A secret: never printed, not even by a debug print.
-#[derive(Clone, PartialEq, Eq)]
+/// A secret: never printed, not even by a debug print, and compared in a time that says nothing about where two differ.
+#[derive(Clone)]
 pub struct Secret {
     text: String,
     source: Source,
@@ -354,6 +354,16 @@ impl Secret {
     }
 }
 
+impl PartialEq for Secret {
+    fn eq(&self, other: &Secret) -> bool {
+        let (one, two) = (self.text.as_bytes(), other.text.as_bytes());
+        let difference = one.iter().zip(two).fold(0, |sum, (a, b)| sum | (a ^ b));
+        one.len() == two.len() && std::hint::black_box(difference) == 0 && self.source == other.source
+    }
+}
+
+impl Eq for Secret {}
+
 impl std::fmt::Debug for Secret {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("(secret)")
@@ -363,6 +373,16 @@ impl std::fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_equal_or_not_and_say_nothing() {
+        let secret = Secret::new("mark-secret");
+        assert!(secret == Secret::new("mark-secret"));
+        for other in ["mark-secreT", "Mark-secret", "mark-secre", "mark-secret1", ""] {
+            assert!(secret != Secret::new(other), "{other}");
+        }
+        assert_eq!(format!("{secret:?}"), "(secret)");
+    }
 
     #[test]
     fn a_contact_is_of_the_transport_and_the_family_of_the_peer() {

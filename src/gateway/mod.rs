@@ -8,6 +8,7 @@
 //! it to the features in the registry's order, and answers what nobody took: every stanza and every request gets a
 //! fate (rule 8).
 
+mod crowd;
 pub mod domains;
 pub mod io;
 pub mod owner;
@@ -16,6 +17,7 @@ mod route;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use self::crowd::Crowd;
 use crate::config::Config;
 use crate::features::facts::Facts;
 use crate::features::{self, Cx, Feature, Op, Signal};
@@ -37,6 +39,7 @@ pub struct Gateway {
     mint: Mint,
     facts: Facts,
     agent: Agent,
+    crowd: Crowd,
     msrp: Connections,
     features: Vec<Box<dyn Feature + Send>>,
     /// The SIP methods that they serve, each once.
@@ -84,6 +87,7 @@ impl Gateway {
             mint: Mint::new(seed),
             facts: Facts::default(),
             agent: Agent::new(&config),
+            crowd: Crowd::default(),
             msrp: Connections::new(msrp_limits(&config), MSRP_ROOM),
             features,
             methods,
@@ -178,6 +182,7 @@ impl Gateway {
             .filter_map(|feature| feature.next_timeout())
             .chain(self.agent.next_timeout())
             .chain(self.msrp.next_timeout())
+            .chain(self.crowd.next_timeout().map(|at| (at, "crowd")))
             .min()
     }
 
@@ -185,6 +190,7 @@ impl Gateway {
     pub fn load(&self) -> usize {
         self.agent.load()
             + self.msrp.load()
+            + self.crowd.len()
             + self.features.iter().map(|feature| feature.load()).sum::<usize>()
     }
 
@@ -198,6 +204,7 @@ impl Gateway {
     }
 
     fn ring(&mut self, now: Now) {
+        self.crowd.timeout(now);
         if self.agent.next_timeout().is_some_and(|(at, _)| at <= now.tick) {
             self.agent.timeout(now, &mut self.mint);
         }

@@ -15,6 +15,9 @@ use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
 use crate::xmpp::stanza::{Element, ErrorType, Stanza, StanzaKind};
 
+/// Seconds until somebody who asked too fast may try again.
+const RETRY_AFTER: &str = "5";
+
 impl Gateway {
     pub(super) fn stanza(&mut self, now: Now, link: LinkId, stanza: &Stanza) {
         let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else {
@@ -31,6 +34,13 @@ impl Gateway {
             self.count("stanzas_refused_total", &[("reason", "domain")]);
             let text = format!("users of {} may not use this gateway", from.domain());
             return self.refuse(stanza, Kind::Forbidden, ErrorType::Auth, &text);
+        }
+        if wants_into_a_room(stanza)
+            && !self.crowd.admits_user(now, self.config.messages.rate, from.bare_str())
+        {
+            self.count("stanzas_refused_total", &[("reason", "rate")]);
+            let text = "you ask for so much at once; try again in a few seconds";
+            return self.refuse(stanza, Kind::ResourceConstraint, ErrorType::Wait, text);
         }
         for index in 0..self.features.len() {
             if self.with(now, index, |feature, cx| feature.stanza(cx, link, stanza)) {
@@ -121,6 +131,10 @@ impl Gateway {
                 self.facts.set_name(&incoming.from.aor, name);
             }
         }
+        if let Some(reply) = self.too_fast(now, &incoming) {
+            self.count("sip_rejected_total", &[("reason", "rate")]);
+            return self.reply_now(now, key, reply);
+        }
         for index in 0..self.features.len() {
             if self.with(now, index, |feature, cx| feature.request(cx, &incoming)) {
                 return;
@@ -128,6 +142,24 @@ impl Gateway {
         }
         let reply = self.nobody_took(&incoming);
         self.reply_now(now, key, reply);
+    }
+
+    /// The refusal of a request outside dialogs whose sender, or whose foreign domain, asks for more than its share. 480
+    /// and not 503, which would be about the whole gateway.
+    fn too_fast(&mut self, now: Now, incoming: &Incoming) -> Option<Reply> {
+        if incoming.to_tag.is_some() || incoming.jids.is_none() {
+            return None;
+        }
+        let rate = self.config.messages.rate;
+        let host = &incoming.from.aor.host;
+        let is_foreign = !self.config.xmpp.components.iter().any(|component| component.sip_domain == *host);
+        let method = &incoming.request.method;
+        let costs = matches!(method, Method::Invite | Method::Subscribe | Method::Refer);
+        let fits = (!is_foreign || self.crowd.admits_domain(now, rate, host))
+            && (!costs || self.crowd.admits_user(now, rate, &incoming.from.aor.to_string()));
+        let refusal =
+            || Reply::new(480).because("Too many requests").with(HeaderName::RetryAfter, RETRY_AFTER);
+        (!fits).then(refusal)
     }
 
     /// An ACK for a 2xx: whose dialog it is knows what to do; nobody answers it.
@@ -264,10 +296,7 @@ impl Gateway {
     fn refuse(&mut self, stanza: &Stanza, kind: Kind, type_: ErrorType, text: &str) {
         // Ordinary presence is not answered: a server that is told "forbidden" for each would only be flooded. Who wants
         // into a room waits for an answer (XEP-0045 §7.2).
-        let waits = match stanza.type_() {
-            Some(type_) => matches!(type_, "subscribe" | "probe"),
-            None => stanza.element.child("x", ns::MUC).is_some(),
-        };
+        let waits = matches!(stanza.type_(), Some("subscribe" | "probe")) || wants_into_a_room(stanza);
         let silent = stanza.kind == StanzaKind::Presence && !waits;
         if !silent && let Some(error) = stanza.error(kind, type_, Some(text), None) {
             self.send_stanza(error, true);
@@ -277,6 +306,12 @@ impl Gateway {
     fn count(&mut self, name: &'static str, labels: &[(&'static str, &'static str)]) {
         self.out.push_back(Output::Note(Note::Count { name, labels: labels.to_vec(), by: 1 }));
     }
+}
+
+/// Presence of somebody who waits for an answer (XEP-0045 §7.2).
+fn wants_into_a_room(stanza: &Stanza) -> bool {
+    let is_presence = stanza.kind == StanzaKind::Presence && stanza.type_().is_none();
+    is_presence && stanza.element.child("x", ns::MUC).is_some()
 }
 
 /// An address that cannot be mapped, as a SIP answer.

@@ -7,6 +7,7 @@ pub mod id;
 pub mod index;
 pub mod near;
 pub mod note;
+pub mod pace;
 pub mod percent;
 pub mod table;
 pub mod tally;
