@@ -106,7 +106,10 @@ def to_xmpp(ledger, pair, findings):
 def of_presence(ledger, findings, limits):
     """At rest: what is shown is true, and has been since the time that it may take."""
     for shown in ledger.shown.values():
-        if shown.seen != shown.truth:
+        if shown.given_up is not None:
+            # Only a refresh can find out that the notifier tells nothing more.
+            findings.count["ambiguous"] += 1
+        elif shown.seen != shown.truth:
             findings.violation(9, f"{shown}: {shown.seen}, and the truth is {shown.truth}")
         elif shown.at > limits[shown]:
             findings.violation(9, f"{shown}: true only {shown.at - limits[shown]:.1f} s after the time that it may take")
