@@ -29,7 +29,8 @@ class World:
 
     def __init__(self, folder, binary, server, way, seed, presence=True, couples=COUPLES, more="", say=None, prepare=None):
         self.server_name, self.way, self.seed = server, way, seed
-        self.place = place = Place(folder, couples, quiet=True)
+        # One more couple writes in a session, where a proxy can tell their phone from the others.
+        self.place = place = Place(folder, couples, crowd=int(way != "direct"), quiet=True)
         self.ledger = Ledger(place.path("events.jsonl"))
         gateway_port, sip_port = processes.free_port(), processes.free_port()
         module = SERVERS[server]
