@@ -97,7 +97,8 @@ def to_xmpp(ledger, pair, findings):
     for message in lost[unnamed:]:
         # An XMPP server that dies takes along what it has confirmed and not yet handed to the client.
         when = message.answers[0][0]
-        if any(found.what.startswith(SERVERS) and found.covers(when, before=IN_FLIGHT) for found in ledger.breaks):
+        if any(found.what.startswith(SERVERS) and (found.covers(when, before=IN_FLIGHT) or found.covers(message.said))
+               for found in ledger.breaks):
             findings.count["ambiguous"] += 1
         else:
             findings.violation(1, f"{pair} #{message.number} was answered {message.answers[0][1]}, and is neither shown nor told of")

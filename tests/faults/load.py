@@ -10,6 +10,7 @@ import time
 
 import processes
 from ledger import TO_SIP, TO_XMPP
+from rooms import RoomCouple
 from sessions import Couple
 from sip_people import People
 from xmpp_people import Client
@@ -29,6 +30,7 @@ class Load:
         self.sip = People(ledger, hop, place.sip_people, proxied)
         self.sip_ports = sip_ports
         self.couple = Couple(self, place.xmpp_crowd[0], place.sip_crowd[0]) if place.xmpp_crowd else None
+        self.room = RoomCouple(self, place.xmpp_crowd[1], place.sip_crowd[1]) if len(place.xmpp_crowd) > 1 else None
         # What is under way: requests of phones that wait for their answer.
         self.waiting = 0
         self.tasks = []
@@ -54,6 +56,8 @@ class Load:
             self._see_each_other(couples)
         if self.couple:
             self.call(self.couple.start())
+        if self.room:
+            self.call(self.room.start())
         self.call(self._begin())
 
     async def _start(self):
@@ -82,6 +86,8 @@ class Load:
             self.tasks.append(self.loop.create_task(self._talk(pair)))
         if self.couple:
             self.tasks.append(self.loop.create_task(self.couple.talk()))
+        if self.room:
+            self.tasks.append(self.loop.create_task(self.room.talk()))
         if self.presence:
             for name in [*self.clients, *self.sip.people]:
                 self.tasks.append(self.loop.create_task(self._change(name)))
@@ -143,8 +149,9 @@ class Load:
             for client in self.clients.values():
                 await client.stop()
             await self.sip.stop()
-            if self.couple:
-                await self.couple.stop()
+            for one in (self.couple, self.room):
+                if one:
+                    await one.stop()
         self.call(end())
         self.loop.call_soon_threadsafe(self.loop.stop)
 
