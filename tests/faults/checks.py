@@ -97,7 +97,8 @@ def to_xmpp(ledger, pair, findings):
     for message in lost[unnamed:]:
         # An XMPP server that dies takes along what it has confirmed and not yet handed to the client.
         when = message.answers[0][0]
-        if any(found.what.startswith(SERVERS) and found.covers(when, before=IN_FLIGHT) for found in ledger.breaks):
+        if any(found.what.startswith(SERVERS) and (found.covers(when, before=IN_FLIGHT) or found.covers(message.said))
+               for found in ledger.breaks):
             findings.count["ambiguous"] += 1
         else:
             findings.violation(1, f"{pair} #{message.number} was answered {message.answers[0][1]}, and is neither shown nor told of")
@@ -106,7 +107,10 @@ def to_xmpp(ledger, pair, findings):
 def of_presence(ledger, findings, limits):
     """At rest: what is shown is true, and has been since the time that it may take."""
     for shown in ledger.shown.values():
-        if shown.seen != shown.truth:
+        if shown.given_up is not None:
+            # Only a refresh can find out that the notifier tells nothing more.
+            findings.count["ambiguous"] += 1
+        elif shown.seen != shown.truth:
             findings.violation(9, f"{shown}: {shown.seen}, and the truth is {shown.truth}")
         elif shown.at > limits[shown]:
             findings.violation(9, f"{shown}: true only {shown.at - limits[shown]:.1f} s after the time that it may take")

@@ -2,6 +2,7 @@
 
 import time
 
+import processes
 from units import Unit
 
 
@@ -27,13 +28,18 @@ def killed(which, outage=0.6, both=None):
             if which == "proxy":
                 world.load.register()
             world.well(found)
+            if world.load.room and number % 3 == 1:
+                # It takes longer than the other pauses to enter a room, and something should be said in it.
+                processes.wait("the room's members are the same on both sides", world.load.room.agree, 40)
+                time.sleep(1.5)
         return setting.runs
     return play
 
 
 ALL = [
     Unit("kill-mostar-prosody", "kill -9 of Mostar", "Prosody", "direct", killed("gateway"), 10, 100, seconds=2),
-    Unit("kill-mostar-ejabberd", "kill -9 of Mostar", "ejabberd", "Kamailio", killed("gateway"), 10, 100, seconds=2),
+    Unit("kill-mostar-ejabberd", "kill -9 of Mostar", "ejabberd", "Kamailio", killed("gateway"), 10, 100, seconds=2,
+         world={"room": True}),
     Unit("kill-prosody", "kill -9 of Prosody", "Prosody", "direct", killed("server", both=3), 20, 200, seconds=4),
     Unit("kill-ejabberd", "kill -9 of ejabberd", "ejabberd", "direct", killed("server", both=2), 20, 200, seconds=8, part=10),
     Unit("kill-kamailio", "kill -9 of Kamailio", "Prosody", "Kamailio", killed("proxy"), 20, 200, seconds=2),

@@ -78,6 +78,8 @@ class Shown:
         self.truth, self.since, self.seen, self.at = None, 0.0, None, 0.0
         # When what is true was last handed over: a NOTIFY's answer. None while it is on its way.
         self.handed = None
+        # When a notifier that nobody answered for half a minute gave the watcher up, and was not asked again yet.
+        self.given_up = None
 
     def true(self, state):
         if state != self.truth:

@@ -10,6 +10,8 @@ import time
 
 import processes
 from ledger import TO_SIP, TO_XMPP
+from rooms import RoomCouple
+from sessions import Couple
 from sip_people import People
 from xmpp_people import Client
 
@@ -27,6 +29,8 @@ class Load:
         self.clients = {person.jid: Client(person, place.xmpp_port, ledger) for person in place.xmpp_people}
         self.sip = People(ledger, hop, place.sip_people, proxied)
         self.sip_ports = sip_ports
+        self.couple = Couple(self, place.xmpp_crowd[0], place.sip_crowd[0]) if place.xmpp_crowd else None
+        self.room = RoomCouple(self, place.xmpp_crowd[1], place.sip_crowd[1]) if len(place.xmpp_crowd) > 1 else None
         # What is under way: requests of phones that wait for their answer.
         self.waiting = 0
         self.tasks = []
@@ -50,6 +54,10 @@ class Load:
                 self.ledger.pair(TO_XMPP, romeo.uri, juliet.jid, reports=index > 0)
         if self.presence:
             self._see_each_other(couples)
+        if self.couple:
+            self.call(self.couple.start())
+        if self.room:
+            self.call(self.room.start())
         self.call(self._begin())
 
     async def _start(self):
@@ -73,7 +81,13 @@ class Load:
     async def _begin(self):
         self.saying = True
         for pair in self.ledger.pairs:
+            if self.couple and pair is self.couple.to_xmpp:
+                continue
             self.tasks.append(self.loop.create_task(self._talk(pair)))
+        if self.couple:
+            self.tasks.append(self.loop.create_task(self.couple.talk()))
+        if self.room:
+            self.tasks.append(self.loop.create_task(self.room.talk()))
         if self.presence:
             for name in [*self.clients, *self.sip.people]:
                 self.tasks.append(self.loop.create_task(self._change(name)))
@@ -117,7 +131,8 @@ class Load:
 
     def register(self):
         async def everybody():
-            await asyncio.gather(*(self.sip.register(person) for person in self.sip.people.values()))
+            again = [self.couple.phone.agent.register()] if self.couple and self.couple.phone.registered else []
+            await asyncio.gather(*(self.sip.register(person) for person in self.sip.people.values()), *again)
         self.call(everybody())
 
     def pause(self):
@@ -134,6 +149,9 @@ class Load:
             for client in self.clients.values():
                 await client.stop()
             await self.sip.stop()
+            for one in (self.couple, self.room):
+                if one:
+                    await one.stop()
         self.call(end())
         self.loop.call_soon_threadsafe(self.loop.stop)
 

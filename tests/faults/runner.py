@@ -111,6 +111,8 @@ def outside(options):
     began = time.monotonic()
     played = play_all(options, folder, sorted(parts, key=lambda part: -part.seconds), state)
     results += done + played
+    order = {unit.name: place for place, unit in enumerate(UNITS)}
+    results.sort(key=lambda result: order[result["unit"]])
     violated = any(result.get("violations") for result in results)
     whole = len(played) == len(parts) and not options.names
     if not violated and not options.keep:

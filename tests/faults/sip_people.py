@@ -361,6 +361,9 @@ class People(asyncio.DatagramProtocol):
             known = Dialog(call, ours, bare(uri_of(message.get("to"))), theirs, bare(uri_of(message.get("from"))),
                            uri_of(message.get("contact")), message.all("record-route"))
             self.notifying[call, theirs] = known
+            shown = self.ledger.shown.get((known.local.removeprefix("sip:"), known.remote.removeprefix("sip:")))
+            if shown is not None:
+                shown.given_up = None
         known.target = uri_of(message.get("contact"))
         known.expires = time.monotonic() + expires
         known.told = None
@@ -388,7 +391,11 @@ class People(asyncio.DatagramProtocol):
                     ("Subscription-State", "terminated;reason=timeout" if over else f"active;expires={left}")],
                     pidf(dialog.local, status), dialog)
                 if answer is None or answer.status == 481 or over:
+                    # RFC 6665 §4.2.2. The watcher hears of it when he refreshes.
                     self.notifying.pop((dialog.call, dialog.theirs), None)
+                    shown = self.ledger.shown.get((dialog.local.removeprefix("sip:"), dialog.remote.removeprefix("sip:")))
+                    if shown is not None and answer is None:
+                        shown.given_up = time.monotonic()
                     return
                 if answer.status >= 300:
                     await asyncio.sleep(1)

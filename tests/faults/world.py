@@ -25,11 +25,13 @@ PLAIN = "c2s_require_encryption = false\nallow_unencrypted_plain_auth = true\n"
 
 class World:
     """`way`: "direct" or "Kamailio". `presence`: whether people see each other; in Kamailio's memory nothing outlives it.
-    `prepare`: called with the world before its gateway starts; may change how everybody reaches each other."""
+    `room`: behind Kamailio, and where the XMPP server lives: its room would not outlive it. `prepare`: called with the world before its gateway starts; may change how everybody reaches each other."""
 
-    def __init__(self, folder, binary, server, way, seed, presence=True, couples=COUPLES, more="", say=None, prepare=None):
+    def __init__(self, folder, binary, server, way, seed, presence=True, couples=COUPLES, more="", say=None, prepare=None,
+                 room=False):
         self.server_name, self.way, self.seed = server, way, seed
-        self.place = place = Place(folder, couples, quiet=True)
+        # One more couple writes in a session, where a proxy can tell their phone from the others; and one is in a room.
+        self.place = place = Place(folder, couples, crowd=int(way != "direct") + room, quiet=True)
         self.ledger = Ledger(place.path("events.jsonl"))
         gateway_port, sip_port = processes.free_port(), processes.free_port()
         module = SERVERS[server]
@@ -93,9 +95,9 @@ class World:
             if now != last or self.load.waiting or now[1]:
                 quiet_since, last = time.monotonic(), now
             quiet = time.monotonic() - quiet_since
-            if quiet > (2 if self.load.true() and not self._untold() else 15):
+            if quiet > (2 if self._true() and not self._untold() else 15):
                 break
-            if quiet > 2 and self.load.true() and time.monotonic() - began > 70:
+            if quiet > 2 and self._true() and time.monotonic() - began > 70:
                 break
             if time.monotonic() - began > seconds:
                 findings.violation(1, f"no rest within {seconds} s: {now[1]} messages wait in the gateway, "
@@ -103,9 +105,20 @@ class World:
                 break
             time.sleep(0.1)
 
+    def _true(self):
+        return self.load.true() and (self.load.room is None or self.load.room.agree())
+
     def _untold(self):
         """Accepted messages of SIP users without a fate: pairs without notifications hear of those once a minute."""
         return [message for pair, message in self.ledger.unsettled() if pair.way == TO_XMPP and message.accepted]
+
+    def _look_at_the_server(self):
+        """What a server took for a client that was just coming, it may keep until the next time that the client comes."""
+        for jid in {pair.recipient for pair, message in self.ledger.unsettled() if pair.way == TO_XMPP and message.accepted}:
+            self.load.later(self.load.clients[jid].again)
+        until = time.monotonic() + 6
+        while self._untold() and time.monotonic() < until:
+            time.sleep(0.1)
 
     def waits(self):
         status, text = self.gateway.get("/metrics")
@@ -114,13 +127,16 @@ class World:
 
     def judge(self, findings):
         """At rest, everything that can be seen from outside; then the gateway is stopped and its store is read."""
-        checks.of_messages(self.ledger, findings)
         limits = {}
         for shown in self.ledger.shown.values():
             since = max(self.mended, shown.handed or shown.since if shown.way == TO_XMPP else shown.since)
             late = TO_XMPP_WATCHERS if shown.way == TO_XMPP else TO_SIP_WATCHERS
             limits[shown] = since + late + MEASURING
         checks.of_presence(self.ledger, findings, limits)
+        if self.load.room:
+            self.load.room.judge(findings)
+        self._look_at_the_server()
+        checks.of_messages(self.ledger, findings)
         status, text = self.gateway.get("/metrics")
         if status == 200:
             checks.of_figures(text, findings)

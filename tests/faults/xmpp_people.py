@@ -62,6 +62,12 @@ class Client:
     def subscribe(self, contact):
         self._write(f"<presence to={quoteattr(contact)} type='subscribe'/>")
 
+    def again(self):
+        """Logs out and in."""
+        if self.writer is not None:
+            self._write("<presence type='unavailable'/></stream:stream>")
+            self.writer.close()
+
     def raw(self, text):
         self._write(text)
 

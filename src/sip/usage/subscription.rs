@@ -26,6 +26,8 @@ pub const LONGEST: Duration = Duration::from_secs(86_400);
 const SOONEST: Duration = Duration::from_secs(5);
 /// How often a 423 is obeyed before it counts as a refusal.
 const SHORTER_AT_MOST: u8 = 2;
+/// When a refresh that failed is tried again; each further time after twice as long.
+const AFTER_FAILURE: Duration = Duration::from_secs(60);
 /// A NOTIFY that moves the expiry by less than this does not move the refresh: many NOTIFYs must not put it off.
 const SLACK: Duration = Duration::from_secs(10);
 
@@ -164,6 +166,8 @@ pub struct Subscription {
     since: Tick,
     expires_at: Option<Tick>,
     refresh_at: Option<Tick>,
+    /// How many refreshes have failed in a row.
+    failed: u32,
     notify_by: Option<Tick>,
 }
 
@@ -230,6 +234,7 @@ impl Subscription {
             since: now.tick,
             expires_at: None,
             refresh_at: None,
+            failed: 0,
             notify_by: None,
         }
     }
@@ -270,6 +275,7 @@ impl Subscription {
         let seconds = |name| message::text(&response.headers, name).as_deref().and_then(seconds);
         match status {
             200..300 => {
+                self.failed = 0;
                 self.note_target(&response.headers);
                 if status == 204 {
                     self.notify_by = None;
@@ -345,14 +351,17 @@ impl Subscription {
         })
     }
 
-    /// A refresh failed for a reason that leaves the subscription alive until it expires (RFC 6665 §4.1.2.2).
+    /// A refresh failed for a reason that leaves the subscription alive until it expires (RFC 6665 §4.1.2.2). Where
+    /// nobody was reached, the notifier may not have reached us either, and have given us up: it is asked again soon.
     fn try_again(&mut self, now: Now, why: String) -> Step {
         self.notify_by = None;
         let left = self.expires_at.map_or(Duration::ZERO, |at| at - now.tick);
         if left > TIMER_N * 2 {
             // Who goes on after a restart and has heard nothing yet shows nothing: that shall not take long.
             let most = if self.heard { left } else { UNHEARD };
-            self.refresh_at = Some(now.tick + (left / 2).min(most).max(TIMER_N));
+            let soon = AFTER_FAILURE * 2u32.saturating_pow(self.failed.min(8));
+            self.refresh_at = Some(now.tick + (left / 2).min(most).max(TIMER_N).min(soon));
+            self.failed += 1;
         }
         Step { request: None, meaning: Some(Meaning::RefreshFailed(why)) }
     }

@@ -268,6 +268,24 @@ fn a_refresh_that_fails_otherwise_leaves_the_subscription_alive() {
 }
 
 #[test]
+fn a_refresh_that_fails_is_tried_again_soon_and_then_less_and_less_often() {
+    let mut scene = Scene::new();
+    scene.answer(200, &[]);
+    scene.notify("r1", 1, "active;expires=3600").expect("taken");
+    for pause in [60, 120, 240] {
+        scene.refresh();
+        scene.take(&Answer::Failed(Failure::Timeout));
+        assert!(scene.wait(pause - 1).is_empty());
+        assert_eq!(scene.wait(1), [Meaning::RefreshDue], "after {pause} s");
+    }
+    scene.refresh();
+    scene.answer(200, &["Expires: 3600"]);
+    scene.refresh();
+    scene.take(&Answer::Failed(Failure::Timeout));
+    assert_eq!(scene.wait(60), [Meaning::RefreshDue], "one that succeeded ends the row");
+}
+
+#[test]
 fn these_answers_to_a_refresh_end_the_subscription() {
     for status in [403, 404, 405, 410, 416, 480, 482, 483, 484, 485, 489, 501, 603, 604] {
         let mut scene = Scene::new();
