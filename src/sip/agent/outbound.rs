@@ -136,9 +136,11 @@ impl Agent {
 
     /// Sends on their way all calls that waited for an address of their peer.
     pub(super) fn release(&mut self, now: Now, mint: &mut Mint) {
-        let waits =
-            |(_, call): &(&u64, &Box<Call>)| call.hop.is_none() && !self.peers.is_searching(call.peer);
-        let ready: Vec<u64> = self.calls.iter().filter(waits).map(|(id, _)| *id).collect();
+        let calls = self.calls.iter();
+        let ready: Vec<u64> = calls
+            .filter(|(_, call)| call.hop.is_none() && !self.peers.is_searching(call.peer))
+            .map(|(id, _)| *id)
+            .collect();
         for id in ready {
             self.set_out(now, mint, id);
         }
