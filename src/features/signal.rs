@@ -43,6 +43,13 @@ pub enum Signal {
         /// The contact.
         contact: Aor,
     },
+    /// A SIP user watches a user (bare) no more, and she has been told that he is not there.
+    Parted {
+        /// The user, bare.
+        user: Jid,
+        /// Who watched her.
+        contact: Aor,
+    },
     /// The presence of a contact became open to a user (bare).
     Opened {
         /// The user, bare.

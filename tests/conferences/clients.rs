@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use mostar::msrp::frame::{Frame, Method};
+use mostar::words::time::Tick;
 use mostar::xmpp::jid::Jid;
 use mostar::xmpp::ns;
 use mostar::xmpp::stanza::{Element, Stanza, StanzaKind};
 
-use super::support::invariants::Invariant::{Rest, Rooms};
+use super::support::invariants::Invariant::{Fate, Rest, Rooms};
 use super::world::{ROOM, World};
 
 /// What a client is to hear: what others say, and its own when that is answered. Before it knows that it is in it need not.
@@ -33,6 +34,10 @@ pub struct Client {
     cursor: usize,
     /// Something may be lost: the link went.
     pub missed: bool,
+    /// A stanza to it, or of it, was lost with a link.
+    pub lost: bool,
+    /// When it asked to be let in.
+    pub asked: Tick,
     waiting: BTreeSet<String>,
 }
 
@@ -46,6 +51,8 @@ impl Client {
             given: Vec::new(),
             cursor: 0,
             missed: false,
+            lost: false,
+            asked: Tick(0),
             waiting: BTreeSet::new(),
         }
     }
@@ -56,6 +63,7 @@ impl Client {
         self.given.clear();
         self.cursor = 0;
         self.missed = false;
+        self.lost = false;
     }
 }
 
@@ -76,6 +84,7 @@ impl World {
     pub fn client_enters(&mut self) {
         let Some(client) = self.some(Stage::Out).filter(|_| self.is_linked()) else { return };
         self.clients[client].fresh(Stage::Asking);
+        self.clients[client].asked = self.now;
         let nick = self.clients[client].nick.clone();
         let stanza = self.says(client, StanzaKind::Presence, Some(&nick));
         let history = Element::new("history", ns::MUC).with("maxstanzas", "0");
@@ -137,6 +146,12 @@ impl World {
             let needed = client.stage == Stage::In;
             client.given.push((text, needed));
         }
+    }
+
+    /// Something of a client's, or for it, is lost with a link.
+    pub fn is_lost(&mut self, address: Option<&Jid>) {
+        let address = address.map(Jid::as_str).unwrap_or_default();
+        self.clients.iter_mut().filter(|client| client.jid == address).for_each(|client| client.lost = true);
     }
 
     /// A stanza reaches a client.
@@ -223,6 +238,11 @@ impl World {
             let client = &self.clients[number];
             let bare = client.jid.split('/').next().unwrap_or_default();
             let ups = self.focus.calls.iter().filter(|member| member.up && member.who == bare).count();
+            // What a link has swallowed on the way in nobody can answer.
+            let is_answered = client.stage != Stage::Asking || client.lost;
+            let what = || format!("client {number} waits to be let in, and nobody answers");
+            self.process.checks.hold(Fate, is_answered, what);
+            let client = &self.clients[number];
             if ups != usize::from(client.stage == Stage::In) {
                 let text = format!("client {number} is {:?}, and {ups} times with the focus", client.stage);
                 self.wrong(text);

@@ -7,7 +7,7 @@ use mostar::msrp::frame::decoder::Decoder;
 use mostar::msrp::frame::{Frame, Method};
 
 use super::support::vector::header_of;
-use super::world::{ROOM, World};
+use super::world::{Event, ROOM, World};
 
 /// Where the first call is reached by MSRP.
 pub const PORT: u16 = 7000;
@@ -24,6 +24,7 @@ pub struct Member {
     us: String,
     pub nick: String,
     pub up: bool,
+    acked: bool,
     cseq: u32,
     pub conn: Option<u64>,
     /// What its own SENDs carry, by transaction.
@@ -106,7 +107,8 @@ impl World {
         let id = header_of(text, "Call-ID").unwrap_or_default().to_owned();
         let call = self.focus.calls.iter().position(|member| member.id == id && member.up);
         match (text.split(' ').next().unwrap_or_default(), call) {
-            ("ACK", _) => {}
+            ("ACK", Some(call)) => self.focus.calls[call].acked = true,
+            ("ACK", None) => {}
             ("INVITE", None) if !header_of(text, "To").unwrap_or_default().contains(";tag=") => {
                 self.lets_in(text, id);
             }
@@ -152,13 +154,23 @@ impl World {
             us,
             nick,
             up: true,
+            acked: false,
             cseq: 1,
             conn: None,
             lines: BTreeMap::new(),
         });
         let body = self.description(number);
         self.sip(answer(text, "200 OK", &format!("f{number}"), "Content-Type: application/sdp\r\n", &body));
+        self.after(32_000, Event::FocusWaits(number));
         self.changed(number);
+    }
+
+    /// A member of whom no ACK has come is none (RFC 3261 §13.3.1.4).
+    pub fn focus_waits(&mut self, call: usize) {
+        let member = &self.focus.calls[call];
+        if member.up && !member.acked {
+            self.hangs_up(call);
+        }
     }
 
     /// A member is not there any more.
@@ -353,6 +365,10 @@ impl World {
         }
         let call = up[self.below(up.len() as u64) as usize];
         self.tally.expelled += 1;
+        self.hangs_up(call);
+    }
+
+    fn hangs_up(&mut self, call: usize) {
         let branch = self.count();
         let member = &mut self.focus.calls[call];
         member.cseq += 1;

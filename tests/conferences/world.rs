@@ -61,6 +61,8 @@ pub enum Event {
     Lost(u64),
     LinkUp,
     Written(u64),
+    /// A member has had its time to send ACK.
+    FocusWaits(usize),
     Act,
 }
 
@@ -260,13 +262,17 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Stanza(link, stanza) => {
-                if link == self.link && self.is_linked() {
+                if link != self.link {
+                    self.is_lost(stanza.from());
+                } else if self.is_linked() {
                     self.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
                     self.apply(Input::Stanza(LinkId(1), stanza));
                 }
             }
             Event::StanzaReaches(link, stanza) => {
-                if link == self.link && self.is_linked() {
+                if link != self.link {
+                    self.is_lost(stanza.to());
+                } else if self.is_linked() {
                     self.client_hears(&stanza);
                 }
             }
@@ -326,6 +332,7 @@ impl World {
             }
             Event::LinkUp => {}
             Event::Written(life) => self.written(life),
+            Event::FocusWaits(call) => self.focus_waits(call),
             Event::Act if self.peace => {}
             Event::Act => self.act(),
         }
@@ -447,6 +454,8 @@ impl Host for World {
                 if self.is_linked() {
                     let (link, at) = (self.link, self.in_order("to-xmpp", self.link));
                     self.at(at, Event::StanzaReaches(link, stanza));
+                } else {
+                    self.is_lost(stanza.to());
                 }
             }
             Output::Msrp(out) => self.msrp_out(out),
@@ -459,6 +468,10 @@ impl Host for World {
             self.link += 1;
         }
         self.clients.iter_mut().for_each(|client| client.missed = true);
+        // What the disk had not written when the process died was never taken.
+        let now = self.now;
+        let unwritten = |client: &&mut Client| now < client.asked + Duration::from_millis(100);
+        self.clients.iter_mut().filter(unwritten).for_each(|client| client.lost = true);
         self.wires.iter_mut().for_each(|wire| wire.alive = false);
     }
 

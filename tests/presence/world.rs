@@ -102,6 +102,8 @@ pub struct World {
     /// Subscriptions, as the figures say: to XMPP users, to SIP contacts.
     figures: [i64; 2],
     pub peace: bool,
+    /// Which life of the process was asked to stop.
+    stopping: Option<u64>,
     /// Everybody lets go.
     pub leaving: bool,
     counter: u64,
@@ -136,6 +138,7 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Tally>,
         words: Vec::new(),
         figures: [0; 2],
         peace: false,
+        stopping: None,
         leaving: false,
         counter: 0,
         tally: Tally::default(),
@@ -224,7 +227,10 @@ impl World {
         self.pass(Duration::from_secs(7));
         self.judge_watchers();
         // All that was missed is found out: subscriptions are refreshed, or run out.
-        self.pass(Duration::from_secs(3 * 3600));
+        for _ in 0..4 {
+            self.everybody_logs_in();
+            self.pass(Duration::from_secs(45 * 60));
+        }
         self.judge_contacts(true);
         self.judge_watchers();
         self.judge_books();
@@ -236,9 +242,12 @@ impl World {
     fn make_peace(&mut self) {
         self.note("peace");
         self.peace = true;
-        self.happen(Event::LinkUp);
-        self.happen(Event::StoreOk);
         self.process.deaths.clear();
+        self.happen(Event::StoreOk);
+        if self.stopping == Some(self.process.life) {
+            self.crash();
+        }
+        self.happen(Event::LinkUp);
         self.romeos.iter_mut().for_each(|romeo| romeo.temper = None);
         for one in 0..PEOPLE {
             if self.juliets[one as usize].devices.is_empty() {
@@ -255,7 +264,11 @@ impl World {
             }
         }
         self.phones_refresh();
-        // Of a user who shares no presence the gateway only knows what her client has said: everybody logs in once more.
+    }
+
+    /// Of a user who shares no presence the gateway only knows what her client has said: everybody logs in once more, and
+    /// her server asks how they all are.
+    fn everybody_logs_in(&mut self) {
         for pair in self.roster.keys().copied().collect::<Vec<_>>() {
             let device = self.juliets[pair.0 as usize].devices.keys().next().cloned().unwrap_or_default();
             if self.roster[&pair].to == Bond::Agreed {
@@ -439,6 +452,7 @@ impl World {
         self.note("the process is asked to stop");
         self.tally.stops += 1;
         let life = self.process.life;
+        self.stopping = Some(life);
         self.after(60_000, Event::Stopped(life));
         self.apply(Input::Stop);
     }

@@ -103,8 +103,8 @@ impl Conferences {
         if let Some(hall) = self.halls.get_mut(&room) {
             hall.clients.insert(from.clone(), id);
         }
+        self.keep(cx, id);
         if is_in {
-            self.keep(cx, id);
             self.welcome(cx, id, from, &[]);
         }
     }

@@ -81,7 +81,9 @@ impl Doubted {
         self.owed.len()
     }
 
-    fn owe(&mut self, stanza: Stanza) {
+    /// Says something when its link is up.
+    pub fn owe(&mut self, stanza: impl Into<Option<Stanza>>) {
+        let Some(stanza) = stanza.into() else { return };
         if self.owed.len() >= LIMIT {
             self.owed.pop_front();
         }

@@ -1,12 +1,13 @@
 //! Ends: who leaves hangs up, and whom the focus puts out is told; lost connections, links that go and come, stops and starts.
 //!
-//! Guests do not outlive the process: what is on disk is what BYE and the farewell to the clients need.
+//! Guests do not outlive the process: what is on disk is what BYE and the farewell to the clients need, and
+//! who still waits for an answer.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::asked::{refuse, refuse_for};
+use super::asked::refuse;
 use super::guest::{Client, Farewell, Guest, GuestId, Said, Stage};
 use super::hall::{Hall, Person, Who};
 use super::{Alarm, Conferences};
@@ -27,6 +28,7 @@ use crate::words::note::Level;
 use crate::words::text::clean;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::muc::{Codes, Departure, Destroyed, Occupant, room};
+use crate::xmpp::stanza::{Stanza, StanzaKind};
 
 /// The kind of the records in the store.
 pub const RECORD: &str = "guest";
@@ -47,7 +49,12 @@ struct KeptGuest {
     own: Aor,
     nick: Box<str>,
     clients: Vec<Jid>,
-    call: Kept,
+    /// Nothing while the focus is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    call: Option<Kept>,
+    /// Clients whose request to be let in had no answer when this was written, and its id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    asking: Vec<(Jid, Option<String>)>,
 }
 
 impl Conferences {
@@ -146,8 +153,12 @@ impl Conferences {
         } else {
             cx.count("conference_joins_total", &[("result", "refused")]);
             cx.log(Level::Info, "conference-refused", fields);
-            let asked = clients.values().filter_map(|client| client.asked.as_ref());
-            asked.for_each(|asked| refuse_for(cx, asked, why));
+            // Whose link is down hears of it when that is up.
+            for asked in clients.values().filter_map(|client| client.asked.as_ref()) {
+                let words = Some(why.text.as_deref().unwrap_or_default());
+                let refusal = room::refusal(asked, why.kind, errors::type_of(why.kind), words);
+                refusal.into_iter().for_each(|refusal| self.doubted.say(cx, refusal));
+            }
         }
         self.next_teller(cx, &room, id);
         if let Some(hall) = self.halls.get_mut(&room).filter(|hall| hall.nicks.is_empty()) {
@@ -330,6 +341,11 @@ impl Conferences {
     /// A link is up: who is out is told, and who is in sees what there is now. Whoever is not there any more sends it back.
     pub(super) fn link_is_up(&mut self, cx: &mut Cx<'_>, link: LinkId) {
         self.doubted.link_is_up(cx, link);
+        for (_, key) in
+            self.unanswered.extract_if(.., |(room, _)| cx.domains.link_of(room.domain()) == Some(link))
+        {
+            cx.forget(key);
+        }
         let rooms = self.rooms_of(cx, link);
         for room in &rooms {
             let Some(hall) = self.halls.get_mut(room) else { continue };
@@ -407,7 +423,15 @@ impl Conferences {
     /// Keeps a guest on disk.
     pub(super) fn keep(&mut self, cx: &mut Cx<'_>, id: GuestId) {
         let Some(guest) = self.guests.get_mut(&id) else { return };
-        let Some(call) = guest.leg.call.kept() else { return };
+        let call = guest.leg.call.kept();
+        let asking = guest.clients.iter().filter_map(|(client, how)| {
+            let asked = how.asked.as_ref()?;
+            Some((client.clone(), asked.id().map(str::to_owned)))
+        });
+        let asking: Vec<_> = asking.collect();
+        if call.is_none() && asking.is_empty() {
+            return;
+        }
         guest.saved = true;
         let kept = KeptGuest {
             room: guest.room.clone(),
@@ -416,6 +440,7 @@ impl Conferences {
             nick: guest.nick.clone(),
             clients: guest.clients.keys().cloned().collect(),
             call,
+            asking,
         };
         cx.save(Record::new(key_of(&guest.room, guest.leg.call.tag()), &kept));
     }
@@ -423,7 +448,21 @@ impl Conferences {
     /// A guest of before the start.
     pub(super) fn restore(&mut self, record: &Restored) -> Result<(), String> {
         let kept: KeptGuest = record.read().map_err(|error| error.to_string())?;
-        let leg = Leg::of_before(Session::restore(kept.call, crate::features::ALLOW.as_str()));
+        let occupant = kept.room.with_resource(&kept.nick).unwrap_or_else(|_| kept.room.clone());
+        for (client, id) in &kept.asking {
+            let asked = Stanza::new(StanzaKind::Presence, client, &occupant);
+            let asked = id.iter().fold(asked, |asked, id| asked.with_id(id));
+            let kind = Kind::RemoteServerTimeout;
+            let words = "The gateway was restarted before you were in";
+            self.doubted.owe(room::refusal(&asked, kind, errors::type_of(kind), Some(words)));
+        }
+        let Some(call) = kept.call else {
+            // Of the dialog nothing is known. A focus that has accepted gets no ACK, and ends it (RFC 3261 §13.3.1.4).
+            self.unanswered
+                .push((kept.room, Key { kind: RECORD, partition: record.partition, id: record.id.clone() }));
+            return Ok(());
+        };
+        let leg = Leg::of_before(Session::restore(call, crate::features::ALLOW.as_str()));
         let mut guest = Guest::new(kept.room, kept.user, kept.own, &kept.nick, leg);
         (guest.stage, guest.owes, guest.saved) = (Stage::Out, kept.clients, true);
         let id = self.add(guest);
@@ -449,7 +488,7 @@ impl Conferences {
 /// What a record says.
 pub(super) fn view(record: &Restored) -> Result<View, String> {
     let kept: KeptGuest = record.read().map_err(|error| error.to_string())?;
-    let key = key_of(&kept.room, kept.call.tag());
+    let key = key_of(&kept.room, kept.call.as_ref().map_or(&record.id, |call| call.tag()));
     Ok(View { key, user: Some(kept.user), contact: None, says: Says::Memory })
 }
 

@@ -99,6 +99,8 @@ impl Conferences {
         let id = self.add(guest);
         self.msrp.extend(session.map(|session| (session, id)));
         self.timers.set(Alarm::Enter(id), cx.now.tick + PATIENCE);
+        // Whoever asks is answered, though the process may die before the focus answers.
+        self.keep(cx, id);
         self.run(cx, id);
         Ok(())
     }
@@ -241,6 +243,8 @@ impl Conferences {
         let Some(guest) = self.guests.get_mut(&id) else { return };
         guest.stage = Stage::In;
         guest.clients.values_mut().for_each(|client| client.asked = None);
+        self.keep(cx, id);
+        let Some(guest) = self.guests.get_mut(&id) else { return };
         let clients: Vec<Jid> = guest.clients.keys().cloned().collect();
         cx.count("conference_joins_total", &[("result", "joined")]);
         cx.gauge("conference_guests", &[], 1);

@@ -54,7 +54,7 @@ use crate::msrp::connections::SessionId;
 use crate::msrp::session::Event;
 use crate::sip::message::{Answer, Method, Response, ServerKey};
 use crate::sip::usage::session::{self, of_token};
-use crate::store::record::Restored;
+use crate::store::record::{Key, Restored};
 use crate::words::note::Level;
 use crate::words::tally::Tally;
 use crate::words::time::Tick;
@@ -144,6 +144,8 @@ pub struct Conferences {
     timers: Timers<Alarm>,
     /// Guests of before the start, to be ended.
     restored: VecDeque<GuestId>,
+    /// Records of those who were not in then, to be forgotten when they have been told.
+    unanswered: Vec<(Jid, Key)>,
     /// When the process began to stop.
     stopping: Option<Tick>,
     /// It has had its time.
@@ -308,6 +310,7 @@ impl Feature for Conferences {
             + self.msrp.len()
             + self.asked.len()
             + self.errands.len()
+            + self.unanswered.len()
             + self.doubted.owed()
             + self.timers.len()
     }

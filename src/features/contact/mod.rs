@@ -215,6 +215,15 @@ impl Feature for Contacts {
             self.ask(cx, id);
             self.flush(cx);
         }
+        // That somebody watches no more is told as his absence (RFC 8048 §5.3.3), which clients take for all his devices:
+        // what is shown of him as her contact stays as it was (the note there).
+        if let Signal::Parted { user, contact } = signal
+            && let Some(pair) = self.find(user, contact).and_then(|id| self.pairs.get(&id))
+            && pair.accepted
+            && pair.is_open()
+        {
+            pair.tell_all(cx, &pair.user);
+        }
     }
 
     fn stop(&mut self, cx: &mut Cx<'_>) -> bool {

@@ -7,7 +7,7 @@ use super::table::{self, Consent, Welcome};
 use super::{
     PairId, SILENCE, Sub, SubId, Timer, Told, Watcher, count_subs, from_watcher, our_contact, stanzas,
 };
-use crate::features::{Cx, Incoming, Op};
+use crate::features::{Cx, Incoming, Op, Signal};
 use crate::sip::message::{self, HeaderName, Method, Reply};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::notifier::{Notifier, Reason};
@@ -236,6 +236,8 @@ impl Watcher {
             && let Some(stanza) = from_watcher(cx, pair, "unavailable")
         {
             cx.stanza(stanza);
+            let (user, contact) = (pair.user.clone(), pair.contact.clone());
+            cx.signal(Signal::Parted { user, contact });
         }
     }
 

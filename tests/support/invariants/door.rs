@@ -27,6 +27,8 @@ pub struct Door {
     /// MESSAGEs that went out and have no answer, by their From with its tag, which each has of its own: the attempt, when
     /// it began, and what the shell calls it.
     out: BTreeMap<String, (String, Tick, Option<SendId>)>,
+    /// The Call-ID of each of them, by the same.
+    names: BTreeMap<String, String>,
     /// Stanzas that came in as errors, and those that did not.
     errors: BTreeSet<Name>,
     asked: BTreeSet<Name>,
@@ -87,11 +89,20 @@ impl Door {
                 if let Ok(Message::Request(request)) = framing::datagram(out.bytes.clone()) {
                     let field = |name| text(&request.headers, &name).unwrap_or_default();
                     let (from, own) = (field(HeaderName::From), branch(&field(HeaderName::Via)));
+                    self.is_named(checks, &from, field(HeaderName::CallId));
                     self.is_sent(checks, now, from, own, out.id);
                 }
             }
             _ => {}
         }
+    }
+
+    /// All attempts at a message have one Call-ID, over restarts too.
+    fn is_named(&mut self, checks: &mut Checks, from: &str, call_id: String) {
+        let known = self.names.entry(from.to_owned()).or_insert_with(|| call_id.clone());
+        let is_same = *known == call_id;
+        checks
+            .hold(Invariant::Once, is_same, || format!("an attempt of {from} is {call_id}, and was {known}"));
     }
 
     fn is_sent(&mut self, checks: &mut Checks, now: Tick, from: String, own: String, id: Option<SendId>) {

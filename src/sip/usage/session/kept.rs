@@ -1,7 +1,8 @@
 //! What is kept of a session on disk: enough to end it after a restart, and to answer what comes before it is ended.
 //!
 //! The owner keeps it when the session is up, and again when [`Session::kept`] has changed: with a new target. A session
-//! that is not up yet is not kept: its caller gets no answer, or no ACK, and ends it.
+//! that is not up yet is not kept: its caller gets no answer, or no ACK, and ends it (RFC 3261 §13.3.1.4). What somebody
+//! was promised for it, the owner keeps by itself.
 //!
 //! Descriptions and timers are not kept: nobody goes on with a session of before a restart, whose MSRP connections are
 //! gone.
