@@ -277,14 +277,9 @@ fn every_flood_is_answered_counted_and_bounded() {
     }
     let grown = resident().saturating_sub(before);
     let violations = wrong.len() + usize::from(grown > CAP);
-    let (runs, violations) = (inputs.to_string(), violations.to_string());
-    support::results::line(&[
-        "invariant",
-        "11 memory is bounded, all are answered",
-        "floods of 15 kinds",
-        &runs,
-        &violations,
-    ]);
+    support::results::line(&format!(
+        "invariant\t11 memory is bounded, all are answered\tfloods of 15 kinds\t{inputs}\t{violations}"
+    ));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(grown <= CAP, "{} MB more", grown >> 20);
 }
