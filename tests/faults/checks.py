@@ -6,7 +6,7 @@ violation: a process that dies takes along what it had read and not yet taken ov
 
 from collections import Counter
 
-from ledger import TO_SIP, TO_XMPP
+from ledger import TO_SIP
 
 # What one end has written so long before a process died may have died with it, in a socket's buffer or in its memory.
 IN_FLIGHT = 2.0

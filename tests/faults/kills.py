@@ -7,8 +7,9 @@ from units import Unit
 
 
 def killed(which, outage=0.6, both=None):
-    """Kills `which` ("gateway", "server", "proxy") again and again; each time all comes back before the next. Each time of `both` it
-    takes the gateway along: between two attempts to reach a server that went soon after it came, the gateway pauses longer and longer.
+    """Kills `which` ("gateway", "server", "proxy") again and again; each time all comes back before the next. Each time of `both`
+    it takes the gateway along: between two attempts to reach a server that went soon after it came, the gateway pauses longer and
+    longer.
     """
     def play(setting, world, findings):
         victim = getattr(world, which)

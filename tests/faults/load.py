@@ -21,7 +21,8 @@ SAY, SHOW = 0.4, 3.0
 
 class Load:
     def __init__(self, place, ledger, hop, sip_ports, proxied, presence, seed, say=SAY):
-        """`hop`: where phones send everything. `sip_ports`: where they listen, and where they say that they do. `presence`: whether each couple sees each other."""
+        """`hop`: where phones send everything. `sip_ports`: where they listen, and where they say that they do. `presence`: whether
+        each couple sees each other."""
         self.place, self.ledger, self.proxied, self.presence, self.every = place, ledger, proxied, presence, say
         self.random = random.Random(seed)
         self.saying = False

@@ -71,11 +71,11 @@ def half_open_sip(setting, world, findings):
     return setting.runs
 
 
-def between(kind, *ports):
+def between(world, kind, *ports):
     """Starts a proxy of the tests."""
     pairs = [f"{port}={to}" for port, to in ports]
     child = processes.Talker(f"between-{kind}", [sys.executable, os.path.join(os.path.dirname(__file__), "between.py"), kind, *pairs],
-                             "/tmp")
+                             world.place.folder)
     child.events.wait("the proxy listens", lambda event: "ready" in event)
     return child
 
@@ -83,8 +83,8 @@ def between(kind, *ports):
 def troubled(world):
     """Both ways between phones and gateway, late, out of order, twice; and the component stream late."""
     to_gateway, to_phones, link = (processes.free_port() for _ in range(3))
-    world.things += [between("udp", (to_gateway, world.gateway_port), (to_phones, world.sip_port)),
-                     between("tcp", (link, world.place.component_port))]
+    world.things += [between(world, "udp", (to_gateway, world.gateway_port), (to_phones, world.sip_port)),
+                     between(world, "tcp", (link, world.place.component_port))]
     world.hop, world.reached_at, world.peer = to_gateway, to_phones, f"sip:127.0.0.1:{to_phones}"
     world.link = f"127.0.0.1:{link}"
 
@@ -98,7 +98,7 @@ def go_on(setting, world, findings):
 
 def link_through_proxy(world):
     link = processes.free_port()
-    world.stream = between("tcp", (link, world.place.component_port))
+    world.stream = between(world, "tcp", (link, world.place.component_port))
     world.things.append(world.stream)
     world.link = f"127.0.0.1:{link}"
 

@@ -110,7 +110,7 @@ class RoomCouple:
             return
         if said["status"] == 200:
             self.taken.add(number)
-        elif said["status"] not in (None, 408):
+        elif said["status"] not in (None, 0, 408):
             self.told.add(f"line{number}")
 
     # At rest.

@@ -178,13 +178,15 @@ def missing_for(unit):
     """What a unit needs and this machine does not have; else nothing."""
     modules = [world.SERVERS[unit.server], *([kamailio] if unit.way == "Kamailio" else [])]
     missing = [module.NAME for module in modules if module.VERSION is None]
-    for need in unit.needs:
+    # What every part of root's is played in.
+    namespaces = ("unshare", "ip") if os.geteuid() == 0 else ()
+    for need in {*unit.needs, *namespaces}:
         if need == "root":
             if os.geteuid() != 0:
                 missing.append("root")
         elif shutil.which(need) is None:
             missing.append(need)
-    return ", ".join(missing)
+    return ", ".join(sorted(missing))
 
 
 class State:

@@ -89,7 +89,8 @@ class Couple:
             self.ledger.no_answer(pair, message)
             self.call = None
             return
-        if said["status"] in (None, 408):
+        # 0: the connection went first.
+        if said["status"] in (None, 0, 408):
             self.ledger.no_answer(pair, message)
         else:
             self.ledger.answer(pair, message, said["status"], "mostar")

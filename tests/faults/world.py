@@ -1,6 +1,5 @@
 """Servers, gateway and load of one unit, and the judgement at its end."""
 
-import os
 import subprocess
 import time
 
@@ -24,8 +23,9 @@ PLAIN = "c2s_require_encryption = false\nallow_unencrypted_plain_auth = true\n"
 
 
 class World:
-    """`way`: "direct" or "Kamailio". `presence`: whether people see each other; in Kamailio's memory nothing outlives it.
-    `room`: behind Kamailio, and where the XMPP server lives: its room would not outlive it. `prepare`: called with the world before its gateway starts; may change how everybody reaches each other."""
+    """`way`: "direct" or "Kamailio". `presence`: whether people see each other; in Kamailio's memory nothing outlives it. `room`: behind
+    Kamailio, and where the XMPP server lives: its room would not outlive it. `prepare`: called with the world before its gateway
+    starts; may change how everybody reaches each other."""
 
     def __init__(self, folder, binary, server, way, seed, presence=True, couples=COUPLES, more="", say=None, prepare=None,
                  room=False):

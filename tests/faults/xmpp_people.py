@@ -4,7 +4,6 @@ import asyncio
 import base64
 import itertools
 import random
-import time
 import xml.etree.ElementTree as ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
