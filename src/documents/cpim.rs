@@ -195,8 +195,11 @@ fn lines(rest: &mut &[u8]) -> Result<Vec<(String, String)>, &'static str> {
         if line.starts_with([' ', '\t'])
             && let Some((_, value)) = found.last_mut()
         {
-            value.push(' ');
-            value.push_str(line.trim());
+            let more = line.trim();
+            if !more.is_empty() {
+                value.push(' ');
+                value.push_str(more);
+            }
             continue;
         }
         let (name, value) = line.split_once(':').ok_or("a CPIM header without a colon")?;

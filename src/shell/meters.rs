@@ -41,6 +41,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("conference_lines_refused_total", "Lines to and from conferences that were refused"),
     ("conference_lines_total", "Lines that crossed to and from conferences, by direction"),
     ("room_joins_total", "SIP users who called a room, by what became of it"),
+    ("room_lines_caught_up_total", "Lines of rooms that were told after a gap"),
     ("room_lines_refused_total", "Lines to rooms that were refused"),
     ("room_lines_total", "Lines that went to rooms, by direction"),
     ("room_removals_total", "SIP users whom a room put out, by method"),

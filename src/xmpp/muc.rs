@@ -5,6 +5,7 @@
 //! decided here. Besides: direct invitations (XEP-0249), occupant ids (XEP-0421), stanza ids (XEP-0359), the ping of one's
 //! own occupant (XEP-0410). Not read: forms, registration, requests for voice.
 
+use self::request::History;
 use super::jid::Jid;
 use super::ns;
 use super::stanza::{Element, Stanza, StanzaError, StanzaKind};
@@ -266,6 +267,13 @@ fn line(element: &Element) -> Option<Line> {
     })
 }
 
+/// The id that the room itself has given a message (XEP-0359).
+pub fn stanza_id(stanza: &Stanza) -> Option<&str> {
+    let room = stanza.from()?.bare_str();
+    let ids = stanza.element.children().filter(|child| child.is("stanza-id", ns::STANZA_ID));
+    ids.filter(|id| id.attr("by") == Some(room)).find_map(|id| id.attr("id"))
+}
+
 /// What a room asks of somebody who is not in it.
 fn asked(stanza: &Stanza) -> Option<Message> {
     let x = stanza.element.child("x", ns::MUC_USER)?;
@@ -325,9 +333,14 @@ pub fn pinged(answer: &Stanza) -> Pinged {
     }
 }
 
-/// Enters a room under the nick of `occupant`, with at most so many old lines.
-pub fn enter(own: &Jid, occupant: &Jid, password: Option<&str>, history: u64) -> Stanza {
-    let lines = Element::new("history", ns::MUC).with("maxstanzas", &history.to_string());
+/// Enters a room under the nick of `occupant`, and asks for these old lines.
+pub fn enter(own: &Jid, occupant: &Jid, password: Option<&str>, history: &History) -> Stanza {
+    let mut lines = Element::new("history", ns::MUC);
+    for (name, number) in [("seconds", history.seconds), ("maxstanzas", history.lines)] {
+        if let Some(number) = number {
+            lines.set(name, &number.to_string());
+        }
+    }
     let mut x = Element::new("x", ns::MUC).with_child(lines);
     if let Some(password) = password {
         x.push(Element::new("password", ns::MUC).with_text(password));

@@ -21,8 +21,8 @@ class Gateway:
         self.configure()
         self.start()
 
-    def configure(self, relay=None):
-        """Writes the configuration, for the next start. `relay`: one to go through."""
+    def configure(self, relay=None, server=None):
+        """Writes the configuration, for the next start. `relay`: one to go through; `server`: another port of the server's."""
         place, port, peer, more = self.place, self.port, self.peer, self.more
         self.environment = {**self.own_environment, **({"SSL_CERT_FILE": relay.certificate} if relay else {})}
         components = ", ".join(f"{{ domain: {domain}, secret: {{ file: secret }}"
@@ -30,7 +30,7 @@ class Gateway:
         through = f"relay: {{ uri: {relay.uri}, username: {relay.user}, password: {{ file: {relay.secret} }} }}" if relay else ""
         self.config = place.write("mostar.yaml", f"""
 xmpp:
-  server: {self.server}
+  server: {f"127.0.0.1:{server}" if server else self.server}
   components: [ {components} ]
   domains: [ {{ domain: {XMPP_DOMAIN} }}, {{ domain: {ROOMS_DOMAIN}, rooms: true }} ]
 sip:

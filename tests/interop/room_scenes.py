@@ -664,6 +664,8 @@ ALL = [
     ("bad peers", room_trouble.bad_peers),
     ("Profanity", profanity_user),
     ("20 people", crowd),
+    ("link lost", room_trouble.link_lost(noticed=True)),
+    ("link half open", room_trouble.link_lost(noticed=False)),
     ("gateway stops", room_trouble.gateway_restarts(stop=True)),
     ("gateway killed", room_trouble.gateway_restarts(stop=False)),
     ("server stops", room_trouble.server_restarts(stop=True)),

@@ -1,5 +1,6 @@
 """Rooms in trouble: lost connections, restarts in the middle of talk, peers that mean harm (see `room_scenes.py`)."""
 
+import wire
 import xmpp
 from processes import Missed
 from room_steps import NICK, Caller, Guest, Told, made, nurse, romeo, room_scene, soon, still, there_and_back
@@ -40,6 +41,49 @@ def bad_peers(c):
     there_and_back(juliet, caller)
     if [line for line in guest.lines() if line[0] == "Nurse" or "as " in line[1]]:
         raise Missed(f"the nurse reads {guest.lines()}")
+
+
+def link_lost(noticed):
+    @room_scene
+    def played(c):
+        way = wire.Wire(c.gateway.place.component_port)
+        restart_behind(c, way.port)
+        try:
+            juliet = made(c)
+            caller = romeo(c, juliet.room)
+            there_and_back(juliet, caller)
+            texts = [says(f"Line {number}: once, and in order") for number in range(7)]
+            for number, text in enumerate(texts):
+                if number == 2:
+                    way.cut(noticed)
+                    c.gateway.wait_unready()
+                if number == 5:
+                    way.mend()
+                    c.gateway.wait_ready(90)
+                    soon("he is in", lambda: not out(juliet), 60)
+                juliet.say(text)
+                juliet.hears("Juliet", text)
+            caller.hears("Juliet", texts[-1])
+            still()
+            heard = [text for nick, text in caller.lines() if nick == "Juliet" and text in texts]
+            if heard != texts:
+                raise Missed(f"he heard {heard}, not {texts}")
+            said = [event["when"][:19] for event in caller.found(lambda event: event.get("message") in texts)]
+            if said != sorted(said):
+                raise Missed(f"by their DateTime they were said {said}")
+            there_and_back(juliet, caller)
+        finally:
+            way.end()
+            restart_behind(c, None)
+    how = "is lost, and the server notices" if noticed else "is half open: the server sends into nothing"
+    played.__doc__ = f"The link {how}; when it is back he hears what was said meanwhile, once and in order."
+    return played
+
+
+def restart_behind(c, port):
+    c.gateway.stop()
+    c.gateway.configure(server=port)
+    c.gateway.start()
 
 
 def gateway_restarts(stop):

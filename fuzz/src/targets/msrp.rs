@@ -38,7 +38,8 @@ pub fn frames(data: &[u8]) {
     let (whole, garbage) = read(std::iter::once(bytes));
     let (cut, cut_garbage) = read(pieces(seed, bytes));
     assert_eq!(cut, whole);
-    assert_eq!(cut_garbage, garbage);
+    // What was seen first is named.
+    assert_eq!(cut_garbage.is_some(), garbage.is_some());
     for frame in &whole {
         let mut printed = BytesMut::new();
         frame.write(&mut printed);
@@ -55,8 +56,13 @@ pub fn frames(data: &[u8]) {
                     || !is_plain(&request.headers)
                     || format!("{status}{type_}").contains(char::is_control)
             }
+            // A response whose headers contradict themselves has no fault that would say so.
             Frame::Response(response) => {
-                !is_plain(&response.headers) || response.comment.contains(char::is_control)
+                let names = ["Message-ID", "Byte-Range", "Status", "Success-Report", "Failure-Report"];
+                let is_known = |name: &str| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+                response.headers.iter().any(|(name, _)| is_known(name))
+                    || !is_plain(&response.headers)
+                    || response.comment.contains(char::is_control)
             }
         };
         if !is_odd {

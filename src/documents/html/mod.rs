@@ -471,7 +471,7 @@ fn declares(style: &str, property: &str, fits: impl Fn(&str) -> bool) -> bool {
 /// Whether it is an address that may be shown and opened.
 pub fn is_address(href: &str) -> bool {
     let Some((scheme, rest)) = href.split_once(':') else { return false };
-    let is_web = scheme.len() >= 4 && scheme[..4].eq_ignore_ascii_case("http");
+    let is_web = scheme.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("http"));
     SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
         && href.len() <= ADDRESS
         && !rest.trim_start_matches('/').is_empty()

@@ -82,6 +82,7 @@ fn scripts_styles_and_comments_are_not_text() {
         "<SCRIPT type=x>if (a</b) {}</SCRIPT >ok",
         "<style>p { background: url(javascript:x) }</style>ok<!-- <b>no</b> -->",
         "<a href='javascript:alert(1)'>ok</a>",
+        "<a href='ht\u{feff}://ok'>ok</a>",
         "<a href=' java\nscript:alert(1)'>ok</a>",
         "<a href='data:text/html,x'>ok</a>",
         "<a href='&#106;avascript:alert(1)'>ok</a>",

@@ -56,6 +56,7 @@ impl Rooms {
                 seat.heard = cx.now.tick;
                 self.timers.set(Alarm::Ping(id), cx.now.tick + SILENCE);
                 self.dealt_with(cx, id, ping.number);
+                self.is_sure(cx, id);
                 if self.invited_until(cx, id, ping.number) {
                     self.ask(cx, id);
                 }

@@ -187,6 +187,7 @@ impl Rooms {
                 if let Some(hall) = self.halls.get_mut(&seat.room) {
                     (hall.stale, hall.looks) = (true, None);
                 }
+                self.may_have_missed(cx, id);
                 self.doubted.push_back(id);
             }
         }
@@ -200,6 +201,8 @@ impl Rooms {
             if let Some(ping) = seat.ping.take() {
                 self.questions.remove(&ping.id);
             }
+            // What was to be told is asked for when the link is up again.
+            self.timers.stop(&Alarm::Missed(seat.room.clone()));
             let entering = seat.stage == Stage::Entering && !seat.stands;
             // What was on its way may be lost: the answer to a question that comes later would say nothing about it.
             self.nothing_arrived(cx, id);
@@ -243,7 +246,7 @@ impl Rooms {
         let Some(hall) = self.halls.get_mut(&seat.room) else { return false };
         let first = hall.stale && hall.looks.is_none();
         if first {
-            hall.looks = Some(id);
+            (hall.looks, hall.reader) = (Some(id), Some(id));
         }
         first
     }

@@ -33,9 +33,9 @@ impl Rooms {
             return self.dismiss(cx, id, Cause { status: 403, text });
         };
         seat.seen.clear();
-        let history = if seat.stands { 0 } else { cx.config.rooms.history };
-        let presence = muc::enter(&seat.own, &occupant, seat.password.as_deref(), history);
-        cx.stanza(presence);
+        let (own, password) = (seat.own.clone(), seat.password.clone());
+        let history = self.history(cx, id);
+        cx.stanza(muc::enter(&own, &occupant, password.as_deref(), &history));
         if self.timers.at(&Alarm::Enter(id)).is_none() {
             self.timers.set(Alarm::Enter(id), cx.now.tick + PATIENCE);
         }
@@ -79,7 +79,10 @@ impl Rooms {
         self.timers.set(Alarm::Ping(id), cx.now.tick + asking::SILENCE);
         seat.stage = Stage::In;
         nick.clone_into(&mut seat.nick);
-        seat.was_in = true;
+        if let Some(catching) = &mut seat.catching {
+            catching.reads = true;
+        }
+        let is_first = !std::mem::replace(&mut seat.was_in, true);
         // What was to unlock it before the link went may be lost.
         seat.locked |= codes.has(Codes::CREATED);
         let locked = seat.locked;
@@ -87,6 +90,9 @@ impl Rooms {
         let was_called = seat.joining == Joining::DialedOut;
         let (stands, contact, fields) = (seat.stands, seat.contact.clone(), seat.fields());
         if let Some(hall) = self.halls.get_mut(&room) {
+            if is_first && let Some(seat) = self.seats.get_mut(&id) {
+                (seat.came, seat.line) = (cx.now.tick, hall.heard.last());
+            }
             hall.only(&seen);
             (hall.stale, hall.looks) = (false, None);
             if was_called {
@@ -129,6 +135,7 @@ impl Rooms {
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.stage == Stage::In) else { return };
         (seat.stage, seat.stands, seat.tries) = (Stage::Entering, seat.leg.call.is_up(), 0);
         seat.wanted.clone_from(&seat.nick);
+        self.may_have_missed(cx, id);
         self.enter(cx, id);
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::heard::Heard;
 use super::seat::SeatId;
 use super::table;
 use super::watching::WatchId;
@@ -38,6 +39,10 @@ pub struct Hall {
     pub stale: bool,
     /// The seat that enters again, so that the room tells all of it.
     pub looks: Option<SeatId>,
+    /// The seat that reads for all what was said while the link was away.
+    pub reader: Option<SeatId>,
+    /// What has been said.
+    pub heard: Heard,
     /// The subject; empty where there is none.
     pub subject: String,
     /// The last line that was put into an envelope, and when: its copies for all seats come one behind the other.
@@ -85,6 +90,8 @@ impl Hall {
             open: false,
             stale: false,
             looks: None,
+            reader: None,
+            heard: Heard::default(),
             subject: String::new(),
             last: None,
         }

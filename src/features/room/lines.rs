@@ -58,12 +58,9 @@ impl Rooms {
                     self.refused(cx, id, stanza.id(), error.kind);
                 }
             }
-            Message::Line(_) if is_own && self.reflected(cx, id, stanza.id()) => {}
-            Message::Line(line) => {
-                let told = Told { nick, text: line.body, subject: None, stamp: line.stamp };
-                self.deliver(cx, id, told, None);
-            }
+            Message::Line(line) => self.line(cx, id, stanza, nick, line),
             Message::Subject(subject) => {
+                self.has_read(cx, id);
                 let told = is_own && self.reflected(cx, id, stanza.id());
                 self.subject(cx, id, nick, subject, told);
             }
@@ -140,7 +137,7 @@ impl Rooms {
     }
 
     /// Sends something to a seat; `private`: the stanza that says it to this one alone.
-    fn deliver(&mut self, cx: &mut Cx<'_>, id: SeatId, told: Told, private: Option<&Stanza>) {
+    pub(super) fn deliver(&mut self, cx: &mut Cx<'_>, id: SeatId, told: Told, private: Option<&Stanza>) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let Some(session) = seat.leg.msrp.filter(|_| seat.takes_part() && seat.leg.call.is_up()) else {
             return;

@@ -14,6 +14,7 @@
 //! | `watching.rs` | who watches the roster |
 //! | `nick.rs` | NICKNAME |
 //! | `lines.rs` | what the room says goes to SIP |
+//! | `missed.rs`, `heard.rs` | what was said while nobody listened |
 //! | `arrivals.rs` | what SIP says goes to the room |
 //! | `asking.rs` | whether we are in still (XEP-0410) |
 //! | `ending.rs` | ends: BYE, expulsion, lost connections, stops and starts |
@@ -27,8 +28,10 @@ mod calling;
 mod ending;
 mod entering;
 mod hall;
+mod heard;
 mod invited;
 mod lines;
+mod missed;
 mod nick;
 mod referring;
 mod roster;
@@ -105,6 +108,8 @@ enum Alarm {
     Nick(SeatId),
     /// A subscription has a NOTIFY to send, or expires.
     Watch(WatchId),
+    /// A room has not told what was said while the link was away.
+    Missed(Jid),
     /// What has changed in a room may be told.
     Step(Jid),
     /// More seats are to be asked after, or ended.
@@ -265,6 +270,7 @@ impl Feature for Rooms {
                 Alarm::Out(_) => "room-out",
                 Alarm::Nick(_) => "room-nick",
                 Alarm::Watch(_) => "room-watch",
+                Alarm::Missed(_) => "room-missed",
                 Alarm::Step(_) => "room-step",
                 Alarm::Resume => "room-resume",
             };
@@ -289,6 +295,7 @@ impl Feature for Rooms {
                 Alarm::Out(id) => self.out(cx, id),
                 Alarm::Nick(id) => self.nick_too_late(cx, id),
                 Alarm::Watch(id) => self.tend(cx, id),
+                Alarm::Missed(room) => self.missed_for_good(cx, &room),
                 Alarm::Step(room) => self.step(cx, &room),
                 Alarm::Resume => self.resume(cx),
             }
@@ -385,6 +392,7 @@ impl Rooms {
         self.contacts.take(&seat.contact);
         if let Some(hall) = self.halls.get_mut(&seat.room) {
             hall.seats.remove(&id);
+            hall.reader.take_if(|reader| *reader == id);
             if hall.looks == Some(id) {
                 // It did not come back: others look.
                 hall.looks = None;
@@ -394,6 +402,7 @@ impl Rooms {
             if hall.seats.is_empty() {
                 self.halls.remove(&seat.room);
                 self.timers.stop(&Alarm::Step(seat.room.clone()));
+                self.timers.stop(&Alarm::Missed(seat.room.clone()));
             }
         }
         for alarm in [

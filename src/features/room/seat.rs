@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::heard::{Catching, Number};
 use super::watching::WatchId;
 use crate::documents::conference::Joining;
 use crate::features::leg::Leg;
@@ -160,6 +161,14 @@ pub struct Seat {
     pub ping: Option<Ping>,
     /// When the room was heard last.
     pub heard: Tick,
+    /// When it came in first.
+    pub came: Tick,
+    /// The last line that it has heard.
+    pub line: Number,
+    /// It has been told what was said before it came.
+    pub listens: bool,
+    /// It may have missed something, and will be told.
+    pub catching: Option<Box<Catching>>,
     /// The MSRP connection was there once.
     pub opened: bool,
     /// The room has not been told that it left, since the link was away.
@@ -201,6 +210,10 @@ impl Seat {
             questions: VecDeque::new(),
             ping: None,
             heard: now,
+            came: now,
+            line: 0,
+            listens: false,
+            catching: None,
             opened: false,
             owes_farewell: false,
             saved: false,

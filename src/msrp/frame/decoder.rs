@@ -128,10 +128,11 @@ impl Decoder {
     /// Reads a head, and so a frame if it has no body.
     fn head(&mut self) -> Result<Option<Frame>, Garbage> {
         let State::ExpectHead(head) = &mut self.state else { return Ok(None) };
-        if head.lines == 0 && head.line == 0 && self.scanned == 0 {
-            // Line breaks between frames keep a NAT's binding alive.
+        if head.lines == 0 && self.scanned < MAGIC.len() {
+            // Line breaks between frames keep a NAT's binding alive. One may come in two pieces.
             while self.buffer.starts_with(b"\r\n") {
                 self.buffer.advance(2);
+                self.scanned = 0;
             }
             let seen = self.buffer.len().min(MAGIC.len());
             if self.buffer[..seen] != MAGIC[..seen] && &self.buffer[..] != b"\r" {
@@ -334,6 +335,18 @@ mod tests {
         let got = decode(&mut Decoder::new(1000), text.as_bytes());
         assert!(matches!(&got[0], Ok(Frame::Response(response)) if response.code == 200));
         assert!(matches!(&got[1], Ok(Frame::Request(request)) if request.flag == Flag::Aborted));
+    }
+
+    #[test]
+    fn line_breaks_and_what_is_not_msrp_are_known_in_any_pieces() {
+        let text =
+            format!("\r\n\r\nMSRP abcd 200 OK\r\n{PATHS}-------abcd$\r\n\r\n{}", send("efgh", "x", '#'));
+        let mut decoder = Decoder::new(1000);
+        let got: Vec<_> = text.as_bytes().chunks(1).flat_map(|piece| decode(&mut decoder, piece)).collect();
+        assert!(matches!(&got[..], [Ok(_), Ok(_)]), "{got:?}");
+        let mut decoder = Decoder::new(1000);
+        let got: Vec<_> = b"MSX".chunks(1).flat_map(|piece| decode(&mut decoder, piece)).collect();
+        assert_eq!(got, [Err(Garbage("it is not MSRP"))]);
     }
 
     #[test]
