@@ -233,6 +233,41 @@ fn what_is_no_store_is_said_and_nothing_is_made() {
     assert_eq!(fsck(folder.path(), &[]).0, Some(2));
 }
 
+/// How long a look at a large store takes: `MOSTAR_RECORDS=1000000` for as many messages that wait and as
+/// many subscriptions.
+#[test]
+#[ignore = "it takes long; it is for figures"]
+fn a_large_store_is_looked_at_in_bounded_time() {
+    let count: usize =
+        std::env::var("MOSTAR_RECORDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000);
+    let folder = tempfile::tempdir().unwrap();
+    healthy(folder.path());
+    let mut store = open(folder.path());
+    let all = pairs(&store);
+    let (_, mut post) = find(&all, "post", "");
+    let (_, mut contact) = find(&all, "contact", "dialog");
+    let partition = format!("{:02x}", Partition::of("juliet@example.com").0);
+    for first in (0..count).step_by(500) {
+        let mut changes = Vec::new();
+        for number in first..count.min(first + 500) {
+            post["tag"] = json!(format!("b6{number:016}"));
+            post["order"] = json!((1_u64 << 40) + number as u64);
+            let name = format!("post/{partition}/b6{number:016}");
+            changes.push((name, Some(serde_json::to_vec(&post).unwrap())));
+            contact["contact"]["user"] = json!(format!("r{number}"));
+            let name = format!("contact/{partition}/juliet@example.com sip:r{number}@example.net");
+            changes.push((name, Some(serde_json::to_vec(&contact).unwrap())));
+        }
+        store.amend(changes).unwrap();
+        while mostar::store::Store::tidy(&mut store).unwrap() {}
+    }
+    drop(store);
+    let began = std::time::Instant::now();
+    let (status, said) = fsck(folder.path(), &[]);
+    println!("{} records: {:.1} s; {said}", 2 * count, began.elapsed().as_secs_f64());
+    assert_eq!(status, Some(0), "{said}");
+}
+
 /// A line for the table of results, where one is made.
 fn result(line: &str, runs: usize) {
     let Some(path) = std::env::var_os("MOSTAR_RESULTS") else { return };
