@@ -243,7 +243,7 @@ impl Gateway {
         let allow = self.methods.iter().copied().collect::<Vec<_>>().join(", ");
         let status = match method {
             Method::Other(_) => 501,
-            Method::Notify | Method::Bye | Method::Cancel => 481,
+            Method::Notify | Method::Bye => 481,
             _ => 405,
         };
         Reply::new(status).with(HeaderName::Allow, allow)
