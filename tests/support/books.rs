@@ -1,6 +1,7 @@
 //! The store of a played gateway, and whether it is in order: after each step of a conversation every record in it must say
 //! what `mostar fsck` lets pass, and as many messages wait in it as the figures say.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mostar::config::Config;
@@ -27,11 +28,16 @@ pub struct Books {
     live: [i64; 2],
     balance: [i64; 2],
     wrong: Option<String>,
+    /// Nothing has changed since it was judged.
+    judged: Cell<bool>,
 }
 
 impl Books {
     /// Something comes out of the gateway. True if that was for the books alone.
     pub fn see(&mut self, output: &Output) -> bool {
+        if !matches!(output, Output::Stanza(..) | Output::Sip(_) | Output::Msrp(_)) {
+            self.judged.set(false);
+        }
         match output {
             // What overtakes the store must be no promise: a refusal, an answer that keeps nothing.
             Output::Now(now) if promises(now) => {
@@ -73,6 +79,9 @@ impl Books {
 
     /// Whether all is in order.
     pub fn judge(&self, config: &Config, now: Wall) -> Result<(), String> {
+        if self.judged.replace(true) {
+            return Ok(());
+        }
         if let Some(wrong) = &self.wrong {
             return Err(wrong.clone());
         }
