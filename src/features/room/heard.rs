@@ -152,6 +152,12 @@ impl Catching {
         None
     }
 
+    /// What waits and has not been told, in order: something comes that does not wait, and shall not overtake it.
+    pub fn let_go(&mut self) -> Vec<Told> {
+        let held = std::mem::take(&mut self.held);
+        held.into_iter().filter_map(|(number, line)| self.tell(number).then_some(line)).collect()
+    }
+
     /// What waits and has not been told, in order.
     pub fn rest(self) -> impl Iterator<Item = Told> {
         let told = self.told;

@@ -50,7 +50,11 @@ impl Rooms {
         seat.heard = cx.now.tick;
         let nick = from.resource().map(str::to_owned);
         let is_own = nick.as_deref() == Some(seat.nick.as_str());
-        match muc::message(stanza) {
+        let message = muc::message(stanza);
+        if matches!(message, Message::Subject(_) | Message::Private(_) | Message::Declined { .. }) {
+            self.lets_go(cx, id);
+        }
+        match message {
             Message::Refused(error) => {
                 let is_invitation =
                     stanza.id().is_some_and(|stanza| self.not_invited(cx, id, stanza, &error));

@@ -169,6 +169,14 @@ impl Rooms {
         }
     }
 
+    /// Something comes for a seat that is no line for all: it does not overtake those that wait.
+    pub(super) fn lets_go(&mut self, cx: &mut Cx<'_>, id: SeatId) {
+        let catching = self.seats.get_mut(&id).and_then(|seat| seat.catching.as_mut());
+        for told in catching.map(|catching| catching.let_go()).unwrap_or_default() {
+            self.deliver(cx, id, told, None);
+        }
+    }
+
     /// A seat has been told what it had missed: what was said meanwhile comes behind it.
     fn catches_up(&mut self, cx: &mut Cx<'_>, id: SeatId) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
