@@ -15,7 +15,9 @@ use support::seeds;
 
 #[test]
 fn a_conference_is_the_same_for_all_whatever_happens() {
-    let Some((tally, runs)) = seeds::all("conferences of SIP", &conferences::KEPT, conferences::run) else {
+    let Some((tally, runs)) =
+        seeds::all("conferences of SIP", seeds::SEEDS, &conferences::KEPT, conferences::run)
+    else {
         return;
     };
     let counts = [

@@ -17,7 +17,9 @@ use support::seeds;
 
 #[test]
 fn a_room_is_the_same_for_all_whatever_happens() {
-    let Some((tally, runs)) = seeds::all("rooms of XMPP", &rooms::KEPT, rooms::run) else { return };
+    let Some((tally, runs)) = seeds::all("rooms of XMPP", seeds::SEEDS, &rooms::KEPT, rooms::run) else {
+        return;
+    };
     let often = [tally.entered, tally.said, tally.heard, tally.taken, tally.whispered, tally.documents];
     assert!(often.iter().all(|count| *count > runs), "hardly anything happens: {tally:?}");
     let seldom = [

@@ -13,7 +13,9 @@ use support::seeds;
 
 #[test]
 fn nothing_is_lost_whatever_happens() {
-    let Some((totals, runs)) = seeds::all("messages and sessions", &sim::KEPT, sim::run) else { return };
+    let Some((totals, runs)) = seeds::all("messages and sessions", seeds::SEEDS, &sim::KEPT, sim::run) else {
+        return;
+    };
     assert!(totals.crossed > runs, "the simulation hardly sends anything: {totals:?}");
     let [sessions, twice, receipts, cut, dropped] =
         [totals.in_sessions, totals.twice, totals.receipts, totals.cut, totals.dropped]

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::invariants::{Broken, Checks};
 use super::process::Death;
 
-/// How many seeds run where nobody says otherwise.
-const SEEDS: u64 = 1000;
+/// How many seeds run where nobody says otherwise, and for `MOSTAR_LONG`.
+pub const SEEDS: u64 = 1000;
+const LONG: u64 = 10_000;
 
 /// What happened in a run, so that nobody believes in a world where nothing does.
 pub trait Tally: Copy + Debug + Default + Send {
@@ -66,15 +67,15 @@ pub struct Run<T> {
 /// One run: its seed, the commits at which the process dies, and whether its trace is printed.
 pub type Runner<T> = fn(u64, &[(u64, Death)], bool) -> Result<Run<T>, Broken>;
 
-/// Runs the seeds that are wanted: those kept for what they found, then a thousand, or as the environment says. Nothing if
-/// it was one alone, to be looked at.
-pub fn all<T: Tally>(name: &str, kept: &[u64], run: Runner<T>) -> Option<(T, u64)> {
+/// Runs the seeds that are wanted: those kept for what they found, then so many, or as the environment says. Nothing if it
+/// was one alone, to be looked at.
+pub fn all<T: Tally>(name: &str, usual: u64, kept: &[u64], run: Runner<T>) -> Option<(T, u64)> {
     if let Some(seed) = number("MOSTAR_SEED") {
         let deaths: Vec<_> = number("MOSTAR_DEATH").map(|at| (at, Death::at(at))).into_iter().collect();
         run(seed, &deaths, true).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         return None;
     }
-    let seeds = number("MOSTAR_SEEDS").unwrap_or(if is_long() { 10 * SEEDS } else { SEEDS });
+    let seeds = number("MOSTAR_SEEDS").unwrap_or(if is_long() { LONG } else { usual });
     let first = number("MOSTAR_FROM").unwrap_or_default();
     let more = kept.iter().copied().filter(|seed| !(first..first + seeds).contains(seed));
     let runs: Vec<(u64, Option<u64>)> = more.chain(first..first + seeds).map(|seed| (seed, None)).collect();
