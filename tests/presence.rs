@@ -16,12 +16,11 @@ mod support;
 
 use support::seeds;
 
-/// How many seeds run where nobody says otherwise: each takes a third of a second.
-const FEW: u64 = 300;
-
 #[test]
 fn presence_is_the_truth_whatever_happens() {
-    let Some((tally, runs)) = seeds::all("presence", FEW, &presence::KEPT, presence::run) else { return };
+    let Some((tally, runs)) = seeds::all("presence", presence::FEW, &presence::KEPT, presence::run) else {
+        return;
+    };
     let often = [tally.shown, tally.documents, tally.contacts, tally.watchers, tally.compared];
     assert!(often.iter().all(|count| *count > runs), "hardly anything happens: {tally:?}");
     let seldom = [
