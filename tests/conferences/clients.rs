@@ -38,6 +38,8 @@ pub struct Client {
     pub lost: bool,
     /// When it asked to be let in.
     pub asked: Tick,
+    /// The id of that request, and the link that it went by.
+    request: (String, u64),
     waiting: BTreeSet<String>,
 }
 
@@ -53,6 +55,7 @@ impl Client {
             missed: false,
             lost: false,
             asked: Tick(0),
+            request: Default::default(),
             waiting: BTreeSet::new(),
         }
     }
@@ -87,6 +90,7 @@ impl World {
         self.clients[client].asked = self.now;
         let nick = self.clients[client].nick.clone();
         let stanza = self.says(client, StanzaKind::Presence, Some(&nick));
+        self.clients[client].request = (stanza.id().unwrap_or_default().to_owned(), self.link);
         let history = Element::new("history", ns::MUC).with("maxstanzas", "0");
         self.stanza(stanza.with_child(Element::new("x", ns::MUC).with_child(history)));
     }
@@ -171,16 +175,26 @@ impl World {
             .map(|x| x.children().filter_map(|child| child.attr("code").map(str::to_owned)).collect())
             .unwrap_or_default();
         let is_self = codes.iter().any(|code| code == "110");
+        let link = self.link;
         let client = &mut self.clients[number];
         match (stanza.kind, stanza.type_()) {
-            (StanzaKind::Presence, Some("error")) if client.stage == Stage::Asking => {
+            // After a lost link the refusal of before is said again: its id tells it from that of a new request.
+            (StanzaKind::Presence, Some("error"))
+                if client.stage == Stage::Asking && stanza.id() == Some(&*client.request.0) =>
+            {
                 client.fresh(Stage::Out)
             }
             (StanzaKind::Presence, Some("error")) => {}
             (StanzaKind::Presence, Some("unavailable")) => {
                 client.sees.remove(&nick);
-                // Who is asking already to come in again hears the farewell of before.
-                if is_self && client.stage == Stage::In && !codes.iter().any(|code| code == "303") {
+                // Who is asking already to come in again hears the farewell of before. One that comes by a later link than
+                // the request went by is its answer: she was let in, and the process died before it could say so.
+                let is_out = match client.stage {
+                    Stage::In => !codes.iter().any(|code| code == "303"),
+                    Stage::Asking => client.request.1 < link,
+                    Stage::Out => false,
+                };
+                if is_self && is_out {
                     client.fresh(Stage::Out);
                     client.waiting.clear();
                 }

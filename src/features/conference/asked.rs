@@ -4,6 +4,7 @@
 
 use super::Conferences;
 use super::guest::{CLIENTS, Client, Stage};
+use super::hall::Hall;
 use crate::features::{Cx, errors};
 use crate::words::condition::{Condition, Kind};
 use crate::xmpp::jid::Jid;
@@ -78,13 +79,20 @@ impl Conferences {
             self.doubted.forget(from, room);
             return self.joins(cx, id, stanza, from, entry);
         }
-        if hall.is_some_and(|hall| hall.people.contains_key(nick.as_str())) {
+        if hall.is_some_and(|hall| hall.people.contains_key(nick.as_str()) || self.is_wanted(hall, &nick)) {
             return refuse(cx, stanza, Kind::Conflict, "This name is taken in the room");
         }
         self.doubted.forget(from, room);
         if !self.comes(cx, stanza, from, room, &nick, &entry) {
             self.begin(cx, stanza, from, room, &nick, entry);
         }
+    }
+
+    /// Whether one of ours has asked the focus for this nick, and has no answer yet. If the focus gives it, it is hers: who
+    /// entered by it meanwhile would have it here, and she, with a number, another than in SIP.
+    fn is_wanted(&self, hall: &Hall, nick: &str) -> bool {
+        let renaming = |id| self.guests.get(id)?.renaming.as_ref();
+        hall.guests.iter().filter_map(renaming).any(|renaming| *renaming.nick == *nick)
     }
 
     /// A further client under a nick that one of ours has: that of the same person is in by the same dialog.
