@@ -17,7 +17,11 @@ use support::seeds;
 
 #[test]
 fn a_room_is_the_same_for_all_whatever_happens() {
-    let Some((tally, runs)) = seeds::all("rooms of XMPP", seeds::SEEDS, &rooms::KEPT, rooms::run) else {
+    let Some((tally, runs)) = seeds::all(
+        "rooms of XMPP",
+        seeds::Seeds { usual: seeds::SEEDS, kept: &rooms::KEPT, open: &rooms::OPEN },
+        rooms::run,
+    ) else {
         return;
     };
     let often = [tally.entered, tally.said, tally.heard, tally.taken, tally.whispered, tally.documents];

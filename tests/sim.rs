@@ -13,7 +13,11 @@ use support::seeds;
 
 #[test]
 fn nothing_is_lost_whatever_happens() {
-    let Some((totals, runs)) = seeds::all("messages and sessions", seeds::SEEDS, &sim::KEPT, sim::run) else {
+    let Some((totals, runs)) = seeds::all(
+        "messages and sessions",
+        seeds::Seeds { usual: seeds::SEEDS, kept: &sim::KEPT, open: &sim::OPEN },
+        sim::run,
+    ) else {
         return;
     };
     assert!(totals.crossed > runs, "the simulation hardly sends anything: {totals:?}");

@@ -117,7 +117,7 @@ def of_presence(ledger, findings, limits):
 
 
 def of_figures(text, findings):
-    """Invariant 1 in `/metrics`: the fates and what waits add up to what was accepted."""
+    """Invariant 1 in `/metrics`: the fates and what waits add up to what was accepted, and found in the store at the start."""
     values = {}
     for line in text.splitlines():
         if line.startswith("mostar_messages_"):
@@ -130,7 +130,7 @@ def of_figures(text, findings):
 
         def gauge(name):
             return values.get(f'mostar_messages_{name}{{direction="{way}"}}', 0)
-        accepted = figure("accepted")
+        accepted = figure("accepted") + figure("restored")
         fates = {result: figure(result) for result in ("delivered", "refused", "expired", "withdrawn")}
         waits = {name: gauge(name) for name in ("queued", "in_flight")}
         if accepted != sum(fates.values()) + sum(waits.values()):
