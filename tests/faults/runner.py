@@ -1,6 +1,7 @@
 """Plays units, each in a process and, for root, in namespaces of its own; some at a time; and tells what came of them."""
 
 import argparse
+import functools
 import hashlib
 import json
 import os
@@ -76,7 +77,7 @@ def main(description):
 def inside(options):
     """One part; its result goes to the file `result`."""
     order = json.loads(options.part)
-    if os.geteuid() == 0:
+    if has_namespaces():
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     unit = next(unit for unit in UNITS if unit.name == order["unit"])
     setting = units.Setting(order["folder"], options.binary, order["seed"], options.full, order["runs"])
@@ -156,7 +157,7 @@ def play(options, folder, part):
     order = json.dumps({"unit": part.unit.name, "folder": place, "seed": part.seed, "runs": part.runs, "result": result})
     command = [sys.executable, os.path.join(HERE, "run"), "--binary", options.binary, "--part", order]
     command += ["--full"] * options.full + ["--keep"] * options.keep
-    if os.geteuid() == 0:
+    if has_namespaces():
         # Firewall, mounts and ports of its own; and whatever it started ends with it.
         command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *command]
     child = processes.Child(f"{part.name}", command, folder)
@@ -174,15 +175,22 @@ def play(options, folder, part):
                 "seed": part.seed, "seconds": 0, "violations": [[0, f"the unit did not end: see {child.log}"]]}
 
 
+@functools.cache
+def has_namespaces():
+    """Whether units are played in namespaces of their own: root may, but for root of some containers."""
+    try_it = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "ip", "link"]
+    is_there = os.geteuid() == 0 and all(shutil.which(name) for name in ("unshare", "ip"))
+    return is_there and subprocess.run(try_it, capture_output=True, check=False).returncode == 0
+
+
 def missing_for(unit):
     """What a unit needs and this machine does not have; else nothing."""
     modules = [world.SERVERS[unit.server], *([kamailio] if unit.way == "Kamailio" else [])]
     missing = [module.NAME for module in modules if module.VERSION is None]
     # What every part of root's is played in.
-    namespaces = ("unshare", "ip") if os.geteuid() == 0 else ()
-    for need in {*unit.needs, *namespaces}:
+    for need in unit.needs:
         if need == "root":
-            if os.geteuid() != 0:
+            if not has_namespaces():
                 missing.append("root")
         elif shutil.which(need) is None:
             missing.append(need)
