@@ -16,6 +16,8 @@ mod juliet;
 mod ledger;
 #[path = "sim/phone.rs"]
 mod phone;
+#[path = "sim/restore.rs"]
+mod restore;
 #[path = "sim/romeo.rs"]
 mod romeo;
 mod support;
@@ -55,6 +57,7 @@ fn nothing_is_lost_whatever_happens() {
             .map(|count| 100 * count > seeds);
     assert!(sessions && twice && receipts && cut, "the simulation hardly opens sessions: {totals:?}");
     assert!(20 * totals.kept > seeds, "the simulation hardly keeps anything for who is away: {totals:?}");
+    assert!(10 * totals.slow_starts > seeds, "the records hardly come back slowly: {totals:?}");
     assert!(dropped, "the simulation hardly takes anything back: {totals:?}");
 }
 

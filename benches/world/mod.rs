@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
+pub mod core;
 pub mod figures;
 pub mod process;
 pub mod proxy;
@@ -25,4 +26,14 @@ pub fn number(name: &str, usual: usize) -> usize {
 /// An address on loopback that is free now.
 pub fn free() -> std::net::SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Adds a line to the table of results, where one is wanted: what, at most or at least what, what it was, and their ratio.
+pub fn figure(name: &str, target: &str, measured: &str, ratio: f64) {
+    use std::io::Write;
+    println!("{name}: {measured}, wanted {target} ({ratio:.2})");
+    let Some(file) = std::env::var_os("MOSTAR_RESULTS") else { return };
+    let line = format!("figure\t{name}\t{target}\t{measured}\t{ratio:.2}\n");
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+    file.write_all(line.as_bytes()).unwrap();
 }

@@ -4,11 +4,11 @@
 //! starts); system calls are the part of the gateway's threads that the kernel took, most of it for sockets, as the
 //! clock's ticks sample it.
 
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,16 @@ impl Process {
     /// Starts one that keeps its files in this folder. `SHOW` in the environment shows its log, `MOSTAR` names another
     /// build to measure instead.
     pub fn start(folder: &Path, setup: &Setup<'_>) -> Process {
+        let shows = std::env::var_os("SHOW").is_some();
+        Process::spawn(folder, setup, if shows { Stdio::inherit() } else { Stdio::null() })
+    }
+
+    /// Starts one whose log is read.
+    pub fn start_heard(folder: &Path, setup: &Setup<'_>) -> Process {
+        Process::spawn(folder, setup, Stdio::piped())
+    }
+
+    fn spawn(folder: &Path, setup: &Setup<'_>, log: Stdio) -> Process {
         let secret = folder.join("secret");
         std::fs::write(&secret, SECRET).unwrap();
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -57,10 +67,32 @@ impl Process {
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(if std::env::var_os("SHOW").is_some() { Stdio::inherit() } else { Stdio::null() })
+            .stderr(log)
             .spawn()
             .unwrap();
         Process(child)
+    }
+
+    /// What it has opened.
+    pub fn files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.0.id())).unwrap().count()
+    }
+
+    /// What it logs, where it was started with [`Process::start_heard`].
+    pub fn log(&mut self) -> BufReader<ChildStderr> {
+        BufReader::new(self.0.stderr.take().unwrap())
+    }
+
+    /// Sends it a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 
     /// Its CPU time so far; a tick is 10 ms.
@@ -80,6 +112,15 @@ impl Process {
             }
         }
         cpu
+    }
+
+    /// The same, finer and as one figure.
+    pub fn nanoseconds(&self) -> u64 {
+        let of = |task: std::io::Result<std::fs::DirEntry>| {
+            let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        };
+        std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap().filter_map(of).sum()
     }
 
     /// What is resident of it, in kB.

@@ -155,7 +155,8 @@ pub trait Feature {
     /// A record of before the start, of one of the manifest's kinds.
     fn restored(&mut self, _cx: &mut Cx<'_>, _record: &Restored) {}
 
-    /// All records are back; links may come up from now on.
+    /// What was given back since the last call is whole: all of some users, or of everybody. Called once or, where
+    /// there is traffic meanwhile, for one partition after the other; then links may be up already.
     fn start(&mut self, _cx: &mut Cx<'_>) {}
 
     /// Another feature, or this one, said something.

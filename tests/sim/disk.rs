@@ -12,7 +12,7 @@ use mostar::words::note::Note;
 use mostar::words::time::{Now, Wall};
 use rand_core::Rng;
 
-use super::world::{Event, World};
+use super::world::{Event, PEACE, World};
 
 /// When the process dies, about a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +108,7 @@ impl World {
                 Output::Forget(key) => changes.push(Change::Forget(key)),
                 Output::Now(output) => outputs.push((true, *output)),
                 Output::Note(note) => self.books.note(&note),
+                Output::Fetch(partition) => self.restore.fetch(partition),
                 output => outputs.push((false, output)),
             }
         }
@@ -220,6 +221,11 @@ impl World {
             self.link += 1;
         }
         self.wires_die();
+        if self.now < PEACE && seed[0].is_multiple_of(2) {
+            let wait = 10 + self.below(3_000);
+            self.after(wait, Event::LinkUp);
+            return self.restores_slowly(seed[1]);
+        }
         let life = self.disk.life;
         for (key, value) in self.store.clone() {
             let record = Restored::parse(&key, value).expect("the gateway's own keys can be read");

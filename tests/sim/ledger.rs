@@ -15,6 +15,8 @@ pub struct Totals {
     pub refused: u64,
     pub ambiguous: u64,
     pub crashes: u64,
+    /// Starts whose records came back while the world went on.
+    pub slow_starts: u64,
     pub link_losses: u64,
     pub late: u64,
     pub presence: u64,
@@ -39,6 +41,7 @@ impl Totals {
         self.refused += other.refused;
         self.ambiguous += other.ambiguous;
         self.crashes += other.crashes;
+        self.slow_starts += other.slow_starts;
         self.link_losses += other.link_losses;
         self.late += other.late;
         self.presence += other.presence;

@@ -24,6 +24,7 @@ use super::disk::{Books, Death, Disk};
 use super::juliet::{juliet_jid, romeo_jid};
 use super::ledger::{Ledger, Totals};
 use super::phone::{Asking, Call, Change};
+use super::restore::Restore;
 use super::support::vector;
 use super::talk::Letter;
 use super::wire::Wire;
@@ -75,6 +76,8 @@ pub enum Event {
     Types(u8, u8),
     /// The writer of that life has written.
     Written(u64),
+    /// More records come back in that life.
+    Restores(u64),
     /// A phone asks again, or gives up; so long after it asked first.
     Asks(String, u64),
     /// A phone's final answer to an INVITE has no ACK yet.
@@ -123,6 +126,7 @@ pub struct World {
     pub gateway: Gateway,
     pub store: BTreeMap<String, Vec<u8>>,
     pub disk: Disk,
+    pub restore: Restore,
     pub books: Books,
     /// Commits at which the process dies, counted from 1.
     pub deaths: BTreeMap<u64, Death>,
@@ -193,6 +197,7 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run, String
         udp,
         store: BTreeMap::new(),
         disk: Disk::new([0, 0, 3, 20][(seed / 2 % 4) as usize]),
+        restore: Restore::default(),
         books: Books::default(),
         deaths: deaths.iter().copied().collect(),
         now: Tick(1),
@@ -565,6 +570,7 @@ impl World {
             Event::Watch(romeo, juliet) => self.romeo_watches(romeo, juliet),
             Event::Types(juliet, romeo) => self.juliet_types(juliet, romeo),
             Event::Written(life) => self.written(life),
+            Event::Restores(life) => self.restores(life),
             Event::Asks(branch, wait) => self.asks_again(&branch, wait),
             Event::Repeats(call, wait) => self.repeats(call, wait),
             Event::Calls(romeo, juliet) => drop(self.calls_juliet(romeo, juliet)),

@@ -243,6 +243,7 @@ impl World {
             recorders,
         };
         if !world.is_recorded {
+            world.handle(Input::Restoring);
             world.handle(Input::RestoreDone);
             world.links_up();
         }
@@ -316,6 +317,7 @@ impl World {
                 | Output::Note(_)
                 | Output::Forward(_)
                 | Output::Now(_)
+                | Output::Fetch(_)
                 | Output::Explained(..)
                 | Output::Stopped => {}
             }
@@ -611,9 +613,17 @@ impl World {
         self.lives += 1;
         self.recorders.clear();
         self.gateway = Gateway::new(self.config.clone(), Seed([self.lives; 32]));
-        for (key, value) in self.store.clone() {
-            let record = Restored::parse(&key, value).expect("the gateway's own keys can be read");
-            self.handle(Input::Restored(record));
+        self.handle(Input::Restoring);
+        // One partition after the other, as a process does it.
+        let record = |(key, value): (&String, &Vec<u8>)| {
+            Restored::parse(key, value.clone()).expect("the gateway's own keys can be read")
+        };
+        let records: Vec<Restored> = self.store.iter().map(record).collect();
+        for number in (0..=255).rev().map(Partition) {
+            for record in records.iter().filter(|record| record.partition == number) {
+                self.handle(Input::Restored(record.clone()));
+            }
+            self.handle(Input::Whole(number));
         }
         self.handle(Input::RestoreDone);
         self.links_up();

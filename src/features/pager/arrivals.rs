@@ -4,7 +4,7 @@
 //! The same request is one with the same From tag, Call-ID and CSeq, from the same sender to the same person: a client
 //! that heard nothing sends it again in a new transaction, and a forking proxy may send it along two ways.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
@@ -247,6 +247,10 @@ pub struct Arrivals {
     by_id: HashMap<String, Name>,
     /// When each answer is forgotten, in that order.
     forget: VecDeque<(Tick, Name)>,
+    /// The same of those of before the start.
+    forget_restored: BTreeSet<(Tick, Name)>,
+    /// What came back since the last start: what has no fate, and what has one.
+    restored: (Vec<(Wall, u64, Name)>, Vec<(Wall, Name)>),
 }
 
 impl Arrivals {
@@ -320,11 +324,14 @@ impl Arrivals {
 
     /// The next answer that is old enough to be forgotten.
     pub fn forgotten(&mut self, now: Tick) -> Option<Key> {
-        let (at, name) = *self.forget.front()?;
-        if at > now && self.forget.len() <= REMEMBERED {
+        let restored = self.forget_restored.first().copied();
+        let (at, name) = self.forget.front().copied().into_iter().chain(restored).min()?;
+        if at > now && self.forget.len() + self.forget_restored.len() <= REMEMBERED {
             return None;
         }
-        self.forget.pop_front();
+        if !self.forget_restored.remove(&(at, name)) {
+            self.forget.pop_front();
+        }
         let (partition, done) = self.done.remove(&name)?;
         self.by_id.remove(&done.id);
         Some(key(name, partition))
@@ -332,7 +339,8 @@ impl Arrivals {
 
     /// When the next answer is forgotten.
     pub fn next_timeout(&self) -> Option<Tick> {
-        self.forget.front().map(|(at, _)| *at)
+        let (new, restored) = (self.forget.front(), self.forget_restored.first());
+        new.into_iter().chain(restored).map(|(at, _)| *at).min()
     }
 
     /// A record of before the start.
@@ -341,27 +349,23 @@ impl Arrivals {
         match record.read::<Kept>().map_err(|error| error.to_string())? {
             Kept::Pending(arrival) => {
                 self.by_id.insert(arrival.id.clone(), name);
+                self.restored.0.push((arrival.accepted, arrival.order, name));
                 self.pending.insert(name, (record.partition, arrival));
             }
             Kept::Done(done) => {
                 self.by_id.insert(done.id.clone(), name);
+                self.restored.1.push((done.until, name));
                 self.done.insert(name, (record.partition, done));
             }
         }
         Ok(())
     }
 
-    /// All records of before the start are there: the messages without a fate in the order of their coming.
+    /// Records of before the start are there, of some users whole: their messages without a fate in the order of their
+    /// coming.
     pub fn start(&mut self, now: Now) -> Vec<Name> {
-        let mut old: Vec<(Tick, Name)> =
-            self.done.iter().map(|(name, (_, done))| (now.tick_at(done.until), *name)).collect();
-        old.sort();
-        self.forget = old.into();
-        let mut pending: Vec<(Wall, u64, Name)> = self
-            .pending
-            .iter()
-            .map(|(name, (_, arrival))| (arrival.accepted, arrival.order, *name))
-            .collect();
+        let (mut pending, done) = std::mem::take(&mut self.restored);
+        self.forget_restored.extend(done.into_iter().map(|(until, name)| (now.tick_at(until), name)));
         pending.sort();
         pending.into_iter().map(|(_, _, name)| name).collect()
     }

@@ -20,6 +20,7 @@ mod table;
 mod tests;
 mod to_sip;
 mod to_xmpp;
+mod turns;
 mod undecided;
 mod ways;
 

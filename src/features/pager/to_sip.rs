@@ -15,6 +15,7 @@ use super::pairs::Pairs;
 use super::post::Post;
 use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
+use super::turns::Turns;
 use super::undecided::Undecided;
 use super::ways::{Choice, takes_envelopes};
 use crate::documents::cpim;
@@ -123,8 +124,10 @@ pub struct ToSip {
     pub(super) moves: Moves,
     /// What [`ToSip::spoken`] gives next.
     spoken: Vec<Spoken>,
-    /// What the store gave back, until all is there.
+    /// What the store gave back, until its users are whole.
     restored: Vec<Post>,
+    /// When the next of their lanes may begin.
+    turns: Turns,
     pub(super) stopping: bool,
 }
 
@@ -258,7 +261,7 @@ impl ToSip {
         }
     }
 
-    /// All messages of before the start are there: they go out in their order.
+    /// Messages of before the start are there, of some senders whole: they go out in their order, not all at once.
     pub fn start(&mut self, cx: &mut Cx<'_>) {
         let mut posts = std::mem::take(&mut self.restored);
         posts.sort_by_key(|post| (post.accepted, post.order));
@@ -285,7 +288,11 @@ impl ToSip {
             self.told.restored(&post, cx.now.wall);
             let lane = Arc::new((sender.aor, post.target.aor.clone()));
             let waits = long.contains(&*lane);
-            self.again(cx, post, lane, waits);
+            let turn = if waits || self.pages.has(&lane) { None } else { self.turns.next(cx.now.tick) };
+            self.again(cx, post, lane.clone(), waits);
+            if let Some(at) = turn {
+                self.pages.delay(&lane, at);
+            }
         }
         self.decide_overdue(cx);
         self.drive(cx);

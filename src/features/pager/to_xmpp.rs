@@ -215,7 +215,7 @@ impl ToXmpp {
         }
     }
 
-    /// All records are there: what has no fate waits for its stream again.
+    /// Records are there, of some users whole: what has no fate waits for its stream again.
     pub fn start(&mut self, cx: &mut Cx<'_>) {
         self.late.start(cx);
         for name in self.arrivals.start(cx.now) {
@@ -242,6 +242,7 @@ impl ToXmpp {
                 self.timers.set(Alarm::Answer(name), cx.now.tick + PATIENCE);
             }
         }
+        self.pump_all(cx);
     }
 
     /// Begins nothing more; true when nothing is in flight. What waits is on disk.
