@@ -289,11 +289,11 @@ impl Soak {
         let (user, contact) =
             (format!("juliet{who}@{XMPP_DOMAIN}"), format!("romeo{}@{SIP_DOMAIN}", (who * 7) % PEOPLE));
         // A roster entry comes, her device comes and goes, and in the next round of all the entry goes.
-        let type_ = if round / PEOPLE % 2 == 0 { "subscribe" } else { "unsubscribe" };
+        let type_ = if (round / PEOPLE).is_multiple_of(2) { "subscribe" } else { "unsubscribe" };
         self.tell(&format!("<presence type='{type_}' from='{user}' to='{contact}'/>"));
-        let there = if round % 3 == 0 { " type='unavailable'" } else { "" };
+        let there = if round.is_multiple_of(3) { " type='unavailable'" } else { "" };
         self.tell(&format!("<presence from='{user}/balcony' to='{contact}'{there}/>"));
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             // A watcher for a minute.
             let serial = self.shared.serial();
             let more = "Event: presence\r\nExpires: 60\r\n";
@@ -301,7 +301,7 @@ impl Soak {
             let text = text.replace("@127.0.0.1;transport", &format!("@{};transport", self.shared.peer));
             self.say(&text);
         }
-        if round % 5 == 0 {
+        if round.is_multiple_of(5) {
             let serial = self.shared.serial();
             self.say(&phone::invite(serial));
         }

@@ -114,8 +114,9 @@ async fn live(mut config: Config, shards: usize, files: u64, log: &Log) -> Resul
         (0..shards).map(|_| restore::way()).map(|(way, records, want)| (way, (records, want))).unzip();
     let (restored, mut restoring) = mpsc::unbounded_channel();
     let receivers = receivers.into_iter().zip(records).collect();
-    let mut crew = Crew::start(&config, &world, &inboxes, receivers, &orders, &restored, log, &meters)?;
-    drop((orders, restored));
+    let exits = Exits { orders, restored };
+    let mut crew = Crew::start(&config, &world, &inboxes, receivers, &exits, log, &meters)?;
+    drop(exits);
     let writer = write(store, ordered, &crew, &status, log, &meters)?;
     let (failed, mut failing) = mpsc::unbounded_channel();
     restore::start(&reader, ways, &inboxes, &failed)
@@ -281,14 +282,19 @@ struct Crew {
 /// What comes into a shard: its inputs, its records, and how it says whose it wants first.
 type Doors = (mpsc::Receiver<Input>, (mpsc::Receiver<Piece>, Sender<Partition>));
 
+/// Where every shard says what it wants kept, and that it has all its records back.
+struct Exits {
+    orders: Sender<Order>,
+    restored: mpsc::UnboundedSender<usize>,
+}
+
 impl Crew {
     fn start(
         config: &Arc<Config>,
         world: &Arc<World>,
         inboxes: &Inboxes,
         doors: Vec<Doors>,
-        orders: &Sender<Order>,
-        restored: &mpsc::UnboundedSender<usize>,
+        exits: &Exits,
         log: &Log,
         meters: &Meters,
     ) -> Result<Crew, String> {
@@ -305,9 +311,9 @@ impl Crew {
                 inbox,
                 records,
                 wanted,
-                restored: restored.clone(),
+                restored: exits.restored.clone(),
                 gate: gate.clone(),
-                orders: orders.clone(),
+                orders: exits.orders.clone(),
                 outside: world.clone(),
                 stopped: stopping.clone(),
                 clock,

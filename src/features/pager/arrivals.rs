@@ -249,8 +249,10 @@ pub struct Arrivals {
     forget: VecDeque<(Tick, Name)>,
     /// The same of those of before the start.
     forget_restored: BTreeSet<(Tick, Name)>,
-    /// What came back since the last start: what has no fate, and what has one.
-    restored: (Vec<(Wall, u64, Name)>, Vec<(Wall, Name)>),
+    /// What came back since the last start and has no fate.
+    restored_pending: Vec<(Wall, u64, Name)>,
+    /// The same of what has one.
+    restored_done: Vec<(Wall, Name)>,
 }
 
 impl Arrivals {
@@ -349,12 +351,12 @@ impl Arrivals {
         match record.read::<Kept>().map_err(|error| error.to_string())? {
             Kept::Pending(arrival) => {
                 self.by_id.insert(arrival.id.clone(), name);
-                self.restored.0.push((arrival.accepted, arrival.order, name));
+                self.restored_pending.push((arrival.accepted, arrival.order, name));
                 self.pending.insert(name, (record.partition, arrival));
             }
             Kept::Done(done) => {
                 self.by_id.insert(done.id.clone(), name);
-                self.restored.1.push((done.until, name));
+                self.restored_done.push((done.until, name));
                 self.done.insert(name, (record.partition, done));
             }
         }
@@ -364,7 +366,8 @@ impl Arrivals {
     /// Records of before the start are there, of some users whole: their messages without a fate in the order of their
     /// coming.
     pub fn start(&mut self, now: Now) -> Vec<Name> {
-        let (mut pending, done) = std::mem::take(&mut self.restored);
+        let mut pending = std::mem::take(&mut self.restored_pending);
+        let done = std::mem::take(&mut self.restored_done);
         self.forget_restored.extend(done.into_iter().map(|(until, name)| (now.tick_at(until), name)));
         pending.sort();
         pending.into_iter().map(|(_, _, name)| name).collect()
