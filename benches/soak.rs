@@ -416,7 +416,10 @@ fn left(http: SocketAddr) -> (i64, String) {
     let mut page = String::new();
     stream.read_to_string(&mut page).unwrap();
     let (mut left, mut text) = (0, String::new());
-    for line in page.lines().filter(|line| GAUGES.iter().any(|gauge| line.starts_with(gauge))) {
+    for line in page.lines().filter(|line| {
+        let name = line.split(['{', ' ']).next();
+        GAUGES.iter().any(|gauge| Some(*gauge) == name)
+    }) {
         let value: f64 = line.rsplit(' ').next().and_then(|value| value.parse().ok()).unwrap_or(0.0);
         if value != 0.0 {
             left += value.abs() as i64;
