@@ -159,15 +159,15 @@ fn start(folder: &Path, (count, messages): (usize, usize), round: usize, known: 
     for (at, number) in known.iter().chain(&new).enumerate() {
         sip.write_all(message(*number, at + round * 10 * AGAIN).as_bytes()).unwrap();
         if first.is_none() {
-            statuses.push(answers.recv_timeout(Duration::from_secs(30)).expect("an answer"));
+            statuses.push(answers.recv_timeout(Duration::from_secs(120)).expect("an answer"));
             first = Some(began.elapsed());
         }
     }
     while statuses.len() < known.len() + new.len() {
-        statuses.push(answers.recv_timeout(Duration::from_secs(60)).expect("an answer"));
+        statuses.push(answers.recv_timeout(Duration::from_secs(300)).expect("an answer"));
     }
     let all_answered = began.elapsed();
-    let (started, _) = log.recv_timeout(Duration::from_secs(120)).expect("it starts");
+    let (started, _) = log.recv_timeout(Duration::from_secs(300)).expect("it starts");
     let (restored, line) = log.recv_timeout(Duration::from_secs(300)).expect("all is restored");
     let used = gateway.cpu().total();
     // What was delivered before is not delivered again.
