@@ -9,27 +9,16 @@
 
 #![allow(clippy::disallowed_types, clippy::unwrap_used, reason = "a load generator is shell")]
 
-use std::collections::BTreeMap;
+mod world;
+
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output};
-use mostar::sip::flow::{ConnId, Flow, Transport};
-use mostar::sip::framing;
+use mostar::gateway::Input;
 use mostar::store::record::{Key, Record, Restored};
 use mostar::store::sled::SledStore;
 use mostar::store::{Change, Step, Store};
-use mostar::words::id::Seed;
-use mostar::words::time::{Now, Tick, Wall};
-use mostar::xmpp::jid::Jid;
-use mostar::xmpp::stanza::{Stanza, StanzaKind};
-
-#[path = "../tests/support/config.rs"]
-mod config;
-
-/// Contacts of one user.
-const EACH: usize = 20;
+use world::core::World;
 
 /// The program's own.
 #[global_allocator]
@@ -157,157 +146,4 @@ fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-struct World {
-    gateway: Gateway,
-    now: u64,
-    /// When it began, in milliseconds since 1970.
-    began: u64,
-    records: BTreeMap<String, Record>,
-    stanzas: usize,
-    notifies: usize,
-    stopped: bool,
-    cseq: u32,
-}
-
-impl World {
-    fn bare() -> World {
-        World {
-            gateway: Gateway::new(Arc::new(config::config()), Seed([7; 32])),
-            now: 0,
-            began: std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64,
-            records: BTreeMap::new(),
-            stanzas: 0,
-            notifies: 0,
-            stopped: false,
-            cseq: 0,
-        }
-    }
-
-    fn new() -> World {
-        let mut world = World::bare();
-        world.handle(Input::RestoreDone);
-        world.handle(Input::Link(LinkId(0), LinkChange::Up));
-        world
-    }
-
-    fn handle(&mut self, input: Input) {
-        let now = Now { tick: Tick(self.now), wall: Wall(self.began + self.now / 1000) };
-        self.gateway.handle(now, input);
-        let mut heard = Vec::new();
-        while let Some(output) = self.gateway.poll() {
-            let output = if let Output::Now(inner) = output { *inner } else { output };
-            match output {
-                Output::Save(record) => drop(self.records.insert(record.key.to_string(), record)),
-                Output::Forget(key) => drop(self.records.remove(&key.to_string())),
-                Output::Stanza(..) => self.stanzas += 1,
-                Output::Sip(out) => heard.push(String::from_utf8_lossy(&out.bytes).into_owned()),
-                Output::Stopped => self.stopped = true,
-                _ => {}
-            }
-        }
-        for text in heard {
-            self.hear(&text);
-        }
-    }
-
-    /// The SIP side: everything is accepted, and a SUBSCRIBE is followed by its state.
-    fn hear(&mut self, text: &str) {
-        if text.starts_with("SIP/2.0") {
-            return;
-        }
-        let line = |name: &str| {
-            text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
-        };
-        let to = line("To:");
-        let to = if to.contains(";tag=") { to } else { format!("{to};tag=peer") };
-        self.notifies += usize::from(text.starts_with("NOTIFY"));
-        self.sip(format!(
-            "SIP/2.0 200 OK\r\nVia: {}\r\nFrom: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {}\r\nContact: \
-             <sip:romeo@192.0.2.1;transport=tcp>\r\nExpires: 3600\r\nContent-Length: 0\r\n\r\n",
-            line("Via:"),
-            line("From:"),
-            line("Call-ID:"),
-            line("CSeq:")
-        ));
-        if text.starts_with("SUBSCRIBE") {
-            self.cseq += 1;
-            let body = "<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='sip:romeo@example.net'><tuple id='t'><status>\
-                        <basic>open</basic></status><note>at home</note></tuple></presence>";
-            self.sip(format!(
-                "NOTIFY sip:juliet@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bK{}\r\nFrom: {to}\r\nTo: {}\r\n\
-                 Call-ID: {}\r\nCSeq: 1 NOTIFY\r\nMax-Forwards: 70\r\nContact: <sip:romeo@192.0.2.1;transport=tcp>\r\nEvent: \
-                 presence\r\nSubscription-State: active;expires=3600\r\nContent-Type: application/pidf+xml\r\nContent-Length: \
-                 {}\r\n\r\n{body}",
-                self.cseq,
-                line("From:"),
-                line("Call-ID:"),
-                body.len()
-            ));
-        }
-    }
-
-    fn sip(&mut self, text: String) {
-        let flow = Flow {
-            transport: Transport::Tcp,
-            local: "192.0.2.9:5060".parse().unwrap(),
-            remote: "192.0.2.1:5060".parse().unwrap(),
-            conn: Some(ConnId(1)),
-        };
-        let message = framing::datagram(text.into()).unwrap();
-        self.handle(Input::Sip(flow, Box::new(message)));
-    }
-
-    fn presence(&mut self, from: &str, to: &str, type_: Option<&str>) {
-        let (from, to) = (Jid::parse(from).unwrap(), Jid::parse(to).unwrap());
-        let stanza = Stanza::new(StanzaKind::Presence, &from, &to);
-        let stanza = type_.map_or(stanza.clone(), |type_| stanza.with_type(type_));
-        self.handle(Input::Stanza(LinkId(0), stanza));
-    }
-
-    fn add_contact(&mut self, number: usize) {
-        let (user, contact) = (number / EACH, number % (EACH * 50));
-        self.presence(
-            &format!("juliet{user}@example.com"),
-            &format!("romeo{contact}@example.net"),
-            Some("subscribe"),
-        );
-    }
-
-    fn add_watcher(&mut self, number: usize) {
-        let (user, watcher) = (number / EACH, number % (EACH * 50));
-        self.sip(format!(
-            "SUBSCRIBE sip:juliet{user}@example.com SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bKs{number}\r\nFrom: \
-             <sip:romeo{watcher}@example.net>;tag=r{number}\r\nTo: <sip:juliet{user}@example.com>\r\nCall-ID: \
-             c{number}\r\nCSeq: 1 SUBSCRIBE\r\nMax-Forwards: 70\r\nContact: <sip:romeo{watcher}@192.0.2.1;transport=tcp>\r\n\
-             Event: presence\r\nContent-Length: 0\r\n\r\n"
-        ));
-        let (user, watcher) = (format!("juliet{user}@example.com"), format!("romeo{watcher}@example.net"));
-        self.presence(&user, &watcher, Some("subscribed"));
-        self.presence(&format!("{user}/balcony"), &watcher, None);
-    }
-
-    /// Lets time pass, alarm by alarm.
-    fn pass(&mut self, time: Duration) {
-        let until = self.now + time.as_micros() as u64;
-        while let Some((at, _)) = self.gateway.next_timeout().filter(|(at, _)| at.0 <= until) {
-            self.now = self.now.max(at.0);
-            self.handle(Input::Timeout);
-        }
-        self.now = until;
-    }
-
-    /// Stops; how long it took by the gateway's clock.
-    fn stop(&mut self) -> Duration {
-        let began = self.now;
-        self.handle(Input::Stop);
-        while !self.stopped {
-            let Some((at, _)) = self.gateway.next_timeout() else { break };
-            self.now = self.now.max(at.0);
-            self.handle(Input::Timeout);
-        }
-        assert!(self.stopped, "it never said that it had stopped");
-        Duration::from_micros(self.now - began)
-    }
 }

@@ -11,6 +11,10 @@ use std::path::Path;
 #[path = "support/running.rs"]
 mod running;
 
+use mostar::store::record::{Key, Record};
+use mostar::store::sled::SledStore;
+use mostar::store::{Change, Store};
+use mostar::words::id::Partition;
 use running::{PATIENCE, Running, SECRET, answer, both, configuration, folder, message, request, start};
 
 /// What a process that cannot start says; its status is 1.
@@ -212,6 +216,48 @@ fn messages_that_were_accepted_are_there_after_a_kill() {
     drop(running);
     let again = Running::new(folder.path());
     assert!(again.records >= 20, "{} records", again.records);
+}
+
+/// Contacts that are on disk besides: they take a while to come back.
+const CONTACTS: usize = 20_000;
+
+#[test]
+fn what_was_answered_before_a_kill_is_answered_so_while_the_records_come_back() {
+    let folder = folder();
+    let configuration = configuration(folder.path(), &both(), "127.0.0.1:1", "sip:127.0.0.1:1", "none");
+    let mut running = Running::begun(start(folder.path(), &configuration));
+    let mut stream = running.connect();
+    for number in 0..20 {
+        stream.write_all(&message(number, b"hello")).unwrap();
+        assert!(answer(&mut stream).starts_with("SIP/2.0 202 "));
+    }
+    running.child.kill().unwrap();
+    running.child.wait().unwrap();
+    drop(running);
+    let contact = |number: usize| {
+        let user = format!("juliet{number}@example.org");
+        let value = format!(
+            r#"{{"user":"{user}","contact":{{"user":"romeo","host":"example.org"}},"accepted":true}}"#
+        );
+        let (partition, id) = (Partition::of(&user), format!("{user} sip:romeo@example.org"));
+        Change::Save(Record { key: Key { kind: "contact", partition, id }, value: value.into_bytes() })
+    };
+    let mut store = SledStore::open(&folder.path().join("store")).unwrap();
+    store.commit(&mut vec![(0..CONTACTS).map(contact).collect()]).unwrap();
+    drop(store);
+    let mut again = Running::begun(start(folder.path(), &configuration));
+    let mut stream = again.connect();
+    for number in 0..20 {
+        // The same request in another transaction.
+        let text = String::from_utf8(message(number, b"hello")).unwrap();
+        stream.write_all(text.replace("z9hG4bK", "z9hG4bKagain").as_bytes()).unwrap();
+        assert!(answer(&mut stream).starts_with("SIP/2.0 202 "));
+    }
+    again.all_are_back();
+    // Who sends a message anew has another record.
+    assert_eq!(again.records, CONTACTS + 20);
+    again.signal(rustix::process::Signal::TERM);
+    again.wait_for("event=stopped clean=true");
 }
 
 #[test]

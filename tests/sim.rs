@@ -26,6 +26,7 @@ fn nothing_is_lost_whatever_happens() {
             .map(|count| 100 * count > runs);
     assert!(sessions && twice && receipts && cut, "the simulation hardly opens sessions: {totals:?}");
     assert!(20 * totals.kept > runs, "the simulation hardly keeps anything for who is away: {totals:?}");
+    assert!(10 * totals.slow_starts > runs, "the records hardly come back slowly: {totals:?}");
     assert!(dropped, "the simulation hardly takes anything back: {totals:?}");
 }
 

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
+pub mod core;
 pub mod figures;
 pub mod process;
 pub mod proxy;
@@ -30,6 +31,12 @@ pub fn result(figure: &str, target: &str, measured: &str, ratio: f64) {
     let line = format!("figure\t{figure}\t{target}\t{measured}\t{ratio:.2}\n");
     let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
     std::io::Write::write_all(&mut file.unwrap(), line.as_bytes()).unwrap();
+}
+
+/// Says a figure, and adds it to that table.
+pub fn figure(name: &str, target: &str, measured: &str, ratio: f64) {
+    println!("{name}: {measured}, wanted {target} ({ratio:.2})");
+    result(name, target, measured, ratio);
 }
 
 /// An address on loopback that is free now.

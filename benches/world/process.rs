@@ -5,11 +5,11 @@
 //! clock's ticks sample it.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,16 @@ impl Process {
 
     /// The same, at a place.
     pub fn start_at(folder: &Path, setup: &Setup<'_>, place: Place<'_>) -> Process {
+        let shows = std::env::var_os("SHOW").is_some();
+        Process::spawn(folder, setup, place, if shows { Stdio::inherit() } else { Stdio::null() })
+    }
+
+    /// Starts one whose log is read.
+    pub fn start_heard(folder: &Path, setup: &Setup<'_>) -> Process {
+        Process::spawn(folder, setup, Place::default(), Stdio::piped())
+    }
+
+    fn spawn(folder: &Path, setup: &Setup<'_>, place: Place<'_>, log: Stdio) -> Process {
         let secret = folder.join("secret");
         std::fs::write(&secret, SECRET).unwrap();
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -73,16 +83,9 @@ impl Process {
         std::fs::write(&config, text).unwrap();
         let program = std::env::var_os("MOSTAR").unwrap_or_else(|| env!("CARGO_BIN_EXE_mostar").into());
         let arguments = ["run".into(), "-c".into(), config.into_os_string()];
-        let errors = if std::env::var_os("SHOW").is_some() { Stdio::inherit() } else { Stdio::null() };
         let mut command = command(&program, place.cores);
         Process(
-            command
-                .args(arguments)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(errors)
-                .spawn()
-                .unwrap(),
+            command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap(),
         )
     }
 
@@ -101,6 +104,28 @@ impl Process {
     /// Puts all its threads on these cores.
     pub fn move_to(&self, cores: &str) {
         put_on(self.0.id(), cores);
+    }
+
+    /// What it has opened.
+    pub fn files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.0.id())).unwrap().count()
+    }
+
+    /// What it logs, where it was started with [`Process::start_heard`].
+    pub fn log(&mut self) -> BufReader<ChildStderr> {
+        BufReader::new(self.0.stderr.take().unwrap())
+    }
+
+    /// Sends it a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 
     /// Its CPU time so far. What of it was in the kernel is known by ticks of 10 ms, the rest to the nanosecond.
@@ -125,6 +150,15 @@ impl Process {
             }
         }
         cpu
+    }
+
+    /// The same, finer and as one figure.
+    pub fn nanoseconds(&self) -> u64 {
+        let of = |task: std::io::Result<std::fs::DirEntry>| {
+            let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        };
+        std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap().filter_map(of).sum()
     }
 
     /// What is resident of it, in kB.

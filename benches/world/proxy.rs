@@ -61,7 +61,8 @@ where
     });
 }
 
-fn read(stream: TcpStream, mut seen: impl FnMut(Message) -> Option<String> + Send + 'static) {
+/// The same for one connection.
+pub fn read(stream: TcpStream, mut seen: impl FnMut(Message) -> Option<String> + Send + 'static) {
     thread::spawn(move || {
         stream.set_nodelay(true).unwrap();
         let mut answers = stream.try_clone().unwrap();

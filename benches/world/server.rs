@@ -40,6 +40,16 @@ impl Stream {
     pub fn say(&self, text: &str) {
         self.0.lock().unwrap().write_all(text.as_bytes()).unwrap();
     }
+
+    /// The same where the stream may be gone.
+    pub fn try_to_say(&self, text: &str) -> bool {
+        self.0.lock().unwrap().write_all(text.as_bytes()).is_ok()
+    }
+
+    /// Ends the connection without a word.
+    pub fn cut(&self) {
+        let _ = self.0.lock().unwrap().shutdown(std::net::Shutdown::Both);
+    }
 }
 
 fn handshake(stream: &mut TcpStream) -> String {
@@ -69,15 +79,19 @@ fn read(socket: TcpStream, answers: &Stream, mut seen: impl FnMut(&str) -> Optio
         let is_presence =
             pending.starts_with(b"<presence") && (pending.ends_with(b"</presence>") || is_empty);
         if pending.ends_with(b"</message>") || is_presence {
-            if let Some(answer) = seen(&String::from_utf8_lossy(&pending)) {
-                answers.say(&answer);
+            if let Some(answer) = seen(&String::from_utf8_lossy(&pending))
+                && !answers.try_to_say(&answer)
+            {
+                return;
             }
             pending.clear();
         } else if pending.ends_with(b"</iq>") {
             let text = String::from_utf8_lossy(&pending).into_owned();
             let value = |name| attribute(&text, name).unwrap_or_default();
             let (id, from, to) = (value("id"), value("from"), value("to"));
-            answers.say(&format!("<iq type='result' id='{id}' from='{to}' to='{from}'/>"));
+            if !answers.try_to_say(&format!("<iq type='result' id='{id}' from='{to}' to='{from}'/>")) {
+                return;
+            }
             pending.clear();
         }
     }

@@ -162,7 +162,8 @@ pub trait Feature {
         Err("nobody keeps such records".to_owned())
     }
 
-    /// All records are back; links may come up from now on.
+    /// What was given back since the last call is whole: all of some users, or of everybody. Called once or, where
+    /// there is traffic meanwhile, for one partition after the other; then links may be up already.
     fn start(&mut self, _cx: &mut Cx<'_>) {}
 
     /// Another feature, or this one, said something.

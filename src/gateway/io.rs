@@ -5,6 +5,7 @@ use crate::sip::flow::{BadSip, Flow, SendId, SipOut};
 use crate::sip::locate::{Located, Query};
 use crate::sip::message::Message;
 use crate::store::record::{Key, Record, Restored};
+use crate::words::id::Partition;
 use crate::words::note::Note;
 use crate::xmpp::stanza::{Element, Stanza};
 
@@ -35,8 +36,12 @@ pub enum Input {
     Resolved(Query, Vec<Located>),
     /// The store's condition changed.
     Store(StoreChange),
+    /// The records of before the start will be given back while other inputs come: whoever's are not back waits.
+    Restoring,
     /// A record of before the start.
     Restored(Restored),
+    /// All records of this partition have been given back.
+    Whole(Partition),
     /// All records have been given back.
     RestoreDone,
     /// From another owner of this process.
@@ -85,6 +90,8 @@ pub enum Output {
     Save(Record),
     /// Drop a record.
     Forget(Key),
+    /// Give the records of this partition back before all others: somebody waits for them.
+    Fetch(Partition),
     /// Something for another owner of this process.
     Forward(Forward),
     /// A refusal, which need not wait for the store.

@@ -12,12 +12,14 @@ mod crowd;
 pub mod domains;
 pub mod io;
 pub mod owner;
+mod restoring;
 mod route;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use self::crowd::Crowd;
+use self::restoring::{Restoring, Turn};
 use crate::config::Config;
 use crate::features::facts::Facts;
 use crate::features::{self, Cx, Feature, Op, Signal};
@@ -50,6 +52,8 @@ pub struct Gateway {
     unknown: u64,
     stopping: bool,
     stopped: bool,
+    /// Records come back while there is traffic.
+    restoring: Option<Restoring>,
     level: Level,
     ops: VecDeque<Op>,
     signals: VecDeque<Signal>,
@@ -78,7 +82,7 @@ fn split(user: u64) -> (usize, u64) {
 
 impl Gateway {
     /// A gateway that has heard nothing yet. Give it its records ([`Input::Restored`]), then
-    /// [`Input::RestoreDone`], then the links.
+    /// [`Input::RestoreDone`], then the links. Or say [`Input::Restoring`] first: then anything may come between the records.
     pub fn new(config: Arc<Config>, seed: Seed) -> Gateway {
         let features = features::registry();
         let methods = features.iter().flat_map(|feature| feature.manifest().methods).copied().collect();
@@ -96,6 +100,7 @@ impl Gateway {
             unknown: 0,
             stopping: false,
             stopped: false,
+            restoring: None,
             level: Level::Debug,
             ops: VecDeque::new(),
             signals: VecDeque::new(),
@@ -124,6 +129,20 @@ impl Gateway {
 
     /// The one door.
     pub fn handle(&mut self, now: Now, input: Input) {
+        let Some(restoring) = &mut self.restoring else { return self.take(now, input) };
+        match restoring.turn(&self.domains, input) {
+            Turn::Now(input) => self.take(now, input),
+            Turn::Later => {}
+            Turn::Fetch(partition) => self.out.push_back(Output::Fetch(partition)),
+        }
+    }
+
+    /// Whether so much waits for its records that nothing more should come in.
+    pub fn is_crowded(&self) -> bool {
+        self.restoring.as_ref().is_some_and(Restoring::is_crowded)
+    }
+
+    fn take(&mut self, now: Now, input: Input) {
         match input {
             Input::Stanza(link, stanza) => self.stanza(now, link, &stanza),
             Input::BadStanza(link, element) => self.bad_stanza(link, &element),
@@ -148,10 +167,25 @@ impl Gateway {
                     None => self.unknown += 1,
                 }
             }
+            Input::Restoring => {
+                self.agent.start(now);
+                self.restoring = Some(Restoring::default());
+            }
+            Input::Whole(partition) => {
+                self.each(now, |feature, cx| feature.start(cx));
+                self.settle(now);
+                let waited = self.restoring.as_mut().map(|restoring| restoring.is_whole(partition));
+                waited.into_iter().flatten().for_each(|input| self.take(now, input));
+            }
             Input::RestoreDone => {
                 self.tell_unknown();
-                self.agent.start(now);
+                let restoring = self.restoring.take();
+                if restoring.is_none() {
+                    self.agent.start(now);
+                }
                 self.each(now, |feature, cx| feature.start(cx));
+                self.settle(now);
+                restoring.into_iter().flat_map(Restoring::end).for_each(|input| self.take(now, input));
             }
             Input::Forwarded(forward) => match forward {},
             Input::Explain(number, stanza) => {
@@ -188,7 +222,8 @@ impl Gateway {
 
     /// How many transactions, conversations, queues and timers are held; zero when all is over.
     pub fn load(&self) -> usize {
-        self.agent.load()
+        self.restoring.as_ref().map_or(0, Restoring::len)
+            + self.agent.load()
             + self.msrp.load()
             + self.crowd.len()
             + self.features.iter().map(|feature| feature.load()).sum::<usize>()

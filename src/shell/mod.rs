@@ -24,6 +24,7 @@ pub mod meters;
 pub mod msrp;
 mod process;
 pub mod record;
+pub mod restore;
 pub mod shard;
 pub mod sip;
 pub mod sockets;

@@ -1,7 +1,8 @@
-//! The life of the process: bind, restore, start, wait for a signal, say goodbye, end.
+//! The life of the process: bind, open the store, start, wait for a signal, say goodbye, end.
 //!
-//! The order matters. Ports come first, so that a mistake shows at once and nothing has been changed; then the store,
-//! whose records go to their shards; only then is anything read from a socket and any link opened.
+//! The order matters. Ports come first, so that a mistake shows at once and nothing has been changed; then the store; only
+//! then is anything read from a socket and any link opened. The records come back while the process is at work:
+//! `restore.rs`.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -20,12 +21,13 @@ use super::component::{Settings, Timing};
 use super::dns::Dns;
 use super::explain::Questions;
 use super::http::{self, Pages};
-use super::inbox::{Batch, Inboxes};
+use super::inbox::Inboxes;
 use super::link::{self, Link};
 use super::log::Log;
 use super::meters::Meters;
 use super::msrp;
 use super::record::{Recorder, Share};
+use super::restore::{self, Piece};
 use super::shard::{self, Outside, Surroundings};
 use super::sip::{self, Endpoint};
 use super::sockets::Doorkeeper;
@@ -38,8 +40,7 @@ use crate::msrp::{MsrpIn, MsrpOut};
 use crate::sip::flow::{Flow, SendId, SipOut};
 use crate::sip::locate::Query;
 use crate::store::sled::SledStore;
-use crate::store::{Store, StoreError};
-use crate::words::id::Seed;
+use crate::words::id::{Partition, Seed};
 use crate::words::note::{Level, Note};
 use crate::xmpp::stanza::Stanza;
 use crate::xmpp::stream::Limits;
@@ -58,9 +59,6 @@ const LAST_COMMIT: Duration = Duration::from_secs(2);
 
 /// A signal that follows another so soon is the same wish.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
-
-/// How many records are given back to the shards at one go.
-const RECORDS: usize = 256;
 
 /// How many notes of links may wait for the log.
 const NOTES: usize = 1024;
@@ -94,10 +92,13 @@ async fn live(mut config: Config, shards: usize, files: u64, log: &Log) -> Resul
     };
     let store = SledStore::open(&config.store).map_err(|error| error.to_string())?;
     warn_of_open(&config.store, log);
+    let (reader, nameless) = store.reader().map_err(|error| error.to_string())?;
+    for name in nameless {
+        log.line(Level::Warn, "store-bad-name", &[("name", name)]);
+    }
 
     let config = Arc::new(config);
     let (status, meters) = (Status::default(), Meters::new());
-    status.missing(writer::PART, "its records are being read");
     let (inboxes, receivers) = Inboxes::new(shards, Domains::new(&config));
     let keeper = Arc::new(Doorkeeper::new(&config, log, &meters));
     let endpoint = Endpoint::new(bound, sip::Limits::default(), &keeper, &inboxes, log, &meters)
@@ -111,16 +112,23 @@ async fn live(mut config: Config, shards: usize, files: u64, log: &Log) -> Resul
     let questions = Questions::new(inboxes.clone());
     let world = Arc::new(World { endpoint, msrp, dns, links: links.collect(), questions: questions.clone() });
     let (orders, ordered) = channel();
-    let mut crew = Crew::start(&config, &world, &inboxes, receivers, &orders, log, &meters)?;
-    drop(orders);
+    let (ways, records): (Vec<_>, Vec<_>) =
+        (0..shards).map(|_| restore::way()).map(|(way, records, want)| (way, (records, want))).unzip();
+    let (restored, mut restoring) = mpsc::unbounded_channel();
+    let receivers = receivers.into_iter().zip(records).collect();
+    let exits = Exits { orders, restored };
+    let mut crew = Crew::start(&config, &world, &inboxes, receivers, &exits, log, &meters)?;
+    drop(exits);
+    let writer = write(store, ordered, &crew, &status, log, &meters)?;
+    let (failed, mut failing) = mpsc::unbounded_channel();
+    restore::start(&reader, ways, &inboxes, &failed)
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    drop(reader);
     if let Some(listener) = pages {
         let pages = Pages { status: status.clone(), meters: meters.clone(), questions };
         tokio::spawn(http::serve(listener, pages));
     }
 
-    let (store, records) = restore(store, inboxes.clone(), log.clone()).await?;
-    let writer = write(store, ordered, &crew, &status, log, &meters)?;
-    inboxes.put_all(|| Input::RestoreDone).await;
     status.ready(writer::PART);
     world.endpoint.listen();
     world.msrp.listen();
@@ -140,15 +148,27 @@ async fn live(mut config: Config, shards: usize, files: u64, log: &Log) -> Resul
         &[
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("shards", shards.to_string()),
-            ("records", records.to_string()),
             ("milliseconds", began.elapsed().as_millis().to_string()),
         ],
     );
 
-    let name = tokio::select! {
-        name = signals.next() => name,
-        number = crew.failed() => {
-            return Err(format!("shard {number} has failed; start again: what was accepted is in the store"));
+    let mut records = 0;
+    let mut missing = shards;
+    let name = loop {
+        tokio::select! {
+            name = signals.next() => break name,
+            number = crew.failed() => {
+                return Err(format!("shard {number} has failed; start again: what was accepted is in the store"));
+            }
+            Some(reason) = failing.recv() => return Err(reason),
+            Some(count) = restoring.recv() => {
+                (records, missing) = (records + count, missing - 1);
+                if missing == 0 {
+                    let took = began.elapsed().as_millis().to_string();
+                    let fields = [("records", records.to_string()), ("milliseconds", took)];
+                    log.line(Level::Info, "restored", &fields);
+                }
+            }
         }
     };
     log.line(Level::Info, "stopping", &[("signal", name.to_owned())]);
@@ -261,20 +281,29 @@ struct Crew {
     stopped: mpsc::UnboundedReceiver<usize>,
 }
 
+/// What comes into a shard: its inputs, its records, and how it says whose it wants first.
+type Doors = (mpsc::Receiver<Input>, (mpsc::Receiver<Piece>, Sender<Partition>));
+
+/// Where every shard says what it wants kept, and that it has all its records back.
+struct Exits {
+    orders: Sender<Order>,
+    restored: mpsc::UnboundedSender<usize>,
+}
+
 impl Crew {
     fn start(
         config: &Arc<Config>,
         world: &Arc<World>,
         inboxes: &Inboxes,
-        receivers: Vec<mpsc::Receiver<Input>>,
-        orders: &Sender<Order>,
+        doors: Vec<Doors>,
+        exits: &Exits,
         log: &Log,
         meters: &Meters,
     ) -> Result<Crew, String> {
         let clock = Clock::start();
         let (stopping, stopped) = mpsc::unbounded_channel();
         let mut crew = Crew { tasks: JoinSet::new(), gates: Vec::new(), stopped };
-        for (number, inbox) in receivers.into_iter().enumerate() {
+        for (number, (inbox, (records, wanted))) in doors.into_iter().enumerate() {
             let mut seed = Seed([0; 32]);
             getrandom::fill(&mut seed.0).map_err(|error| format!("no random numbers: {error}"))?;
             let gate = Arc::new(Gate::default());
@@ -282,8 +311,11 @@ impl Crew {
             let around = Surroundings {
                 number,
                 inbox,
+                records,
+                wanted,
+                restored: exits.restored.clone(),
                 gate: gate.clone(),
-                orders: orders.clone(),
+                orders: exits.orders.clone(),
                 outside: world.clone(),
                 stopped: stopping.clone(),
                 clock,
@@ -314,7 +346,6 @@ impl Crew {
     }
 }
 
-/// Gives every record to its shard, on a thread that may wait for the disk.
 /// A folder that was there before may be open to others.
 fn warn_of_open(store: &Path, log: &Log) {
     let is_open = std::fs::metadata(store).is_ok_and(|folder| folder.permissions().mode() & 0o007 != 0);
@@ -322,34 +353,6 @@ fn warn_of_open(store: &Path, log: &Log) {
         let store = store.display();
         let text = format!("others on this machine can read messages in {store}: chmod 700 {store}");
         log.line(Level::Warn, "store-open", &[("do", text)]);
-    }
-}
-
-async fn restore(store: SledStore, inboxes: Inboxes, log: Log) -> Result<(SledStore, usize), String> {
-    let runtime = tokio::runtime::Handle::current();
-    let work = move || -> Result<(SledStore, usize), StoreError> {
-        let (mut records, mut batch) = (0, Batch::default());
-        for record in store.load() {
-            match record {
-                Ok(record) => {
-                    records += 1;
-                    batch.push(inboxes.shard_of(record.partition), Input::Restored(record));
-                    if records % RECORDS == 0 {
-                        runtime.block_on(inboxes.put_batch(&mut batch));
-                    }
-                }
-                Err(StoreError::BadName(name)) => {
-                    log.line(Level::Warn, "store-bad-name", &[("name", name)]);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        runtime.block_on(inboxes.put_batch(&mut batch));
-        Ok((store, records))
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(|error| error.to_string()),
-        Err(_) => Err("the store cannot be read: its library gave up".into()),
     }
 }
 

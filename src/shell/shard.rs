@@ -5,6 +5,9 @@
 //! without a `Save` leaves at once; only [`Output::Now`] overtakes. Notes are not held: they tell what the core
 //! decided, not what anybody was promised.
 //!
+//! **A start.** Records of before it come while inputs do, a piece of them and some inputs in turn; whose are not back yet
+//! waits in the core, which has them fetched.
+//!
 //! A shard is a task, not a thread: it runs where its input was just read, and what it wakes runs after it.
 
 use std::collections::VecDeque;
@@ -17,6 +20,7 @@ use super::clock::Clock;
 use super::log::Log;
 use super::meters::{Meters, ShardMeters};
 use super::record::Recorder;
+use super::restore::Piece;
 use super::writer::{Gate, Order};
 use crate::gateway::Gateway;
 use crate::gateway::io::{Input, LinkId, Output, StoreChange};
@@ -24,6 +28,7 @@ use crate::msrp::{MsrpIn, MsrpOut};
 use crate::sip::flow::{Flow, SendId, SipOut};
 use crate::sip::locate::Query;
 use crate::store::{Change, Step};
+use crate::words::id::Partition;
 use crate::words::note::Note;
 use crate::words::time::{Now, Tick};
 use crate::xmpp::stanza::Stanza;
@@ -46,6 +51,10 @@ pub trait Core: Send + 'static {
     fn poll(&mut self) -> Option<Output>;
     /// The one alarm.
     fn next_timeout(&self) -> Option<(Tick, &'static str)>;
+    /// So much waits in it that nothing more should come in.
+    fn is_crowded(&self) -> bool {
+        false
+    }
 }
 
 impl Core for Gateway {
@@ -59,6 +68,10 @@ impl Core for Gateway {
 
     fn next_timeout(&self) -> Option<(Tick, &'static str)> {
         Gateway::next_timeout(self)
+    }
+
+    fn is_crowded(&self) -> bool {
+        Gateway::is_crowded(self)
     }
 }
 
@@ -84,6 +97,12 @@ pub struct Surroundings<O> {
     pub number: usize,
     /// Its inputs.
     pub inbox: mpsc::Receiver<Input>,
+    /// Its records of before the start.
+    pub records: mpsc::Receiver<Piece>,
+    /// The way to whoever reads them: whose are wanted first.
+    pub wanted: Sender<Partition>,
+    /// Told how many records there were when all are back.
+    pub restored: mpsc::UnboundedSender<usize>,
     /// What it sees of the writer.
     pub gate: Arc<Gate>,
     /// The way to the writer.
@@ -147,6 +166,8 @@ impl<C: Core, O: Outside> Shard<C, O> {
         let alarm = tokio::time::sleep_until(self.around.clock.instant(Tick(u64::MAX)));
         tokio::pin!(alarm);
         let mut alarm_is_for = None;
+        let mut records = Some(0);
+        self.step(Input::Restoring);
         loop {
             let due = self.core.next_timeout().map(|(tick, _)| tick);
             if due != alarm_is_for {
@@ -154,10 +175,14 @@ impl<C: Core, O: Outside> Shard<C, O> {
                 alarm_is_for = due;
             }
             tokio::select! {
-                taken = self.around.inbox.recv_many(&mut inputs, TOGETHER), if self.held.len() < HELD => {
+                taken = self.around.inbox.recv_many(&mut inputs, TOGETHER), if self.has_room() => {
                     if taken == 0 {
                         return;
                     }
+                }
+                piece = self.around.records.recv(), if records.is_some() => {
+                    self.now = self.around.clock.now();
+                    records = self.restore(records, piece);
                 }
                 () = self.around.gate.changed() => {}
                 () = &mut alarm, if due.is_some() => {}
@@ -170,6 +195,34 @@ impl<C: Core, O: Outside> Shard<C, O> {
             self.ring();
             self.hand_over();
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.held.len() < HELD && !self.core.is_crowded()
+    }
+
+    /// Takes a piece of what was kept. How many records there were so far; nothing when that was all.
+    fn restore(&mut self, count: Option<usize>, piece: Option<Piece>) -> Option<usize> {
+        let mut count = count.unwrap_or_default();
+        match piece {
+            Some(Piece::Records(records)) => {
+                count += records.len();
+                records.into_iter().for_each(|record| self.step(Input::Restored(record)));
+                return Some(count);
+            }
+            Some(Piece::Whole(partition)) => {
+                self.step(Input::Whole(partition));
+                return Some(count);
+            }
+            Some(Piece::All) => {
+                self.step(Input::RestoreDone);
+                // Nobody listens only when the process ends.
+                let _ = self.around.restored.send(count);
+            }
+            // They cannot be read: the process ends.
+            None => {}
+        }
+        None
     }
 
     /// What the writer has done meanwhile.
@@ -225,6 +278,8 @@ impl<C: Core, O: Outside> Shard<C, O> {
                 Output::Forget(key) => changes.push(Change::Forget(key)),
                 Output::Now(output) => self.let_out(*output),
                 Output::Note(note) => self.note(note),
+                // If nobody reads any more, all are on their way.
+                Output::Fetch(partition) => drop(self.around.wanted.send(partition)),
                 output => self.outputs.push(output),
             }
         }
@@ -289,6 +344,7 @@ impl<C: Core, O: Outside> Shard<C, O> {
                 // Nobody listens only when the process ends anyway.
                 let _ = self.around.stopped.send(self.around.number);
             }
+            Output::Fetch(partition) => drop(self.around.wanted.send(partition)),
             // Inside a `Now`, where they do not belong: kept without anybody waiting for it.
             Output::Save(record) => self.steps.push(vec![Change::Save(record)]),
             Output::Forget(key) => self.steps.push(vec![Change::Forget(key)]),
@@ -432,11 +488,17 @@ mod tests {
             let (inbox, inputs) = mpsc::channel(64);
             let (window, left) = mpsc::unbounded_channel();
             let (stopped, _) = mpsc::unbounded_channel();
+            let (restored, _) = mpsc::unbounded_channel();
+            let (_, records) = mpsc::channel(1);
+            let (wanted, _) = std::sync::mpsc::channel();
             let clock = Clock::start();
             let outside = Arc::new(Window(window));
             let around = Surroundings {
                 number: 0,
                 inbox: inputs,
+                records,
+                wanted,
+                restored,
                 gate,
                 orders,
                 outside,

@@ -41,6 +41,9 @@ const TIDY_AGAIN: Duration = Duration::from_secs(5);
 /// How often free space is looked at.
 const ROOM_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How often the store is asked to give memory back.
+const TRIM_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Less than this is low, if it is also less than one part in [`RESERVE_SHARE`] of the disk, or less than
 /// [`RESERVE_MIN`] in any case. What was low stays so until there is half as much again: what is refused and what is
 /// dropped makes room, and would turn the refusal on and off.
@@ -137,6 +140,7 @@ pub fn start(
         free: meters.plain_gauge("store_free_bytes"),
         condition: StoreChange::Ok,
         looked: None,
+        trimmed: Instant::now(),
         untidy_until: None,
     };
     std::thread::Builder::new().name("writer".into()).spawn(move || writer.run(&waiting))
@@ -153,6 +157,7 @@ struct Writer {
     free: metrics::Gauge,
     condition: StoreChange,
     looked: Option<Instant>,
+    trimmed: Instant,
     /// The store's other work has failed; it rests until then.
     untidy_until: Option<Instant>,
 }
@@ -222,7 +227,11 @@ impl Writer {
             return false;
         }
         let store = &mut self.store;
-        match guarded(|| store.tidy()) {
+        let is_time = self.trimmed.elapsed() >= TRIM_INTERVAL;
+        if is_time {
+            self.trimmed = Instant::now();
+        }
+        match guarded(|| if is_time { store.trim().and_then(|()| store.tidy()) } else { store.tidy() }) {
             Ok(more) => {
                 self.untidy_until = None;
                 more

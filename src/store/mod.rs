@@ -39,6 +39,11 @@ pub trait Store: Send {
         Ok(false)
     }
 
+    /// Begins to give back memory that a burst has taken; to be asked now and then. [`Store::tidy`] does the work.
+    fn trim(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Opens the place anew after a failed commit. A full disk leaves some stores unusable until then.
     fn reopen(&mut self) -> Result<(), StoreError>;
 

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use super::StoreError;
 use super::journal::files::{Folder, sync_all};
+use super::journal::reader::{Reader, View};
 use super::journal::{Journaled, Pairs, Tree};
 
 /// The format that this version writes: names as in [`super::record::Key`], values as JSON, and since 2 a journal in
@@ -34,8 +35,15 @@ const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 /// The most memory that pages may take.
 const CACHE: u64 = 8 * 1024 * 1024;
 
+/// After so many bytes the tree is closed and opened again, which leaves a snapshot of where its pages are: without one the
+/// next start reads everything that was ever written since the last.
+const GROWN: usize = 256 * 1024 * 1024;
+
 /// A store in a folder.
 pub type SledStore = Journaled<SledTree, Folder>;
+
+/// Reads a store on a thread of its own.
+pub type SledReader = Reader<SledView>;
 
 impl SledStore {
     /// Opens the store in `folder`, or makes an empty one.
@@ -50,8 +58,10 @@ pub struct SledTree {
     path: PathBuf,
     /// Nothing only while a reopening has failed.
     open: Option<Open>,
-    /// Syncs the files, which may take long.
-    settling: Option<JoinHandle<Result<(), StoreError>>>,
+    /// Syncs the files, which may take long. A tree that has grown is its alone meanwhile.
+    settling: Option<JoinHandle<Result<Open, StoreError>>>,
+    /// How many bytes it has got since it was opened.
+    grown: usize,
 }
 
 #[derive(Clone)]
@@ -64,15 +74,8 @@ struct Open {
 impl SledTree {
     fn open(folder: &Path) -> Result<SledTree, StoreError> {
         let path = folder.join("sled");
-        for _ in 0..LOCK_TRIES {
-            match open(&path) {
-                // A store that was just closed, here or by a process that is ending, keeps its lock a moment longer.
-                Err(StoreError::Locked { .. }) => std::thread::sleep(LOCK_PAUSE),
-                opened => return Ok(SledTree { path, open: Some(opened?), settling: None }),
-            }
-        }
-        let open = open(&path)?;
-        Ok(SledTree { path, open: Some(open), settling: None })
+        let open = open_patiently(&path)?;
+        Ok(SledTree { path, open: Some(open), settling: None, grown: 0 })
     }
 
     fn parts(&self) -> Result<&Open, StoreError> {
@@ -84,7 +87,9 @@ impl SledTree {
 
     fn join(&mut self) -> Result<(), StoreError> {
         let Some(thread) = self.settling.take() else { return Ok(()) };
-        thread.join().unwrap_or_else(|_| Err(unreadable(&self.path, "its library gave up")))
+        let settled = thread.join().unwrap_or_else(|_| Err(unreadable(&self.path, "its library gave up")));
+        self.open = Some(settled?);
+        Ok(())
     }
 }
 
@@ -95,7 +100,34 @@ impl Drop for SledTree {
     }
 }
 
+/// The records of a tree, for readers.
+#[derive(Clone)]
+pub struct SledView {
+    path: PathBuf,
+    records: sled::Tree,
+}
+
+impl View for SledView {
+    fn from(&self, name: &str) -> Pairs<'_> {
+        Box::new(self.records.range(name.as_bytes()..).map(|entry| pair(&self.path, entry)))
+    }
+}
+
+fn pair(
+    path: &Path,
+    entry: sled::Result<(sled::IVec, sled::IVec)>,
+) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
+    let (name, value) = entry.map_err(|error| explain(path, error))?;
+    Ok((name.to_vec(), value.to_vec()))
+}
+
 impl Tree for SledTree {
+    type View = SledView;
+
+    fn view(&self) -> Result<SledView, StoreError> {
+        Ok(SledView { path: self.path.clone(), records: self.parts()?.records.clone() })
+    }
+
     fn has_journal(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.format >= WITH_JOURNAL)
     }
@@ -118,6 +150,7 @@ impl Tree for SledTree {
     fn apply(&mut self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for (name, value) in changes {
+            self.grown += name.len() + value.as_ref().map_or(0, Vec::len);
             match value {
                 Some(value) => batch.insert(name.as_bytes(), value),
                 None => batch.remove(name.as_bytes()),
@@ -131,13 +164,24 @@ impl Tree for SledTree {
             Some(thread) if thread.is_finished() => Poll::Ready(self.join()),
             Some(_) => Poll::Pending,
             None => {
-                let (path, open) = match self.parts() {
-                    Ok(open) => (self.path.clone(), open.clone()),
-                    Err(error) => return Poll::Ready(Err(error)),
-                };
+                if let Err(error) = self.parts() {
+                    return Poll::Ready(Err(error));
+                }
+                let (path, open) = (self.path.clone(), self.open.clone());
+                let is_grown = self.grown >= GROWN;
+                if is_grown {
+                    // Its lock goes with the last handle.
+                    (self.grown, self.open) = (0, None);
+                }
                 let work = move || {
+                    let open = open.ok_or_else(|| unreadable(&path, "it is not open"))?;
                     sync(&path, &open)?;
-                    note(&path, &open, MOVED_NAME, number)
+                    note(&path, &open, MOVED_NAME, number)?;
+                    if !is_grown {
+                        return Ok(open);
+                    }
+                    drop(open);
+                    open_patiently(&path)
                 };
                 match std::thread::Builder::new().name("settler".into()).spawn(work) {
                     Ok(thread) => self.settling = Some(thread),
@@ -153,10 +197,7 @@ impl Tree for SledTree {
             Ok(open) => open,
             Err(error) => return Box::new(std::iter::once(Err(error))),
         };
-        Box::new(open.records.iter().map(|entry| {
-            let (name, value) = entry.map_err(|error| explain(&self.path, error))?;
-            Ok((name.to_vec(), value.to_vec()))
-        }))
+        Box::new(open.records.iter().map(|entry| pair(&self.path, entry)))
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
@@ -164,7 +205,7 @@ impl Tree for SledTree {
         let _ = self.join();
         // The lock on the files goes with the last handle, so the old one goes first.
         self.open = None;
-        self.open = Some(open(&self.path)?);
+        self.open = Some(open_patiently(&self.path)?);
         Ok(())
     }
 }
@@ -194,6 +235,17 @@ fn sync(path: &Path, open: &Open) -> Result<(), StoreError> {
     let blobs = path.join("blobs");
     let synced = if blobs.is_dir() { sync_folder(&blobs) } else { Ok(()) };
     synced.and_then(|()| sync_folder(path)).map_err(|error| io(path, &error))
+}
+
+/// A store that was just closed, here or by a process that is ending, keeps its lock a moment longer.
+fn open_patiently(path: &Path) -> Result<Open, StoreError> {
+    for _ in 0..LOCK_TRIES {
+        match open(path) {
+            Err(StoreError::Locked { .. }) => std::thread::sleep(LOCK_PAUSE),
+            opened => return opened,
+        }
+    }
+    open(path)
 }
 
 fn open(path: &Path) -> Result<Open, StoreError> {
@@ -305,6 +357,23 @@ mod tests {
             assert_eq!((all, tree.moved()), (vec![(b"page/07/b".to_vec(), b"b".to_vec())], Ok(3)));
             tree.reopen().unwrap();
         }
+    }
+
+    #[test]
+    fn a_tree_that_has_grown_leaves_a_snapshot_and_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tree = SledTree::open(folder.path()).unwrap();
+        tree.expect_journal().unwrap();
+        tree.apply(vec![("page/07/a".into(), Some(b"1".to_vec()))]).unwrap();
+        tree.grown = GROWN;
+        while tree.settle(1).is_pending() {
+            std::thread::yield_now();
+        }
+        tree.apply(vec![("page/07/b".into(), Some(b"2".to_vec()))]).unwrap();
+        assert_eq!((tree.all().map(Result::unwrap).count(), tree.moved(), tree.grown), (2, Ok(1), 10));
+        let names = std::fs::read_dir(folder.path().join("sled")).unwrap();
+        let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert!(names.any(|name| name.starts_with("snap.")));
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub enum Event {
     Lost(u64),
     LinkUp,
     Written(u64),
+    /// More records come back in that life.
+    Restores(u64),
     /// A member has had its time to send ACK.
     FocusWaits(usize),
     Act,
@@ -332,6 +334,7 @@ impl World {
             }
             Event::LinkUp => {}
             Event::Written(life) => self.written(life),
+            Event::Restores(life) => self.restores(life),
             Event::FocusWaits(call) => self.focus_waits(call),
             Event::Act if self.peace => {}
             Event::Act => self.act(),
@@ -439,6 +442,14 @@ impl Host for World {
 
     fn writes_in(&mut self, millis: u64, life: u64) {
         self.after(millis, Event::Written(life));
+    }
+
+    fn restores_in(&mut self, millis: u64, life: u64) -> bool {
+        let may = !self.peace;
+        if may {
+            self.after(millis, Event::Restores(life));
+        }
+        may
     }
 
     fn leaves(&mut self, output: Output) {

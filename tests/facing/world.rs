@@ -65,6 +65,8 @@ pub enum Event {
     Lost(usize, u64),
     LinkUp(usize),
     Written(usize, u64),
+    /// More records come back in that life.
+    Restores(usize, u64),
     Act,
 }
 
@@ -339,6 +341,11 @@ impl World {
                 self.written(life);
                 self.turn = before;
             }
+            Event::Restores(side, life) => {
+                let before = std::mem::replace(&mut self.turn, side);
+                self.restores(life);
+                self.turn = before;
+            }
             Event::Act if self.peace => {}
             Event::Act => self.act(),
         }
@@ -439,6 +446,14 @@ impl Host for World {
 
     fn writes_in(&mut self, millis: u64, life: u64) {
         self.after(millis, Event::Written(self.turn, life));
+    }
+
+    fn restores_in(&mut self, millis: u64, life: u64) -> bool {
+        let may = !self.peace;
+        if may {
+            self.after(millis, Event::Restores(self.turn, life));
+        }
+        may
     }
 
     fn leaves(&mut self, output: Output) {

@@ -66,6 +66,8 @@ pub enum Event {
     StoreOk,
     Stopped(u64),
     Written(u64),
+    /// More records come back in that life.
+    Restores(u64),
     /// People and faults do something.
     Act,
     /// A presence agent's subscription runs out; its NOTIFY has waited for long enough.
@@ -356,6 +358,7 @@ impl World {
             Event::Stopped(life) if life == self.process.life => self.crash(),
             Event::Stopped(_) => {}
             Event::Written(life) => self.written(life),
+            Event::Restores(life) => self.restores(life),
             Event::Act => self.act(),
             Event::AgentExpires(number) => self.agent_expires(number),
             Event::AgentWaits(number) => self.agent_waits(number),
@@ -582,6 +585,14 @@ impl Host for World {
 
     fn writes_in(&mut self, millis: u64, life: u64) {
         self.after(millis, Event::Written(life));
+    }
+
+    fn restores_in(&mut self, millis: u64, life: u64) -> bool {
+        let may = !self.peace;
+        if may {
+            self.after(millis, Event::Restores(life));
+        }
+        may
     }
 
     fn leaves(&mut self, output: Output) {

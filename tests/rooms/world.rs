@@ -53,6 +53,8 @@ pub enum Event {
     Stopped(u64),
     StoreOk,
     Written(u64),
+    /// More records come back in that life.
+    Restores(u64),
     /// People and faults do something.
     Act,
     /// A phone answers what rings, says nothing more, gives up waiting.
@@ -323,6 +325,7 @@ impl World {
             Event::Stopped(_) => {}
             Event::StoreOk => self.store_changes(false),
             Event::Written(life) => self.written(life),
+            Event::Restores(life) => self.restores(life),
             Event::Act => self.act(),
             Event::Picks(call) => self.picks(call),
             Event::GivesUp(call) => self.gives_up(call),
@@ -455,6 +458,14 @@ impl Host for World {
 
     fn writes_in(&mut self, millis: u64, life: u64) {
         self.after(millis, Event::Written(life));
+    }
+
+    fn restores_in(&mut self, millis: u64, life: u64) -> bool {
+        let may = !self.peace;
+        if may {
+            self.after(millis, Event::Restores(life));
+        }
+        may
     }
 
     fn leaves(&mut self, output: Output) {

@@ -24,6 +24,8 @@ crate::tally! {
         crossed,
         refused,
         ambiguous,
+        /// Starts whose records came back while the world went on.
+        slow_starts,
         link_losses,
         late,
         presence,

@@ -75,6 +75,8 @@ pub enum Event {
     Types(u8, u8),
     /// The writer of that life has written.
     Written(u64),
+    /// More records come back in that life.
+    Restores(u64),
     /// A phone asks again, or gives up; so long after it asked first.
     Asks(String, u64),
     /// A phone's final answer to an INVITE has no ACK yet.
@@ -227,6 +229,7 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Totals>
     let (mut tally, mut checks) = (world.ledger.totals, world.process.checks);
     checks.join(&world.ledger.checks);
     (tally.crashes, tally.commits) = (world.process.life, world.process.commits);
+    tally.slow_starts = world.process.slow_starts;
     Ok(Run { tally, checks, trace: world.trace.finish() })
 }
 
@@ -557,6 +560,7 @@ impl World {
             Event::Watch(romeo, juliet) => self.romeo_watches(romeo, juliet),
             Event::Types(juliet, romeo) => self.juliet_types(juliet, romeo),
             Event::Written(life) => self.written(life),
+            Event::Restores(life) => self.restores(life),
             Event::Asks(branch, wait) => self.asks_again(&branch, wait),
             Event::Repeats(call, wait) => self.repeats(call, wait),
             Event::Calls(romeo, juliet) => drop(self.calls_juliet(romeo, juliet)),
@@ -601,6 +605,14 @@ impl Host for World {
 
     fn writes_in(&mut self, millis: u64, life: u64) {
         self.after(millis, Event::Written(life));
+    }
+
+    fn restores_in(&mut self, millis: u64, life: u64) -> bool {
+        let may = self.now < PEACE;
+        if may {
+            self.after(millis, Event::Restores(life));
+        }
+        may
     }
 
     fn leaves(&mut self, output: Output) {

@@ -143,7 +143,11 @@ impl Door {
                 Output::Forget(key) => {
                     self.store.remove(&key.to_string());
                 }
-                Output::Now(_) | Output::Forward(_) | Output::Explained(..) | Output::Stopped => {}
+                Output::Now(_)
+                | Output::Forward(_)
+                | Output::Fetch(_)
+                | Output::Explained(..)
+                | Output::Stopped => {}
             }
         }
         for notify in told {

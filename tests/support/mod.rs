@@ -14,6 +14,7 @@ pub mod node;
 pub mod pattern;
 pub mod process;
 pub mod recorded;
+pub mod restore;
 pub mod results;
 pub mod script;
 pub mod seeds;

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use mostar::config::Config;
 use mostar::gateway::{Gateway, Input, Output, StoreChange};
-use mostar::store::record::{Key, Record, Restored};
+use mostar::store::record::{Key, Record};
 use mostar::words::id::Seed;
 use mostar::words::note::Note;
 use mostar::words::time::{Now, Tick, Wall};
 
 use super::invariants::Checks;
 use super::invariants::door::Door;
+use super::restore::{Restore, records};
 
 /// When the process dies, about a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Process {
     /// Which life this is; so often it has died.
     pub life: u64,
     pub commits: u64,
+    /// Starts whose records came back while the world went on.
+    pub slow_starts: u64,
     config: Arc<Config>,
     /// How long writing takes, in milliseconds; 0: it is done at once.
     latency: u64,
@@ -58,6 +61,7 @@ pub struct Process {
     written: u64,
     /// What must be written before anything that is said now may leave.
     needs: u64,
+    restore: Restore,
 }
 
 #[derive(Debug)]
@@ -77,6 +81,7 @@ impl Process {
             deaths: deaths.iter().copied().collect(),
             life: 0,
             commits: 0,
+            slow_starts: 0,
             config,
             latency,
             down: false,
@@ -85,6 +90,7 @@ impl Process {
             ordered: 0,
             written: 0,
             needs: 0,
+            restore: Restore::default(),
         }
     }
 
@@ -98,6 +104,7 @@ impl Process {
                 Output::Save(Record { key, value }) => changes.push(Change::Save(key, value)),
                 Output::Forget(key) => changes.push(Change::Forget(key)),
                 Output::Now(output) => outputs.push((true, *output)),
+                Output::Fetch(partition) => self.restore.fetch(partition),
                 Output::Note(note) => {
                     self.door.counts(&note);
                     notes.push(note);
@@ -139,8 +146,12 @@ pub trait Host: Sized {
     fn leaves(&mut self, output: Output);
     /// The process has died: so have its connections. What it is to forget is forgotten.
     fn died(&mut self);
-    /// It has been started again and has its records.
+    /// It has been started again; its records may still be coming back.
     fn risen(&mut self);
+
+    /// [`Host::restores`] is to be called with this life in so many milliseconds. False where the records are to be back
+    /// before anything else.
+    fn restores_in(&mut self, millis: u64, life: u64) -> bool;
 
     /// The gateway has made something, which leaves when the disk lets it.
     fn made(&mut self, _output: &Output) {}
@@ -264,9 +275,18 @@ pub trait Host: Sized {
         let chance = self.draw(u64::MAX);
         self.process().rises(chance);
         self.died();
-        let (life, store) = (self.process().life, self.process().store.clone());
-        for (key, value) in store {
-            let record = Restored::parse(&key, value).expect("the gateway's own keys can be read");
+        let life = self.process().life;
+        // What chance drew says this as well.
+        let [is_slow, order, ..] = chance.to_be_bytes();
+        if is_slow.is_multiple_of(2) && self.restores_in(u64::from(order), life) {
+            self.tells("the records come back one after the other");
+            let process = self.process();
+            (process.restore, process.slow_starts) =
+                (Restore::of(&process.store, order), process.slow_starts + 1);
+            self.apply(Input::Restoring);
+            return self.risen();
+        }
+        for record in records(&self.process().store.clone()) {
             self.apply(Input::Restored(record));
             if self.process().life != life {
                 return;
@@ -274,5 +294,26 @@ pub trait Host: Sized {
         }
         self.apply(Input::RestoreDone);
         self.risen();
+    }
+
+    /// In that life, the next partition that has records comes back, and those before it that have none.
+    fn restores(&mut self, life: u64) {
+        while life == self.process().life {
+            let Some((partition, records)) = self.process().restore.next() else {
+                self.tells("all records are back");
+                return self.apply(Input::RestoreDone);
+            };
+            let is_empty = records.is_empty();
+            for record in records {
+                self.apply(Input::Restored(record));
+            }
+            if life == self.process().life {
+                self.apply(Input::Whole(partition));
+            }
+            let wait = u64::from(partition.0) * 3;
+            if !is_empty && life == self.process().life && self.restores_in(wait, life) {
+                return;
+            }
+        }
     }
 }

@@ -77,7 +77,7 @@ pub struct Running {
     pub udp: SocketAddr,
     /// Where it listens.
     pub tcp: SocketAddr,
-    /// How many records it found in its store.
+    /// How many records it found in its store, all of which are back.
     pub records: usize,
 }
 
@@ -98,14 +98,25 @@ impl Running {
     }
 
     /// This process, which was just started.
-    pub fn child(mut child: Child) -> Running {
+    pub fn child(child: Child) -> Running {
+        let mut running = Running::begun(child);
+        running.all_are_back();
+        running
+    }
+
+    /// The same as soon as it listens: its records come back meanwhile.
+    pub fn begun(mut child: Child) -> Running {
         let log = BufReader::new(child.stderr.take().unwrap());
         let any = "127.0.0.1:0".parse().unwrap();
         let mut running = Running { child, log, udp: any, tcp: any, records: 0 };
         running.udp = running.wait_for("listener=udp://").parse().unwrap();
         running.tcp = running.wait_for("listener=tcp://").parse().unwrap();
-        running.records = running.wait_for("records=").parse().unwrap();
         running
+    }
+
+    /// Waits for the last of its records.
+    pub fn all_are_back(&mut self) {
+        self.records = self.wait_for("event=restored records=").parse().unwrap();
     }
 
     /// Reads the log up to a line that holds `text`; gives what follows it in that word.

@@ -258,6 +258,7 @@ impl World {
             said: Vec::new(),
         };
         if !world.is_recorded {
+            world.handle(Input::Restoring);
             world.handle(Input::RestoreDone);
             world.links_up();
         }
@@ -337,6 +338,7 @@ impl World {
                 | Output::Forget(_)
                 | Output::Forward(_)
                 | Output::Now(_)
+                | Output::Fetch(_)
                 | Output::Explained(..)
                 | Output::Stopped => {}
             }
@@ -633,8 +635,14 @@ impl World {
         self.lives += 1;
         self.recorders.clear();
         self.gateway = Gateway::new(self.config.clone(), Seed([self.lives; 32]));
-        for record in self.books.restart() {
-            self.handle(Input::Restored(record));
+        self.handle(Input::Restoring);
+        // One partition after the other, as a process does it.
+        let records = self.books.restart();
+        for number in (0..=255).rev().map(Partition) {
+            for record in records.iter().filter(|record| record.partition == number) {
+                self.handle(Input::Restored(record.clone()));
+            }
+            self.handle(Input::Whole(number));
         }
         self.handle(Input::RestoreDone);
         self.links_up();

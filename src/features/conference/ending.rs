@@ -412,8 +412,13 @@ impl Conferences {
             let Some(id) = self.restored.pop_front() else { return };
             let Some(guest) = self.guests.get_mut(&id) else { continue };
             let text = "the gateway was restarted".to_owned();
+            let is_seen = cx.link_is_up(&guest.room);
             guest.leg.call.hang_up(Some(Cause { status: 503, text }));
             self.run(cx, id);
+            if is_seen {
+                // Otherwise when the link comes up.
+                self.is_back(cx, id);
+            }
         }
         if !self.restored.is_empty() {
             self.timers.set(Alarm::Resume, cx.now.tick + PAUSE);

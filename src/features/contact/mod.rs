@@ -93,6 +93,8 @@ pub struct Contacts {
     last_id: u64,
     /// The last pair that was told when this link came up.
     telling: BTreeMap<LinkId, u64>,
+    /// The first pair that came back since the last start.
+    restored: Option<u64>,
     /// The process stops: the last pair that was taken offline.
     goodbye: Option<u64>,
     said_goodbye: bool,
@@ -198,6 +200,7 @@ impl Feature for Contacts {
             cx.facts.set_spelling(&pair.contact, &spelled);
         }
         let id = self.add(pair);
+        self.restored.get_or_insert(id);
         if let Some(machine) = dialog.and_then(|kept| Subscription::restore(cx.now, kept, &PRESENCE)) {
             self.keep_ask(cx, Owner::Pair(id), machine);
         }
@@ -205,6 +208,10 @@ impl Feature for Contacts {
 
     fn view(&self, record: &Restored) -> Result<View, String> {
         pair::view(record)
+    }
+
+    fn start(&mut self, cx: &mut Cx<'_>) {
+        self.tell_restored(cx);
     }
 
     fn signal(&mut self, cx: &mut Cx<'_>, signal: &Signal) {

@@ -1,5 +1,6 @@
 //! Lost links and the stop: who may have missed something is told again, and nothing is shown that we cannot see.
 
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use super::pair::Check;
@@ -8,12 +9,16 @@ use crate::features::Cx;
 use crate::gateway::io::LinkId;
 use crate::sabotage::{self, Fault as Mistake};
 
-/// How many contacts are told of in one step when a link comes up or the process stops.
-const STEP: usize = 500;
-/// The pause between two such steps when a link comes up.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How many contacts are told of in one step when a link comes up, and the pause between two such steps: messages go
+/// between them, and no server is sent more than it can take.
+const STEP: usize = 100;
+const PAUSE: Duration = Duration::from_millis(5);
+/// How many in one step when the process stops.
+const LAST_STEP: usize = 500;
 /// How much room each contact gets when all are asked again.
 const SPREAD: Duration = Duration::from_millis(2);
+/// Those who get less room are asked at once.
+const FEW: Duration = Duration::from_millis(50);
 /// `subscribed` that was said so shortly before its link broke may have been lost.
 const DOUBT: Duration = Duration::from_secs(60);
 
@@ -74,7 +79,7 @@ impl Contacts {
                 // A link that comes and goes must not have everybody asked each time; the first of a few go at once.
                 let rest = pair.asked_at.map_or(Duration::ZERO, |at| at + CROSSED_PAUSE - cx.now.tick);
                 let share = cx.mint.between(Duration::ZERO, room);
-                let share = if room < PAUSE { Duration::ZERO } else { share };
+                let share = if room < FEW { Duration::ZERO } else { share };
                 self.timers.set(Timer::Again(*id), cx.now.tick + rest + share);
             }
         }
@@ -95,11 +100,22 @@ impl Contacts {
         }
     }
 
+    /// Pairs came back while links are up: they are told of behind all that are being told.
+    pub(super) fn tell_restored(&mut self, cx: &Cx<'_>) {
+        let Some(first) = self.restored.take() else { return };
+        for link in (0..cx.links.len()).map(LinkId).filter(|link| cx.is_up(*link)) {
+            if let Entry::Vacant(vacant) = self.telling.entry(link) {
+                vacant.insert(first - 1);
+                self.timers.set(Timer::Tell(link), cx.now.tick);
+            }
+        }
+    }
+
     /// Takes the next contacts offline. Their subscriptions stay, on disk and at the other side.
     pub(super) fn take_offline(&mut self, cx: &mut Cx<'_>) {
         let Some(after) = self.goodbye else { return };
         let mut last = None;
-        for (id, pair) in self.pairs.range(after + 1..).take(STEP) {
+        for (id, pair) in self.pairs.range(after + 1..).take(LAST_STEP) {
             last = Some(*id);
             pair.say_goodbye(cx);
         }

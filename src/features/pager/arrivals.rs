@@ -4,7 +4,7 @@
 //! The same request is one with the same From tag, Call-ID and CSeq, from the same sender to the same person: a client
 //! that heard nothing sends it again in a new transaction, and a forking proxy may send it along two ways.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 
-use super::place::rank;
+use super::place::{Rank, rank};
 use crate::features::Incoming;
 use crate::features::audit::view::{Says, View};
 use crate::features::content::Asks;
@@ -253,6 +253,12 @@ pub struct Arrivals {
     by_id: Index<String, Name>,
     /// When each answer is forgotten, in that order.
     forget: VecDeque<(Tick, Name)>,
+    /// The same of those of before the start.
+    forget_restored: BTreeSet<(Tick, Name)>,
+    /// What came back since the last start and has no fate.
+    restored_pending: Vec<(Rank, u64, Name)>,
+    /// The same of what has one.
+    restored_done: Vec<(Wall, Name)>,
 }
 
 impl Arrivals {
@@ -326,11 +332,14 @@ impl Arrivals {
 
     /// The next answer that is old enough to be forgotten.
     pub fn forgotten(&mut self, now: Tick) -> Option<Key> {
-        let (at, name) = *self.forget.front()?;
-        if at > now && self.forget.len() <= REMEMBERED {
+        let restored = self.forget_restored.first().copied();
+        let (at, name) = self.forget.front().copied().into_iter().chain(restored).min()?;
+        if at > now && self.forget.len() + self.forget_restored.len() <= REMEMBERED {
             return None;
         }
-        self.forget.pop_front();
+        if !self.forget_restored.remove(&(at, name)) {
+            self.forget.pop_front();
+        }
         let (partition, done) = self.done.remove(&name)?;
         self.by_id.remove(&done.id);
         Some(key(name, partition))
@@ -338,7 +347,8 @@ impl Arrivals {
 
     /// When the next answer is forgotten.
     pub fn next_timeout(&self) -> Option<Tick> {
-        self.forget.front().map(|(at, _)| *at)
+        let (new, restored) = (self.forget.front(), self.forget_restored.first());
+        new.into_iter().chain(restored).map(|(at, _)| *at).min()
     }
 
     /// A record of before the start.
@@ -347,33 +357,29 @@ impl Arrivals {
         match record.read::<Kept>().map_err(|error| error.to_string())? {
             Kept::Pending(arrival) => {
                 self.by_id.insert(arrival.id.clone(), name);
+                self.restored_pending.push((rank(arrival.accepted, arrival.order), arrival.order, name));
                 self.pending.insert(name, (record.partition, arrival));
             }
             Kept::Done(done) => {
                 self.by_id.insert(done.id.clone(), name);
+                self.restored_done.push((done.until, name));
                 self.done.insert(name, (record.partition, done));
             }
         }
         Ok(())
     }
 
-    /// All records of before the start are there: the messages without a fate in the order of their coming, and the last
-    /// place that is taken. No calendar makes an answer stay for longer than it may.
+    /// Records of before the start are there, of some users whole: their messages without a fate in the order of their
+    /// coming, and the last place that they take. No calendar makes an answer stay for longer than it may.
     pub fn start(&mut self, now: Now) -> (Vec<Name>, u64) {
         let longest = now.tick + REMEMBER;
-        let at = |done: &Done| now.tick_at(done.until).min(longest);
-        let mut old: Vec<(Tick, Name)> =
-            self.done.iter().map(|(name, (_, done))| (at(done), *name)).collect();
-        old.sort();
-        self.forget = old.into();
-        let mut pending: Vec<((u64, Wall, u64), Name)> = self
-            .pending
-            .iter()
-            .map(|(name, (_, arrival))| (rank(arrival.accepted, arrival.order), *name))
-            .collect();
+        let done = std::mem::take(&mut self.restored_done);
+        let at = |until| now.tick_at(until).min(longest);
+        self.forget_restored.extend(done.into_iter().map(|(until, name)| (at(until), name)));
+        let mut pending = std::mem::take(&mut self.restored_pending);
         pending.sort();
-        let last = self.pending.values().map(|(_, arrival)| arrival.order).max().unwrap_or_default();
-        (pending.into_iter().map(|(_, name)| name).collect(), last)
+        let last = pending.iter().map(|(_, order, _)| *order).max().unwrap_or_default();
+        (pending.into_iter().map(|(_, _, name)| name).collect(), last)
     }
 
     /// How many are remembered.

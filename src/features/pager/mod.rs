@@ -21,6 +21,7 @@ mod table;
 mod tests;
 mod to_sip;
 mod to_xmpp;
+mod turns;
 mod undecided;
 mod verdict;
 mod ways;

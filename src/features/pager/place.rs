@@ -35,7 +35,10 @@ impl Places {
 }
 
 /// What messages are sorted by.
-pub fn rank(accepted: Wall, place: u64) -> (u64, Wall, u64) {
+pub type Rank = (u64, Wall, u64);
+
+/// A message's.
+pub fn rank(accepted: Wall, place: u64) -> Rank {
     if place < FIRST { (0, accepted, place) } else { (place, Wall(0), 0) }
 }
 

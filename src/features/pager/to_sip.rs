@@ -16,6 +16,7 @@ use super::place::{Places, rank};
 use super::post::Post;
 use super::quota::Quota;
 use super::table::{self, Outgoing, Text};
+use super::turns::Turns;
 use super::undecided::Undecided;
 use super::verdict::{self, Verdict, Verdicts};
 use super::ways::{Choice, takes_envelopes};
@@ -126,8 +127,10 @@ pub struct ToSip {
     pub(super) moves: Moves,
     /// What [`ToSip::spoken`] gives next.
     spoken: Vec<Spoken>,
-    /// What the store gave back, until all is there.
+    /// What the store gave back, until its users are whole.
     restored: Vec<Post>,
+    /// When the next of their lanes may begin.
+    turns: Turns,
     pub(super) stopping: bool,
 }
 
@@ -255,7 +258,7 @@ impl ToSip {
         }
     }
 
-    /// All messages of before the start are there: they go out in their order.
+    /// Messages of before the start are there, of some senders whole: they go out in their order, not all at once.
     pub fn start(&mut self, cx: &mut Cx<'_>) {
         self.verdicts.start(cx, &mut self.moves);
         let mut posts = std::mem::take(&mut self.restored);
@@ -282,7 +285,11 @@ impl ToSip {
             self.told.restored(&post, cx.now.wall);
             let lane = Arc::new((sender.aor, post.target.aor.clone()));
             let waits = long.contains(&*lane);
-            self.again(cx, post, lane, waits);
+            let turn = if waits || self.pages.has(&lane) { None } else { self.turns.next(cx.now.tick) };
+            self.again(cx, post, lane.clone(), waits);
+            if let Some(at) = turn {
+                self.pages.delay(&lane, at);
+            }
         }
         self.decide_overdue(cx);
         self.drive(cx);

@@ -89,6 +89,8 @@ pub struct ToXmpp {
     /// What the owner of this machine is to tell SIP senders.
     tellings: Vec<Telling>,
     places: Places,
+    /// How many came from the store: their turns, all before those of what was taken since.
+    restored: u64,
     stopping: bool,
 }
 
@@ -228,13 +230,15 @@ impl ToXmpp {
         }
     }
 
-    /// All records are there: what has no fate waits for its stream again.
+    /// Records are there, of some users whole: what has no fate waits for its stream again.
     pub fn start(&mut self, cx: &mut Cx<'_>) {
         self.late.start(cx);
         let (pending, last) = self.arrivals.start(cx.now);
         self.places.taken(last);
-        for (turn, name) in (0..).zip(pending) {
+        for name in pending {
             let Some(arrival) = self.arrivals.pending(name) else { continue };
+            let turn = self.restored;
+            self.restored += 1;
             arrival.turn = turn;
             let names = (arrival.call_id.as_str(), arrival.id.as_str());
             let Some(link) = cx.domains.link_of(arrival.from.domain()) else {
@@ -250,6 +254,7 @@ impl ToXmpp {
             }
             self.enqueue(link, name, turn);
         }
+        self.pump_all(cx);
     }
 
     /// Begins nothing more; true when nothing is in flight. What waits is on disk.

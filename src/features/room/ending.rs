@@ -224,6 +224,10 @@ impl Rooms {
             if let Some(id) = self.restored.pop_front() {
                 let text = "the gateway was restarted; please call again".to_owned();
                 self.dismiss(cx, id, Cause { status: 503, text });
+                // The link may be up already.
+                if self.seats.get(&id).is_some_and(|seat| seat.owes_farewell && cx.link_is_up(&seat.own)) {
+                    self.bid_farewell(cx, id);
+                }
             } else if let Some(id) = self.doubted.pop_front() {
                 match self.seats.get(&id).map(|seat| seat.stage) {
                     Some(Stage::In) if self.looks(id) => self.enter_again(cx, id),

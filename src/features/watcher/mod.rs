@@ -142,6 +142,8 @@ pub struct Watcher {
     down: BTreeMap<LinkId, Down>,
     closing: VecDeque<SubId>,
     resuming: VecDeque<PairId>,
+    /// What came back since the last start.
+    restored: (Vec<PairId>, Vec<SubId>),
     /// How many NOTIFYs await their answers.
     in_flight: usize,
     /// When the process began to stop.

@@ -30,8 +30,8 @@ const CROWD: Duration = Duration::from_secs(10);
 const DOUBT: Duration = Duration::from_secs(60);
 
 /// How many users are probed, and watchers told, at once; and how long the next wait.
-const BATCH: usize = 200;
-const BETWEEN: Duration = Duration::from_millis(50);
+const BATCH: usize = 100;
+const BETWEEN: Duration = Duration::from_millis(5);
 
 /// The same when the process stops: 100,000 watchers in a second.
 const LAST_BATCH: usize = 2000;
@@ -84,6 +84,7 @@ impl Watcher {
     fn restore_consent(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Result<(), String> {
         let kept: KeptConsent = record.read().map_err(|error| error.to_string())?;
         let id = self.pair(cx, kept.user, kept.contact).ok_or(NOBODY)?;
+        self.restored.0.push(id);
         let Some(pair) = self.pairs.get_mut(&id) else { return Ok(()) };
         pair.consent = kept.consent;
         note_question(&mut self.asking, id, pair);
@@ -95,20 +96,25 @@ impl Watcher {
         let kept: KeptDialog = record.read().map_err(|error| error.to_string())?;
         let pair = self.pair(cx, kept.user, kept.contact).ok_or(NOBODY)?;
         let notifier = Notifier::restore(kept.subscription, &PRESENCE, cx.now);
-        self.add_sub(Sub { pair, notifier, fetch: false, held: false, told: Told::Something, short: false });
+        let sub = Sub { pair, notifier, fetch: false, held: false, told: Told::Something, short: false };
+        let sub = self.add_sub(sub);
+        self.restored.1.push(sub);
+        self.restored.0.push(pair);
         Ok(())
     }
 
-    /// All records are back. Links are down until they are up.
+    /// Records are back, of some users whole. Links are down until they are up.
     pub(super) fn begin(&mut self, cx: &mut Cx<'_>) {
         for link in (0..cx.links.len()).map(LinkId) {
             if !cx.links[link.0] {
                 self.link_is_down(cx, link);
             }
         }
-        count_subs(cx, self.subs.len() as i64);
+        let (mut pairs, subs) = std::mem::take(&mut self.restored);
+        count_subs(cx, subs.len() as i64);
         let mut due = Vec::new();
-        for (id, sub) in &mut self.subs {
+        for id in subs {
+            let Some(sub) = self.subs.get_mut(&id) else { continue };
             let Some(pair) = self.pairs.get(&sub.pair) else { continue };
             match pair.consent {
                 Consent::Granted => sub.notifier.activate(),
@@ -121,15 +127,24 @@ impl Watcher {
                 sub.notifier.end(Reason::NoResource, None, cx.now);
             }
             match sub.notifier.next() {
-                Some(at) if at > cx.now.tick => self.timers.set(Timer::Subscription(*id), at),
-                _ => due.push(*id),
+                Some(at) if at > cx.now.tick => self.timers.set(Timer::Subscription(id), at),
+                _ => due.push(id),
             }
         }
         for id in due {
             self.tend(cx, id);
         }
-        let all = self.pairs.keys().copied().collect();
-        self.forget_stale(cx, all);
+        pairs.sort();
+        pairs.dedup();
+        // Whose link is up already is asked and probed for like those whose link came up.
+        let is_seen =
+            |id: &PairId| self.pairs.get(id).is_some_and(|pair| cx.is_up(pair.link) && !pair.subs.is_empty());
+        let before = self.resuming.len();
+        self.resuming.extend(pairs.iter().copied().filter(is_seen));
+        if before == 0 && !self.resuming.is_empty() {
+            self.timers.set(Timer::Resume, cx.now.tick);
+        }
+        self.forget_stale(cx, pairs);
     }
 
     /// Forgets those of these pairs that are only of the past.
@@ -176,9 +191,12 @@ impl Watcher {
             return;
         }
         let pairs = self.pairs_of(link);
-        let mine: std::collections::BTreeSet<SubId> =
-            pairs.iter().filter_map(|id| self.pairs.get(id)).flat_map(|pair| pair.subs.clone()).collect();
-        self.closing.retain(|id| !mine.contains(id));
+        let (subs, known) = (&self.subs, &self.pairs);
+        let is_mine = |id: &SubId| {
+            let pair = subs.get(id).and_then(|sub| known.get(&sub.pair));
+            pair.is_some_and(|pair| pair.link == link)
+        };
+        self.closing.retain(|id| !is_mine(id));
         for id in pairs {
             let Some(pair) = self.pairs.get_mut(&id) else { continue };
             let in_doubt = down.is_some_and(|down| pair.asked.is_some_and(|at| at + DOUBT >= down.since));

@@ -60,8 +60,6 @@ pub struct Recorder {
     at: String,
     /// The calendar at tick zero.
     began: u64,
-    /// Records of before the start.
-    restored: usize,
     conceal: Conceal,
     names: Names,
 }
@@ -87,7 +85,6 @@ impl Recorder {
             text: String::new(),
             at: String::new(),
             began: 0,
-            restored: 0,
             conceal: Conceal::new(settings.bodies),
             names: Names::default(),
             settings,
@@ -134,8 +131,8 @@ impl Recorder {
             Input::Store(StoreChange::Ok) => self.step("store ok", ""),
             Input::Store(StoreChange::Low) => self.step("store low", ""),
             Input::Store(StoreChange::Down) => self.step("store down", ""),
-            Input::Restored(_) => self.restored += 1,
-            Input::RestoreDone => self.step("begin", ""),
+            Input::Restoring => self.step("begin", ""),
+            Input::Restored(_) | Input::Whole(_) | Input::RestoreDone => {}
             Input::Forwarded(forward) => match *forward {},
             // It changes nothing.
             Input::Explain(..) => {}
@@ -171,6 +168,7 @@ impl Recorder {
             | Output::Resolve(_)
             | Output::Save(_)
             | Output::Forget(_)
+            | Output::Fetch(_)
             | Output::Forward(_)
             | Output::Note(_)
             | Output::Explained(..)
@@ -222,12 +220,11 @@ impl Recorder {
 
     /// What a runner must know, and what a reader should.
     fn head(&self) -> String {
-        let Recorder { settings, share, restored, began, .. } = self;
+        let Recorder { settings, share, began, .. } = self;
         let concealed =
             if settings.bodies { "What people wrote is here" } else { "What people wrote is not here" };
         format!(
-            "# Recorded by Mostar {}, shard {}, which began with {restored} records that are not here. {concealed}.\nconfig \
-             {}\nconfig recorded.home={}\nconfig recorded.watch={}\nconfig recorded.wall={began}\n",
+            "# Recorded by Mostar {}, shard {}; records of before the start are not here. {concealed}.\nconfig {}\nconfig recorded.home={}\nconfig recorded.watch={}\nconfig recorded.wall={began}\n",
             env!("CARGO_PKG_VERSION"),
             share.number,
             settings.config,
@@ -360,7 +357,7 @@ mod tests {
     fn a_file_is_made_when_somebody_says_something() {
         let folder = tempfile::tempdir().unwrap();
         let mut recorder = recorder(folder.path().join("a/b"), 1000);
-        recorder.input(at(1_250), &Input::RestoreDone, None);
+        recorder.input(at(1_250), &Input::Restoring, None);
         recorder.input(at(2_000), &Input::Timeout, Some("why"));
         assert_eq!(recorder.end_of_step(), None);
         assert!(!folder.path().join("a").exists());

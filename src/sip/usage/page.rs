@@ -157,6 +157,13 @@ impl Pages {
         self.waiting.set(id, at);
     }
 
+    /// Lets a lane begin not before `at` or [`Pages::wake`].
+    pub fn delay(&mut self, lane: &LaneKey, at: Tick) {
+        if let Some(id) = self.by_name.get(lane) {
+            self.waiting.set(*id, at);
+        }
+    }
+
     /// Lets a lane that waits try at once.
     pub fn wake(&mut self, sender: &Aor, to: &Aor) {
         if let Some(id) = self.by_name.get(&(sender.clone(), to.clone()))

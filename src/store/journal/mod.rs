@@ -10,6 +10,8 @@
 //! nothing is left, the tree is made durable, it notes the number of the file, and the file goes. A crash anywhere in
 //! between changes nothing: what was moved is moved again, and a file whose number the tree has noted is only removed.
 //!
+//! A file that is not long, but has stood for a while, is moved likewise: what a burst has left in memory goes.
+//!
 //! **After a failure** nothing is guessed: the newest file is cut back to its last acknowledged entry and read again
 //! before it is used; after a failure of the tree the file that was being moved is moved from its beginning.
 //!
@@ -19,15 +21,18 @@ use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::task::Poll;
 
 use super::record::Restored;
 use super::{Change, Room, Step, Store, StoreError};
 use entry::{Content, Fault};
 use files::{Files, Handle};
+use reader::{Reader, View};
 
 pub mod entry;
 pub mod files;
+pub mod reader;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +45,9 @@ const LIMITS: Limits = Limits { bytes: 32 * 1024 * 1024, changes: 200_000, piece
 /// A journal that has become so many times as long takes no more commits: the tree has taken nothing for very long.
 const TOO_LONG: u64 = 8;
 
+/// A file with one part in so many of the changes that it may have is worth being moved when there is time.
+const MUCH: usize = 50;
+
 /// A buffer for entries that has grown larger is given back.
 const BUFFER: usize = 1024 * 1024;
 
@@ -48,6 +56,12 @@ const PREFIX: &str = "journal.";
 
 /// Where records go that stay.
 pub trait Tree: Send {
+    /// What readers on other threads see of it.
+    type View: View;
+
+    /// Lets others read what is there now.
+    fn view(&self) -> Result<Self::View, StoreError>;
+
     /// Whether it is known that there is a journal in front of it.
     fn has_journal(&self) -> bool;
 
@@ -114,6 +128,8 @@ pub struct Journaled<T, F: Files> {
     /// Set while the newest file, or the tree, is being changed; stays set where that failed.
     file_failed: bool,
     tree_failed: bool,
+    /// Others have it while they read: the tree is not changed under their eyes.
+    reading: Arc<()>,
     limits: Limits,
 }
 
@@ -189,6 +205,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
             names: Vec::new(),
             file_failed: false,
             tree_failed: false,
+            reading: Arc::new(()),
             limits: LIMITS,
         })
     }
@@ -197,7 +214,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
     pub fn pairs(&self) -> Pairs<'_> {
         static NONE: Overlay = Overlay::new();
         let older = self.older.as_ref().map_or(&NONE, |older| &older.overlay);
-        covered(&self.newest.overlay, covered(older, self.tree.all()))
+        covered(self.newest.overlay.iter(), covered(older.iter(), self.tree.all()))
     }
 
     /// Keeps records and drops those without a value, by names that need not be ours, durably and all or none.
@@ -213,6 +230,13 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         self.append(changes.len())?;
         self.newest.overlay.extend(changes.into_iter().map(|(name, value)| (name.into(), value)));
         Ok(())
+    }
+
+    /// Lets other threads read what is kept now, whatever is committed later; and the names that are of no kind.
+    pub fn reader(&self) -> Result<(Reader<T::View>, Vec<String>), StoreError> {
+        let older = self.older.as_ref().map(|older| older.overlay.clone()).unwrap_or_default();
+        let overlays = [self.newest.overlay.clone(), older];
+        Reader::new(self.tree.view()?, overlays, self.reading.clone())
     }
 
     fn place(&self) -> Place<'_, F> {
@@ -352,12 +376,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
 
 impl<T: Tree, F: Files> Store for Journaled<T, F> {
     fn load(&self) -> Box<dyn Iterator<Item = Result<Restored, StoreError>> + '_> {
-        Box::new(self.pairs().map(|pair| {
-            let (name, value) = pair?;
-            let name = String::from_utf8(name)
-                .map_err(|name| StoreError::BadName(String::from_utf8_lossy(name.as_bytes()).into_owned()))?;
-            Restored::parse(&name, value).ok_or(StoreError::BadName(name))
-        }))
+        Box::new(self.pairs().map(|pair| pair.and_then(parse)))
     }
 
     fn commit(&mut self, steps: &mut Vec<Step>) -> Result<(), StoreError> {
@@ -386,7 +405,7 @@ impl<T: Tree, F: Files> Store for Journaled<T, F> {
     }
 
     fn tidy(&mut self) -> Result<bool, StoreError> {
-        if self.file_failed {
+        if self.file_failed || Arc::strong_count(&self.reading) > 1 {
             return Ok(false);
         }
         if self.tree_failed {
@@ -400,6 +419,12 @@ impl<T: Tree, F: Files> Store for Journaled<T, F> {
             self.rotate()?;
         }
         Ok(is_long)
+    }
+
+    fn trim(&mut self) -> Result<(), StoreError> {
+        let has_much = self.newest.changes >= self.limits.changes / MUCH;
+        let may_turn = !self.file_failed && self.older.is_none() && Arc::strong_count(&self.reading) == 1;
+        if has_much && may_turn { self.rotate() } else { Ok(()) }
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
@@ -421,9 +446,18 @@ impl<T: Tree, F: Files> Store for Journaled<T, F> {
     }
 }
 
+fn parse((name, value): (Vec<u8>, Vec<u8>)) -> Result<Restored, StoreError> {
+    let name = String::from_utf8(name)
+        .map_err(|name| StoreError::BadName(String::from_utf8_lossy(name.as_bytes()).into_owned()))?;
+    Restored::parse(&name, value).ok_or(StoreError::BadName(name))
+}
+
 /// What is below, with an overlay on top: both in the order of names.
-fn covered<'a>(overlay: &'a Overlay, below: Pairs<'a>) -> Pairs<'a> {
-    let mut above = overlay.iter().peekable();
+fn covered<'a>(
+    overlay: impl Iterator<Item = (&'a Name, &'a Option<Vec<u8>>)> + 'a,
+    below: Pairs<'a>,
+) -> Pairs<'a> {
+    let mut above = overlay.peekable();
     let mut below = below.peekable();
     Box::new(std::iter::from_fn(move || {
         loop {

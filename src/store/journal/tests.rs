@@ -193,7 +193,24 @@ impl Shared {
     }
 }
 
+impl View for Shared {
+    fn from(&self, name: &str) -> Pairs<'_> {
+        let from: Vec<_> = self.disk().tree.range(name.to_owned()..).map(own).collect();
+        Box::new(from.into_iter())
+    }
+}
+
+fn own((name, value): (&String, &Vec<u8>)) -> Result<(Vec<u8>, Vec<u8>), StoreError> {
+    Ok((name.clone().into_bytes(), value.clone()))
+}
+
 impl Tree for Shared {
+    type View = Shared;
+
+    fn view(&self) -> Result<Shared, StoreError> {
+        Ok(self.clone())
+    }
+
     fn has_journal(&self) -> bool {
         self.disk().has_journal
     }
@@ -495,4 +512,49 @@ fn a_journal_that_cannot_be_moved_takes_commits_for_long_and_not_for_ever() {
     assert_eq!(kept(&store).len(), taken);
     while store.tidy().unwrap() {}
     store.commit(&mut vec![vec![save(taken, 1)]]).unwrap();
+}
+
+#[test]
+fn a_reader_sees_each_partition_as_it_was_when_it_came_and_the_tree_is_left_alone_meanwhile() {
+    // Records in the tree, in a file that is being moved, and in the newest, some of them forgotten in each.
+    let (shared, mut store) = used();
+    store.rotate().unwrap();
+    let mut chance = Chance(1);
+    for serial in 0..5 {
+        store.commit(&mut some_steps(&mut chance, serial)).unwrap();
+    }
+    assert!(store.older.is_some() && !store.newest.overlay.is_empty());
+    shared.disk().tree.insert("nameless".into(), Vec::new());
+    shared.disk().tree.insert("other/07/x".into(), b"1".to_vec());
+    let there: Vec<_> = store.load().filter_map(Result::ok).collect();
+    let (reader, nameless) = store.reader().unwrap();
+    assert_eq!(nameless, ["nameless"]);
+    for serial in 5..9 {
+        store.commit(&mut some_steps(&mut chance, serial)).unwrap();
+        assert!(!store.tidy().unwrap());
+    }
+    let mut seen: Vec<_> =
+        (0..=255).flat_map(|number| reader.partition(Partition(number))).collect::<Result<_, _>>().unwrap();
+    seen.sort_by(|one, other| {
+        (&one.kind, one.partition, &one.id).cmp(&(&other.kind, other.partition, &other.id))
+    });
+    assert_eq!(seen, there);
+    drop(reader);
+    assert!(store.tidy().unwrap());
+}
+
+#[test]
+fn what_a_burst_has_left_in_memory_goes_to_the_tree_in_time() {
+    let shared = Shared::default();
+    let mut store = shared.open().unwrap();
+    (store.limits.changes, store.limits.bytes) = (100 * MUCH, 1 << 20);
+    store.commit(&mut vec![(0..99).map(|id| save(id, id)).collect()]).unwrap();
+    store.trim().unwrap();
+    assert!(!store.tidy().unwrap(), "little stays where it is");
+    store.commit(&mut vec![vec![save(100, 7)]]).unwrap();
+    store.trim().unwrap();
+    while store.tidy().unwrap() {}
+    assert!(store.newest.overlay.is_empty() && store.older.is_none());
+    assert_eq!(shared.disk().tree.len(), 100);
+    assert_eq!(kept(&shared.open().unwrap()).len(), 100);
 }

@@ -234,6 +234,7 @@ impl World {
                 | Output::Resolve(_)
                 | Output::Note(_)
                 | Output::Forward(_)
+                | Output::Fetch(_)
                 | Output::Now(_)
                 | Output::Explained(..)
                 | Output::Stopped => {}
