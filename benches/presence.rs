@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mostar::gateway::Input;
-use mostar::store::record::{Key, Record, Restored};
+use mostar::store::record::{Key, Life, Record, Restored};
 use mostar::store::sled::SledStore;
 use mostar::store::{Change, Step, Store};
 use world::core::World;
@@ -103,7 +103,7 @@ fn keep_again(folder: &Path) {
         let kind = ["contact", "watch", "watch-dialog"].into_iter().find(|kind| *kind == record.kind);
         let key = Key { kind: kind.unwrap(), partition: record.partition, id: record.id };
         bytes += key.to_string().len() + record.value.len();
-        (bytes < AGAIN.1).then(|| vec![Change::Save(Record { key, value: record.value })])
+        (bytes < AGAIN.1).then(|| vec![Change::Save(Record { key, value: record.value, life: Life::Open })])
     };
     let mut steps: Vec<Step> = store.load().map(Result::unwrap).map_while(change).take(AGAIN.0).collect();
     println!("{} records are kept again, and stand in the journal", steps.len());

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use mostar::store::record::{Key, Record};
+use mostar::store::record::{Key, Life, Record};
 use mostar::store::sled::SledStore;
 use mostar::store::{Change, Step, Store};
 use mostar::words::id::{Mint, Partition, Seed};
@@ -99,7 +99,7 @@ fn copy(model: &Record, user: usize, other: usize, mint: &mut Mint) -> Record {
     };
     let id = renamed(&model.key.id);
     let value = renamed(std::str::from_utf8(&model.value).unwrap()).into_bytes();
-    Record { key: Key { kind: model.key.kind, partition, id }, value }
+    Record { key: Key { kind: model.key.kind, partition, id }, value, life: Life::Open }
 }
 
 /// Starts the gateway on the store, speaks to it from the first moment, and kills it. Gives the numbers of the requests

@@ -11,7 +11,7 @@ use std::path::Path;
 #[path = "support/running.rs"]
 mod running;
 
-use mostar::store::record::{Key, Record};
+use mostar::store::record::{Key, Life, Record};
 use mostar::store::sled::SledStore;
 use mostar::store::{Change, Store};
 use mostar::words::id::Partition;
@@ -240,7 +240,11 @@ fn what_was_answered_before_a_kill_is_answered_so_while_the_records_come_back() 
             r#"{{"user":"{user}","contact":{{"user":"romeo","host":"example.org"}},"accepted":true}}"#
         );
         let (partition, id) = (Partition::of(&user), format!("{user} sip:romeo@example.org"));
-        Change::Save(Record { key: Key { kind: "contact", partition, id }, value: value.into_bytes() })
+        Change::Save(Record {
+            key: Key { kind: "contact", partition, id },
+            value: value.into_bytes(),
+            life: Life::Open,
+        })
     };
     let mut store = SledStore::open(&folder.path().join("store")).unwrap();
     store.commit(&mut vec![(0..CONTACTS).map(contact).collect()]).unwrap();

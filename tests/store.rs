@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use mostar::store::record::{Key, Record};
+use mostar::store::record::{Key, Life, Record};
 use mostar::store::sled::SledStore;
 use mostar::store::{Change, Step, Store};
 use mostar::words::id::Partition;
@@ -30,7 +30,13 @@ fn key(step: usize, place: usize) -> Key {
 /// Step by step: some records are kept, and most of those of an earlier step are dropped.
 fn step(number: usize) -> Step {
     let mut step: Step = (0..EACH)
-        .map(|place| Change::Save(Record { key: key(number, place), value: vec![number as u8; LONG] }))
+        .map(|place| {
+            Change::Save(Record {
+                key: key(number, place),
+                value: vec![number as u8; LONG],
+                life: Life::Open,
+            })
+        })
         .collect();
     if let Some(earlier) = number.checked_sub(LATER) {
         step.extend((1..EACH).map(|place| Change::Forget(key(earlier, place))));

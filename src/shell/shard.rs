@@ -372,7 +372,7 @@ mod tests {
     use crate::shell::status::Status;
     use crate::shell::writer;
     use crate::sip::flow::{Target, Transport};
-    use crate::store::record::{Key, Record, Restored};
+    use crate::store::record::{Key, Life, Record, Restored};
     use crate::store::{Room, Store, StoreError};
     use crate::words::id::Partition;
     use crate::words::note::Level;
@@ -405,7 +405,7 @@ mod tests {
 
     fn output(word: &str) -> Output {
         match word.split_once(':') {
-            Some(("save", id)) => Output::Save(Record { key: key(id), value: Vec::new() }),
+            Some(("save", id)) => Output::Save(Record { key: key(id), value: Vec::new(), life: Life::Open }),
             Some(("forget", id)) => Output::Forget(key(id)),
             Some(("now", text)) => Output::Now(Box::new(send(text))),
             _ => send(word),

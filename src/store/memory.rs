@@ -52,14 +52,14 @@ impl Store for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::record::{Key, Record};
+    use crate::store::record::{Key, Life, Record};
     use crate::words::id::Partition;
 
     #[test]
     fn what_was_saved_is_loaded_and_what_was_forgotten_is_not() {
         let key = |id: &str| Key { kind: "page", partition: Partition(0x0a), id: id.into() };
         let mut store = MemoryStore::default();
-        let save = |id: &str| Change::Save(Record { key: key(id), value: b"1".to_vec() });
+        let save = |id: &str| Change::Save(Record { key: key(id), value: b"1".to_vec(), life: Life::Open });
         store.commit(&mut vec![vec![save("a/b"), save("c")], vec![Change::Forget(key("c"))]]).unwrap();
         let all: Vec<_> = store.load().collect::<Result<_, _>>().unwrap();
         assert_eq!(

@@ -48,6 +48,20 @@ pub struct Record {
     pub key: Key,
     /// JSON.
     pub value: Vec<u8>,
+    /// What is known of its life, which decides where a store keeps it and not whether.
+    pub life: Life,
+}
+
+/// How a record stands in the life of its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Life {
+    /// Nothing is known: it may stand in place of another, and stay for ever.
+    #[default]
+    Open,
+    /// No record of this name is kept. A store need not look for one when this is forgotten.
+    First,
+    /// It is forgotten within minutes, and there may be very many of the kind.
+    Brief,
 }
 
 impl Record {
@@ -64,7 +78,13 @@ impl Record {
     pub fn with_room<T: Serialize>(key: Key, value: &T, bytes: usize) -> Record {
         let mut text = Vec::with_capacity(bytes);
         let written = serde_json::to_writer(&mut text, value);
-        Record { key, value: if written.is_ok() { text } else { Vec::new() } }
+        Record { key, value: if written.is_ok() { text } else { Vec::new() }, life: Life::Open }
+    }
+
+    /// The same, with what is known of its life.
+    pub fn of_life(mut self, life: Life) -> Record {
+        self.life = life;
+        self
     }
 }
 

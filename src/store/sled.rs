@@ -300,7 +300,7 @@ fn unreadable(path: &Path, reason: &str) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::record::{Key, Record};
+    use crate::store::record::{Key, Life, Record};
     use crate::store::{Change, Step, Store};
     use crate::words::id::Partition;
 
@@ -309,7 +309,7 @@ mod tests {
     }
 
     fn save(id: &str) -> Change {
-        Change::Save(Record { key: key(id), value: id.as_bytes().to_vec() })
+        Change::Save(Record { key: key(id), value: id.as_bytes().to_vec(), life: Life::Open })
     }
 
     fn ids(store: &SledStore) -> Vec<String> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mostar::config::Config;
 use mostar::gateway::{Gateway, Input, Output, StoreChange};
-use mostar::store::record::{Key, Record};
+use mostar::store::record::{Key, Life, Record};
 use mostar::words::id::Seed;
 use mostar::words::note::Note;
 use mostar::words::time::{Now, Tick, Wall};
@@ -66,7 +66,7 @@ pub struct Process {
 
 #[derive(Debug)]
 enum Change {
-    Save(Key, Vec<u8>),
+    Save(Key, Vec<u8>, Life),
     Forget(Key),
 }
 
@@ -101,7 +101,7 @@ impl Process {
         let (mut changes, mut outputs, mut notes) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(output) = self.gateway.poll() {
             match output {
-                Output::Save(Record { key, value }) => changes.push(Change::Save(key, value)),
+                Output::Save(Record { key, value, life }) => changes.push(Change::Save(key, value, life)),
                 Output::Forget(key) => changes.push(Change::Forget(key)),
                 Output::Now(output) => outputs.push((true, *output)),
                 Output::Fetch(partition) => self.restore.fetch(partition),
@@ -222,9 +222,11 @@ pub trait Host: Sized {
         }
         for change in orders.into_iter().flatten() {
             match change {
-                Change::Save(key, value) => {
+                Change::Save(key, value, life) => {
                     self.saved(&key, &value);
-                    self.process().store.insert(key.to_string(), value);
+                    let before = self.process().store.insert(key.to_string(), value);
+                    // A store takes it at its word, and would give the one before back after a crash.
+                    assert!(life != Life::First || before.is_none(), "{key} is not the first of its name");
                 }
                 Change::Forget(key) => drop(self.process().store.remove(&key.to_string())),
             }

@@ -18,7 +18,7 @@ use crate::features::audit::view::{Says, View};
 use crate::features::content::Asks;
 use crate::sip::message::{HeaderName, Reply, ServerKey};
 use crate::sip::uri::SipAddress;
-use crate::store::record::{Key, Record, Restored};
+use crate::store::record::{Key, Life, Record, Restored};
 use crate::words::id::Partition;
 use crate::words::index::Index;
 use crate::words::time::{Now, Tick, Wall};
@@ -289,7 +289,7 @@ impl Arrivals {
     pub fn insert(&mut self, name: Name, arrival: Box<Arrival>) -> Record {
         let partition = Partition::of(arrival.to.bare_str());
         self.by_id.insert(arrival.id.clone(), name);
-        let record = record(name, partition, &Keep::Pending(&arrival));
+        let record = record(name, partition, &Keep::Pending(&arrival)).of_life(Life::First);
         self.pending.insert(name, (partition, arrival));
         record
     }
@@ -421,11 +421,11 @@ fn key(name: Name, partition: Partition) -> Key {
 }
 
 fn record(name: Name, partition: Partition, kept: &Keep<'_>) -> Record {
-    let room = match kept {
-        Keep::Pending(arrival) => ROOM + arrival.text.len(),
-        Keep::Done(_) => ROOM / 4,
+    let (room, life) = match kept {
+        Keep::Pending(arrival) => (ROOM + arrival.text.len(), Life::Open),
+        Keep::Done(_) => (ROOM / 4, Life::Brief),
     };
-    Record::with_room(key(name, partition), kept, room)
+    Record::with_room(key(name, partition), kept, room).of_life(life)
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::message::{Answer, Failure, HeaderName, OutRequest};
 use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Event, Fault, LaneKey, Page, Pages};
-use crate::store::record::Restored;
+use crate::store::record::{Life, Restored};
 use crate::words::condition::{Condition, Kind, Scope};
 use crate::words::index::Index;
 use crate::words::note::Level;
@@ -164,7 +164,7 @@ impl ToSip {
                 }
                 // What she sends says that she does not write any more.
                 self.hushed.remove(&key);
-                cx.save(post.record());
+                cx.save(post.record().of_life(Life::First));
                 meter::accepted(cx, Way::XmppToSip);
                 meter::log(cx, Level::Debug, "message-accepted", Way::XmppToSip, post.names(), "");
                 match choice {
@@ -214,7 +214,7 @@ impl ToSip {
             from: telling.user,
             to: contact,
         };
-        cx.save(post.record());
+        cx.save(post.record().of_life(Life::First));
         let lane = Arc::new((sender.aor, post.target.aor.clone()));
         self.push(cx, post, lane, false);
         self.drive(cx);

@@ -18,6 +18,7 @@ use crate::features::sessions::{self, Again, Break, Line, PeerMsrp, Route, Stage
 use crate::features::signal::{Carried, Carry, Changes, Signal, Whisper};
 use crate::sip::uri::Aor;
 use crate::sip::usage::page::{Fault, LaneKey, Page};
+use crate::store::record::Life;
 use crate::words::condition::{Condition, Kind};
 use crate::words::note::Level;
 use crate::xmpp::jid::Jid;
@@ -303,7 +304,7 @@ impl ToSip {
         }
         let Some(post) = self.notice_of(cx, whisper) else { return };
         if whisper.keep {
-            cx.save(post.record());
+            cx.save(post.record().of_life(Life::First));
             self.push(cx, post, key, false);
         } else {
             let number = self.number();

@@ -198,7 +198,7 @@ fn restored_subscriptions_are_counted_and_go_on() {
     world.watcher = Watcher::default();
     world.links = vec![false];
     world.move_to(Tick(0) + Duration::from_secs(90));
-    let save = |op| if let Op::Save(Record { key, value }) = op { Some((key, value)) } else { None };
+    let save = |op| if let Op::Save(Record { key, value, .. }) = op { Some((key, value)) } else { None };
     let records: BTreeMap<Key, Vec<u8>> = ops.into_iter().filter_map(save).collect();
     for (Key { kind, partition, id }, value) in records {
         let record = Restored { kind: kind.into(), partition, id, value };

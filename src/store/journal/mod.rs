@@ -10,6 +10,9 @@
 //! nothing is left, the tree is made durable, it notes the number of the file, and the file goes. A crash anywhere in
 //! between changes nothing: what was moved is moved again, and a file whose number the tree has noted is only removed.
 //!
+//! What is **brief**, forgotten within minutes and of which there may be very many, is not moved but carried on: written
+//! once more into the newest file, with the next commit, so that it never costs the tree anything.
+//!
 //! A file that is not long, but has stood for a while, is moved likewise: what a burst has left in memory goes.
 //!
 //! **After a failure** nothing is guessed: the newest file is cut back to its last acknowledged entry and read again
@@ -24,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::record::Restored;
+use super::record::{Life, Restored};
 use super::{Change, Room, Step, Store, StoreError};
 use entry::{Content, Fault};
 use files::{Files, Handle};
@@ -36,16 +39,18 @@ pub mod reader;
 #[cfg(test)]
 mod tests;
 
-/// A file of so many bytes, or of so many changes, is followed by a new one: its records stand in memory, and a start
-/// reads it. So many names are looked at in one piece of moving.
+/// A file of so many bytes, or whose names in memory are so many, is followed by a new one: a start reads it. What it
+/// carries on from the file before counts for itself, and makes it longer by twice as much: so no more is carried on than
+/// comes in. So many names are looked at in one piece of moving, and so many are carried on by one commit of their own.
 ///
 /// Zeros are written so far ahead: a sync of bytes in the middle of a file costs half of one that makes it longer.
-const LIMITS: Limits = Limits { bytes: 32 * 1024 * 1024, changes: 200_000, piece: 64, ahead: 1024 * 1024 };
+const LIMITS: Limits =
+    Limits { bytes: 64 * 1024 * 1024, names: 200_000, piece: 64, together: 2000, ahead: 1024 * 1024 };
 
 /// A journal that has become so many times as long takes no more commits: the tree has taken nothing for very long.
 const TOO_LONG: u64 = 8;
 
-/// A file with one part in so many of the changes that it may have is worth being moved when there is time.
+/// A file with one part in so many of the names that it may have is worth being moved when there is time.
 const MUCH: usize = 50;
 
 /// A buffer for entries that has grown larger is given back.
@@ -87,8 +92,25 @@ pub trait Tree: Send {
 /// Names and values in the order of names.
 pub type Pairs<'a> = Box<dyn Iterator<Item = Result<(Vec<u8>, Vec<u8>), StoreError>> + 'a>;
 
-/// What was saved, or without a value what was forgotten, since the tree was asked.
-type Overlay = BTreeMap<Name, Option<Vec<u8>>>;
+/// What was saved or forgotten since the tree was asked.
+type Overlay = BTreeMap<Name, Held>;
+
+/// The last word about a name.
+#[derive(Clone, Debug)]
+struct Held {
+    /// Nothing where it was forgotten.
+    value: Option<Vec<u8>>,
+    /// What is older, in a file before or in the tree, may know the name: then it must be told that this was forgotten.
+    is_below: bool,
+    is_brief: bool,
+}
+
+impl Held {
+    /// Of which nothing is known but the value.
+    fn of(value: Option<Vec<u8>>) -> Held {
+        Held { value, is_below: true, is_brief: false }
+    }
+}
 
 /// A record's name, which knows its first bytes: there are many names, and whoever looks for one among them compares
 /// these without going to where each text stands. The order is that of the texts.
@@ -110,8 +132,9 @@ impl From<String> for Name {
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     bytes: u64,
-    changes: usize,
+    names: usize,
     piece: usize,
+    together: usize,
     ahead: usize,
 }
 
@@ -125,6 +148,8 @@ pub struct Journaled<T, F: Files> {
     /// The entry that is being made, and the names in it.
     entry: Vec<u8>,
     names: Vec<Name>,
+    /// What was taken from the older files and goes into the newest with the next commit.
+    carrying: Overlay,
     /// Set while the newest file, or the tree, is being changed; stays set where that failed.
     file_failed: bool,
     tree_failed: bool,
@@ -145,11 +170,25 @@ struct Newest<H> {
     room: u64,
     /// The sequence number of the next one.
     next: u64,
-    changes: usize,
     overlay: Overlay,
+    /// How many of these are brief.
+    brief: usize,
+    /// How many names, and bytes of records, were carried on into it.
+    carried: (usize, u64),
 }
 
 impl<H: Handle> Newest<H> {
+    /// Takes the last word about a name.
+    fn keep(&mut self, name: Name, held: Held) {
+        self.brief += usize::from(held.is_brief);
+        let before = if held.value.is_none() && !held.is_below {
+            self.overlay.remove(&name)
+        } else {
+            self.overlay.insert(name, held)
+        };
+        self.brief -= usize::from(before.is_some_and(|before| before.is_brief));
+    }
+
     /// Writes an entry behind the last one, durably.
     fn append(&mut self, entry: &[u8], ahead: usize) -> io::Result<()> {
         let end = self.end + entry.len() as u64;
@@ -203,6 +242,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
             older: Some(older).filter(|older| !older.numbers.is_empty()),
             entry: Vec::new(),
             names: Vec::new(),
+            carrying: Overlay::new(),
             file_failed: false,
             tree_failed: false,
             reading: Arc::new(()),
@@ -214,7 +254,8 @@ impl<T: Tree, F: Files> Journaled<T, F> {
     pub fn pairs(&self) -> Pairs<'_> {
         static NONE: Overlay = Overlay::new();
         let older = self.older.as_ref().map_or(&NONE, |older| &older.overlay);
-        covered(self.newest.overlay.iter(), covered(older.iter(), self.tree.all()))
+        let below = covered(self.carrying.iter(), covered(older.iter(), self.tree.all()));
+        covered(self.newest.overlay.iter(), below)
     }
 
     /// Keeps records and drops those without a value, by names that need not be ours, durably and all or none.
@@ -227,14 +268,17 @@ impl<T: Tree, F: Files> Journaled<T, F> {
             }
         }
         self.seal()?;
-        self.append(changes.len())?;
-        self.newest.overlay.extend(changes.into_iter().map(|(name, value)| (name.into(), value)));
+        self.append()?;
+        for (name, value) in changes {
+            self.newest.keep(name.into(), Held::of(value));
+        }
         Ok(())
     }
 
     /// Lets other threads read what is kept now, whatever is committed later; and the names that are of no kind.
     pub fn reader(&self) -> Result<(Reader<T::View>, Vec<String>), StoreError> {
-        let older = self.older.as_ref().map(|older| older.overlay.clone()).unwrap_or_default();
+        let mut older = self.older.as_ref().map(|older| older.overlay.clone()).unwrap_or_default();
+        older.extend(self.carrying.clone());
         let overlays = [self.newest.overlay.clone(), older];
         Reader::new(self.tree.view()?, overlays, self.reading.clone())
     }
@@ -243,10 +287,15 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         Place { path: &self.path, files: &self.files }
     }
 
-    /// Makes an entry of the steps and notes their names.
+    /// Makes an entry of what is carried on and of the steps, and notes the names of these.
     fn encode(&mut self, steps: &[Step]) -> Result<(), StoreError> {
         entry::begin(&mut self.entry);
         self.names.clear();
+        for (name, held) in &self.carrying {
+            if let Some(value) = &held.value {
+                entry::save(&mut self.entry, &name.text, value);
+            }
+        }
         for change in steps.iter().flatten() {
             let name = match change {
                 Change::Save(record) => {
@@ -273,8 +322,8 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         }
     }
 
-    /// Writes the entry that was made, of so many changes, durably.
-    fn append(&mut self, changes: usize) -> Result<(), StoreError> {
+    /// Writes the entry that was made, durably.
+    fn append(&mut self) -> Result<(), StoreError> {
         let newest = &mut self.newest;
         self.file_failed = true;
         if let Err(error) = newest.append(&self.entry, self.limits.ahead) {
@@ -283,13 +332,28 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         self.file_failed = false;
         newest.end += self.entry.len() as u64;
         newest.next += 1;
-        newest.changes += changes;
+        // What was carried on stands in it before all that is new.
+        newest.carried.0 += self.carrying.len();
+        for (name, held) in std::mem::take(&mut self.carrying) {
+            newest.carried.1 += (name.text.len() + held.value.as_ref().map_or(0, Vec::len)) as u64;
+            newest.keep(name, held);
+        }
         Ok(())
     }
 
+    /// Writes what is carried on, where no commit took it along.
+    fn carry(&mut self) -> Result<(), StoreError> {
+        if self.carrying.is_empty() {
+            return Ok(());
+        }
+        self.encode(&[])?;
+        self.append()
+    }
+
     fn is_long(&self, times: u64) -> bool {
-        self.newest.end >= self.limits.bytes.saturating_mul(times)
-            || self.newest.changes as u64 >= (self.limits.changes as u64).saturating_mul(times)
+        let (names, bytes) = self.newest.carried;
+        self.newest.end >= self.limits.bytes * times + 2 * bytes
+            || self.newest.overlay.len() as u64 >= self.limits.names as u64 * times + 2 * names as u64
     }
 
     /// Begins a new file. If that fails, commits go on into the one there is: one that was only half made is empty, and
@@ -306,31 +370,39 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         Ok(())
     }
 
-    /// Moves a few records, or finishes. True when there is more to do at once.
+    /// Moves a few records, or finishes. True when there is more to do at once. What is brief is carried on instead.
     fn move_some(&mut self) -> Result<bool, StoreError> {
         let Some(older) = &mut self.older else { return Ok(false) };
         let mut piece = Vec::new();
         for _ in 0..self.limits.piece {
-            let Some((name, value)) = older.overlay.pop_first() else { break };
-            if !self.newest.overlay.contains_key(&name) {
-                piece.push((name.text.into_string(), value));
+            let Some((name, held)) = older.overlay.pop_first() else { break };
+            if self.newest.overlay.contains_key(&name) {
+                continue;
+            }
+            if held.is_brief {
+                self.carrying.insert(name, held);
+            } else {
+                piece.push((name.text.into_string(), held.value));
             }
         }
-        self.tree_failed = true;
+        let is_empty = older.overlay.is_empty();
+        let numbers = older.numbers.clone();
         if !piece.is_empty() {
+            self.tree_failed = true;
             self.tree.apply(piece)?;
-        }
-        let (true, Some(last)) = (older.overlay.is_empty(), older.numbers.last()) else {
             self.tree_failed = false;
-            return Ok(true);
-        };
+        }
+        if is_empty || self.carrying.len() >= self.limits.together {
+            self.carry()?;
+        }
+        let (true, Some(last)) = (is_empty, numbers.last()) else { return Ok(true) };
+        self.tree_failed = true;
         let settled = self.tree.settle(*last);
         self.tree_failed = matches!(settled, Poll::Ready(Err(_)));
         match settled {
             Poll::Pending => return Ok(false),
             Poll::Ready(result) => result?,
         }
-        let numbers = older.numbers.clone();
         for number in numbers {
             self.place().remove(number)?;
         }
@@ -338,15 +410,20 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         Ok(false)
     }
 
-    /// Opens the tree anew, and what was on its way there is moved from the beginning.
+    /// Opens the tree anew, and what was on its way there is moved from the beginning. What the newest file has said of it
+    /// meanwhile is read again too: it may have taken a name for one that nobody else knows.
     fn reopen_tree(&mut self) -> Result<(), StoreError> {
         self.tree.reopen()?;
         let moved = self.tree.moved()?;
         if let Some(mut older) = self.older.take() {
             let first = older.numbers.first().copied().unwrap_or_default();
             older.overlay.clear();
+            self.carrying.clear();
             let read = if moved < first {
-                self.place().read(&mut older, first, (self.newest.number, self.newest.first))
+                let place = self.place();
+                let newest = place.overlay(self.newest.number);
+                let read = place.read(&mut older, first, (self.newest.number, self.newest.first));
+                newest.map(|overlay| (self.newest.overlay, self.newest.brief) = (overlay, 0)).and(read)
             } else {
                 // All of it is there; only the files are left to be removed.
                 Ok(())
@@ -387,18 +464,25 @@ impl<T: Tree, F: Files> Store for Journaled<T, F> {
             return Err(self.place().io(&io::Error::other("its journal is full and cannot be moved")));
         }
         self.encode(steps)?;
-        if self.names.is_empty() {
+        if self.names.is_empty() && self.carrying.is_empty() {
             steps.clear();
             return Ok(());
         }
-        self.append(self.names.len())?;
-        let newest = &mut self.newest;
+        self.append()?;
         for (change, name) in steps.drain(..).flatten().zip(self.names.drain(..)) {
-            let value = match change {
-                Change::Save(record) => Some(record.value),
-                Change::Forget(_) => None,
+            let (value, life) = match change {
+                Change::Save(record) => (Some(record.value), record.life),
+                Change::Forget(_) => (None, Life::Open),
             };
-            newest.overlay.insert(name, value);
+            let is_below = match self.newest.overlay.get(&name) {
+                Some(before) => before.is_below,
+                // What the older file says of it, if only that it was forgotten, is not moved once this is said.
+                None => {
+                    let older = self.older.as_ref();
+                    life != Life::First || older.is_some_and(|older| older.overlay.contains_key(&name))
+                }
+            };
+            self.newest.keep(name, Held { value, is_below, is_brief: life == Life::Brief });
         }
         self.entry.shrink_to(BUFFER);
         Ok(())
@@ -422,7 +506,8 @@ impl<T: Tree, F: Files> Store for Journaled<T, F> {
     }
 
     fn trim(&mut self) -> Result<(), StoreError> {
-        let has_much = self.newest.changes >= self.limits.changes / MUCH;
+        let lasting = self.newest.overlay.len() - self.newest.brief;
+        let has_much = lasting >= self.limits.names / MUCH;
         let may_turn = !self.file_failed && self.older.is_none() && Arc::strong_count(&self.reading) == 1;
         if has_much && may_turn { self.rotate() } else { Ok(()) }
     }
@@ -453,10 +538,7 @@ fn parse((name, value): (Vec<u8>, Vec<u8>)) -> Result<Restored, StoreError> {
 }
 
 /// What is below, with an overlay on top: both in the order of names.
-fn covered<'a>(
-    overlay: impl Iterator<Item = (&'a Name, &'a Option<Vec<u8>>)> + 'a,
-    below: Pairs<'a>,
-) -> Pairs<'a> {
+fn covered<'a>(overlay: impl Iterator<Item = (&'a Name, &'a Held)> + 'a, below: Pairs<'a>) -> Pairs<'a> {
     let mut above = overlay.peekable();
     let mut below = below.peekable();
     Box::new(std::iter::from_fn(move || {
@@ -472,8 +554,8 @@ fn covered<'a>(
             if order == Equal {
                 below.next();
             }
-            let (name, value) = above.next()?;
-            if let Some(value) = value {
+            let (name, held) = above.next()?;
+            if let Some(value) = &held.value {
                 return Some(Ok((name.text.as_bytes().to_vec(), value.clone())));
             }
         }
@@ -518,11 +600,20 @@ impl<F: Files> Place<'_, F> {
             if bytes.len() as u64 > content.end {
                 file.cut(content.end).and_then(|()| file.sync()).map_err(|error| self.io(&error))?;
             }
-            let Content { first, next, end, changes } = content;
+            let Content { first, next, end, .. } = content;
             let overlay = overlay_of(&last).collect();
-            return Ok(Some(Newest { number, first, file, end, room: end, next, changes, overlay }));
+            let (brief, carried) = (0, (0, 0));
+            return Ok(Some(Newest { number, first, file, end, room: end, next, overlay, brief, carried }));
         }
         Ok(None)
+    }
+
+    /// What the newest file says of each name, once more.
+    fn overlay(&self, number: u64) -> Result<Overlay, StoreError> {
+        let bytes = self.bytes(number)?;
+        let mut last = Last::new();
+        entry::replay(&bytes, number, true, keep(&mut last)).map_err(|fault| self.fault(number, fault))?;
+        Ok(overlay_of(&last).collect())
     }
 
     /// Reads older files, and sees that nothing is missing between the first of these numbers and the newest file,
@@ -562,7 +653,8 @@ impl<F: Files> Place<'_, F> {
         };
         let file = make().map_err(|error| self.io(&error))?;
         let (end, overlay) = (header.len() as u64, Overlay::new());
-        Ok(Newest { number, first, file, end, room: end, next: first, changes: 0, overlay })
+        let (brief, carried) = (0, (0, 0));
+        Ok(Newest { number, first, file, end, room: end, next: first, overlay, brief, carried })
     }
 
     /// Removes a file, durably. One that is gone already is fine.
@@ -619,6 +711,6 @@ fn keep<'a>(last: &mut Last<'a>) -> impl FnMut(&'a str, Option<&'a [u8]>) {
     }
 }
 
-fn overlay_of(last: &Last<'_>) -> impl Iterator<Item = (Name, Option<Vec<u8>>)> {
-    last.iter().map(|(name, value)| ((*name).to_owned().into(), value.map(<[u8]>::to_vec)))
+fn overlay_of(last: &Last<'_>) -> impl Iterator<Item = (Name, Held)> {
+    last.iter().map(|(name, value)| ((*name).to_owned().into(), Held::of(value.map(<[u8]>::to_vec))))
 }

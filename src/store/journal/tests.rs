@@ -4,6 +4,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::store::record::{Key, Record};
 use crate::words::id::Partition;
@@ -99,7 +101,7 @@ impl Shared {
 
     fn open(&self) -> Result<Journaled<Shared, Shared>, StoreError> {
         let mut store = Journaled::over(Path::new("/store"), self.clone(), self.clone())?;
-        store.limits = Limits { bytes: 900, changes: 30, piece: 3, ahead: 200 };
+        store.limits = Limits { bytes: 900, names: 30, piece: 3, together: 4, ahead: 200 };
         Ok(store)
     }
 }
@@ -274,7 +276,11 @@ fn key(id: usize) -> Key {
 }
 
 fn save(id: usize, value: usize) -> Change {
-    Change::Save(Record { key: key(id), value: value.to_string().into_bytes() })
+    save_of(id, value, Life::Open)
+}
+
+fn save_of(id: usize, value: usize, life: Life) -> Change {
+    Change::Save(Record { key: key(id), value: value.to_string().into_bytes(), life })
 }
 
 type Model = BTreeMap<String, Vec<u8>>;
@@ -296,12 +302,22 @@ fn kept(store: &Journaled<Shared, Shared>) -> Model {
     all.into_iter().collect()
 }
 
-fn some_steps(chance: &mut Chance, serial: usize) -> Vec<Step> {
+/// Steps that say of a record's life what is so.
+fn some_steps(chance: &mut Chance, serial: usize, model: &Model) -> Vec<Step> {
     let mut steps = vec![Step::new(); chance.between(1, 3)];
+    let mut known: BTreeSet<String> = model.keys().cloned().collect();
     for step in &mut steps {
         for _ in 0..chance.between(1, 4) {
             let id = chance.below(40);
-            step.push(if chance.below(3) == 0 { Change::Forget(key(id)) } else { save(id, serial) });
+            let name = key(id).text();
+            step.push(if chance.below(3) == 0 {
+                known.remove(&name);
+                Change::Forget(key(id))
+            } else {
+                let is_first = known.insert(name) && chance.below(4) > 0;
+                let life = [Life::Open, Life::Brief][usize::from(id.is_multiple_of(2))];
+                save_of(id, serial, if is_first { Life::First } else { life })
+            });
         }
     }
     steps
@@ -310,7 +326,7 @@ fn some_steps(chance: &mut Chance, serial: usize) -> Vec<Step> {
 /// Commits and tidies until something fails. What was acknowledged, and what was under way.
 fn work(store: &mut Journaled<Shared, Shared>, chance: &mut Chance, model: &mut Model) -> Option<Vec<Step>> {
     for serial in 0..60 {
-        let mut steps = some_steps(chance, serial);
+        let mut steps = some_steps(chance, serial, model);
         let asked = steps.clone();
         if store.commit(&mut steps).is_err() {
             assert_eq!(steps, asked, "a failed commit keeps its steps");
@@ -362,7 +378,9 @@ fn a_disk_that_fails_for_a_while_loses_and_doubles_nothing() {
             (shared.disk().well, shared.disk().failing) = (chance.below(160), chance.between(1, 6));
             let mut waiting = work(&mut store, &mut chance, &mut model).unwrap_or_default();
             // What came meanwhile goes with it, as the writer does it.
-            waiting.extend(some_steps(&mut chance, 99));
+            let mut expected = model.clone();
+            add(&mut expected, &waiting);
+            waiting.extend(some_steps(&mut chance, 99, &expected));
             let asked = waiting.clone();
             let mut tries = 0;
             while store.reopen().is_err() || store.commit(&mut waiting).is_err() {
@@ -521,7 +539,8 @@ fn a_reader_sees_each_partition_as_it_was_when_it_came_and_the_tree_is_left_alon
     store.rotate().unwrap();
     let mut chance = Chance(1);
     for serial in 0..5 {
-        store.commit(&mut some_steps(&mut chance, serial)).unwrap();
+        let known = kept(&store);
+        store.commit(&mut some_steps(&mut chance, serial, &known)).unwrap();
     }
     assert!(store.older.is_some() && !store.newest.overlay.is_empty());
     shared.disk().tree.insert("nameless".into(), Vec::new());
@@ -530,7 +549,7 @@ fn a_reader_sees_each_partition_as_it_was_when_it_came_and_the_tree_is_left_alon
     let (reader, nameless) = store.reader().unwrap();
     assert_eq!(nameless, ["nameless"]);
     for serial in 5..9 {
-        store.commit(&mut some_steps(&mut chance, serial)).unwrap();
+        store.commit(&mut some_steps(&mut chance, serial, &Model::new())).unwrap();
         assert!(!store.tidy().unwrap());
     }
     let mut seen: Vec<_> =
@@ -547,7 +566,7 @@ fn a_reader_sees_each_partition_as_it_was_when_it_came_and_the_tree_is_left_alon
 fn what_a_burst_has_left_in_memory_goes_to_the_tree_in_time() {
     let shared = Shared::default();
     let mut store = shared.open().unwrap();
-    (store.limits.changes, store.limits.bytes) = (100 * MUCH, 1 << 20);
+    (store.limits.names, store.limits.bytes) = (100 * MUCH, 1 << 20);
     store.commit(&mut vec![(0..99).map(|id| save(id, id)).collect()]).unwrap();
     store.trim().unwrap();
     assert!(!store.tidy().unwrap(), "little stays where it is");
@@ -557,4 +576,26 @@ fn what_a_burst_has_left_in_memory_goes_to_the_tree_in_time() {
     assert!(store.newest.overlay.is_empty() && store.older.is_none());
     assert_eq!(shared.disk().tree.len(), 100);
     assert_eq!(kept(&shared.open().unwrap()).len(), 100);
+}
+
+#[test]
+fn what_is_brief_is_carried_on_and_never_reaches_the_tree() {
+    let shared = Shared::default();
+    let mut store = shared.open().unwrap();
+    // Twenty are alive at a time, as answers are that are remembered for a while.
+    for id in 0..600 {
+        let mut steps = vec![vec![save_of(id, 1, Life::First)], vec![save_of(id, 2, Life::Brief)]];
+        steps.extend(id.checked_sub(20).map(|id| vec![Change::Forget(key(id))]));
+        store.commit(&mut steps).unwrap();
+        while store.tidy().unwrap() {}
+        assert!(shared.disk().tree.is_empty(), "{id}");
+    }
+    assert!(shared.disk().moved > 3, "files were moved");
+    assert_eq!((kept(&store).len(), store.newest.overlay.len(), store.newest.brief), (20, 20, 20));
+    for id in 580..600 {
+        store.commit(&mut vec![vec![Change::Forget(key(id))]]).unwrap();
+    }
+    assert!(store.newest.overlay.is_empty() && store.newest.brief == 0);
+    shared.disk().cut_power(&mut Chance(1));
+    assert!(kept(&shared.open().unwrap()).is_empty());
 }
