@@ -93,11 +93,11 @@ impl World {
                     return;
                 };
                 let known = self.calls.iter().any(|call| call.jid.as_deref() == Some(from.as_str()));
-                // Who picked up while the link was down enters later.
+                // Who picked up while the link was down enters later, and who called before the records were back.
                 let (room, to) = (stanza.to().map(|to| to.bare().to_string()), from.to_string());
                 let later = self.calls.iter().position(|call| {
                     call.jid.is_none()
-                        && call.stage == Stage::Up
+                        && matches!(call.stage, Stage::Calling | Stage::Up)
                         && Some(&self.rooms[call.room].jid) == room.as_ref()
                         && to.starts_with(&format!("p{}@", call.phone))
                 });
