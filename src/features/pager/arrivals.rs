@@ -27,7 +27,7 @@ use crate::xmpp::jid::Jid;
 /// The kind of these records in the store.
 pub const RECORD: &str = "page";
 
-/// How long an answer is remembered.
+/// How long an answer is remembered; over a start as long again, since only the calendar could say how much is left.
 const REMEMBER: Duration = Duration::from_secs(6 * 60);
 
 /// How many answers are remembered; at more than 500 messages a second the oldest go sooner.
@@ -358,14 +358,13 @@ impl Arrivals {
     }
 
     /// All records of before the start are there: the messages without a fate in the order of their coming, and the last
-    /// place that is taken. No calendar makes an answer stay for longer than it may.
+    /// place that is taken. The calendar may have been set while nobody looked, in either direction: it says which answers
+    /// are older, and not that one is old.
     pub fn start(&mut self, now: Now) -> (Vec<Name>, u64) {
-        let longest = now.tick + REMEMBER;
-        let at = |done: &Done| now.tick_at(done.until).min(longest);
-        let mut old: Vec<(Tick, Name)> =
-            self.done.iter().map(|(name, (_, done))| (at(done), *name)).collect();
+        let mut old: Vec<(Wall, Name)> =
+            self.done.iter().map(|(name, (_, done))| (done.until, *name)).collect();
         old.sort();
-        self.forget = old.into();
+        self.forget = old.into_iter().map(|(_, name)| (now.tick + REMEMBER, name)).collect();
         let mut pending: Vec<((u64, Wall, u64), Name)> = self
             .pending
             .iter()
