@@ -31,6 +31,13 @@ fn nothing_is_lost_whatever_happens() {
 }
 
 #[test]
+fn nothing_is_lost_whatever_the_calendar_says_after_a_death() {
+    let seeds = seeds::Seeds { usual: 100, kept: &[], open: &[] };
+    let Some((totals, runs)) = seeds::all("a calendar that is set", seeds, sim::run_and_set) else { return };
+    assert!(totals.crossed > runs, "the simulation hardly sends anything: {totals:?}");
+}
+
+#[test]
 fn the_process_may_die_at_any_commit() {
     seeds::dying(&sim::DYING, sim::run);
 }

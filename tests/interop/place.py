@@ -1,6 +1,7 @@
 """The place of a run: its folder, its names, its people. Servers and clients are handed it."""
 
 import os
+import re
 import secrets
 import subprocess
 
@@ -67,6 +68,6 @@ class Place:
         """A sample configuration of `config/` with the names of this place."""
         with open(os.path.join(CONFIG, name), encoding="utf-8") as file:
             text = file.read()
-        for old, new in (("sip.example.org", SIP_DOMAIN), ("change-me", self.secret), ("5347", self.component_port)):
-            text = text.replace(old, str(new))
-        return text
+        names = {"sip.example.org": SIP_DOMAIN, "change-me": self.secret, "5347": str(self.component_port)}
+        # All at once: a secret may have the digits of a port in it.
+        return re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], text)

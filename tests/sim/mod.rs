@@ -8,7 +8,7 @@ mod talk;
 mod wire;
 mod world;
 
-pub use world::run;
+pub use world::{run, run_and_set};
 
 use super::support;
 

@@ -171,6 +171,15 @@ pub struct World {
 
 /// Runs one seed to its end and judges it. The process dies at these commits.
 pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Totals>, Broken> {
+    of(seed, deaths, show, false)
+}
+
+/// The same with a calendar that is set whenever the process is dead.
+pub fn run_and_set(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Totals>, Broken> {
+    of(seed, deaths, show, true)
+}
+
+fn of(seed: u64, deaths: &[(u64, Death)], show: bool, is_set: bool) -> Result<Run<Totals>, Broken> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut config = vector::config();
@@ -183,8 +192,10 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Totals>
         config.sip.peers[0].msrp = PeerMsrp::Yes;
     }
     if seed % 4 == 2 {
-        // Messages for who is away are kept: beyond the end of all faults, or not so long.
-        config.messages.hold = Duration::from_secs([86_400, 100][(seed / 4 % 2) as usize]);
+        // Messages for who is away are kept: beyond the end of all faults, or not so long. By the calendar, so here for
+        // longer than that jumps.
+        let seconds = if is_set { 40 * 86_400 } else { [86_400, 100][(seed / 4 % 2) as usize] };
+        config.messages.hold = Duration::from_secs(seconds);
     }
     let config = Arc::new(config);
     let mut world = World {
@@ -222,6 +233,7 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Totals>
         trace: DefaultHasher::new(),
         show,
     };
+    world.process.is_set = is_set;
     world.plan(seed);
     world.play();
     world.process.checks.verdict()?;

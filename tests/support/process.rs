@@ -48,6 +48,10 @@ pub struct Process {
     pub commits: u64,
     /// Starts whose records came back while the world went on.
     pub slow_starts: u64,
+    /// With each death the calendar is set: ten days forward, ten days back, or to what it should be.
+    pub is_set: bool,
+    /// How far it is off, in days.
+    days: i64,
     config: Arc<Config>,
     /// How long writing takes, in milliseconds; 0: it is done at once.
     latency: u64,
@@ -82,6 +86,8 @@ impl Process {
             life: 0,
             commits: 0,
             slow_starts: 0,
+            is_set: false,
+            days: 0,
             config,
             latency,
             down: false,
@@ -119,10 +125,18 @@ impl Process {
         (changes, outputs, notes)
     }
 
+    fn now(&self, tick: Tick) -> Now {
+        let beginning = Wall(1_795_219_200_000_u64.saturating_add_signed(self.days * 86_400_000));
+        Now { tick, wall: beginning + Duration::from_micros(tick.0) }
+    }
+
     fn rises(&mut self, chance: u64) {
         self.life += 1;
         let mut seed = [self.life as u8; 32];
         seed[..8].copy_from_slice(&chance.to_le_bytes());
+        if self.is_set {
+            self.days = [10, -10, 0][(chance % 3) as usize];
+        }
         self.gateway = Gateway::new(self.config.clone(), Seed(seed));
         (self.orders, self.held) = (VecDeque::new(), VecDeque::new());
         (self.ordered, self.written, self.needs, self.down) = (0, 0, 0, false);
@@ -165,7 +179,7 @@ pub trait Host: Sized {
     /// Something that was heard.
     fn apply(&mut self, input: Input) {
         let tick = self.clock();
-        let now = Now { tick, wall: Wall(1_795_219_200_000) + Duration::from_micros(tick.0) };
+        let now = self.process().now(tick);
         let (changes, outputs, notes) = self.process().step(now, input);
         notes.iter().for_each(|note| self.noted(note));
         let saves = changes.iter().any(|change| matches!(change, Change::Save(..)));

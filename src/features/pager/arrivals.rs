@@ -27,7 +27,7 @@ use crate::xmpp::jid::Jid;
 /// The kind of these records in the store.
 pub const RECORD: &str = "page";
 
-/// How long an answer is remembered.
+/// How long an answer is remembered; over a start as long again, since only the calendar could say how much is left.
 const REMEMBER: Duration = Duration::from_secs(6 * 60);
 
 /// How many answers are remembered; at more than 500 messages a second the oldest go sooner.
@@ -254,7 +254,7 @@ pub struct Arrivals {
     /// When each answer is forgotten, in that order.
     forget: VecDeque<(Tick, Name)>,
     /// The same of those of before the start.
-    forget_restored: BTreeSet<(Tick, Name)>,
+    forget_restored: BTreeSet<(Tick, Wall, Name)>,
     /// What came back since the last start and has no fate.
     restored_pending: Vec<(Rank, u64, Name)>,
     /// The same of what has one.
@@ -332,14 +332,17 @@ impl Arrivals {
 
     /// The next answer that is old enough to be forgotten.
     pub fn forgotten(&mut self, now: Tick) -> Option<Key> {
-        let restored = self.forget_restored.first().copied();
-        let (at, name) = self.forget.front().copied().into_iter().chain(restored).min()?;
-        if at > now && self.forget.len() + self.forget_restored.len() <= REMEMBERED {
-            return None;
-        }
-        if !self.forget_restored.remove(&(at, name)) {
-            self.forget.pop_front();
-        }
+        let is_due = |at| at <= now || self.forget.len() + self.forget_restored.len() > REMEMBERED;
+        self.next_timeout().filter(|at| is_due(*at))?;
+        // What is of before the start is older.
+        let restored = self.forget_restored.first().copied().filter(|(at, ..)| is_due(*at));
+        let name = match restored {
+            Some(first @ (_, _, name)) => {
+                self.forget_restored.remove(&first);
+                name
+            }
+            None => self.forget.pop_front()?.1,
+        };
         let (partition, done) = self.done.remove(&name)?;
         self.by_id.remove(&done.id);
         Some(key(name, partition))
@@ -348,7 +351,7 @@ impl Arrivals {
     /// When the next answer is forgotten.
     pub fn next_timeout(&self) -> Option<Tick> {
         let (new, restored) = (self.forget.front(), self.forget_restored.first());
-        new.into_iter().chain(restored).map(|(at, _)| *at).min()
+        new.map(|(at, _)| *at).into_iter().chain(restored.map(|(at, ..)| *at)).min()
     }
 
     /// A record of before the start.
@@ -370,12 +373,12 @@ impl Arrivals {
     }
 
     /// Records of before the start are there, of some users whole: their messages without a fate in the order of their
-    /// coming, and the last place that they take. No calendar makes an answer stay for longer than it may.
+    /// coming, and the last place that they take. The calendar may have been set while nobody looked, in either direction:
+    /// it says which answers are older, and not that one is old.
     pub fn start(&mut self, now: Now) -> (Vec<Name>, u64) {
-        let longest = now.tick + REMEMBER;
+        let until = now.tick + REMEMBER;
         let done = std::mem::take(&mut self.restored_done);
-        let at = |until| now.tick_at(until).min(longest);
-        self.forget_restored.extend(done.into_iter().map(|(until, name)| (at(until), name)));
+        self.forget_restored.extend(done.into_iter().map(|(wall, name)| (until, wall, name)));
         let mut pending = std::mem::take(&mut self.restored_pending);
         pending.sort();
         let last = pending.iter().map(|(_, order, _)| *order).max().unwrap_or_default();

@@ -53,6 +53,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const GIVE_UP: Duration = Duration::from_secs(60);
 /// A suspect that has not closed the stream for so long is none.
 const SUSPECT: Duration = Duration::from_secs(5);
+/// How many answers are forgotten in one step: after a start many are due at the same moment.
+const FORGOTTEN_TOGETHER: usize = 1_000;
 /// What a sender is told who writes too fast: by then a quarter of the bucket is full again.
 const SLOW_DOWN: &str = "5";
 
@@ -200,7 +202,8 @@ impl ToXmpp {
             }
         }
         self.pump_all(cx);
-        while let Some(key) = self.arrivals.forgotten(now) {
+        for _ in 0..FORGOTTEN_TOGETHER {
+            let Some(key) = self.arrivals.forgotten(now) else { break };
             cx.forget(key);
         }
         while let Some(telling) = self.late.due(cx) {

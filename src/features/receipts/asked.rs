@@ -94,7 +94,8 @@ pub struct Questions {
     /// By age, for forgetting.
     by_age: BTreeMap<(Wall, u64), Place>,
     next: u64,
-    look: Option<Tick>,
+    /// When was looked last.
+    looked: Option<Now>,
 }
 
 impl Questions {
@@ -178,13 +179,21 @@ impl Questions {
 
     /// When [`Questions::expired`] is wanted.
     pub fn next_timeout(&self) -> Option<Tick> {
-        self.look.filter(|_| !self.open.is_empty())
+        self.looked.filter(|_| !self.open.is_empty()).map(|looked| looked.tick + LOOK)
     }
 
-    /// The names of those that are too old.
+    /// The names of those that are too old. A calendar that has gone forward since the last look, or since before the
+    /// start, is not believed before the next one: of what is on its way now, a failure may still have to be told.
     pub fn expired(&mut self, now: Now) -> Vec<Key> {
-        self.look = Some(now.tick + LOOK);
         let mut keys = Vec::new();
+        let looked = *self.looked.get_or_insert(now);
+        if now.tick < looked.tick + LOOK {
+            return keys;
+        }
+        self.looked = Some(now);
+        if now.wall > looked.wall_at(now.tick) + LOOK {
+            return keys;
+        }
         while let Some(((since, _), place)) = self.by_age.first_key_value() {
             if now.wall - *since < WAIT {
                 break;
@@ -304,9 +313,25 @@ mod tests {
         let mut anew = Questions::default();
         anew.restored(&Restored::parse(&name, record.value).unwrap()).unwrap();
         assert_eq!(anew.open, questions.open);
-        let week = Now { tick: Tick(9), wall: Wall(5) + WAIT };
-        assert_eq!(anew.expired(Now { tick: Tick(9), wall: Wall(6) }), []);
+        let start = Now { tick: Tick(9), wall: Wall(6) };
+        assert_eq!(anew.expired(start), []);
+        let week = Now { tick: start.tick + WAIT, wall: start.wall + WAIT };
         assert_eq!(anew.expired(week), [record.key]);
         assert_eq!(anew.next_timeout(), None);
+    }
+
+    #[test]
+    fn a_calendar_that_was_set_forward_makes_nobody_forget_at_once() {
+        let mut questions = Questions::default();
+        let (record, _) = questions.ask(Wall(5), &asked("1", ALL));
+        let mut now = Now { tick: Tick(9), wall: Wall(5) + WAIT * 2 };
+        assert_eq!(questions.expired(now), [], "it was set before the start");
+        let mut pass = |wall| {
+            now = Now { tick: now.tick + LOOK, wall };
+            now
+        };
+        assert_eq!(questions.expired(pass(Wall(5) + LOOK)), [], "it was set back");
+        assert_eq!(questions.expired(pass(Wall(5) + WAIT * 2)), [], "it was set forward");
+        assert_eq!(questions.expired(pass(Wall(5) + WAIT * 2 + LOOK)), [record.key], "it seems to be right");
     }
 }

@@ -109,6 +109,48 @@ fn the_order_of_lines_holds_over_restarts_with_the_calendar_set_back() {
 }
 
 #[test]
+fn an_answer_is_known_after_a_restart_wherever_the_calendar_was_set_meanwhile() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    for seconds in [10 * 86_400, 400, 0, -400, -10 * 86_400] {
+        let mut world = World::new(config(), 7);
+        world.now.wall = world.now.wall + 20 * DAY;
+        world.message("a");
+        assert_eq!(bodies(&mut world), ["a"]);
+        // What comes again, came while the process was dead.
+        for _ in 0..2 {
+            world.now.wall = Wall(world.now.wall.0.saturating_add_signed(seconds * 1000));
+            world.restart();
+            world.link(true);
+            world.pass(Duration::from_secs(33));
+            let again = world.message("a");
+            assert_eq!(bodies(&mut world), Vec::<String>::new(), "{seconds}");
+            assert_eq!(world.replies.last(), Some(&(again, 202)), "{seconds}");
+        }
+        world.pass(Duration::from_secs(7 * 60));
+        assert_eq!((world.pager.load(), world.store.len()), (0, 0), "{seconds}");
+    }
+}
+
+#[test]
+fn the_answers_of_before_a_start_are_not_all_forgotten_in_one_step() {
+    let mut world = World::new(config(), 8);
+    for number in 0..2400 {
+        world.message_from(&format!("sip:romeo{number}@example.net"), "a");
+        if number % 600 == 599 {
+            assert_eq!(bodies(&mut world).len(), 600);
+        }
+    }
+    world.restart();
+    world.move_to(world.now.tick + Duration::from_secs(6 * 60));
+    let mut left = Vec::new();
+    while world.pager.next_timeout().is_some() {
+        world.with(|pager, cx| pager.timeout(cx));
+        left.push(world.store.len());
+    }
+    assert_eq!(left, [1400, 400, 0]);
+}
+
+#[test]
 fn what_nobody_confirmed_is_counted_as_ambiguous() {
     let mut world = World::new(config(), 6);
     let count =

@@ -79,6 +79,8 @@ pub struct Notifier {
     event: Box<str>,
     active: bool,
     until: Tick,
+    /// The seconds that were granted last.
+    granted: u32,
     end: Option<End>,
     /// When the next NOTIFY is wanted; nothing when the subscriber knows all there is.
     wanted: Option<Tick>,
@@ -98,6 +100,9 @@ pub struct Kept {
     event: Box<str>,
     active: bool,
     until: Wall,
+    /// For how many seconds it was granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    granted: Option<u32>,
 }
 
 impl Kept {
@@ -157,6 +162,7 @@ impl Notifier {
             event: terms.event.as_str().into(),
             active: false,
             until: expiry(terms, now),
+            granted: terms.expires,
             end: (terms.expires == 0).then_some(End { reason: Reason::Timeout, retry_after: None }),
             wanted: None,
             earliest: now.tick,
@@ -198,7 +204,7 @@ impl Notifier {
         }
         self.dialog.refresh_target(&request.headers);
         self.inlet = inlet(&self.dialog, request, flow);
-        self.until = expiry(terms, now);
+        (self.until, self.granted) = (expiry(terms, now), terms.expires);
         if terms.expires == 0 {
             self.end(Reason::Timeout, None, now);
         }
@@ -358,19 +364,22 @@ impl Notifier {
             event: self.event.clone(),
             active: self.active && self.end.is_none(),
             until: now.wall_at(self.until),
+            granted: Some(self.granted),
         }
     }
 
     /// The subscription as it was kept; one whose time has passed meanwhile is due at once, and no calendar makes it last
-    /// longer than it may. No NOTIFY is wanted yet.
+    /// longer than was granted. No NOTIFY is wanted yet.
     pub fn restore(kept: Kept, package: &Package, now: Now) -> Notifier {
         let mut dialog = kept.dialog;
         dialog.local_cseq = dialog.local_cseq.saturating_add(RESTART_GAP);
+        let granted = kept.granted.unwrap_or(package.max_expires);
         Notifier {
             dialog,
             event: kept.event,
             active: kept.active,
-            until: now.tick_at(kept.until).min(now.tick + package.longest()),
+            until: now.tick_at(kept.until).min(now.tick + Duration::from_secs(granted.into())),
+            granted,
             end: None,
             wanted: None,
             earliest: now.tick,

@@ -211,6 +211,15 @@ fn a_kept_subscription_goes_on_with_higher_numbers() {
 }
 
 #[test]
+fn a_calendar_that_was_set_back_gives_no_more_than_was_granted() {
+    let request = subscribe(&["CSeq: 1 SUBSCRIBE", "Event: presence", "Expires: 600"]);
+    let kept = accepted_over(&request, None, at(0)).kept(at(10));
+    let before = Now { tick: Tick(0), wall: Wall(0) };
+    let back = Notifier::restore(kept, &PRESENCE, before);
+    assert_eq!(back.next(), Some(before.tick + Duration::from_secs(600)));
+}
+
+#[test]
 fn a_roster_may_be_told_each_second() {
     let lines = ["CSeq: 1 SUBSCRIBE", "Event: conference", "Accept: application/conference-info+xml"];
     let terms = CONFERENCE.judge(&subscribe(&lines).headers).expect("terms");
