@@ -12,7 +12,7 @@ use mostar::config::Config;
 use mostar::msrp::MsrpOut;
 use mostar::sip::flow::Transport::{self, Tcp, Udp};
 use support::config;
-use support::door::{Ask, Came, Door, header, offer, text};
+use support::door::{Ask, Came, Door, METHODS, header, offer, text};
 
 const PEER: &str = "192.0.2.1:5060";
 /// Somebody whom nobody named, by address and by name.
@@ -220,28 +220,10 @@ fn factor(from: &str, bytes: &str, transport: Transport) -> (usize, usize) {
     (bytes.len(), out)
 }
 
-const ALL: [&str; 15] = [
-    "INVITE",
-    "ACK",
-    "BYE",
-    "CANCEL",
-    "OPTIONS",
-    "REGISTER",
-    "MESSAGE",
-    "SUBSCRIBE",
-    "NOTIFY",
-    "PUBLISH",
-    "REFER",
-    "INFO",
-    "UPDATE",
-    "PRACK",
-    "UNHEARD",
-];
-
 #[test]
 fn a_source_that_nobody_verified_hears_nothing_over_udp() {
     let mut sent = (0, 0);
-    for method in ALL {
+    for method in METHODS {
         let whole = Ask::new(method).print();
         let broken = [
             whole.replace("Call-ID: ask\r\n", ""),
@@ -265,7 +247,7 @@ fn a_source_that_nobody_verified_hears_nothing_over_udp() {
 #[test]
 fn who_borrows_a_peers_address_multiplies_nothing() {
     let mut worst = (0.0, "");
-    for method in ALL {
+    for method in METHODS {
         let mut door = Door::new(world(Some(Udp)));
         let whole = Ask::new(method).print();
         door.sip(Udp, PEER, whole.clone());

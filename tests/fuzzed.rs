@@ -9,6 +9,8 @@
     reason = "the targets stand for themselves, and have the tests' configuration too"
 )]
 
+#[path = "fuzzed/plain.rs"]
+mod plain;
 #[path = "fuzzed/seeds.rs"]
 mod seeds;
 mod support;

@@ -11,28 +11,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use mostar::config::{Config, XmppDomain};
+use mostar::config::Config;
 use mostar::sip::flow::Transport::{self, Tcp, Udp};
 use support::config;
-use support::door::{Ask, Door, header};
-
-const METHODS: [&str; 15] = [
-    "INVITE",
-    "ACK",
-    "BYE",
-    "CANCEL",
-    "OPTIONS",
-    "REGISTER",
-    "MESSAGE",
-    "SUBSCRIBE",
-    "NOTIFY",
-    "PUBLISH",
-    "REFER",
-    "INFO",
-    "UPDATE",
-    "PRACK",
-    "UNHEARD",
-];
+use support::door::{Ask, Door, METHODS, header};
 
 const PLACES: [&str; 4] = ["", " in a dialog nobody knows", " in his subscription", " in his session"];
 
@@ -67,17 +49,8 @@ const CALLERS: [Caller; 7] = [
 /// The world of the vectors, with rooms on both sides.
 fn world() -> Config {
     let mut config = config::config();
-    let room = config.xmpp.components[0].clone();
-    let domain = "conference.example.net".to_owned();
-    config.xmpp.components.push(mostar::config::Component {
-        domain: domain.clone(),
-        sip_domain: domain.clone(),
-        rooms: true,
-        ..room
-    });
-    config.sip.peers[0].may_send_from.push(domain);
-    let domain = "chat.example.com".to_owned();
-    config.xmpp.domains.push(XmppDomain { domain: domain.clone(), sip_alias: domain, rooms: true });
+    config::add_conference(&mut config, "conference.example.net");
+    config::add_rooms(&mut config, "chat.example.com");
     config
 }
 

@@ -8,7 +8,6 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mostar::config::Component;
 use mostar::words::time::Tick;
 use support::vector::{Side, World, header_of};
 
@@ -84,15 +83,7 @@ struct Play {
 impl Play {
     fn new(seed: u64) -> Play {
         let mut config = support::vector::config();
-        let domain = || "conference.example.net".to_owned();
-        let first = config.xmpp.components[0].clone();
-        config.xmpp.components.push(Component {
-            domain: domain(),
-            sip_domain: domain(),
-            rooms: true,
-            ..first
-        });
-        config.sip.peers[0].may_send_from.push(domain());
+        support::config::add_conference(&mut config, "conference.example.net");
         let (calls, watches, silent) = (Vec::new(), Vec::new(), Vec::new());
         Play {
             world: World::new(config),

@@ -7,7 +7,6 @@ mod support;
 
 use std::sync::Arc;
 
-use mostar::config::XmppDomain;
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output};
 use mostar::sip::flow::{ConnId, Flow, Transport};
 use mostar::sip::framing;
@@ -37,8 +36,7 @@ struct Heard {
 impl World {
     fn new() -> World {
         let mut config = support::config::config();
-        let rooms = "rooms.example.com".to_owned();
-        config.xmpp.domains.push(XmppDomain { domain: rooms.clone(), sip_alias: rooms, rooms: true });
+        support::config::add_rooms(&mut config, "rooms.example.com");
         let mut world = World { gateway: Gateway::new(Arc::new(config), Seed([3; 32])), now: 0, count: 0 };
         world.handle(Input::RestoreDone);
         world.handle(Input::Link(LinkId(0), LinkChange::Up));

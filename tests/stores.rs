@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mostar::config::{Config, XmppDomain};
+use mostar::config::Config;
 use mostar::features::{self, audit::Audit};
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output};
 use mostar::store::Store;
@@ -176,17 +176,8 @@ fn variant(name: &str, value: &[u8]) -> String {
 
 fn config() -> Config {
     let mut config = support::config::config();
-    let rooms = "rooms.example.com".to_owned();
-    config.xmpp.domains.push(XmppDomain { domain: rooms.clone(), sip_alias: rooms, rooms: true });
-    let conference = "conference.example.net".to_owned();
-    let first = config.xmpp.components[0].clone();
-    config.xmpp.components.push(mostar::config::Component {
-        domain: conference.clone(),
-        sip_domain: conference.clone(),
-        rooms: true,
-        ..first
-    });
-    config.sip.peers[0].may_send_from.push(conference);
+    support::config::add_rooms(&mut config, "rooms.example.com");
+    support::config::add_conference(&mut config, "conference.example.net");
     config
 }
 

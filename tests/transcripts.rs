@@ -13,7 +13,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
-use mostar::config::{Component, Config};
+use mostar::config::Config;
 use mostar::documents::conference::{self, Taken, View};
 use mostar::features::sessions::PeerMsrp;
 use mostar::sip::flow::Transport;
@@ -335,14 +335,7 @@ fn turned_down(name: &str, caller: &str, callee: &str, out: &mut String) {
 fn conference(name: &str, out: &mut String) {
     let _ = writeln!(out, "# {name}: alice is an XMPP user");
     let mut config = config();
-    let rooms = Component {
-        domain: "conference.sip.lab".into(),
-        sip_domain: "conference.sip.lab".into(),
-        rooms: true,
-        ..config.xmpp.components[0].clone()
-    };
-    config.xmpp.components.push(rooms);
-    config.sip.peers[0].may_send_from.push("conference.sip.lab".into());
+    support::config::add_conference(&mut config, "conference.sip.lab");
     let mut world = World::new(config);
     let mut sent = Sent::default();
     let (user, room) = ("alice@xmpp.lab/here", "room@conference.sip.lab");

@@ -94,17 +94,22 @@ fn look(config: &Config, store: &SledStore, now: Wall) -> Result<(Audit, Vec<Fin
 
 /// Sets aside what the findings are about, then mends the store.
 fn mend(folder: &Path, store: &mut SledStore, findings: &[Finding], now: Wall) -> Result<(), String> {
-    let changes: BTreeMap<&str, Option<&[u8]>> = findings
+    // By name: a record that has two findings is mended by the last one.
+    let repairs: BTreeMap<&str, &Finding> = findings
         .iter()
-        .filter_map(|finding| match &finding.repair {
-            Repair::SetAside => Some((finding.record.as_str(), None)),
-            Repair::Replace(value) => Some((finding.record.as_str(), Some(value.as_slice()))),
-            Repair::Nothing => None,
-        })
+        .filter(|finding| finding.repair != Repair::Nothing)
+        .map(|finding| (finding.record.as_str(), finding))
         .collect();
-    set_aside(folder, store, findings, &changes, now)?;
-    let changes: Vec<_> =
-        changes.into_iter().map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec))).collect();
+    set_aside(folder, store, &repairs, now)?;
+    let changes = repairs.into_values().filter_map(|finding| {
+        let value = match &finding.repair {
+            Repair::Replace(value) => Some(value.clone()),
+            Repair::SetAside => None,
+            Repair::Nothing => return None,
+        };
+        Some((finding.record.clone(), value))
+    });
+    let changes: Vec<_> = changes.collect();
     for some in changes.chunks(TOGETHER) {
         store.amend(some.to_vec()).map_err(|error| error.to_string())?;
     }
@@ -129,20 +134,17 @@ struct Line<'a> {
 fn set_aside(
     folder: &Path,
     store: &SledStore,
-    findings: &[Finding],
-    changes: &BTreeMap<&str, Option<&[u8]>>,
+    repairs: &BTreeMap<&str, &Finding>,
     now: Wall,
 ) -> Result<(), String> {
     let path = folder.join(ASIDE);
     let failed = |error: io::Error| format!("{} cannot be written: {error}", path.display());
-    let why: BTreeMap<&str, &Finding> =
-        findings.iter().map(|finding| (finding.record.as_str(), finding)).collect();
     let file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
     let mut file = BufWriter::new(file);
     for pair in store.pairs() {
         let (name, value) = pair.map_err(|error| error.to_string())?;
         let Ok(name) = std::str::from_utf8(&name) else { continue };
-        let (true, Some(finding)) = (changes.contains_key(name), why.get(name)) else { continue };
+        let Some(finding) = repairs.get(name) else { continue };
         let text = std::str::from_utf8(&value).ok();
         let hex = || value.iter().map(|byte| format!("{byte:02x}")).collect();
         let bytes = if text.is_none() { Some(hex()) } else { None };

@@ -22,6 +22,8 @@ const LOOKUP_DOUBT: Duration = Duration::from_secs(30);
 /// One neighbour.
 #[derive(Debug, Default)]
 pub struct Neighbour {
+    /// It is configured by a name, which may come to mean other addresses.
+    has_name: bool,
     /// Where requests go, best first.
     hops: Vec<Hop>,
     /// Where it speaks from, besides its networks.
@@ -53,7 +55,11 @@ pub enum Search {
 impl Peers {
     /// The peers of a configuration, with no address known yet.
     pub fn new(config: &[Peer]) -> Peers {
-        Peers { config: config.to_vec(), all: config.iter().map(|_| Neighbour::default()).collect() }
+        let neighbour = |peer: &Peer| {
+            let has_name = peer.host.parse::<IpAddr>().is_err();
+            Neighbour { has_name, ..Neighbour::default() }
+        };
+        Peers { config: config.to_vec(), all: config.iter().map(neighbour).collect() }
     }
 
     /// How many there are.
@@ -120,9 +126,8 @@ impl Peers {
     /// Whether a peer whose addresses are in doubt should be looked up at once: it has a name, and the last search is
     /// over and some time ago.
     pub fn may_have_moved(&self, peer: usize, now: Tick) -> bool {
-        let Neighbour { search, searched, .. } = &self.all[peer];
-        let has_name = self.config[peer].host.parse::<IpAddr>().is_err();
-        has_name && search.is_none() && searched.is_none_or(|at| at + LOOKUP_DOUBT <= now)
+        let Neighbour { has_name, search, searched, .. } = &self.all[peer];
+        *has_name && search.is_none() && searched.is_none_or(|at| at + LOOKUP_DOUBT <= now)
     }
 
     /// Begins a search for a peer's addresses. A search that is still open has had its time: it has failed.

@@ -21,6 +21,11 @@ pub struct Key {
 }
 
 impl Key {
+    /// The name of what one XMPP user, bare, and one SIP contact have in common: with her partition.
+    pub fn of_pair(kind: &'static str, user: &str, contact: impl fmt::Display) -> Key {
+        Key { kind, partition: Partition::of(user), id: format!("{user} {contact}") }
+    }
+
     /// The text of the name; there is one for every change, so it is made without ceremony.
     pub fn text(&self) -> String {
         let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');

@@ -60,6 +60,22 @@ pub fn config() -> Config {
     }
 }
 
+/// A second component, whose users are rooms of SIP.
+#[allow(dead_code)]
+pub fn add_conference(config: &mut Config, domain: &str) {
+    let first = config.xmpp.components[0].clone();
+    let (domain, sip_domain) = (domain.to_owned(), domain.to_owned());
+    config.sip.peers[0].may_send_from.push(domain.clone());
+    config.xmpp.components.push(Component { domain, sip_domain, rooms: true, ..first });
+}
+
+/// A second domain of XMPP, whose users are rooms.
+#[allow(dead_code)]
+pub fn add_rooms(config: &mut Config, domain: &str) {
+    let (domain, sip_alias) = (domain.to_owned(), domain.to_owned());
+    config.xmpp.domains.push(XmppDomain { domain, sip_alias, rooms: true });
+}
+
 /// Somebody to be to TLS, where nobody looks at more than the fingerprint.
 #[allow(dead_code)]
 pub fn identity() -> Identity {

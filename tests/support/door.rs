@@ -288,6 +288,25 @@ pub fn offer(path: &str) -> String {
     )
 }
 
+/// Every method that there is, and one that nobody knows.
+pub const METHODS: [&str; 15] = [
+    "INVITE",
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "OPTIONS",
+    "REGISTER",
+    "MESSAGE",
+    "SUBSCRIBE",
+    "NOTIFY",
+    "PUBLISH",
+    "REFER",
+    "INFO",
+    "UPDATE",
+    "PRACK",
+    "UNHEARD",
+];
+
 /// A request, as somebody sends it.
 #[derive(Clone, Debug)]
 pub struct Ask {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mostar::config::{Auth, Component, Config, MsrpListen, Record, Relay, Secret, XmppDomain, yaml};
+use mostar::config::{Auth, Config, MsrpListen, Record, Relay, Secret, yaml};
 use mostar::features::sessions::{self, table::Table};
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
 use mostar::msrp::frame::decoder::Decoder;
@@ -46,21 +46,9 @@ fn configure(config: &mut Config, line: &str) -> Result<(), String> {
         "messages.max_message" => config.messages.max_message = value.parse().map_err(|_| "a number")?,
         "component.any_domain" => config.xmpp.components[0].any_domain = flag()?,
         "component.sip_domain" => config.xmpp.components[0].sip_domain = value.into(),
-        "domain.rooms" => config.xmpp.domains.push(XmppDomain {
-            domain: value.into(),
-            sip_alias: value.into(),
-            rooms: true,
-        }),
+        "domain.rooms" => super::config::add_rooms(config, value),
         "component.rooms" => config.xmpp.components[0].rooms = flag()?,
-        // A second component, whose users are rooms of SIP.
-        "component.conference" => {
-            let first = config.xmpp.components[0].clone();
-            let domain: String = value.into();
-            let second =
-                Component { domain: domain.clone(), sip_domain: domain.clone(), rooms: true, ..first };
-            config.xmpp.components.push(second);
-            peer.may_send_from.push(domain);
-        }
+        "component.conference" => super::config::add_conference(config, value),
         "rooms.factory" => config.rooms.factory = Some(value.to_owned()).filter(|name| name != "none"),
         "rooms.history" => config.rooms.history = value.parse().map_err(|_| "a number")?,
         "domain.sip_alias" => config.xmpp.domains[0].sip_alias = value.into(),

@@ -45,7 +45,6 @@ pub const TARGETS: &[(&str, Target)] = &[
 ];
 
 /// The target of this name.
-#[allow(dead_code, reason = "the tests take all of them")]
 pub fn find(name: &str) -> Option<Target> {
     TARGETS.iter().find(|(known, _)| *known == name).map(|(_, target)| *target)
 }

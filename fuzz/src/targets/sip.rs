@@ -15,12 +15,14 @@ fn told(message: &Message) -> String {
         .map(|header| (format!("{:?}", header.name()), Bytes::copy_from_slice(header.raw_value())))
         .collect();
     let start = match message {
-        Message::Request(request) => format!("{} {:?} {}", request.method, request.version, request.uri),
+        Message::Request(request) => {
+            format!("{} {:?} {} {:?}", request.method, request.version, request.uri, request.uri.scheme())
+        }
         Message::Response(response) => {
             format!("{:?} {} {:?}", response.version, response.status, response.reason)
         }
     };
-    format!("{start} {headers:?} {:?}", message.body())
+    format!("{start} {headers:?} {:?} {:?}", message.body(), message.to_bytes())
 }
 
 /// What features ask of a message.

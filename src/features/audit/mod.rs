@@ -16,7 +16,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 pub use self::finding::{Finding, Repair};
-use self::view::{Books, Says, View};
+use self::view::{Books, FIRST, Says, View};
 use crate::config::Config;
 use crate::features::{self, Feature};
 use crate::gateway::domains::Domains;
@@ -26,9 +26,6 @@ use crate::sip::usage::subscription::LONGEST;
 use crate::store::record::Restored;
 use crate::words::time::Wall;
 use crate::xmpp::jid::Jid;
-
-/// Places of before the present rule are smaller (`features/pager/place.rs`).
-const BEHIND: u64 = 1 << 32;
 
 /// Clocks of a store's writer and of ours may differ by so much.
 const SLACK: Duration = Duration::from_secs(300);
@@ -78,16 +75,16 @@ impl Audit {
     /// One record, by its name and its value. To be told in the order of their names.
     pub fn look(&mut self, name: &[u8], value: &[u8]) {
         let Ok(name) = std::str::from_utf8(name) else {
-            *self.kinds.entry("?".to_owned()).or_default() += 1;
+            count(&mut self.kinds, "?");
             return self.add(&String::from_utf8_lossy(name), Finding::NAMELESS, "", Repair::Nothing);
         };
         let Some(record) = Restored::parse(name, value.to_vec()) else {
-            *self.kinds.entry("?".to_owned()).or_default() += 1;
+            count(&mut self.kinds, "?");
             return self.find(name, Finding::NAMELESS, "");
         };
         let Some(feature) = self.keeper(&record.kind) else {
             let is_newer = record.kind.split_once('.').is_some_and(|(kind, _)| self.keeper(kind).is_some());
-            *self.kinds.entry(record.kind).or_default() += 1;
+            count(&mut self.kinds, &record.kind);
             return self.find(name, if is_newer { Finding::NEWER } else { Finding::UNKNOWN }, "");
         };
         let view = feature.view(&record);
@@ -115,8 +112,8 @@ impl Audit {
             self.books += &view.says;
             return self.find(name, Finding::ORPHAN, &stranger);
         }
-        if let Some((finding, why)) = self.contradiction(name, record, &view) {
-            return self.add(name, finding, &why.0, why.1);
+        if let Some((finding, repair)) = self.contradiction(name, record, &view) {
+            return self.add(name, finding, "", repair);
         }
         self.books += &view.says;
     }
@@ -145,8 +142,8 @@ impl Audit {
         record_name: &str,
         record: &Restored,
         view: &View,
-    ) -> Option<(finding::Words, (String, Repair))> {
-        let aside = |finding| Some((finding, (String::new(), Repair::SetAside)));
+    ) -> Option<(finding::Words, Repair)> {
+        let aside = |finding| Some((finding, Repair::SetAside));
         match &view.says {
             Says::Waits { is_refused: true, .. } => return aside(Finding::REFUSED_AND_WAITS),
             Says::Waits { to_xmpp, name, rank, .. } => {
@@ -204,15 +201,9 @@ impl Audit {
     }
 
     /// Something in the record would last longer than anything may.
-    fn too_late(
-        &self,
-        record: &Restored,
-        place: &[&str],
-        most: Wall,
-    ) -> Option<(finding::Words, (String, Repair))> {
+    fn too_late(&self, record: &Restored, place: &[&str], most: Wall) -> Option<(finding::Words, Repair)> {
         let shortened = finding::with_number(&record.value, place, most.0);
-        let repair = shortened.map_or(Repair::SetAside, Repair::Replace);
-        Some((Finding::TOO_LONG, (String::new(), repair)))
+        Some((Finding::TOO_LONG, shortened.map_or(Repair::SetAside, Repair::Replace)))
     }
 
     fn find(&mut self, name: &str, words: finding::Words, why: &str) {
@@ -246,7 +237,7 @@ impl Audit {
             }
         }
         for (name, value) in std::mem::take(&mut self.crowded) {
-            self.last = self.last.max(BEHIND) + 1;
+            self.last = self.last.max(FIRST) + 1;
             let moved = ["pending", "order"];
             let place = if name.starts_with("page/") { &moved[..] } else { &moved[1..] };
             let repair =

@@ -7,6 +7,9 @@ use crate::store::record::Key;
 use crate::words::time::Wall;
 use crate::xmpp::jid::Jid;
 
+/// The first place in a queue by the present rule (`features/pager/place.rs`); those of before it are smaller.
+pub const FIRST: u64 = 1 << 32;
+
 /// A record, read by its feature.
 #[derive(Debug)]
 pub struct View {

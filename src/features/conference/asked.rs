@@ -185,5 +185,10 @@ pub(super) fn refuse_for(cx: &mut Cx<'_>, stanza: &Stanza, why: &Condition) {
 
 /// Tells somebody, in the name of the room, that something cannot be.
 pub(super) fn refuse(cx: &mut Cx<'_>, stanza: &Stanza, kind: Kind, words: &str) {
-    cx.answer(room::refusal(stanza, kind, errors::type_of(kind), Some(words)));
+    cx.answer(refusal(stanza, kind, words));
+}
+
+/// What tells somebody, in the name of the room, that something cannot be; nothing where nobody may be told.
+pub(super) fn refusal(stanza: &Stanza, kind: Kind, words: &str) -> Option<Stanza> {
+    room::refusal(stanza, kind, errors::type_of(kind), Some(words))
 }

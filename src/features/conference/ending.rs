@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::asked::refuse;
+use super::asked::{refusal, refuse};
 use super::guest::{Client, Farewell, Guest, GuestId, Said, Stage};
 use super::hall::{Hall, Person, Who};
 use super::{Alarm, Conferences};
@@ -155,9 +155,10 @@ impl Conferences {
             cx.log(Level::Info, "conference-refused", fields);
             // Whose link is down hears of it when that is up.
             for asked in clients.values().filter_map(|client| client.asked.as_ref()) {
-                let words = Some(why.text.as_deref().unwrap_or_default());
-                let refusal = room::refusal(asked, why.kind, errors::type_of(why.kind), words);
-                refusal.into_iter().for_each(|refusal| self.doubted.say(cx, refusal));
+                let words = why.text.as_deref().unwrap_or_default();
+                if let Some(refusal) = refusal(asked, why.kind, words) {
+                    self.doubted.say(cx, refusal);
+                }
             }
         }
         self.next_teller(cx, &room, id);
@@ -210,8 +211,7 @@ impl Conferences {
             Known::Unsent | Known::SentInPart => "The way to the room broke before this was said",
             Known::Sent | Known::Taken => "The way to the room broke; perhaps this was said, perhaps not",
         };
-        let kind = Kind::RemoteServerTimeout;
-        if let Some(error) = room::refusal(&said.stanza, kind, errors::type_of(kind), Some(words)) {
+        if let Some(error) = refusal(&said.stanza, Kind::RemoteServerTimeout, words) {
             self.doubted.say(cx, error);
         }
     }
@@ -457,9 +457,8 @@ impl Conferences {
         for (client, id) in &kept.asking {
             let asked = Stanza::new(StanzaKind::Presence, client, &occupant);
             let asked = id.iter().fold(asked, |asked, id| asked.with_id(id));
-            let kind = Kind::RemoteServerTimeout;
             let words = "The gateway was restarted before you were in";
-            self.doubted.owe(room::refusal(&asked, kind, errors::type_of(kind), Some(words)));
+            self.doubted.owe(refusal(&asked, Kind::RemoteServerTimeout, words));
         }
         let Some(call) = kept.call else {
             // Of the dialog nothing is known. A focus that has accepted gets no ACK, and ends it (RFC 3261 §13.3.1.4).

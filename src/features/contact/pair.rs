@@ -7,7 +7,6 @@ use crate::sip::uri::Aor;
 use crate::sip::usage::subscription::Kept;
 use crate::store::record::{Key, Record, Restored};
 use crate::words::availability::Availability;
-use crate::words::id::Partition;
 use crate::words::time::{Tick, Wall};
 use crate::xmpp::jid::Jid;
 
@@ -165,7 +164,7 @@ impl Pair {
 
     /// Names the record.
     pub fn key(&self) -> Key {
-        key(&self.user, &self.contact)
+        Key::of_pair(KIND, self.user.bare_str(), &self.contact)
     }
 
     /// Whether any resource is shown as available.
@@ -179,11 +178,8 @@ pub fn view(record: &Restored) -> Result<View, String> {
     let kept: KeptPair = record.read().map_err(|error| error.to_string())?;
     let until = kept.dialog.map(|dialog| dialog.until());
     let says = Says::Contact { is_refused: kept.refused, until };
-    Ok(View { key: key(&kept.user, &kept.contact), user: Some(kept.user), contact: Some(kept.contact), says })
-}
-
-fn key(user: &Jid, contact: &Aor) -> Key {
-    Key { kind: KIND, partition: Partition::of(user.bare_str()), id: format!("{user} {contact}") }
+    let key = Key::of_pair(KIND, kept.user.bare_str(), &kept.contact);
+    Ok(View { key, user: Some(kept.user), contact: Some(kept.contact), says })
 }
 
 /// Whether the user would see no difference.

@@ -195,6 +195,13 @@ pub struct Arrival {
     pub flying: bool,
 }
 
+impl Arrival {
+    /// What it is called in SIP and in XMPP.
+    pub fn names(&self) -> (&str, &str) {
+        (&self.call_id, &self.id)
+    }
+}
+
 /// A message that has met its fate.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Done {

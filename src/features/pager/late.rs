@@ -19,7 +19,6 @@ use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::store::record::{Key, Record, Restored};
 use crate::words::condition::{Condition, Kind};
-use crate::words::id::Partition;
 use crate::words::time::{Tick, Wall};
 use crate::words::timers::Timers;
 use crate::xmpp::jid::Jid;
@@ -224,13 +223,13 @@ impl Pair {
 
 /// A pair's name in the store.
 fn name((user, contact): &PairKey) -> Key {
-    Key { kind: RECORD, partition: Partition::of(user.as_str()), id: format!("{user} {contact}") }
+    Key::of_pair(RECORD, user.bare_str(), contact)
 }
 
 /// What a record says.
 pub fn view(record: &Restored) -> Result<View, String> {
     let kept: Kept = record.read().map_err(|error| error.to_string())?;
-    let key = name(&(kept.user.clone(), kept.sender.aor.clone()));
+    let key = Key::of_pair(RECORD, kept.user.bare_str(), &kept.sender.aor);
     Ok(View { key, user: Some(kept.user), contact: Some(kept.sender.aor), says: Says::Memory })
 }
 

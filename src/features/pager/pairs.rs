@@ -14,7 +14,6 @@ use crate::features::Cx;
 use crate::features::audit::view::{Says, View};
 use crate::sip::uri::Aor;
 use crate::store::record::{Key, Record, Restored};
-use crate::words::id::Partition;
 use crate::words::index::Index;
 use crate::words::time::{Tick, Wall};
 use crate::xmpp::jid::Jid;
@@ -203,7 +202,7 @@ impl Pairs {
 }
 
 fn key(user: &Jid, contact: &Aor) -> Key {
-    Key { kind: RECORD, partition: Partition::of(user.as_str()), id: format!("{user} {contact}") }
+    Key::of_pair(RECORD, user.bare_str(), contact)
 }
 
 /// What a record says.

@@ -4,10 +4,8 @@
 //! smaller numbers, which began anew with each process: among those the moment comes first, and all of them come before
 //! what is written now.
 
+use crate::features::audit::view::FIRST;
 use crate::words::time::Wall;
-
-/// The first number of this rule.
-const FIRST: u64 = 1 << 32;
 
 /// Gives places away. See the module.
 #[derive(Debug)]

@@ -254,7 +254,7 @@ impl ToSip {
             }),
         };
         if let Err(error) = read {
-            verdict::unreadable(cx, Way::XmppToSip, record, &error);
+            meter::unreadable(cx, Way::XmppToSip, record, &error);
         }
     }
 

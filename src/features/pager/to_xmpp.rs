@@ -19,7 +19,6 @@ use super::quota::Quota;
 use super::sessions::{Letter, Refusal};
 use super::table;
 use super::to_sip::Spoken;
-use super::verdict;
 use crate::documents::date;
 use crate::features::content::Content;
 use crate::features::devices::Ability;
@@ -163,8 +162,7 @@ impl ToXmpp {
             let (twice, turn) = (arrival.flights > 1, arrival.turn);
             if twice {
                 cx.count("messages_suspected_total", &[]);
-                let names = (arrival.call_id.as_str(), arrival.id.as_str());
-                meter::ambiguous(cx, Way::SipToXmpp, names, "unconfirmed");
+                meter::ambiguous(cx, Way::SipToXmpp, arrival.names(), "unconfirmed");
                 let text = "The connection to the XMPP server broke twice while this message was on its way.";
                 let condition = Condition::new(Kind::InternalServerError, text);
                 self.settle(cx, name, "refused", Some(&condition));
@@ -189,8 +187,7 @@ impl ToXmpp {
                 Alarm::Answer(name) => self.answer_now(cx, name),
                 Alarm::GiveUp(name) => {
                     if let Some(arrival) = self.arrivals.pending(name) {
-                        let names = (arrival.call_id.as_str(), arrival.id.as_str());
-                        meter::ambiguous(cx, Way::SipToXmpp, names, "unconfirmed");
+                        meter::ambiguous(cx, Way::SipToXmpp, arrival.names(), "unconfirmed");
                     }
                     let text = "The XMPP server did not confirm it; it may not have arrived.";
                     let condition = Condition::new(Kind::RemoteServerTimeout, text);
@@ -229,7 +226,7 @@ impl ToXmpp {
             _ => self.arrivals.restored(record),
         };
         if let Err(error) = read {
-            verdict::unreadable(cx, Way::SipToXmpp, record, &error);
+            meter::unreadable(cx, Way::SipToXmpp, record, &error);
         }
     }
 
@@ -243,7 +240,7 @@ impl ToXmpp {
             let turn = self.restored;
             self.restored += 1;
             arrival.turn = turn;
-            let names = (arrival.call_id.as_str(), arrival.id.as_str());
+            let names = arrival.names();
             let Some(link) = cx.domains.link_of(arrival.from.domain()) else {
                 meter::orphaned(cx, Way::SipToXmpp, names);
                 self.arrivals.drop(name);
@@ -435,7 +432,7 @@ impl ToXmpp {
         let (turn, up) = (arrival.turn, cx.link_is_up(&arrival.from));
         let answered = arrival.said.is_some();
         ask(cx, &arrival);
-        meter::log(cx, Level::Debug, "message-accepted", Way::SipToXmpp, (&arrival.call_id, &arrival.id), "");
+        meter::log(cx, Level::Debug, "message-accepted", Way::SipToXmpp, arrival.names(), "");
         let record = self.arrivals.insert(name, arrival);
         cx.save(record);
         meter::accepted(cx, Way::SipToXmpp);
@@ -637,14 +634,7 @@ impl ToXmpp {
             Some(why) => {
                 let words = why.text.as_deref().unwrap_or_else(|| condition_name(why.kind));
                 let words = format!("{words} (SIP answer {})", reply.status);
-                meter::log(
-                    cx,
-                    Level::Warn,
-                    "message-refused",
-                    Way::SipToXmpp,
-                    (&arrival.call_id, &arrival.id),
-                    &words,
-                );
+                meter::log(cx, Level::Warn, "message-refused", Way::SipToXmpp, arrival.names(), &words);
             }
             None => {
                 let (user, contact) = (arrival.to.bare(), arrival.sender.aor);

@@ -20,7 +20,6 @@ use crate::gateway::LinkId;
 use crate::sabotage::{self, Fault as Mistake};
 use crate::store::record::{Key, Record, Restored};
 use crate::words::condition::Condition;
-use crate::words::note::Level;
 use crate::words::time::Tick;
 
 /// The kind of these records in the store.
@@ -154,9 +153,4 @@ pub fn view(record: &Restored) -> Result<View, String> {
     let says = Says::Failed { name: verdict.post.tag.clone() };
     let key = verdict.key();
     Ok(View { key, user: Some(verdict.post.from), contact: Some(verdict.post.target.aor), says })
-}
-
-/// A record that cannot be read stays where it is: `mostar fsck` names it.
-pub fn unreadable(cx: &mut Cx<'_>, way: Way, record: &Restored, error: &str) {
-    meter::log(cx, Level::Error, "record-unreadable", way, (&record.id, ""), error);
 }

@@ -401,7 +401,7 @@ impl Watcher {
             pair.seen.forget();
             self.timers.stop(&Timer::Settle(id));
         }
-        let key = consent_key(&pair.user, &pair.contact);
+        let key = Key::of_pair(CONSENT, pair.user.bare_str(), &pair.contact);
         let word = match consent {
             Consent::Unasked => "none",
             Consent::Asked { .. } => "asked",
@@ -502,10 +502,6 @@ fn note_question(asking: &mut BTreeMap<Aor, BTreeSet<PairId>>, id: PairId, pair:
             asking.remove(&pair.contact);
         }
     }
-}
-
-fn consent_key(user: &Jid, contact: &Aor) -> Key {
-    Key { kind: CONSENT, partition: Partition::of(user.as_str()), id: format!("{user} {contact}") }
 }
 
 /// There are so many subscriptions more.

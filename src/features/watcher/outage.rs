@@ -7,8 +7,8 @@ use super::pair::Pair;
 use super::subscribe::question;
 use super::table::{Consent, WEEK};
 use super::{
-    CONSENT, DIALOG, Down, KeptConsent, KeptDialog, PairId, Sub, SubId, Timer, Told, Watcher, consent_key,
-    count_subs, note_question,
+    CONSENT, DIALOG, Down, KeptConsent, KeptDialog, PairId, Sub, SubId, Timer, Told, Watcher, count_subs,
+    note_question,
 };
 use crate::features::Cx;
 use crate::features::audit::view::{Says, View};
@@ -53,7 +53,7 @@ const NOBODY: &str = "no component speaks for the watcher";
 pub(super) fn view(record: &Restored) -> Result<View, String> {
     if record.kind == CONSENT {
         let kept: KeptConsent = record.read().map_err(|error| error.to_string())?;
-        let key = consent_key(&kept.user, &kept.contact);
+        let key = Key::of_pair(CONSENT, kept.user.bare_str(), &kept.contact);
         let says = Says::Consent { is_granted: kept.consent == Consent::Granted };
         return Ok(View { key, user: Some(kept.user), contact: Some(kept.contact), says });
     }

@@ -28,6 +28,8 @@ const SOONEST: Duration = Duration::from_secs(5);
 const SHORTER_AT_MOST: u8 = 2;
 /// When a refresh that failed is tried again; each further time after twice as long.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
+/// A state that is not known is asked for again after this.
+const UNHEARD: Duration = Duration::from_secs(300);
 /// A NOTIFY that moves the expiry by less than this does not move the refresh: many NOTIFYs must not put it off.
 const SLACK: Duration = Duration::from_secs(10);
 
@@ -570,9 +572,6 @@ impl Subscription {
 fn ends_usage(status: u16) -> bool {
     matches!(status, 403..=405 | 410 | 416 | 480..=485 | 489 | 501 | 603 | 604)
 }
-
-/// A state that is not known is asked for again after this.
-const UNHEARD: Duration = Duration::from_secs(300);
 
 /// How long we ask for.
 fn wanted(package: &Package) -> Duration {

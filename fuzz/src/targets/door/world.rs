@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mostar::config::{Auth, Component, Config, Relay, Secret, XmppDomain};
+use mostar::config::{Auth, Config, Relay, Secret};
 use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
 use mostar::msrp::frame::decoder::Decoder;
 use mostar::msrp::uri::Uri;
@@ -20,7 +20,7 @@ use mostar::words::time::{Now, Tick, Wall};
 use mostar::xmpp::stanza::Stanza;
 use mostar::xmpp::stream::{Event, Limits, Stream};
 
-use super::config::config;
+use super::config::{add_conference, add_rooms, config};
 use crate::targets::component::HEADER;
 
 /// The only peer.
@@ -38,19 +38,10 @@ fn configuration(profile: u8) -> Config {
     let mut config = config();
     let is_set = |bit: u8| profile >> bit & 1 == 1;
     if is_set(0) {
-        let domain = "conference.example.net";
-        let component = config.xmpp.components[0].clone();
-        config.xmpp.components.push(Component {
-            domain: domain.into(),
-            sip_domain: domain.into(),
-            rooms: true,
-            ..component
-        });
-        config.sip.peers[0].may_send_from.push(domain.into());
+        add_conference(&mut config, "conference.example.net");
     }
     if is_set(1) {
-        let domain = "rooms.example.com";
-        config.xmpp.domains.push(XmppDomain { domain: domain.into(), sip_alias: domain.into(), rooms: true });
+        add_rooms(&mut config, "rooms.example.com");
     }
     if is_set(2) {
         config.sip.peers[0].msrp = mostar::config::values::msrp("yes").unwrap_or_default();
