@@ -13,11 +13,12 @@ pub use world::run;
 
 use super::support;
 
-/// Open, see `seeds.rs`. Seed 900: a line is heard behind an own line that came after it.
-pub const OPEN: [u64; 1] = [900];
+/// Open, see `seeds.rs`.
+pub const OPEN: [u64; 0] = [];
 
-/// Seeds that found something once, with what that was.
-pub const KEPT: [u64; 0] = [];
+/// Seeds that found something once, with what that was. 900: an own line was answered while lines before it still waited
+/// for the room's history.
+pub const KEPT: [u64; 1] = [900];
 
 /// Those whose process dies at every one of their commits, one after the other.
 pub const DYING: [u64; 2] = [5, 12];

@@ -1,7 +1,8 @@
 //! What comes from SIP in a session: texts, typing, notifications; and what their senders are told of them.
 //!
-//! A SEND is answered in the step in which the pager takes the message: so 200 leaves once it is on disk. What becomes of
-//! it later is told by REPORT: a failure as soon as it is known; success when a client of the user's says so, or, where
+//! A SEND is answered in the step in which the pager takes the message: so 200 leaves once it is on disk. (What may be a
+//! machine's answer to words of ours is taken when it has arrived, see `pager/late.rs`.) What becomes of it later is told
+//! by REPORT: a failure as soon as it is known; success when a client of the user's says so, or, where
 //! none of hers can by its capabilities (else: has ever done so), when her server has it, and then only to somebody who
 //! may see her presence (XEP-0184 §8). Proof or nothing. Nobody confirms a REPORT: what was reported just before a session
 //! ended, or its path was left, is told by a MESSAGE too.
@@ -367,6 +368,7 @@ fn refusal_of(condition: &Condition) -> u16 {
         Kind::ResourceConstraint => 413,
         Kind::BadRequest | Kind::JidMalformed => 400,
         Kind::NotAcceptable => 415,
+        Kind::RecipientUnavailable | Kind::RemoteServerTimeout => 408,
         _ => 403,
     }
 }

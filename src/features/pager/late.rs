@@ -2,8 +2,9 @@
 //!
 //! A MESSAGE has one answer, and RFC 3428 §4 leaves what comes after a 202 to "some other mechanism". But what answers
 //! by itself must never talk to another machine that does: at most one is sent per pair and minute, with a count; what
-//! arrives from that sender within five seconds after it is never answered by another; an error of it is never answered;
-//! and it has one hop less than what it answers (RFC 7332 §5), so even two gateways that do all of this wrong come to rest.
+//! arrives from that sender within five seconds after it is never answered by another, and so it is taken only when it has
+//! arrived; an error of it is never answered; and it has half of the hops of what it answers, so that two gateways that tell
+//! each other that what they tell does not arrive come to rest, in minutes and not after seventy of them.
 //!
 //! Each pair is a record while its minute lasts, written in the step that changes it: a failure that waits for its turn
 //! is told after a restart too, and neither the pace nor the quiet ends with the process.
@@ -115,7 +116,7 @@ impl Late {
         self.begin(cx.now.tick, &key, sender.clone(), hops);
         self.save(cx, &key);
         let text = format!("Your message could not be delivered: {}", reason(why));
-        Some(Telling { user: key.0, sender: sender.clone(), text, hops })
+        Some(Telling { user: key.0, sender: sender.clone(), text, hops: hops.div_ceil(2) })
     }
 
     /// A pair's minute begins.
@@ -163,7 +164,8 @@ impl Late {
             more => format!("{more} more messages could not be delivered."),
         };
         (pair.quiet, pair.more) = (now + QUIET, 0);
-        let telling = Telling { user: key.0.clone(), sender: pair.sender.clone(), text, hops: pair.hops };
+        let telling =
+            Telling { user: key.0.clone(), sender: pair.sender.clone(), text, hops: pair.hops.div_ceil(2) };
         self.timers.set(key.clone(), now + PACE);
         self.save(cx, &key);
         Some(Some(telling))

@@ -104,7 +104,10 @@ impl ToXmpp {
             }
             Some(Known::Pending(arrival)) => {
                 arrival.ticket = Some(ticket);
-                return cx.signal(Signal::Taken { ticket, refused: None });
+                if arrival.said.is_some() {
+                    cx.signal(Signal::Taken { ticket, refused: None });
+                }
+                return;
             }
             None => {}
         }
@@ -128,9 +131,11 @@ impl ToXmpp {
                 arrival.ticket = Some(ticket);
                 // A session is a conversation from its first line on (RFC 7573 §5).
                 arrival.thread.get_or_insert_with(|| arrived.call_id.clone());
-                // The session answers; whatever is said later is said there.
-                arrival.said = Some(Said::of(&Reply::new(202)));
-                cx.signal(Signal::Taken { ticket, refused: None });
+                if !arrival.quiet {
+                    // The session answers; whatever is said later is said there.
+                    arrival.said = Some(Said::of(&Reply::new(202)));
+                    cx.signal(Signal::Taken { ticket, refused: None });
+                }
                 self.take(cx, link, name, arrival);
             }
             Err(refusal) => {

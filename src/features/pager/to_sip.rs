@@ -105,7 +105,7 @@ impl Lane {
 pub struct ToSip {
     pub(super) pages: Pages,
     pub(super) posts: BTreeMap<u64, Box<Live>>,
-    next: u64,
+    pub(super) next: u64,
     pub(super) places: Places,
     /// What waits per sender and contact.
     pub(super) lanes: Index<LaneKey, Lane>,
@@ -623,6 +623,7 @@ impl ToSip {
     pub(super) fn take(&mut self, cx: &mut Cx<'_>, number: u64) -> Option<Box<Live>> {
         self.flies(number, false);
         let live = self.posts.remove(&number)?;
+        self.undecided.settled(cx.now.tick, &live.lane, number);
         if let Some(state) = self.lanes.get_mut(&live.lane) {
             state.count -= 1;
             state.notices -= usize::from(live.post.notice.is_some());

@@ -48,6 +48,8 @@ const LIMIT_SENDER: usize = 200;
 const WAITING_LIMIT: usize = 16;
 /// A pong that takes longer is not waited for with the answer.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// With that to what may be a machine's answer it is, almost as long as its sender waits (Timer F, RFC 4975 §7.1.1).
+const QUIET_PATIENCE: Duration = Duration::from_secs(20);
 /// A message whose barrier is never answered is given up.
 const GIVE_UP: Duration = Duration::from_secs(60);
 /// A suspect that has not closed the stream for so long is none.
@@ -184,15 +186,11 @@ impl ToXmpp {
         let now = cx.now.tick;
         while let Some(alarm) = self.timers.pop(now) {
             match alarm {
-                Alarm::Answer(name) => self.answer_now(cx, name),
-                Alarm::GiveUp(name) => {
-                    if let Some(arrival) = self.arrivals.pending(name) {
-                        meter::ambiguous(cx, Way::SipToXmpp, arrival.names(), "unconfirmed");
-                    }
-                    let text = "The XMPP server did not confirm it; it may not have arrived.";
-                    let condition = Condition::new(Kind::RemoteServerTimeout, text);
-                    self.settle(cx, name, "expired", Some(&condition));
+                Alarm::Answer(name) if self.arrivals.pending(name).is_some_and(|arrival| arrival.quiet) => {
+                    self.give_up(cx, name);
                 }
+                Alarm::Answer(name) => self.answer_now(cx, name),
+                Alarm::GiveUp(name) => self.give_up(cx, name),
                 Alarm::Cleared(link) => {
                     self.suspects.remove(&link);
                 }
@@ -208,6 +206,21 @@ impl ToXmpp {
         }
         self.quota.timeout(cx, Way::SipToXmpp);
         self.crowded.timeout(cx, meter::CROWDED, Way::SipToXmpp);
+    }
+
+    /// No pong came in time.
+    fn give_up(&mut self, cx: &mut Cx<'_>, name: Name) {
+        let Some(arrival) = self.arrivals.pending(name) else { return };
+        let names = (arrival.call_id.as_str(), arrival.id.as_str());
+        meter::ambiguous(cx, Way::SipToXmpp, names, "unconfirmed");
+        let (kind, scope) = match arrival.said {
+            Some(_) => (Kind::RemoteServerTimeout, Scope::Bare),
+            // It becomes the answer, which must not be 408 (RFC 4320 §4.2), but 480.
+            None => (Kind::RecipientUnavailable, Scope::Full),
+        };
+        let text = "The XMPP server did not confirm it; it may not have arrived.";
+        let condition = Condition { scope, ..Condition::new(kind, text) };
+        self.settle(cx, name, "expired", Some(&condition));
     }
 
     /// When [`ToXmpp::timeout`] is wanted.
@@ -247,10 +260,9 @@ impl ToXmpp {
                 continue;
             };
             meter::restored(cx, Way::SipToXmpp);
-            let answered = arrival.said.is_some();
-            if !answered {
+            if arrival.said.is_none() {
                 meter::ambiguous(cx, Way::SipToXmpp, names, "restart");
-                self.timers.set(Alarm::Answer(name), cx.now.tick + PATIENCE);
+                self.timers.set(Alarm::Answer(name), cx.now.tick + patience(arrival));
             }
             self.enqueue(link, name, turn);
         }
@@ -388,12 +400,17 @@ impl ToXmpp {
         let named = !letter.user.is_bare();
         let known = pairs.received(cx.now.wall, &letter.user, &letter.sender.aor, letter.call_id);
         let to = address(cx, letter.user, known.resource);
+        let quiet = self.late.is_quiet(cx.now.tick, &to, &letter.sender.aor);
+        if quiet && !cx.is_up(link) {
+            let reason = "The XMPP server is away, and later nobody could tell you that it failed";
+            return Err(Refusal { status: 480, ..Refusal::busy(reason, "quiet") });
+        }
         let order = self.places.next();
         let mut arrival = Box::new(Arrival {
             id: letter.id.unwrap_or_else(|| cx.token_for(&to)),
             chosen: to.resource().is_some() && !named,
             thread: known.thread,
-            quiet: self.late.is_quiet(cx.now.tick, &to, &letter.sender.aor),
+            quiet,
             from: letter.from,
             to,
             sender: letter.sender,
@@ -430,7 +447,7 @@ impl ToXmpp {
 
     pub(super) fn take(&mut self, cx: &mut Cx<'_>, link: LinkId, name: Name, arrival: Box<Arrival>) {
         let (turn, up) = (arrival.turn, cx.link_is_up(&arrival.from));
-        let answered = arrival.said.is_some();
+        let (answered, patience) = (arrival.said.is_some(), patience(&arrival));
         ask(cx, &arrival);
         meter::log(cx, Level::Debug, "message-accepted", Way::SipToXmpp, arrival.names(), "");
         let record = self.arrivals.insert(name, arrival);
@@ -439,7 +456,7 @@ impl ToXmpp {
         self.enqueue(link, name, turn);
         if up {
             if !answered {
-                self.timers.set(Alarm::Answer(name), cx.now.tick + PATIENCE);
+                self.timers.set(Alarm::Answer(name), cx.now.tick + patience);
             }
             self.pump(cx, link);
             self.ping(cx);
@@ -599,7 +616,12 @@ impl ToXmpp {
             self.fail(cx, name, why, ticket.is_some());
         }
         if let Some(ticket) = ticket {
-            cx.signal(Signal::Met { ticket, failure: why.cloned() });
+            if !answered {
+                cx.signal(Signal::Taken { ticket, refused: why.cloned() });
+            }
+            if answered || why.is_none() {
+                cx.signal(Signal::Met { ticket, failure: why.cloned() });
+            }
         }
         let said = Said::of(&reply);
         let Some((arrival, record)) = self.arrivals.settle(cx.now, name, said, why.is_some(), sender) else {
@@ -674,6 +696,12 @@ impl ToXmpp {
         let telling = self.late.failed(cx, user, sender, hops, why);
         self.tellings.extend(telling);
     }
+}
+
+/// How long the fate of a message is waited for with its answer. What comes while we tell of a failure may be a machine's
+/// answer to that, and another failure cannot be told of then: so it is taken only when it has arrived.
+fn patience(arrival: &Arrival) -> Duration {
+    if arrival.quiet { QUIET_PATIENCE } else { PATIENCE }
 }
 
 /// To whom: the device that the sender named, else the one that `wrote_last` while it is online, else the person.

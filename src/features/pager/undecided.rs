@@ -1,7 +1,8 @@
 //! Lines that are too long for a MESSAGE, to a contact that a row of `mappings/sessions.yaml` has asked what it can do: they
 //! wait for its answer, a few seconds at most, and with them what is written behind them. Then the rows are asked once
 //! more: where a session is no way for them, they go as MESSAGEs, and whoever wrote too much is told. After a start all
-//! long lines are such, since what contacts had shown is forgotten.
+//! long lines are such, since what contacts had shown is forgotten. The first of such a lane may be there already by the
+//! MESSAGE that was out when the process died: it goes as that again, under its name, and the others wait for its fate.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(super) struct Undecided {
     /// The numbers of what waits, in order; and whether it may have arrived before a start.
     lanes: BTreeMap<LaneKey, VecDeque<(u64, bool)>>,
     timers: Timers<LaneKey>,
+    /// What goes as a MESSAGE before them after a start; and whether they wait for nothing else.
+    first: BTreeMap<LaneKey, (u64, bool)>,
 }
 
 impl Undecided {
@@ -37,6 +40,26 @@ impl Undecided {
     /// Whether this message of a lane does.
     pub fn holds(&self, lane: &LaneKey, number: u64) -> bool {
         self.lanes.get(lane).is_some_and(|lane| lane.iter().any(|(waits, _)| *waits == number))
+    }
+
+    /// This message of before the start goes as a MESSAGE, and what is behind it waits for its fate.
+    pub fn goes_first(&mut self, lane: LaneKey, number: u64) {
+        self.first.insert(lane, (number, false));
+    }
+
+    /// Whether a message goes first in this lane.
+    pub fn has_first(&self, lane: &LaneKey) -> bool {
+        self.first.contains_key(lane)
+    }
+
+    /// A message has met its fate: what waited for nothing else is decided now.
+    pub fn settled(&mut self, now: Tick, lane: &LaneKey, number: u64) {
+        if self.first.is_empty() || self.first.get(lane).is_none_or(|(first, _)| *first != number) {
+            return;
+        }
+        if let Some((_, true)) = self.first.remove(lane) {
+            self.timers.set(lane.clone(), now);
+        }
     }
 
     /// When the next answer is not waited for any longer.
@@ -90,6 +113,10 @@ impl ToSip {
             return;
         }
         self.undecided.timers.stop(lane);
+        if let Some((_, decided)) = self.undecided.first.get_mut(lane) {
+            *decided = true;
+            return;
+        }
         let mut by_session = None;
         for (number, tried) in self.undecided.lanes.remove(lane).unwrap_or_default() {
             let Some(live) = self.posts.get(&number) else { continue };

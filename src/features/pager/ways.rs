@@ -217,7 +217,8 @@ impl ToSip {
 
     /// A message of before the start; `waits`: it, or another of its lane, is too long for a MESSAGE.
     pub(super) fn again(&mut self, cx: &mut Cx<'_>, mut post: Post, key: LaneKey, waits: bool) {
-        if std::mem::take(&mut post.session) {
+        let was_in_session = std::mem::take(&mut post.session);
+        if was_in_session {
             if sessions::broken(&cx.config.sessions, Break::Restart) == Again::Tell {
                 self.moves.queued(1);
                 meter::ambiguous(cx, Way::XmppToSip, post.names(), "restart");
@@ -226,7 +227,12 @@ impl ToSip {
             cx.save(post.record());
         }
         if waits && !post.is_quiet() && !post.held {
-            return self.wait(cx, post, key, true);
+            let is_first = !self.undecided.has(&key) && !self.undecided.has_first(&key);
+            if was_in_session || !is_first || ToSip::needs_session(cx, &post, &key) {
+                return self.wait(cx, post, key, true);
+            }
+            // Its MESSAGE may have been out. In a session nobody would know it again.
+            self.undecided.goes_first(key.clone(), self.next);
         }
         self.push(cx, post, key, true);
     }

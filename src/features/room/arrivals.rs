@@ -126,7 +126,16 @@ impl Rooms {
         cx.count("room_lines_total", &[("direction", "sip_to_xmpp")]);
         let receipt = message.receipt.clone();
         let (number, at) = (seat.number(), cx.now.tick);
-        seat.said.push_back(Said { id: stanza_id, session, ticket, receipt, at, number, private });
+        seat.said.push_back(Said {
+            id: stanza_id,
+            session,
+            ticket,
+            receipt,
+            at,
+            number,
+            private,
+            reflected: false,
+        });
         if private {
             self.ask(cx, id);
         }
@@ -149,8 +158,9 @@ impl Rooms {
     /// The room has dealt with all that was said until then.
     pub(super) fn dealt_with(&mut self, cx: &mut Cx<'_>, id: SeatId, until: u64) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        while seat.said.front().is_some_and(|said| said.number < until) {
-            let Some(said) = seat.said.pop_front() else { break };
+        let is_dealt_with = |said: &Said| said.number < until && !said.reflected;
+        while let Some(place) = seat.said.iter().position(is_dealt_with) {
+            let Some(said) = seat.said.remove(place) else { break };
             seat.is_late(&said);
             accept(cx, &said);
         }
@@ -163,6 +173,7 @@ impl Rooms {
 
     /// Nothing that was said has arrived.
     pub(super) fn nothing_arrived(&mut self, cx: &mut Cx<'_>, id: SeatId) {
+        self.answer_reflected(cx, id, |_| true);
         let Some(seat) = self.seats.get_mut(&id) else { return };
         for said in std::mem::take(&mut seat.said) {
             seat.is_late(&said);
@@ -174,6 +185,7 @@ impl Rooms {
     /// A line has not been reflected for long.
     pub(super) fn not_reflected(&mut self, cx: &mut Cx<'_>, id: SeatId) {
         let now = cx.now.tick;
+        self.answer_reflected(cx, id, |said| said.at + ASK_AFTER <= now);
         let Some(seat) = self.seats.get_mut(&id) else { return };
         while seat.said.front().is_some_and(|said| said.at + ANSWER_AFTER <= now) {
             let Some(said) = seat.said.pop_front() else { break };
@@ -185,6 +197,14 @@ impl Rooms {
         self.timers.set(Alarm::Line(id), if ask > now { ask } else { answer });
         if ask <= now {
             self.ask(cx, id);
+        }
+    }
+
+    /// A line that the room has said cannot wait any longer for those before it: all of them are told now.
+    fn answer_reflected(&mut self, cx: &mut Cx<'_>, id: SeatId, is_due: impl Fn(&Said) -> bool) {
+        let said = self.seats.get(&id).into_iter().flat_map(|seat| &seat.said);
+        if said.filter(|said| said.reflected).any(is_due) {
+            self.lets_go(cx, id);
         }
     }
 

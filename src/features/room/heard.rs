@@ -109,7 +109,16 @@ pub struct Catching {
     /// The room tells it its history.
     pub reads: bool,
     /// What is said now, and waits until it has been told what was said before.
-    held: VecDeque<(Number, Told)>,
+    held: VecDeque<(Number, Waiting)>,
+}
+
+/// What waits for a seat to be told what was said before.
+#[derive(Debug)]
+pub enum Waiting {
+    /// A line for it.
+    Line(Told),
+    /// One of its own, by the id of its stanza: the answer says where it stands among the others.
+    Own(String),
 }
 
 impl Catching {
@@ -143,23 +152,31 @@ impl Catching {
         number > self.heard && self.told.len() < HISTORY && self.told.insert(number)
     }
 
-    /// Lets a line wait; gives it back where there are too many.
-    pub fn hold(&mut self, number: Number, told: Told) -> Option<Told> {
+    /// Lets something wait; gives it back where there is too much.
+    pub fn hold(&mut self, number: Number, waiting: Waiting) -> Option<Waiting> {
         if self.held.len() >= HELD {
-            return Some(told);
+            return Some(waiting);
         }
-        self.held.push_back((number, told));
+        self.held.push_back((number, waiting));
         None
     }
 
+    /// The id of the seat's own line of this number, where it waits.
+    pub fn own(&self, number: Number) -> Option<String> {
+        self.held.iter().find_map(|(held, waiting)| match waiting {
+            Waiting::Own(id) if *held == number => Some(id.clone()),
+            _ => None,
+        })
+    }
+
     /// What waits and has not been told, in order: something comes that does not wait, and shall not overtake it.
-    pub fn let_go(&mut self) -> Vec<Told> {
+    pub fn let_go(&mut self) -> Vec<Waiting> {
         let held = std::mem::take(&mut self.held);
         held.into_iter().filter_map(|(number, line)| self.tell(number).then_some(line)).collect()
     }
 
     /// What waits and has not been told, in order.
-    pub fn rest(self) -> impl Iterator<Item = Told> {
+    pub fn rest(self) -> impl Iterator<Item = Waiting> {
         let told = self.told;
         self.held.into_iter().filter(move |(number, _)| !told.contains(number)).map(|(_, line)| line)
     }
@@ -228,10 +245,11 @@ mod tests {
     #[test]
     fn what_waits_is_told_once() {
         let mut catching = Catching::new(1, Tick(0));
-        let line = |text: &str| Told { nick: None, text: text.into(), subject: None, stamp: None };
-        assert!(catching.hold(2, line("live")).is_none() && catching.hold(3, line("later")).is_none());
+        let own = |id: &str| Waiting::Own(id.to_owned());
+        assert!(catching.hold(2, own("live")).is_none() && catching.hold(3, own("later")).is_none());
+        assert_eq!((catching.own(2).as_deref(), catching.own(4)), (Some("live"), None));
         assert!(catching.tell(2) && !catching.tell(2) && !catching.tell(1));
-        let rest: Vec<_> = catching.rest().map(|told| told.text).collect();
-        assert_eq!(rest, ["later"]);
+        let rest: Vec<_> = catching.rest().collect();
+        assert!(matches!(&rest[..], [Waiting::Own(id)] if id == "later"), "{rest:?}");
     }
 }

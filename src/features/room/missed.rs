@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::hall::Told;
-use super::heard::{self, Catching};
+use super::heard::{self, Catching, Waiting};
 use super::seat::{Seat, SeatId, Stage};
 use super::{Alarm, Rooms};
 use crate::features::Cx;
@@ -84,6 +84,15 @@ impl Rooms {
             }
             None => hall.heard.said(mark, cx.now.tick, seat.line, |_| true),
         };
+        if let Some(catching) = &mut seat.catching
+            && let Some(said) =
+                seat.said.iter_mut().find(|said| is_own && stanza.id() == Some(said.id.as_str()))
+            && catching.hold(number, Waiting::Own(said.id.clone())).is_none()
+        {
+            // Its answer would say that nothing was said before it but what has been heard.
+            said.reflected = true;
+            return;
+        }
         let is_own = is_own && self.reflected(cx, id, stanza.id());
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let now = match &mut seat.catching {
@@ -91,14 +100,22 @@ impl Rooms {
                 catching.tell(number);
                 None
             }
-            Some(catching) => catching.hold(number, told),
+            Some(catching) => catching.hold(number, Waiting::Line(told)),
             None => {
                 seat.line = seat.line.max(number);
-                Some(told).filter(|_| !is_own)
+                Some(Waiting::Line(told)).filter(|_| !is_own)
             }
         };
-        if let Some(told) = now {
-            self.deliver(cx, id, told, None);
+        if let Some(waiting) = now {
+            self.release(cx, id, waiting);
+        }
+    }
+
+    /// What has waited comes now.
+    fn release(&mut self, cx: &mut Cx<'_>, id: SeatId, waiting: Waiting) {
+        match waiting {
+            Waiting::Line(told) => self.deliver(cx, id, told, None),
+            Waiting::Own(stanza) => drop(self.reflected(cx, id, Some(&stanza))),
         }
     }
 
@@ -118,8 +135,13 @@ impl Rooms {
         let Some(hall) = self.halls.get(&room) else { return };
         for other in hall.seats.iter().copied().collect::<Vec<_>>() {
             let Some(seat) = self.seats.get_mut(&other).filter(|seat| seat.takes_part()) else { continue };
-            let is_news = seat.catching.as_mut().is_some_and(|catching| catching.tell(number));
-            if is_news && !(is_own && other == id) {
+            let Some(catching) = &mut seat.catching else { continue };
+            if !catching.tell(number) {
+                continue;
+            }
+            if let Some(own) = catching.own(number) {
+                self.release(cx, other, Waiting::Own(own));
+            } else if !(is_own && other == id) {
                 cx.count("room_lines_caught_up_total", &[]);
                 self.deliver(cx, other, told.clone(), None);
             }
@@ -172,8 +194,8 @@ impl Rooms {
     /// Something comes for a seat that is no line for all: it does not overtake those that wait.
     pub(super) fn lets_go(&mut self, cx: &mut Cx<'_>, id: SeatId) {
         let catching = self.seats.get_mut(&id).and_then(|seat| seat.catching.as_mut());
-        for told in catching.map(|catching| catching.let_go()).unwrap_or_default() {
-            self.deliver(cx, id, told, None);
+        for waiting in catching.map(|catching| catching.let_go()).unwrap_or_default() {
+            self.release(cx, id, waiting);
         }
     }
 
@@ -183,8 +205,8 @@ impl Rooms {
         let Some(catching) = seat.catching.take() else { return };
         let Some(hall) = self.halls.get(&seat.room) else { return };
         seat.line = hall.heard.last();
-        for told in catching.rest() {
-            self.deliver(cx, id, told, None);
+        for waiting in catching.rest() {
+            self.release(cx, id, waiting);
         }
     }
 }

@@ -56,6 +56,8 @@ pub struct Said {
     pub number: u64,
     /// To one alone, who is not told by a reflection.
     pub private: bool,
+    /// The room has said it, behind lines that the seat has not been told yet: its answer waits for those.
+    pub reflected: bool,
 }
 
 /// A private line to SIP, until it has arrived.
