@@ -81,19 +81,31 @@ impl Stream {
     /// The next stanza that is no ping; pings are answered.
     pub fn stanza(&mut self) -> String {
         loop {
-            let tag = self.until(">");
-            let name =
-                tag.trim_start().trim_start_matches('<').split([' ', '>', '/']).next().unwrap().to_owned();
-            let rest = if tag.ends_with("/>") { String::new() } else { self.until(&format!("</{name}>")) };
-            if !rest.contains("urn:xmpp:ping") {
-                return tag + &rest;
+            if let Some(stanza) = self.next() {
+                return stanza;
             }
-            let attr = |wanted: &str| {
-                let (_, value) = tag.split_once(&format!(" {wanted}="))?;
-                value[1..].split(['\'', '"']).next()
-            };
-            let (from, to, id) = (attr("from").unwrap(), attr("to").unwrap(), attr("id").unwrap());
-            self.say(&format!("<iq type='result' from='{to}' to='{from}' id='{id}'/>"));
         }
+    }
+
+    /// Answers the ping that is the next stanza.
+    pub fn pong(&mut self) {
+        assert_eq!(self.next(), None, "this is no ping");
+    }
+
+    /// The next stanza, unless it is a ping, which is answered.
+    fn next(&mut self) -> Option<String> {
+        let tag = self.until(">");
+        let name = tag.trim_start().trim_start_matches('<').split([' ', '>', '/']).next().unwrap().to_owned();
+        let rest = if tag.ends_with("/>") { String::new() } else { self.until(&format!("</{name}>")) };
+        if !rest.contains("urn:xmpp:ping") {
+            return Some(tag + &rest);
+        }
+        let attr = |wanted: &str| {
+            let (_, value) = tag.split_once(&format!(" {wanted}="))?;
+            value[1..].split(['\'', '"']).next()
+        };
+        let (from, to, id) = (attr("from").unwrap(), attr("to").unwrap(), attr("id").unwrap());
+        self.say(&format!("<iq type='result' from='{to}' to='{from}' id='{id}'/>"));
+        None
     }
 }

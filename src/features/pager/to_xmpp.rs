@@ -211,8 +211,7 @@ impl ToXmpp {
     /// No pong came in time.
     fn give_up(&mut self, cx: &mut Cx<'_>, name: Name) {
         let Some(arrival) = self.arrivals.pending(name) else { return };
-        let names = (arrival.call_id.as_str(), arrival.id.as_str());
-        meter::ambiguous(cx, Way::SipToXmpp, names, "unconfirmed");
+        meter::ambiguous(cx, Way::SipToXmpp, arrival.names(), "unconfirmed");
         let (kind, scope) = match arrival.said {
             Some(_) => (Kind::RemoteServerTimeout, Scope::Bare),
             // It becomes the answer, which must not be 408 (RFC 4320 §4.2), but 480.
