@@ -12,6 +12,7 @@ pub mod features;
 pub mod gateway;
 pub mod msrp;
 pub mod sabotage;
+#[cfg(feature = "shell")]
 pub mod shell;
 pub mod sip;
 pub mod store;

@@ -196,10 +196,10 @@ fn lines(rest: &mut &[u8]) -> Result<Vec<(String, String)>, &'static str> {
             && let Some((_, value)) = found.last_mut()
         {
             let more = line.trim();
-            if !more.is_empty() {
+            if !value.is_empty() && !more.is_empty() {
                 value.push(' ');
-                value.push_str(more);
             }
+            value.push_str(more);
             continue;
         }
         let (name, value) = line.split_once(':').ok_or("a CPIM header without a colon")?;

@@ -8,6 +8,7 @@ use std::fmt;
 pub mod journal;
 pub mod memory;
 pub mod record;
+#[cfg(feature = "shell")]
 pub mod sled;
 
 use record::{Key, Record, Restored};
