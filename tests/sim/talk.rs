@@ -261,7 +261,9 @@ impl World {
     pub fn torn(&mut self, index: usize, number: usize, life: u64) {
         let (letter, call) = (&self.letters[index], &self.calls[number]);
         let lives = call.stage == Stage::Up && call.conn.is_some_and(|conn| self.is_alive(conn));
-        if lives && life == self.process.life && letter.call == number && letter.tries == 1 && call.open {
+        // Who has moved meanwhile has left them behind on the old path, where nothing can be told any more.
+        let stays = letter.call == number && letter.tries == 1 && !letter.over;
+        if lives && life == self.process.life && stays && call.open {
             let key = letter.key.clone();
             let told = self.ledger.of(&key).is_none_or(|fate| fate.late || !fate.answers.is_empty());
             self.ledger.totals.torn += 1;
