@@ -247,8 +247,8 @@ impl World {
         if letter.call == number {
             letter.there.insert(piece);
             if letter.torn && letter.there.len() + 1 == letter.pieces.len() {
-                let conn = self.calls[number].conn;
-                return self.after(ABANDONED, Event::Torn(index, number, conn, self.process.life));
+                let torn = Event::Torn(index, number, self.process.life);
+                return self.after(ABANDONED, torn);
             }
             let letter = &mut self.letters[index];
             if letter.there.len() == letter.pieces.len() && letter.whole_by.is_none() {
@@ -258,12 +258,12 @@ impl World {
     }
 
     /// Pieces of a letter have lain at the gateway for long enough: in a session that lives its phone must have been told.
-    /// A phone that has moved to another connection has itself let go of what it had begun on this one.
-    pub fn torn(&mut self, index: usize, number: usize, conn: Option<u64>, life: u64) {
+    pub fn torn(&mut self, index: usize, number: usize, life: u64) {
         let (letter, call) = (&self.letters[index], &self.calls[number]);
-        let has_stayed = call.conn == conn && conn.is_some_and(|conn| self.is_alive(conn));
-        let lives = call.stage == Stage::Up && has_stayed;
-        if lives && life == self.process.life && letter.call == number && letter.tries == 1 && call.open {
+        let lives = call.stage == Stage::Up && call.conn.is_some_and(|conn| self.is_alive(conn));
+        // Who has moved meanwhile has left them behind on the old path, where nothing can be told any more.
+        let stays = letter.call == number && letter.tries == 1 && !letter.over;
+        if lives && life == self.process.life && stays && call.open {
             let key = letter.key.clone();
             let told = self.ledger.of(&key).is_none_or(|fate| fate.late || !fate.answers.is_empty());
             self.ledger.totals.torn += 1;

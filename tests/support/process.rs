@@ -176,6 +176,13 @@ pub trait Host: Sized {
     /// The gateway has logged or counted something.
     fn noted(&mut self, _note: &Note) {}
 
+    /// Nothing keeps this back any more.
+    fn lets_out(&mut self, output: Output) {
+        let process = self.process();
+        process.door.leaves(&mut process.checks, &output);
+        self.leaves(output);
+    }
+
     /// Something that was heard.
     fn apply(&mut self, input: Input) {
         let tick = self.clock();
@@ -201,7 +208,7 @@ pub trait Host: Sized {
         for (overtakes, output) in outputs {
             self.made(&output);
             if overtakes || !waits {
-                self.leaves(output);
+                self.lets_out(output);
             } else {
                 let process = self.process();
                 process.held.push_back((process.needs, output));
@@ -256,7 +263,7 @@ pub trait Host: Sized {
             }
             half = half.saturating_sub(1);
             let Some((_, output)) = process.held.pop_front() else { return };
-            self.leaves(output);
+            self.lets_out(output);
             if self.process().life != life {
                 return;
             }

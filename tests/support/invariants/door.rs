@@ -68,6 +68,14 @@ impl Door {
 
     /// Something comes out; what overtakes need not wait for the disk.
     pub fn comes_out(&mut self, checks: &mut Checks, now: Tick, output: &Output, overtakes: bool) {
+        if let Some((name, cseq, status)) = final_answer(output) {
+            let is_kept = ["MESSAGE", "INVITE", "SUBSCRIBE"].iter().any(|method| cseq.ends_with(method));
+            if is_kept && status < 300 {
+                checks.hold(Invariant::Commit, !overtakes, || {
+                    format!("{status} to {name} does not wait for the disk")
+                });
+            }
+        }
         match output {
             Output::Stanza(_, stanza) if stanza.type_() == Some("error") => {
                 let name = name_of(stanza, true);
@@ -75,15 +83,6 @@ impl Door {
                 checks.hold(Invariant::Quiet, !for_error, || {
                     format!("an error is answered by {}", stanza.to_xml())
                 });
-            }
-            Output::Sip(out) if out.bytes.starts_with(b"SIP/2.0 ") => {
-                if let Ok(Message::Response(response)) = framing::datagram(out.bytes.clone()) {
-                    let field = |name| text(&response.headers, &name).unwrap_or_default();
-                    let cseq = field(HeaderName::CSeq);
-                    let branch = branch(&field(HeaderName::Via));
-                    let name = format!("{branch} {} {cseq}", field(HeaderName::CallId));
-                    self.is_answered(checks, name, &cseq, response.status.code(), overtakes);
-                }
             }
             Output::Sip(out) if out.bytes.starts_with(b"MESSAGE ") => {
                 if let Ok(Message::Request(request)) = framing::datagram(out.bytes.clone()) {
@@ -113,16 +112,9 @@ impl Door {
         self.out.insert(from, (own, began, id));
     }
 
-    fn is_answered(&mut self, checks: &mut Checks, name: String, cseq: &str, status: u16, overtakes: bool) {
-        if status < 200 {
-            return;
-        }
-        let is_kept = ["MESSAGE", "INVITE", "SUBSCRIBE"].iter().any(|method| cseq.ends_with(method));
-        if is_kept && status < 300 {
-            checks.hold(Invariant::Commit, !overtakes, || {
-                format!("{status} to {name} does not wait for the disk")
-            });
-        }
+    /// Something leaves the process. An answer that dies with it is none.
+    pub fn leaves(&mut self, checks: &mut Checks, output: &Output) {
+        let Some((name, _, status)) = final_answer(output) else { return };
         // 503 asks for another attempt.
         let before = self.answers.insert(name.clone(), status);
         if let Some(before) = before.filter(|before| *before != 503) {
@@ -179,6 +171,19 @@ impl Door {
         self.out.clear();
         self.answers.retain(|name, _| name.ends_with("MESSAGE"));
     }
+}
+
+/// The request that a final SIP answer is to, by branch, Call-ID and CSeq; its CSeq; and the status.
+fn final_answer(output: &Output) -> Option<(String, String, u16)> {
+    let Output::Sip(out) = output else { return None };
+    if !out.bytes.starts_with(b"SIP/2.0 ") {
+        return None;
+    }
+    let Ok(Message::Response(response)) = framing::datagram(out.bytes.clone()) else { return None };
+    let field = |name| text(&response.headers, &name).unwrap_or_default();
+    let (status, cseq) = (response.status.code(), field(HeaderName::CSeq));
+    let name = format!("{} {} {cseq}", branch(&field(HeaderName::Via)), field(HeaderName::CallId));
+    (status >= 200).then_some((name, cseq, status))
 }
 
 /// The name of a transaction, of the topmost Via.
