@@ -85,7 +85,7 @@ pub enum Output {
     Save(Record),
     /// Drop a record.
     Forget(Key),
-    /// Something for another owner of this process.
+    /// Something for all other owners of this process.
     Forward(Forward),
     /// A refusal, which need not wait for the store.
     Now(Box<Output>),
@@ -97,6 +97,10 @@ pub enum Output {
     Stopped,
 }
 
-/// What crosses owners inside one process. Empty until a feature needs it (rooms, REFER).
-#[derive(Debug)]
-pub enum Forward {}
+/// What crosses owners inside one process: what one of them says to all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// A peer, by its place in `sip.peers`, answers again after so long that it may have given up what it wanted to tell us.
+    /// One owner watches the peers for all.
+    PeerBack(usize),
+}

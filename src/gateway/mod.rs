@@ -30,7 +30,7 @@ use crate::words::note::{Level, Note};
 use crate::words::time::{Now, Tick};
 
 pub use domains::Domains;
-pub use io::{Input, LinkChange, LinkId, Output, StoreChange};
+pub use io::{Forward, Input, LinkChange, LinkId, Output, StoreChange};
 
 /// One owner's share of all conversations. See the module for the contract.
 pub struct Gateway {
@@ -153,7 +153,9 @@ impl Gateway {
                 self.agent.start(now);
                 self.each(now, |feature, cx| feature.start(cx));
             }
-            Input::Forwarded(forward) => match forward {},
+            Input::Forwarded(Forward::PeerBack(peer)) => {
+                self.each(now, |feature, cx| feature.peer_back(cx, peer));
+            }
             Input::Explain(number, stanza) => {
                 let mut said = String::new();
                 self.each(now, |feature, cx| said.extend(feature.explain(cx, &stanza)));
@@ -263,6 +265,10 @@ impl Gateway {
             AgentOut::Close(flow) => self.out.push_back(Output::Close(flow)),
             AgentOut::Resolve(query) => self.out.push_back(Output::Resolve(query)),
             AgentOut::Note(note) => self.out.push_back(Output::Note(note)),
+            AgentOut::PeerBack(peer) => {
+                self.out.push_back(Output::Forward(Forward::PeerBack(peer)));
+                self.each(now, |feature, cx| feature.peer_back(cx, peer));
+            }
             AgentOut::Request(request) => self.request(now, *request),
             AgentOut::Ack(ack) => self.ack(now, *ack),
             AgentOut::Cancelled(key) => {

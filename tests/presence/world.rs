@@ -254,6 +254,12 @@ impl World {
                 self.device_is(one, "balcony", Some(""));
             }
         }
+        self.says_again();
+        self.phones_refresh();
+    }
+
+    /// Words that were lost are said again.
+    fn says_again(&mut self) {
         for pair in std::mem::take(&mut self.lost) {
             let (to, from) = (self.roster[&pair].to, self.roster[&pair].from);
             self.says(pair, if to == Bond::None { "unsubscribe" } else { "subscribe" });
@@ -263,7 +269,6 @@ impl World {
                 _ => {}
             }
         }
-        self.phones_refresh();
     }
 
     /// Of a user who shares no presence the gateway only knows what her client has said: everybody logs in once more, and
@@ -309,6 +314,10 @@ impl World {
             Event::Stanza(link, stanza, word) => {
                 if link != self.link || !self.is_linked() {
                     self.lost.extend(word.map(|(pair, _)| pair));
+                    if self.peace {
+                        // It was on its way when the last fault came.
+                        self.says_again();
+                    }
                     return;
                 }
                 self.note(&format!("xmpp -> gateway {}", stanza.to_xml()));

@@ -14,8 +14,6 @@ const STEP: usize = 500;
 const PAUSE: Duration = Duration::from_millis(50);
 /// How much room each contact gets when all are asked again.
 const SPREAD: Duration = Duration::from_millis(2);
-/// `subscribed` that was said so shortly before its link broke may have been lost.
-const DOUBT: Duration = Duration::from_secs(60);
 
 impl Contacts {
     /// Who is online is not known any more, whichever component the user's presence came through; and what was on its
@@ -30,10 +28,11 @@ impl Contacts {
             if cx.domains.link_of(pair.jid.domain()) != Some(link) {
                 continue;
             }
-            if pair.said_at.take().is_some_and(|at| at + DOUBT >= cx.now.tick) {
+            if pair.may_be_unsaid(cx.now.tick) && !pair.unsaid {
                 pair.unsaid = true;
                 self.dirty.insert(*id);
             }
+            pair.said_at = None;
             if pair.check != Check::None {
                 unanswered.push(*id);
             }
@@ -56,9 +55,12 @@ impl Contacts {
                 continue;
             }
             if pair.accepted {
-                if pair.unsaid {
+                if pair.unsaid && !pair.refused {
                     pair.say_subscribed(cx);
                     self.dirty.insert(*id);
+                }
+                if pair.resources.iter().any(|(_, state)| !state.open) {
+                    pair.gone_at = Some(cx.now.tick);
                 }
                 if !sabotage::is(Mistake::NewsLost) {
                     pair.tell_all(cx, &pair.user);
@@ -68,7 +70,7 @@ impl Contacts {
                 refused.push(*id);
             } else if pair.lapsing {
                 lapsing.push(*id);
-            } else if (pair.ask.is_none() || !pair.known && pair.asked_at.is_none())
+            } else if (pair.ask.is_none() || pair.asked_at.is_none())
                 && self.timers.at(&Timer::Again(*id)).is_none()
             {
                 // A link that comes and goes must not have everybody asked each time; the first of a few go at once.
