@@ -150,6 +150,8 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Tally>,
         let commit = 1 + world.below(40);
         world.process.deaths.insert(commit, Death::at(commit));
     }
+    // Most of what happens in quiet hours is that the peer is asked whether it is there.
+    world.process.leave_watch(seed % 3 != 0);
     world.play();
     let Process { checks, life, commits, .. } = world.process;
     checks.verdict()?;
@@ -554,7 +556,8 @@ impl World {
             }
         }
         self.phones_go();
-        self.pass(Duration::from_secs(3 * 3600));
+        // The longest that anything is granted, and a bit.
+        self.pass(Duration::from_secs(70 * 60));
     }
 
     fn judge_end(&mut self) {

@@ -45,6 +45,8 @@ pub struct Process {
     /// Which life this is; so often it has died.
     pub life: u64,
     pub commits: u64,
+    /// Another of the same process watches the SIP peers.
+    is_without_watch: bool,
     config: Arc<Config>,
     /// How long writing takes, in milliseconds; 0: it is done at once.
     latency: u64,
@@ -77,6 +79,7 @@ impl Process {
             deaths: deaths.iter().copied().collect(),
             life: 0,
             commits: 0,
+            is_without_watch: false,
             config,
             latency,
             down: false,
@@ -112,11 +115,21 @@ impl Process {
         (changes, outputs, notes)
     }
 
+    /// Whether the gateway leaves it to another to watch the SIP peers. Before its first step.
+    pub fn leave_watch(&mut self, leaves: bool) {
+        self.is_without_watch = leaves;
+        if leaves {
+            let gateway = Gateway::new(self.config.clone(), Seed([0; 32]));
+            self.gateway = std::mem::replace(&mut self.gateway, gateway).without_watch();
+        }
+    }
+
     fn rises(&mut self, chance: u64) {
         self.life += 1;
         let mut seed = [self.life as u8; 32];
         seed[..8].copy_from_slice(&chance.to_le_bytes());
         self.gateway = Gateway::new(self.config.clone(), Seed(seed));
+        self.leave_watch(self.is_without_watch);
         (self.orders, self.held) = (VecDeque::new(), VecDeque::new());
         (self.ordered, self.written, self.needs, self.down) = (0, 0, 0, false);
         self.door.dies();
