@@ -497,6 +497,21 @@ fn a_peer_is_watched_and_its_fall_is_told_once() {
     assert_eq!((gauge(&node), node.logged("sip-peer-down"), node.agent.load()), (0, 1, 0));
 }
 
+#[test]
+fn a_peer_that_was_away_for_longer_than_timer_f_is_told_to_be_back_once() {
+    let mut node = node(Some(Udp));
+    let answer = |node: &mut Node| {
+        let sent = std::mem::take(&mut node.sent);
+        let text = String::from_utf8_lossy(&sent.last().expect("it is asked").bytes).into_owned();
+        node.receive(Udp, PEER, answer_to(&text, "200 OK", ""));
+    };
+    for (seconds, back) in [(1.0, 0), (30.0, 0), (30.0, 0), (33.0, 1), (30.0, 1), (90.0, 2)] {
+        node.advance(seconds);
+        answer(&mut node);
+        assert_eq!(node.back.len(), back, "after {seconds} s");
+    }
+}
+
 /// The test's DNS: it has one address for everybody. How many questions it was asked.
 fn name_server(node: &mut Node, address: [u8; 4]) -> usize {
     let asked = std::mem::take(&mut node.asked);

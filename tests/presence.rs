@@ -42,7 +42,6 @@ fn presence_is_the_truth_whatever_happens() {
 }
 
 #[test]
-#[ignore = "open: two of a hundred deaths leave something shown that is not so"]
 fn the_process_may_die_at_any_commit() {
     seeds::dying(&presence::DYING, presence::run);
 }

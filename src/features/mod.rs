@@ -151,6 +151,10 @@ pub trait Feature {
     /// A component link went down: what was not confirmed may be lost.
     fn link_down(&mut self, _cx: &mut Cx<'_>, _link: LinkId) {}
 
+    /// A SIP peer, by its place in `sip.peers`, answers again after so long that it may have given up what it wanted to
+    /// tell us.
+    fn peer_back(&mut self, _cx: &mut Cx<'_>, _peer: usize) {}
+
     /// The store's condition changed.
     fn store(&mut self, _cx: &mut Cx<'_>, _change: StoreChange) {}
 

@@ -92,7 +92,7 @@ pub enum Output {
     Forget(Key),
     /// Give the records of this partition back before all others: somebody waits for them.
     Fetch(Partition),
-    /// Something for another owner of this process.
+    /// Something for all other owners of this process.
     Forward(Forward),
     /// A refusal, which need not wait for the store.
     Now(Box<Output>),
@@ -104,6 +104,10 @@ pub enum Output {
     Stopped,
 }
 
-/// What crosses owners inside one process. Empty until a feature needs it (rooms, REFER).
-#[derive(Debug)]
-pub enum Forward {}
+/// What crosses owners inside one process: what one of them says to all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// A peer, by its place in `sip.peers`, answers again after so long that it may have given up what it wanted to tell us.
+    /// One owner watches the peers for all.
+    PeerBack(usize),
+}

@@ -32,7 +32,7 @@ use crate::words::note::{Level, Note};
 use crate::words::time::{Now, Tick};
 
 pub use domains::Domains;
-pub use io::{Input, LinkChange, LinkId, Output, StoreChange};
+pub use io::{Forward, Input, LinkChange, LinkId, Output, StoreChange};
 
 /// One owner's share of all conversations. See the module for the contract.
 pub struct Gateway {
@@ -187,7 +187,9 @@ impl Gateway {
                 self.settle(now);
                 restoring.into_iter().flat_map(Restoring::end).for_each(|input| self.take(now, input));
             }
-            Input::Forwarded(forward) => match forward {},
+            Input::Forwarded(Forward::PeerBack(peer)) => {
+                self.each(now, |feature, cx| feature.peer_back(cx, peer));
+            }
             Input::Explain(number, stanza) => {
                 let mut said = String::new();
                 self.each(now, |feature, cx| said.extend(feature.explain(cx, &stanza)));
@@ -298,6 +300,10 @@ impl Gateway {
             AgentOut::Close(flow) => self.out.push_back(Output::Close(flow)),
             AgentOut::Resolve(query) => self.out.push_back(Output::Resolve(query)),
             AgentOut::Note(note) => self.out.push_back(Output::Note(note)),
+            AgentOut::PeerBack(peer) => {
+                self.out.push_back(Output::Forward(Forward::PeerBack(peer)));
+                self.each(now, |feature, cx| feature.peer_back(cx, peer));
+            }
             AgentOut::Request(request) => self.request(now, *request),
             AgentOut::Ack(ack) => self.ack(now, *ack),
             AgentOut::Cancelled(key) => {

@@ -120,6 +120,13 @@ impl Inboxes {
         }
     }
 
+    /// Hands the same to every shard but this one.
+    pub async fn put_others(&self, shard: usize, make: impl Fn() -> Input) {
+        for other in (0..self.shards.len()).filter(|other| *other != shard) {
+            self.put(other, make()).await;
+        }
+    }
+
     /// How many shards there are.
     pub fn len(&self) -> usize {
         self.shards.len()

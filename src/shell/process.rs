@@ -34,7 +34,7 @@ use super::sockets::Doorkeeper;
 use super::status::Status;
 use super::writer::{self, Gate, Order};
 use crate::config::Config;
-use crate::gateway::io::{Input, LinkId};
+use crate::gateway::io::{Forward, Input, LinkId};
 use crate::gateway::{Domains, Gateway};
 use crate::msrp::{MsrpIn, MsrpOut};
 use crate::sip::flow::{Flow, SendId, SipOut};
@@ -110,7 +110,14 @@ async fn live(mut config: Config, shards: usize, files: u64, log: &Log) -> Resul
     let limits = msrp::Limits::for_messages(config.messages.max_message).within(files);
     let msrp = msrp::Endpoint::new(bound_msrp, &config, limits, &inboxes, &dns, log, &meters)?;
     let questions = Questions::new(inboxes.clone());
-    let world = Arc::new(World { endpoint, msrp, dns, links: links.collect(), questions: questions.clone() });
+    let world = Arc::new(World {
+        endpoint,
+        msrp,
+        dns,
+        links: links.collect(),
+        inboxes: inboxes.clone(),
+        questions: questions.clone(),
+    });
     let (orders, ordered) = channel();
     let (ways, records): (Vec<_>, Vec<_>) =
         (0..shards).map(|_| restore::way()).map(|(way, records, want)| (way, (records, want))).unzip();
@@ -225,6 +232,7 @@ struct World {
     msrp: msrp::Endpoint,
     dns: Arc<Dns>,
     links: Vec<Arc<Link>>,
+    inboxes: Inboxes,
     questions: Questions,
 }
 
@@ -267,6 +275,11 @@ impl Outside for World {
 
     fn resolve(&self, shard: usize, query: Query) {
         self.dns.ask(shard, query);
+    }
+
+    fn forward(&self, shard: usize, forward: Forward) {
+        let inboxes = self.inboxes.clone();
+        tokio::spawn(async move { inboxes.put_others(shard, || Input::Forwarded(forward)).await });
     }
 
     fn explained(&self, number: u64, text: String) {

@@ -23,7 +23,7 @@ use super::record::Recorder;
 use super::restore::Piece;
 use super::writer::{Gate, Order};
 use crate::gateway::Gateway;
-use crate::gateway::io::{Input, LinkId, Output, StoreChange};
+use crate::gateway::io::{Forward, Input, LinkId, Output, StoreChange};
 use crate::msrp::{MsrpIn, MsrpOut};
 use crate::sip::flow::{Flow, SendId, SipOut};
 use crate::sip::locate::Query;
@@ -87,6 +87,8 @@ pub trait Outside: Send + Sync + 'static {
     fn close(&self, flow: Flow);
     /// Asks DNS for a shard.
     fn resolve(&self, shard: usize, query: Query);
+    /// Tells all other shards.
+    fn forward(&self, shard: usize, forward: Forward);
     /// Gives an admin the answer to a question.
     fn explained(&self, number: u64, text: String);
 }
@@ -333,7 +335,7 @@ impl<C: Core, O: Outside> Shard<C, O> {
             }
             Output::Close(flow) => self.around.outside.close(flow),
             Output::Resolve(query) => self.around.outside.resolve(self.around.number, query),
-            Output::Forward(forward) => match forward {},
+            Output::Forward(forward) => self.around.outside.forward(self.around.number, forward),
             Output::Now(output) => self.let_out(*output),
             Output::Explained(number, text) => self.around.outside.explained(number, text),
             Output::Note(note) => {
@@ -436,6 +438,7 @@ mod tests {
         }
         fn close(&self, _flow: Flow) {}
         fn resolve(&self, _shard: usize, _query: Query) {}
+        fn forward(&self, _shard: usize, _forward: Forward) {}
         fn explained(&self, _number: u64, _text: String) {}
     }
 

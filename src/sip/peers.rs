@@ -16,6 +16,8 @@ use crate::words::time::Tick;
 const LOOKUP: Duration = Duration::from_secs(300);
 /// How soon after a failure, at first.
 const LOOKUP_AGAIN: Duration = Duration::from_secs(5);
+/// A peer that has not answered for so long may have given up what it wanted to tell us: 64·T1, Timer F.
+const OUTAGE: Duration = Duration::from_secs(32);
 /// A peer whose addresses are in doubt is looked up not more often than this.
 const LOOKUP_DOUBT: Duration = Duration::from_secs(30);
 
@@ -34,6 +36,8 @@ pub struct Neighbour {
     failures: u32,
     /// Whether it answered when it was last asked; nothing before the first time.
     up: Option<bool>,
+    /// When it answered last that it is there.
+    answered: Option<Tick>,
 }
 
 /// All neighbours, in the order of `sip.peers`.
@@ -116,6 +120,12 @@ impl Peers {
     /// Whether it is known if a peer answers.
     pub fn was_asked(&self, peer: usize) -> bool {
         self.all[peer].up.is_some()
+    }
+
+    /// Notes that a peer has answered; true when it had not for so long that it may have given up what it wanted to tell
+    /// us. Nobody who is asked more often than that is thought away without having been.
+    pub fn note_answer(&mut self, peer: usize, now: Tick) -> bool {
+        self.all[peer].answered.replace(now).is_some_and(|before| before + OUTAGE <= now)
     }
 
     /// Notes that a search begins.
@@ -216,6 +226,13 @@ mod tests {
         assert_eq!(peers.at("::ffff:192.0.2.1".parse().expect("an address")), [0]);
         assert_eq!(peers.at("198.51.100.9".parse().expect("an address")), [0, 1]);
         assert!(peers.at("192.0.2.2".parse().expect("an address")).is_empty());
+    }
+
+    #[test]
+    fn a_peer_is_back_when_nothing_it_wanted_can_have_outlived_its_silence() {
+        let mut peers = Peers::new(&[peer("192.0.2.1")]);
+        let mut back = |seconds| peers.note_answer(0, Tick(0) + Duration::from_secs(seconds));
+        assert_eq!([0, 30, 61, 93, 124].map(&mut back), [false, false, false, true, false]);
     }
 
     #[test]

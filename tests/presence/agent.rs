@@ -111,7 +111,11 @@ impl World {
         }
         self.dialogs[number].expires = self.now + Duration::from_secs(expires);
         if expires == 0 {
-            return self.ends(number, "terminated;reason=timeout");
+            // Who asks once is told how it is (RFC 6665 §4.4.3).
+            let state = if lets == Bond::Refused { "rejected" } else { "timeout" };
+            self.notify(number, &format!("terminated;reason={state}"), lets == Bond::Agreed);
+            self.dialogs[number].over = true;
+            return;
         }
         let at = self.dialogs[number].expires;
         self.at(at, Event::AgentExpires(number));

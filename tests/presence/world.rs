@@ -152,6 +152,8 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Tally>,
         let commit = 1 + world.below(40);
         world.process.deaths.insert(commit, Death::at(commit));
     }
+    // Most of what happens in quiet hours is that the peer is asked whether it is there.
+    world.process.leave_watch(seed % 3 != 0);
     world.play();
     let Process { checks, life, commits, .. } = world.process;
     checks.verdict()?;
@@ -256,6 +258,12 @@ impl World {
                 self.device_is(one, "balcony", Some(""));
             }
         }
+        self.says_again();
+        self.phones_refresh();
+    }
+
+    /// Words that were lost are said again.
+    fn says_again(&mut self) {
         for pair in std::mem::take(&mut self.lost) {
             let (to, from) = (self.roster[&pair].to, self.roster[&pair].from);
             self.says(pair, if to == Bond::None { "unsubscribe" } else { "subscribe" });
@@ -265,7 +273,6 @@ impl World {
                 _ => {}
             }
         }
-        self.phones_refresh();
     }
 
     /// Of a user who shares no presence the gateway only knows what her client has said: everybody logs in once more, and
@@ -311,6 +318,10 @@ impl World {
             Event::Stanza(link, stanza, word) => {
                 if link != self.link || !self.is_linked() {
                     self.lost.extend(word.map(|(pair, _)| pair));
+                    if self.peace {
+                        // It was on its way when the last fault came.
+                        self.says_again();
+                    }
                     return;
                 }
                 self.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
@@ -548,7 +559,8 @@ impl World {
             }
         }
         self.phones_go();
-        self.pass(Duration::from_secs(3 * 3600));
+        // The longest that anything is granted, and a bit.
+        self.pass(Duration::from_secs(70 * 60));
     }
 
     fn judge_end(&mut self) {

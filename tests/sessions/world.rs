@@ -250,7 +250,7 @@ impl Party {
                     session.further(user as u16, cseq, &response);
                 }
             }
-            AgentOut::Close(_) | AgentOut::Resolve(_) | AgentOut::Note(_) => {}
+            AgentOut::Close(_) | AgentOut::Resolve(_) | AgentOut::Note(_) | AgentOut::PeerBack(_) => {}
         }
     }
 

@@ -20,6 +20,9 @@ pub struct Node {
     pub sent: Vec<SipOut>,
     pub requests: Vec<InRequest>,
     pub answers: Vec<(u64, Answer)>,
+    /// Peers that answer again after a long time.
+    #[allow(dead_code, reason = "one test asks")]
+    pub back: Vec<usize>,
     /// Further 2xx to INVITEs, with the number that their ACK must have.
     pub further: Vec<(u64, u32, Response)>,
     pub acks: Vec<InRequest>,
@@ -39,6 +42,7 @@ impl Node {
             sent: Vec::new(),
             requests: Vec::new(),
             answers: Vec::new(),
+            back: Vec::new(),
             further: Vec::new(),
             acks: Vec::new(),
             cancelled: Vec::new(),
@@ -67,6 +71,7 @@ impl Node {
                 AgentOut::Cancelled(key) => self.cancelled.push(key),
                 AgentOut::Further { user, cseq, response } => self.further.push((user, cseq, response)),
                 AgentOut::Answer { user, answer } => self.answers.push((user, answer)),
+                AgentOut::PeerBack(peer) => self.back.push(peer),
             }
         }
     }

@@ -52,6 +52,8 @@ pub struct Process {
     pub is_set: bool,
     /// How far it is off, in days.
     days: i64,
+    /// Another of the same process watches the SIP peers.
+    is_without_watch: bool,
     config: Arc<Config>,
     /// How long writing takes, in milliseconds; 0: it is done at once.
     latency: u64,
@@ -88,6 +90,7 @@ impl Process {
             slow_starts: 0,
             is_set: false,
             days: 0,
+            is_without_watch: false,
             config,
             latency,
             down: false,
@@ -130,6 +133,15 @@ impl Process {
         Now { tick, wall: beginning + Duration::from_micros(tick.0) }
     }
 
+    /// Whether the gateway leaves it to another to watch the SIP peers. Before its first step.
+    pub fn leave_watch(&mut self, leaves: bool) {
+        self.is_without_watch = leaves;
+        if leaves {
+            let gateway = Gateway::new(self.config.clone(), Seed([0; 32]));
+            self.gateway = std::mem::replace(&mut self.gateway, gateway).without_watch();
+        }
+    }
+
     fn rises(&mut self, chance: u64) {
         self.life += 1;
         let mut seed = [self.life as u8; 32];
@@ -138,6 +150,7 @@ impl Process {
             self.days = [10, -10, 0][(chance % 3) as usize];
         }
         self.gateway = Gateway::new(self.config.clone(), Seed(seed));
+        self.leave_watch(self.is_without_watch);
         (self.orders, self.held) = (VecDeque::new(), VecDeque::new());
         (self.ordered, self.written, self.needs, self.down) = (0, 0, 0, false);
         self.door.dies();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mostar::config::{Auth, Config, MsrpListen, Record, Relay, Secret, yaml};
 use mostar::features::sessions::{self, table::Table};
-use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output, StoreChange};
+use mostar::gateway::{Forward, Gateway, Input, LinkChange, LinkId, Output, StoreChange};
 use mostar::msrp::frame::decoder::Decoder;
 use mostar::msrp::uri::Uri;
 use mostar::msrp::{Link, MsrpIn, MsrpOut};
@@ -146,6 +146,8 @@ pub struct World {
     is_recorded: bool,
     /// The script says what comes of OPTIONS to a person.
     shows_questions: bool,
+    /// Nobody answers the OPTIONS with which the peer is watched.
+    peer_is_silent: bool,
     /// Milliseconds since the beginning.
     now: Tick,
     pub books: Books,
@@ -227,6 +229,7 @@ impl World {
             beginning: recorded.wall.unwrap_or(BEGINNING),
             is_recorded: recorded.wall.is_some(),
             shows_questions: false,
+            peer_is_silent: false,
             config,
             now: Tick(0),
             books: Books::default(),
@@ -336,6 +339,9 @@ impl World {
         }
         for told in told {
             self.handle(Input::Msrp(told));
+        }
+        if self.peer_is_silent {
+            answers.clear();
         }
         for options in answers {
             let answer = complete("SIP/2.0 200 OK\n", Some(&String::from_utf8_lossy(&options.bytes)), 0);
@@ -605,6 +611,12 @@ impl World {
             ["store", "low"] => self.handle(Input::Store(StoreChange::Low)),
             ["store", "down"] => self.handle(Input::Store(StoreChange::Down)),
             ["stop"] => self.handle(Input::Stop),
+            ["peer", "silent"] => self.peer_is_silent = true,
+            ["peer", "answers"] => self.peer_is_silent = false,
+            ["peer", "back", peer] => {
+                let peer = peer.parse().map_err(|_| "peer back NUMBER")?;
+                self.handle(Input::Forwarded(Forward::PeerBack(peer)));
+            }
             ["send", "failed", id] => {
                 let id = SendId(id.parse().map_err(|_| "send failed NUMBER")?);
                 self.handle(Input::SendFailed(id, "connection refused".into()));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::pair::{Check, Pair};
+use super::pair::{Check, DOUBT, Pair};
 use super::table::{self, Fate, Next};
 use super::{Contacts, FETCHES, PAIRS, Timer, refuse, unsubscribed};
 use crate::documents::pidf::{self, DocumentError, Pidf};
@@ -14,6 +14,7 @@ use crate::sip::usage::subscription::{End, Meaning, Notice, Parties, Reason, Sta
 use crate::words::condition::{Condition, Kind};
 use crate::words::id::Partition;
 use crate::words::note::Level;
+use crate::words::time::Tick;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
 use crate::xmpp::stanza::{Element, Stanza, StanzaKind};
@@ -23,11 +24,16 @@ const LIVED: Duration = Duration::from_secs(30);
 /// How long the user's server or client may take to say whether she is there.
 const CHECK: Duration = Duration::from_secs(30);
 
+/// A NOTIFY that moves the expiry by less than this need not be written down.
+const SLACK: Duration = Duration::from_secs(60);
+
 /// A subscription and whose it is.
 #[derive(Debug)]
 pub struct Ask {
     pub machine: Subscription,
     pub owner: Owner,
+    /// When it ends, as the disk has it.
+    pub kept: Option<Tick>,
 }
 
 /// Whose a subscription is.
@@ -101,7 +107,8 @@ impl Contacts {
             pair.ask = Some(id);
         }
         self.by_call.insert(machine.call_id().into(), id);
-        self.asks.insert(id, Ask { machine, owner });
+        let kept = machine.expires_at();
+        self.asks.insert(id, Ask { machine, owner, kept });
         cx.gauge("subscriptions", &[("direction", "xmpp_to_sip")], 1);
         self.arm(id);
         id
@@ -116,7 +123,15 @@ impl Contacts {
     }
 
     fn arm(&mut self, id: u64) {
-        let at = self.asks.get(&id).and_then(|ask| ask.machine.next_timeout());
+        let ask = self.asks.get(&id);
+        if let Some(Ask { owner: Owner::Pair(pair), machine, kept }) = ask
+            && let Some(at) = machine.expires_at()
+            && kept.is_none_or(|kept| (at - kept).max(kept - at) > SLACK)
+        {
+            // A process that goes on from here must not believe that it has run out.
+            self.dirty.insert(*pair);
+        }
+        let at = ask.and_then(|ask| ask.machine.next_timeout());
         self.timers.arm(Timer::Ask(id), at);
     }
 
@@ -345,14 +360,17 @@ impl Contacts {
             Owner::Pair(pair) => {
                 let age = ask.machine.age(cx.now);
                 self.stop_check(pair);
+                self.timers.stop(&Timer::Again(pair));
                 let lapsed = self.pairs.get_mut(&pair).is_some_and(|pair| {
                     pair.ask = None;
                     std::mem::take(&mut pair.lapsing)
                 });
                 self.dirty.insert(pair);
                 if *end == End::Expired && !lapsed {
-                    // It was not left to expire: refreshing failed.
-                    return self.meet(cx, pair, Fate::Retry, None);
+                    // It was not left to expire: refreshing failed, or it ran out while nobody could.
+                    let was_asked = self.pairs.get(&pair).is_some_and(|pair| pair.asked_at.is_some());
+                    let fate = if was_asked { Fate::Retry } else { Fate::Anew };
+                    return self.meet(cx, pair, fate, None);
                 }
                 self.end_of(cx, pair, end, age);
             }
@@ -457,10 +475,11 @@ impl Contacts {
         self.wait(cx, id, fate, named);
     }
 
-    /// Tells the user that the contact has refused her, and forgets the pair.
+    /// Tells the user that the contact has refused her. The pair is forgotten when that cannot be lost any more.
     pub(super) fn say_refused(&mut self, cx: &mut Cx<'_>, id: u64) {
-        if let Some(pair) = self.remove(cx, id) {
+        if let Some(pair) = self.pairs.get(&id) {
             unsubscribed(cx, &pair.jid, &pair.user);
+            self.timers.set(Timer::Again(id), cx.now.tick + DOUBT);
         }
     }
 
@@ -475,9 +494,19 @@ impl Contacts {
     /// It is time to ask again: for nobody who is known to be away, who will ask herself when she comes.
     pub(super) fn again(&mut self, cx: &mut Cx<'_>, id: u64) {
         let Some(pair) = self.pairs.get(&id) else { return };
+        if pair.refused {
+            if cx.link_is_up(&pair.jid) {
+                self.remove(cx, id);
+            }
+            return;
+        }
         let is_gone = self.users.get(&pair.user).is_some_and(|user| user.gone);
-        if pair.ask.is_some() {
+        if let Some(ask) = pair.ask {
+            let is_of_before = pair.asked_at.is_none();
             self.refresh(cx, id);
+            if let Some(ask) = self.asks.get(&ask).filter(|_| is_of_before) {
+                self.ask_once_more(cx, id, ask.machine.age(cx.now));
+            }
         } else if !(is_gone && pair.accepted) {
             self.ask(cx, id);
         }

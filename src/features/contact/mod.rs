@@ -2,13 +2,14 @@
 //!
 //! For each pair of user and contact at most one subscription lives. A permission is long-lived and kept on disk; a
 //! subscription lives while somebody is there to see it: [`asking`] holds the SIP side, [`telling`] what the user is
-//! told, [`table`] the pure decisions; [`outage`] is for lost links and the stop. The user's own presence is read here and left to the feature that watches for
+//! told, [`table`] the pure decisions; [`outage`] is for lost links and the stop, [`returning`] for peers that were away. The user's own presence is read here and left to the feature that watches for
 //! SIP users. What a contact without presence gets, and which refusals are believed, are rows of
 //! `mappings/subscribe.yaml`; what differs from RFC 8048 is in `docs/decisions/contacts-without-presence.md`.
 
 mod asking;
 mod outage;
 mod pair;
+mod returning;
 pub mod table;
 mod telling;
 
@@ -17,10 +18,11 @@ use std::time::Duration;
 
 use self::asking::{Ask, Owner};
 use self::pair::{Check, KIND, Pair};
+use self::returning::Return;
 use crate::features::audit::view::View;
 use crate::features::{Cx, Feature, Incoming, Manifest, Op, Signal};
 use crate::features::{availability, errors};
-use crate::gateway::io::LinkId;
+use crate::gateway::io::{LinkId, StoreChange};
 use crate::sip::message::{Answer, Method};
 use crate::sip::uri::Aor;
 use crate::sip::usage::package::PRESENCE;
@@ -65,6 +67,8 @@ enum Timer {
     Check(u64),
     /// To tell the next users of this link what they may have missed.
     Tell(LinkId),
+    /// To ask the next contacts of this peer, which was away.
+    Return(usize),
     /// To take the next contacts offline: the process stops.
     Goodbye,
 }
@@ -95,6 +99,10 @@ pub struct Contacts {
     telling: BTreeMap<LinkId, u64>,
     /// The first pair that came back since the last start.
     restored: Option<u64>,
+    /// Peers that answer again, each with what has been done about it.
+    returning: BTreeMap<usize, Return>,
+    /// Since when answers do not leave: the store is down.
+    mute: Option<Tick>,
     /// The process stops: the last pair that was taken offline.
     goodbye: Option<u64>,
     said_goodbye: bool,
@@ -158,6 +166,7 @@ impl Feature for Contacts {
             Timer::Ask(_) => "contact-subscription",
             Timer::Check(_) => "contact-check",
             Timer::Tell(_) => "contact-tell",
+            Timer::Return(_) => "contact-return",
             Timer::Goodbye => "contact-goodbye",
         };
         Some((at, why))
@@ -170,6 +179,7 @@ impl Feature for Contacts {
                 Timer::Ask(id) => self.ask_timeout(cx, id),
                 Timer::Check(pair) => self.check_failed(pair),
                 Timer::Tell(link) => self.tell_link(cx, link),
+                Timer::Return(peer) => self.ask_returned(cx, peer),
                 Timer::Goodbye => {
                     self.take_offline(cx);
                     break;
@@ -187,6 +197,16 @@ impl Feature for Contacts {
 
     fn link_down(&mut self, cx: &mut Cx<'_>, link: LinkId) {
         self.lose_link(cx, link);
+        self.flush(cx);
+    }
+
+    fn peer_back(&mut self, cx: &mut Cx<'_>, peer: usize) {
+        self.begin_return(cx, peer);
+        self.flush(cx);
+    }
+
+    fn store(&mut self, cx: &mut Cx<'_>, change: StoreChange) {
+        self.store_changes(cx, change);
         self.flush(cx);
     }
 
@@ -268,7 +288,7 @@ impl Contacts {
                 self.subscribe(cx, stanza, &user, &contact, to);
             }
             Some("unsubscribe") => self.unsubscribe(cx, &user, &contact, to),
-            Some("probe") => match pair {
+            Some("probe") => match pair.filter(|id| !self.forget_refused(cx, *id)) {
                 Some(pair) => self.probe(cx, pair, from),
                 None => self.fetch(cx, stanza, from, &contact),
             },
@@ -321,11 +341,8 @@ impl Contacts {
     }
 
     fn subscribe(&mut self, cx: &mut Cx<'_>, stanza: &Stanza, user: &Jid, contact: &Aor, to: &Jid) {
-        let known = self.find(user, contact);
-        let refused = known.filter(|id| self.pairs.get(id).is_some_and(|pair| pair.refused));
-        if let Some(id) = refused {
-            self.remove(cx, id);
-        } else if let Some(id) = known {
+        let known = self.find(user, contact).filter(|id| !self.forget_refused(cx, *id));
+        if let Some(id) = known {
             if let Some(pair) = self.pairs.get_mut(&id).filter(|pair| pair.accepted) {
                 // RFC 6121 §3.1.3: who is already allowed is told so again, with all that is known.
                 pair.say_subscribed(cx);
@@ -346,6 +363,11 @@ impl Contacts {
         let id = self.add(Pair::new(user.clone(), contact.clone(), to.bare()));
         self.dirty.insert(id);
         self.ask(cx, id);
+    }
+
+    /// Forgets a pair if the contact has refused it: whoever asks again begins anew.
+    fn forget_refused(&mut self, cx: &mut Cx<'_>, id: u64) -> bool {
+        self.pairs.get(&id).is_some_and(|pair| pair.refused) && self.remove(cx, id).is_some()
     }
 
     /// RFC 8048 §5.2.3: the subscription is ended; then, or at once where there is none, the user is told.
@@ -452,9 +474,12 @@ impl Contacts {
     fn flush(&mut self, cx: &mut Cx<'_>) {
         while let Some(id) = self.dirty.pop_first() {
             let Some(pair) = self.pairs.get(&id) else { continue };
-            let ask = pair.ask.and_then(|ask| self.asks.get(&ask));
             let spelled = cx.facts.spelled(&pair.contact);
-            let record = pair.record(spelled, ask.and_then(|ask| ask.machine.keep(cx.now)));
+            let dialog = pair.ask.and_then(|ask| self.asks.get_mut(&ask)).and_then(|ask| {
+                ask.kept = ask.machine.expires_at();
+                ask.machine.keep(cx.now)
+            });
+            let record = pair.record(cx.now.tick, spelled, dialog);
             // Before everything else that this call asks for: an answer must not leave before what it promises.
             cx.ops.push_front(Op::Save(record));
         }

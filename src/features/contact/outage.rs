@@ -19,8 +19,6 @@ const LAST_STEP: usize = 500;
 const SPREAD: Duration = Duration::from_millis(2);
 /// Those who get less room are asked at once.
 const FEW: Duration = Duration::from_millis(50);
-/// `subscribed` that was said so shortly before its link broke may have been lost.
-const DOUBT: Duration = Duration::from_secs(60);
 
 impl Contacts {
     /// Who is online is not known any more, whichever component the user's presence came through; and what was on its
@@ -35,10 +33,11 @@ impl Contacts {
             if cx.domains.link_of(pair.jid.domain()) != Some(link) {
                 continue;
             }
-            if pair.said_at.take().is_some_and(|at| at + DOUBT >= cx.now.tick) {
+            if pair.may_be_unsaid(cx.now.tick) && !pair.unsaid {
                 pair.unsaid = true;
                 self.dirty.insert(*id);
             }
+            pair.said_at = None;
             if pair.check != Check::None {
                 unanswered.push(*id);
             }
@@ -61,9 +60,12 @@ impl Contacts {
                 continue;
             }
             if pair.accepted {
-                if pair.unsaid {
+                if pair.unsaid && !pair.refused {
                     pair.say_subscribed(cx);
                     self.dirty.insert(*id);
+                }
+                if pair.resources.iter().any(|(_, state)| !state.open) {
+                    pair.gone_at = Some(cx.now.tick);
                 }
                 if !sabotage::is(Mistake::NewsLost) {
                     pair.tell_all(cx, &pair.user);
@@ -73,7 +75,7 @@ impl Contacts {
                 refused.push(*id);
             } else if pair.lapsing {
                 lapsing.push(*id);
-            } else if (pair.ask.is_none() || !pair.known && pair.asked_at.is_none())
+            } else if (pair.ask.is_none() || pair.asked_at.is_none())
                 && self.timers.at(&Timer::Again(*id)).is_none()
             {
                 // A link that comes and goes must not have everybody asked each time; the first of a few go at once.

@@ -1,5 +1,7 @@
 //! One XMPP user and one SIP contact whom she watches: what she was told, and what is kept over a restart.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::features::audit::view::{Says, View};
@@ -14,6 +16,8 @@ use crate::xmpp::jid::Jid;
 pub const KIND: &str = "contact";
 /// The most resources that one contact is shown with.
 pub const RESOURCES: usize = 32;
+/// What was said so shortly before its link broke, or the process died, may have been lost.
+pub const DOUBT: Duration = Duration::from_secs(60);
 /// The longest status that is kept and shown, in characters.
 const STATUS_LIMIT: usize = 1000;
 
@@ -32,7 +36,9 @@ pub struct Pair {
     pub unsaid: bool,
     /// When it was said by this process, unless a lost link has settled since whether it is said again.
     pub said_at: Option<Tick>,
-    /// The contact has refused her. It is said, and the pair forgotten, when the link comes up.
+    /// When she was told last that a resource has gone away.
+    pub gone_at: Option<Tick>,
+    /// The contact has refused her. It is said when the link is up, and the pair forgotten when that must have arrived.
     pub refused: bool,
     /// She shares her presence with the contact.
     pub shares: bool,
@@ -109,6 +115,7 @@ impl Pair {
             accepted: false,
             unsaid: false,
             said_at: None,
+            gone_at: None,
             refused: false,
             shares: false,
             present: false,
@@ -143,15 +150,25 @@ impl Pair {
         Some((pair, spelled, kept.dialog))
     }
 
+    /// Whether `subscribed` may not have arrived, should everything end now: what is on its way is lost then.
+    pub fn may_be_unsaid(&self, now: Tick) -> bool {
+        self.unsaid || self.said_at.is_some_and(|at| at + DOUBT >= now)
+    }
+
+    /// Whether she may not have heard of what went away: that may be lost with the link.
+    pub fn may_show_ghosts(&self, now: Tick) -> bool {
+        self.gone_at.is_some_and(|at| at + DOUBT >= now)
+    }
+
     /// The record of the pair with its subscription.
-    pub fn record(&self, spelled: Aor, dialog: Option<Kept>) -> Record {
+    pub fn record(&self, now: Tick, spelled: Aor, dialog: Option<Kept>) -> Record {
         // What has gone away, too: she may not have heard of it.
         let shown = self.resources.iter();
         let kept = KeptPair {
             user: self.user.clone(),
             contact: self.contact.clone(),
             accepted: self.accepted,
-            unsaid: self.unsaid,
+            unsaid: self.may_be_unsaid(now),
             refused: self.refused,
             shares: self.shares,
             doubted: self.doubted,

@@ -130,6 +130,12 @@ impl Pair {
         let before = std::mem::replace(&mut self.resources, now);
         let is_first = !std::mem::replace(&mut self.known, true);
         let was_open = before.iter().any(|(_, state)| state.open);
+        // That one went away may be lost with the link: it is remembered while it may be, and told again with the rest.
+        let is_in_doubt = !cx.link_is_up(&self.jid) || self.may_show_ghosts(cx.now.tick);
+        let is_open = |name| self.resources.iter().any(|(known, state)| known == name && state.open);
+        if before.iter().any(|(name, state)| state.open && !is_open(name)) {
+            self.gone_at = Some(cx.now.tick);
+        }
         let mut changed = false;
         for (name, state) in &self.resources {
             let old = before.iter().find(|(known, _)| known == name).map(|(_, state)| state);
@@ -140,7 +146,6 @@ impl Pair {
                 self.tell(cx, name, state, &self.user);
             }
         }
-        let is_up = cx.link_is_up(&self.jid);
         for (name, state) in before {
             if self.resources.iter().any(|(known, _)| *known == name) {
                 continue;
@@ -149,8 +154,7 @@ impl Pair {
             if state.open {
                 self.tell(cx, &name, &Availability::closed(), &self.user);
             }
-            // That it went away may be lost with the link: it is remembered for one more document.
-            if (state.open || !is_up) && self.resources.len() < 2 * RESOURCES {
+            if (state.open || is_in_doubt) && self.resources.len() < 2 * RESOURCES {
                 self.resources.push((name, Availability::closed()));
             }
         }

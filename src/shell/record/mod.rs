@@ -25,7 +25,7 @@ use time::macros::format_description;
 use self::conceal::{Conceal, Way};
 use self::names::Names;
 use crate::config::Record;
-use crate::gateway::io::{Input, LinkChange, LinkId, Output, StoreChange};
+use crate::gateway::io::{Forward, Input, LinkChange, LinkId, Output, StoreChange};
 use crate::msrp::{Link, MsrpIn, MsrpOut};
 use crate::sip::flow::{Flow, SipOut};
 use crate::sip::locate::{Located, Query};
@@ -133,7 +133,7 @@ impl Recorder {
             Input::Store(StoreChange::Down) => self.step("store down", ""),
             Input::Restoring => self.step("begin", ""),
             Input::Restored(_) | Input::Whole(_) | Input::RestoreDone => {}
-            Input::Forwarded(forward) => match *forward {},
+            Input::Forwarded(Forward::PeerBack(peer)) => self.step(&format!("peer back {peer}"), ""),
             // It changes nothing.
             Input::Explain(..) => {}
             Input::Stop => self.step("stop", ""),

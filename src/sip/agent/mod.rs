@@ -102,6 +102,8 @@ pub enum AgentOut {
     Resolve(Query),
     /// A line for the log, a figure for the metrics.
     Note(Note),
+    /// A peer, by its place in `sip.peers`, answers again after so long that it may have given up what it wanted to tell us.
+    PeerBack(usize),
     /// A request that is new (no retransmission), valid and from a peer. It must be answered by [`Agent::reply`].
     Request(Box<InRequest>),
     /// An ACK for a 2xx; it is not answered.

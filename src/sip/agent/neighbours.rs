@@ -1,7 +1,9 @@
 //! Looking peers up and watching them.
 //!
 //! Each peer is asked OPTIONS every 30 s. Whatever it answers shows that it is there, a refusal included; only 408,
-//! 503 and silence mean that it is not. Nothing is decided by it: the figure and the line are for the admin.
+//! 503 and silence mean that it is not. Where requests go is not decided by it: the figure and the line are for the admin.
+//! But whose notifier could not reach us for 64·T1 has ended its subscriptions (RFC 6665 §4.2.2), so it is told when a peer
+//! answers again after such a time, be it that the peer, the way to it or this process was away.
 
 use std::time::Duration;
 
@@ -93,13 +95,20 @@ impl Agent {
         self.call(now, mint, Asker::Watch(peer), request);
     }
 
+    /// A peer has answered when it was asked whether it is there.
+    pub(super) fn present(&mut self, now: Now, peer: usize, status: u16) {
+        if is_there(status) && self.peers.note_answer(peer, now.tick) {
+            self.out.push_back(AgentOut::PeerBack(peer));
+        }
+    }
+
     /// What came of asking.
     pub(super) fn watched(&mut self, peer: usize, answer: &Answer) {
         let (up, why) = match answer {
             Answer::Provisional(_) | Answer::Repeated => return,
             Answer::Final { response, .. } => {
                 let status = response.status.code();
-                (!matches!(status, 408 | 503), format!("answered {status}"))
+                (is_there(status), format!("answered {status}"))
             }
             Answer::Failed(Failure::Timeout) => (false, "no answer".to_owned()),
             Answer::Failed(Failure::Transport(why)) => (false, why.clone()),
@@ -120,4 +129,9 @@ impl Agent {
         let (level, event) = if up { (Level::Info, "sip-peer-up") } else { (Level::Warn, "sip-peer-down") };
         self.log(level, event, vec![("peer", uri), ("why", why)]);
     }
+}
+
+/// Whether who answers so is there, and not only somebody in front of it.
+fn is_there(status: u16) -> bool {
+    !matches!(status, 408 | 503)
 }

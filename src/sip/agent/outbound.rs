@@ -423,6 +423,9 @@ impl Agent {
         if status.is_success() {
             self.note_accepted(at, id);
         }
+        if let Some(Asker::Watch(peer)) = self.calls.get(&id).map(|call| call.asker) {
+            self.present(now, peer, status.code());
+        }
         let cseq = self.calls.get(&id).map_or(0, |call| call.cseq);
         self.finish(id, Answer::Final { response, cseq });
     }

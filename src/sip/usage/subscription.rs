@@ -482,6 +482,11 @@ impl Subscription {
         (!self.ending).then(|| Kept { dialog, expires: now.wall_at(expires_at) })
     }
 
+    /// When it ends, unless it is refreshed.
+    pub fn expires_at(&self) -> Option<Tick> {
+        self.expires_at
+    }
+
     /// The Call-ID of everything in it.
     pub fn call_id(&self) -> &str {
         &self.call_id

@@ -5,10 +5,11 @@
 //! owner then composes the newest body, and [`Notifier::notify`] makes the request. So what is sent is always the
 //! newest state, and nothing is queued.
 //!
-//! At most one NOTIFY is outstanding in a subscription, and a change of state waits until the package's pace allows another
+//! One NOTIFY is outstanding in a subscription, and a change of state waits until the package's pace allows another
 //! one (RFC 3856 §6.10 and the like). As RFC 6446 §5.2 says, three do not wait: the one that follows a SUBSCRIBE, the
-//! one that turns pending into active, and the last one. The one that follows a SUBSCRIBE takes its connection where it
-//! can, behind the 200: a subscriber must take it before the 200 (RFC 6665 §4.1.2.4), and many do not.
+//! one that turns pending into active, and the last one. The one that follows a SUBSCRIBE does not wait for an outstanding one
+//! either (RFC 6665 §4.2.1.2: immediately): that may be lost, and who subscribes is there to hear the next. It takes the
+//! connection of the SUBSCRIBE where it can, behind the 200: a subscriber must take it before the 200 (RFC 6665 §4.1.2.4), and many do not.
 //!
 //! A subscription made inside a call shares the call's dialog, which the session keeps: a guest
 //! ([`Notifier::accept_inside`]) makes its requests in it by [`Notifier::inside`], so that both count on from one number.
@@ -42,6 +43,9 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// with each NOTIFY; between two refreshes, at most an hour apart, there is room for 3,600 of them at the quickest pace,
 /// and each may be challenged.
 const RESTART_GAP: u32 = 10_000;
+
+/// How many NOTIFYs may be overtaken by such as follow a SUBSCRIBE: a subscriber that answers none is not sent more and more.
+const OVERTAKEN: u8 = 3;
 
 /// What a NOTIFY carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +92,12 @@ pub struct Notifier {
     earliest: Tick,
     pace: Duration,
     in_flight: bool,
+    /// The number of the newest NOTIFY.
+    newest: u32,
+    /// How many older ones have no answer. What becomes of them says nothing any more.
+    overtaken: u8,
+    /// The NOTIFY that follows a SUBSCRIBE has not been sent.
+    prompt: bool,
     failures: u8,
     /// Where the NOTIFY that follows a SUBSCRIBE goes, if that leads to the subscriber: it must not overtake the 200.
     inlet: Option<Inlet>,
@@ -168,6 +178,9 @@ impl Notifier {
             earliest: now.tick,
             pace: terms.pace,
             in_flight: false,
+            newest: 0,
+            overtaken: 0,
+            prompt: true,
             failures: 0,
             inlet: None,
         }
@@ -204,6 +217,7 @@ impl Notifier {
         }
         self.dialog.refresh_target(&request.headers);
         self.inlet = inlet(&self.dialog, request, flow);
+        self.prompt = true;
         (self.until, self.granted) = (expiry(terms, now), terms.expires);
         if terms.expires == 0 {
             self.end(Reason::Timeout, None, now);
@@ -278,7 +292,7 @@ impl Notifier {
     /// answer comes first.
     pub fn next(&self) -> Option<Tick> {
         let expiry = self.end.is_none().then_some(self.until);
-        if self.in_flight {
+        if self.must_wait() {
             return expiry.filter(|_| self.wanted.is_none());
         }
         match (self.wanted, expiry) {
@@ -292,7 +306,12 @@ impl Notifier {
         if self.end.is_none() && self.until <= now.tick {
             self.end(Reason::Timeout, None, now);
         }
-        !self.in_flight && self.wanted.is_some_and(|wanted| wanted <= now.tick)
+        !self.must_wait() && self.wanted.is_some_and(|wanted| wanted <= now.tick)
+    }
+
+    /// Whether the answer to the outstanding NOTIFY comes first.
+    fn must_wait(&self) -> bool {
+        self.in_flight && !(self.prompt && self.overtaken < OVERTAKEN)
     }
 
     /// The next NOTIFY, with the whole value of our Contact. After one that follows an end, the owner may drop the
@@ -313,12 +332,17 @@ impl Notifier {
         }
         self.wanted = None;
         self.earliest = now.tick + self.pace;
-        self.in_flight = true;
+        self.overtaken = self.overtaken.saturating_add(self.in_flight.into());
+        (self.in_flight, self.newest, self.prompt) = (true, request.cseq, false);
         request
     }
 
-    /// What became of the outstanding NOTIFY (RFC 6665 §4.2.2).
+    /// What became of the outstanding NOTIFY (RFC 6665 §4.2.2), or of one that was overtaken.
     pub fn answered(&mut self, answer: &Answer, now: Now) -> Verdict {
+        if self.overtaken > 0 && self.is_of_old(answer) {
+            self.overtaken -= 1;
+            return Verdict::Keep;
+        }
         let retry = match answer {
             Answer::Provisional(_) | Answer::Repeated => return Verdict::Keep,
             Answer::Final { response, cseq } => {
@@ -357,6 +381,16 @@ impl Notifier {
         Verdict::Keep
     }
 
+    /// Whether this is about a NOTIFY that was overtaken. Silence ends in the order of sending.
+    fn is_of_old(&self, answer: &Answer) -> bool {
+        match answer {
+            Answer::Provisional(_) | Answer::Repeated => false,
+            Answer::Final { cseq, .. } => *cseq < self.newest,
+            Answer::Failed(Failure::Timeout) => true,
+            Answer::Failed(_) => !self.in_flight,
+        }
+    }
+
     /// What is kept on disk.
     pub fn kept(&self, now: Now) -> Kept {
         Kept {
@@ -385,6 +419,9 @@ impl Notifier {
             earliest: now.tick,
             pace: package.pace,
             in_flight: false,
+            newest: 0,
+            overtaken: 0,
+            prompt: false,
             failures: 0,
             inlet: None,
         }

@@ -260,3 +260,39 @@ fn a_guest_counts_on_from_the_numbers_of_its_host() {
     let last = guest.notify("<sip:us>".into(), None, at(1));
     assert_eq!((last.cseq, state(&last)), (7, "terminated;reason=noresource"));
 }
+
+#[test]
+fn the_notify_that_follows_a_subscribe_overtakes_and_what_was_overtaken_ends_nothing() {
+    let mut notifier = accepted(at(0));
+    notifier.want_now(at(0));
+    assert!(notifier.is_due(at(0)));
+    notifier.notify("<sip:us>".into(), None, at(0));
+    notifier.want_now(at(1));
+    assert!(!notifier.is_due(at(1)), "news wait for the answer");
+    let again = subscribe(&["CSeq: 2 SUBSCRIBE", "Event: presence"]);
+    let terms = PRESENCE.judge(&again.headers).expect("terms");
+    assert_eq!(notifier.refresh(&again, &terms, "<sip:us>", &over(None), at(20)).status, 200);
+    notifier.want_now(at(20));
+    assert!(notifier.is_due(at(20)), "who subscribes is there to hear");
+    notifier.notify("<sip:us>".into(), None, at(20));
+    assert_eq!(notifier.answered(&Answer::Failed(Failure::Timeout), at(32)), Verdict::Keep);
+    assert!(notifier.is_in_flight());
+    assert_eq!(notifier.answered(&Answer::Failed(Failure::Timeout), at(52)), Verdict::Gone);
+}
+
+#[test]
+fn a_subscriber_that_answers_nothing_is_not_sent_more_and_more() {
+    let mut notifier = accepted(at(0));
+    let mut sent = 0;
+    for number in 2..20 {
+        let again = subscribe(&[&format!("CSeq: {number} SUBSCRIBE"), "Event: presence"]);
+        let terms = PRESENCE.judge(&again.headers).expect("terms");
+        notifier.refresh(&again, &terms, "<sip:us>", &over(None), at(number));
+        notifier.want_now(at(number));
+        if notifier.is_due(at(number)) {
+            notifier.notify("<sip:us>".into(), None, at(number));
+            sent += 1;
+        }
+    }
+    assert_eq!(sent, usize::from(OVERTAKEN) + 1);
+}
