@@ -177,7 +177,8 @@ impl Late {
         Ok(())
     }
 
-    /// All records of before the start are there. No calendar makes anybody wait for longer than a minute.
+    /// All records of before the start are there. No calendar makes anybody wait for longer than a minute, and none ends the
+    /// quiet: what answers by itself may do so now.
     pub fn start(&mut self, cx: &mut Cx<'_>) {
         for kept in std::mem::take(&mut self.restored) {
             let key = (kept.user, kept.sender.aor.clone());
@@ -186,7 +187,7 @@ impl Late {
                 continue;
             }
             let now = cx.now;
-            let quiet = now.tick_at(kept.quiet).min(now.tick + QUIET);
+            let quiet = now.tick + QUIET;
             self.timers.set(key.clone(), now.tick_at(kept.until).min(now.tick + PACE));
             let Kept { sender, hops, more, .. } = kept;
             self.pairs.insert(key, Pair { sender, hops, speaking: false, quiet, more });

@@ -1,6 +1,7 @@
 //! The books over restarts: what was refused stays refused, what is told is told once, what waits keeps its order.
 
 use super::*;
+use crate::words::condition::Condition;
 
 fn bodies(world: &mut World) -> Vec<String> {
     world.server_takes_all()
@@ -129,6 +130,27 @@ fn an_answer_is_known_after_a_restart_wherever_the_calendar_was_set_meanwhile() 
         world.pass(Duration::from_secs(7 * 60));
         assert_eq!((world.pager.load(), world.store.len()), (0, 0), "{seconds}");
     }
+}
+
+#[test]
+fn what_may_be_a_machines_answer_is_not_answered_wherever_the_calendar_was_set_meanwhile() {
+    let mut world = World::new(config(), 9);
+    let fails_late = |world: &mut World, body: &str| {
+        world.message(body);
+        world.pass(Duration::from_millis(600));
+        let sent = world.stanzas.drain(..).find(|stanza| stanza.kind == StanzaKind::Message).unwrap();
+        let error = crate::features::errors::stanza_error(&sent, &Condition::new(Kind::ItemNotFound, "gone"));
+        world.stanza_in(&error.unwrap());
+    };
+    fails_late(&mut world, "a");
+    let (token, cseq) = world.requests.pop_front().unwrap();
+    world.answer(token, &answered(200, cseq));
+    world.now.wall = world.now.wall + Duration::from_secs(10 * 86_400);
+    world.restart();
+    world.link(true);
+    fails_late(&mut world, "b");
+    world.pass(Duration::from_secs(70));
+    assert_eq!(world.requests.len(), 0, "it is not told");
 }
 
 #[test]
