@@ -330,13 +330,7 @@ impl World {
 /// SIP.
 impl World {
     fn sip(&mut self, transport: Transport, from: &str, bytes: &[u8]) {
-        let remote: SocketAddr = from.parse().expect("an address");
-        let flow = Flow {
-            transport,
-            local: "192.0.2.9:5060".parse().expect("an address"),
-            remote,
-            conn: (transport == Transport::Tcp).then_some(mostar::sip::flow::ConnId(1)),
-        };
+        let flow = flow(transport, from);
         let input = match framing::datagram(Bytes::copy_from_slice(bytes)) {
             Ok(message) => {
                 if let (Message::Request(request), PEER) = (&message, from) {
@@ -373,7 +367,7 @@ impl World {
                 let is_watch = request.method == Method::Options && !request.uri.to_string().contains('@');
                 if is_watch {
                     let bytes = answer_to(&out.bytes, b"200 OK\r\n\r\n")?;
-                    return self.read(&bytes);
+                    return peer(&bytes);
                 }
                 self.requests.push_back(out);
                 if self.requests.len() > 50 {
@@ -395,17 +389,18 @@ impl World {
         }
         None
     }
+}
 
-    fn read(&self, bytes: &[u8]) -> Option<Input> {
-        let message = framing::datagram(Bytes::copy_from_slice(bytes)).ok()?;
-        let flow = Flow {
-            transport: Transport::Tcp,
-            local: "192.0.2.9:5060".parse().ok()?,
-            remote: PEER.parse().ok()?,
-            conn: Some(mostar::sip::flow::ConnId(1)),
-        };
-        Some(Input::Sip(flow, Box::new(message)))
-    }
+fn flow(transport: Transport, from: &str) -> Flow {
+    let remote: SocketAddr = from.parse().expect("an address");
+    let conn = (transport == Transport::Tcp).then_some(mostar::sip::flow::ConnId(1));
+    Flow { transport, local: "192.0.2.9:5060".parse().expect("an address"), remote, conn }
+}
+
+/// What the peer says over TCP.
+pub fn peer(bytes: &[u8]) -> Option<Input> {
+    let message = framing::datagram(Bytes::copy_from_slice(bytes)).ok()?;
+    Some(Input::Sip(flow(Transport::Tcp, PEER), Box::new(message)))
 }
 
 /// Top branch, Call-ID and CSeq.
