@@ -30,6 +30,8 @@ pub struct Dialog {
     cseq: u32,
     expires: Tick,
     pub over: bool,
+    /// When it was told last how things are.
+    pub told: Tick,
     /// NOTIFYs that have no answer.
     pub unanswered: u32,
     /// A NOTIFY of it has told that all is well.
@@ -104,6 +106,7 @@ impl World {
                 cseq: 0,
                 expires: self.now,
                 over: false,
+                told: self.now,
                 unanswered: 0,
                 active: false,
                 life: 0,
@@ -167,7 +170,9 @@ impl World {
             }
             body.push_str("</presence>");
         }
+        let now = self.now;
         let dialog = &mut self.dialogs[number];
+        dialog.told = now;
         dialog.cseq += 1;
         dialog.unanswered += 1;
         let text = format!(

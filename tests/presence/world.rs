@@ -31,6 +31,9 @@ pub type Pair = (u8, u8);
 /// So many of each.
 pub const PEOPLE: u8 = 3;
 
+/// What a contact's agent tells is shown so soon.
+const SOON: Duration = Duration::from_secs(2);
+
 /// What was said so shortly before a crash may be lost with it: the disk had not written it.
 const UNSURE: Duration = Duration::from_secs(6);
 
@@ -482,8 +485,10 @@ impl World {
                 let dialog = self.dialogs.iter().rfind(lives);
                 // A process that was started anew, and asks an agent that does not answer, knows nothing yet.
                 let life = self.process.life;
-                let sound = dialog
-                    .is_some_and(|dialog| dialog.active && dialog.unanswered == 0 && dialog.life == life);
+                let sound = dialog.is_some_and(|dialog| {
+                    let is_heard = dialog.unanswered == 0 && dialog.life == life;
+                    dialog.active && is_heard && dialog.told + SOON <= self.now
+                });
                 let agreed = romeo.lets(one) == Bond::Agreed;
                 let green = &roster.green;
                 let stranger = roster.to == Bond::None || !agreed && all;
