@@ -98,9 +98,12 @@ impl Element {
         self.children.push(Node::Element(child));
     }
 
-    /// Appends text, cleaned.
+    /// Appends text, cleaned; an empty one is nothing, as where it is read.
     pub fn push_text(&mut self, text: &str) {
-        self.children.push(Node::Text(clean(text).into_owned()));
+        let text = clean(text);
+        if !text.is_empty() {
+            self.children.push(Node::Text(text.into_owned()));
+        }
     }
 
     /// Removes the children that `keep` refuses.

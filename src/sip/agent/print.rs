@@ -171,12 +171,12 @@ fn each_field(
 ) {
     let given = &request.headers;
     for via in given.get_all(&HeaderName::Via) {
-        add(&HeaderName::Via, &message::value(via));
+        add(&HeaderName::Via, &repeated(via));
     }
     if let Some(from) = given.get(&HeaderName::From) {
-        add(&HeaderName::From, &message::value(from));
+        add(&HeaderName::From, &repeated(from));
     }
-    if let Some(to) = given.get(&HeaderName::To).map(message::value) {
+    if let Some(to) = given.get(&HeaderName::To).map(repeated) {
         let tag = tag.filter(|_| message::tag(given, &HeaderName::To).is_none());
         match tag {
             Some(tag) => add(&HeaderName::To, &[&to, b";tag=".as_slice(), tag.as_bytes()].concat()),
@@ -185,7 +185,7 @@ fn each_field(
     }
     for name in [HeaderName::CallId, HeaderName::CSeq] {
         if let Some(header) = given.get(&name) {
-            add(&name, &message::value(header));
+            add(&name, &repeated(header));
         }
     }
     let forms = matches!(request.method, Method::Invite | Method::Subscribe | Method::Refer);
@@ -199,6 +199,20 @@ fn each_field(
     }
     add(&HeaderName::Server, PRODUCT.as_bytes());
     add(&HeaderName::ContentLength, reply.body.len().to_string().as_bytes());
+}
+
+/// What an answer repeats of a request. A byte that may stand in no header of ours becomes a space: an answer without a Via
+/// would be worse.
+fn repeated(header: &Header) -> Cow<'_, [u8]> {
+    let value = message::value(header);
+    if memchr::memchr3(b'\r', b'\n', 0, &value).is_none() {
+        return value;
+    }
+    value
+        .iter()
+        .map(|byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { *byte })
+        .collect::<Vec<_>>()
+        .into()
 }
 
 /// Text without anything that ends a line or a string; a control character becomes a space.

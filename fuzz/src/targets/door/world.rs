@@ -90,6 +90,8 @@ pub struct World {
     /// Requests that went out, the newest last.
     requests: VecDeque<SipOut>,
     asked: BTreeSet<Asked>,
+    /// INVITEs that have their last answer: the same again is taken in silence (RFC 6026 §8.7).
+    invited: BTreeSet<Asked>,
     streams: Vec<Stream>,
     /// Which links are up.
     links: Vec<bool>,
@@ -110,6 +112,7 @@ impl World {
             minted: Vec::new(),
             requests: VecDeque::new(),
             asked: BTreeSet::new(),
+            invited: BTreeSet::new(),
             streams: Vec::new(),
             links: Vec::new(),
             decoder: Decoder::new(64 * 1024),
@@ -127,6 +130,8 @@ impl World {
         for link in 0..self.streams.len() {
             self.handle(Input::Link(LinkId(link), LinkChange::Up));
         }
+        // What is due at once comes before what anybody says: as in the vectors, so that the same is minted.
+        self.wait(0);
     }
 
     /// One part of a program.
@@ -258,6 +263,7 @@ impl World {
         }
         self.lives += 1;
         self.asked.clear();
+        self.invited.clear();
         self.requests.clear();
         self.attempts.clear();
         self.decoder = Decoder::new(64 * 1024);
@@ -334,7 +340,7 @@ impl World {
         let input = match framing::datagram(Bytes::copy_from_slice(bytes)) {
             Ok(message) => {
                 if let (Message::Request(request), PEER) = (&message, from) {
-                    self.asked.extend(wants_answer(request));
+                    self.asked.extend(wants_answer(request).filter(|asked| !self.invited.contains(asked)));
                 }
                 Input::Sip(flow, Box::new(message))
             }
@@ -383,7 +389,10 @@ impl World {
                 if response.status.code() >= 200
                     && let Some((branch, call, cseq)) = names(&response.headers)
                 {
-                    self.asked.remove(&Asked::Sip(branch, call, cseq));
+                    let is_invite = cseq.ends_with("INVITE");
+                    let asked = Asked::Sip(branch, call, cseq);
+                    self.asked.remove(&asked);
+                    self.invited.extend(is_invite.then_some(asked));
                 }
             }
         }
