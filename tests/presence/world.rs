@@ -154,7 +154,7 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Tally>,
         world.process.deaths.insert(commit, Death::at(commit));
     }
     // Most of what happens in quiet hours is that the peer is asked whether it is there.
-    world.process.leave_watch(seed % 3 != 0);
+    world.process.leave_watch(!seed.is_multiple_of(3));
     world.play();
     let Process { checks, life, commits, .. } = world.process;
     checks.verdict()?;
