@@ -230,6 +230,8 @@ fn a_message_that_makes_the_server_close_the_stream_is_given_up_and_the_next_one
     }
     assert!(answer(&mut sip).starts_with("SIP/2.0 "));
     running.line("event=message-refused");
+    // It knows that it has its new stream.
+    still_serves(&running, Some(&mut xmpp));
     sip.write_all(&message(2, b"good")).unwrap();
     assert!(xmpp.stanza().contains("<body>good</body>"));
     // Where the first was answered before it was given up, that is being told now, and this must have arrived.
