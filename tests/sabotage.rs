@@ -18,7 +18,7 @@ mod presence;
 #[allow(dead_code, reason = "the same")]
 mod rooms;
 #[path = "sim/mod.rs"]
-#[allow(dead_code, reason = "the same")]
+#[allow(dead_code, unused_imports, reason = "the same")]
 mod sim;
 mod support;
 

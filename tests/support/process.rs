@@ -14,6 +14,7 @@ use mostar::words::note::Note;
 use mostar::words::time::{Now, Tick, Wall};
 
 use super::invariants::Checks;
+use super::invariants::Invariant::Again;
 use super::invariants::door::Door;
 use super::restore::{Restore, records};
 
@@ -258,9 +259,11 @@ pub trait Host: Sized {
             match change {
                 Change::Save(key, value, life) => {
                     self.saved(&key, &value);
-                    let before = self.process().store.insert(key.to_string(), value);
+                    let process = self.process();
+                    let is_first = process.store.insert(key.to_string(), value).is_none();
                     // A store takes it at its word, and would give the one before back after a crash.
-                    assert!(life != Life::First || before.is_none(), "{key} is not the first of its name");
+                    let is_so = life != Life::First || is_first;
+                    process.checks.hold(Again, is_so, || format!("{key} is not the first of its name"));
                 }
                 Change::Forget(key) => drop(self.process().store.remove(&key.to_string())),
             }

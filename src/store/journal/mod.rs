@@ -47,7 +47,8 @@ mod tests;
 const LIMITS: Limits =
     Limits { bytes: 64 * 1024 * 1024, names: 200_000, piece: 64, together: 2000, ahead: 1024 * 1024 };
 
-/// A journal that has become so many times as long takes no more commits: the tree has taken nothing for very long.
+/// A file that has become so many times as long while the one before it is still being moved takes no more commits: the tree
+/// has taken nothing for very long. While a start reads, nothing is moved, and it takes all.
 const TOO_LONG: u64 = 8;
 
 /// A file with one part in so many of the names that it may have is worth being moved when there is time.
@@ -460,7 +461,7 @@ impl<T: Tree, F: Files> Store for Journaled<T, F> {
         if self.file_failed {
             return Err(self.place().io(&io::Error::other("it was not opened again after a failure")));
         }
-        if self.is_long(TOO_LONG) {
+        if self.older.is_some() && self.is_long(TOO_LONG) {
             return Err(self.place().io(&io::Error::other("its journal is full and cannot be moved")));
         }
         self.encode(steps)?;

@@ -525,11 +525,28 @@ fn a_journal_that_cannot_be_moved_takes_commits_for_long_and_not_for_ever() {
     let mut taken = 0;
     while store.commit(&mut vec![vec![save(taken, 1)]]).is_ok() {
         taken += 1;
+        if store.older.is_none() {
+            store.tidy().unwrap();
+        }
     }
     assert!(taken > 100, "{taken}");
     assert_eq!(kept(&store).len(), taken);
     while store.tidy().unwrap() {}
     store.commit(&mut vec![vec![save(taken, 1)]]).unwrap();
+}
+
+#[test]
+fn while_it_is_read_it_takes_all_commits_and_moves_them_afterwards() {
+    let (shared, mut store) = used();
+    let (reader, _) = store.reader().unwrap();
+    for id in 0..1000 {
+        store.commit(&mut vec![vec![save(id, 7)]]).unwrap();
+        assert!(!store.tidy().unwrap());
+    }
+    drop(reader);
+    while store.tidy().unwrap() {}
+    store.commit(&mut vec![vec![save(1, 8)]]).unwrap();
+    assert_eq!((kept(&store).len(), shared.disk().tree.len()), (1000, 1000));
 }
 
 #[test]
