@@ -261,8 +261,9 @@ pub trait Host: Sized {
                     self.saved(&key, &value);
                     let process = self.process();
                     let is_first = process.store.insert(key.to_string(), value).is_none();
-                    // A store takes it at its word, and would give the one before back after a crash.
-                    let is_so = life != Life::First || is_first;
+                    // A store takes it at its word, and would give the one before back after a crash. Mistakes that are made
+                    // on purpose break this too, and are to be found by the checkers of what people see.
+                    let is_so = life != Life::First || is_first || cfg!(feature = "sabotage");
                     process.checks.hold(Again, is_so, || format!("{key} is not the first of its name"));
                 }
                 Change::Forget(key) => drop(self.process().store.remove(&key.to_string())),

@@ -33,6 +33,9 @@ const REMEMBER: Duration = Duration::from_secs(6 * 60);
 /// How many answers are remembered; at more than 500 messages a second the oldest go sooner.
 const REMEMBERED: usize = 200_000;
 
+/// Room for so many answers is not worth being given back.
+const SMALL: usize = 1_000;
+
 /// How long a record mostly is besides its text.
 const ROOM: usize = 512;
 
@@ -352,7 +355,18 @@ impl Arrivals {
         };
         let (partition, done) = self.done.remove(&name)?;
         self.by_id.remove(&done.id);
+        self.give_back();
         Some(key(name, partition))
+    }
+
+    /// Gives back the room that many have left.
+    fn give_back(&mut self) {
+        if self.forget.capacity() > SMALL && self.forget.capacity() > 8 * self.forget.len() {
+            self.pending.shrink_to_fit();
+            self.done.shrink_to_fit();
+            self.by_id.shrink_to_fit();
+            self.forget.shrink_to(SMALL);
+        }
     }
 
     /// When the next answer is forgotten.
