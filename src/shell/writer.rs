@@ -34,9 +34,10 @@ const LINGER: Duration = Duration::from_millis(20);
 const CROWD: usize = 8;
 const CROWD_WAIT: Duration = Duration::from_micros(400);
 
-/// How long one commit's share of the store's other work may take: a quarter of what passes between two under load. And after
-/// a failure of it, when it is tried again.
+/// How long one commit's share of the store's other work may take: a quarter of what passes between two under load, and more
+/// where that is too little. And after a failure of it, when it is tried again.
 const TIDY: Duration = Duration::from_micros(250);
+const TIDY_PRESSED: Duration = Duration::from_millis(5);
 const TIDY_AGAIN: Duration = Duration::from_secs(5);
 
 /// How often free space is looked at.
@@ -203,8 +204,9 @@ impl Writer {
                 }
                 *upto = 0;
             }
+            let share = if self.store.is_pressed() { TIDY_PRESSED } else { TIDY };
             let began = Instant::now();
-            while self.tidy() && began.elapsed() < TIDY {}
+            while self.tidy() && began.elapsed() < share {}
         }
     }
 

@@ -40,6 +40,11 @@ pub trait Store: Send {
         Ok(false)
     }
 
+    /// Whether more comes in than [`Store::tidy`] has time for.
+    fn is_pressed(&self) -> bool {
+        false
+    }
+
     /// Begins to give back memory that a burst has taken; to be asked now and then. [`Store::tidy`] does the work.
     fn trim(&mut self) -> Result<(), StoreError> {
         Ok(())

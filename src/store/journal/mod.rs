@@ -51,6 +51,9 @@ const LIMITS: Limits =
 /// has taken nothing for very long. While a start reads, nothing is moved, and it takes all.
 const TOO_LONG: u64 = 8;
 
+/// One that has become so many times as long meanwhile is in a hurry.
+const PRESSED: u64 = 2;
+
 /// A file with one part in so many of the names that it may have is worth being moved when there is time.
 const MUCH: usize = 50;
 
@@ -351,6 +354,11 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         self.append()
     }
 
+    /// Others read what was there at the start.
+    fn is_read(&self) -> bool {
+        Arc::strong_count(&self.reading) > 1
+    }
+
     fn is_long(&self, times: u64) -> bool {
         let (names, bytes) = self.newest.carried;
         self.newest.end >= self.limits.bytes * times + 2 * bytes
@@ -408,7 +416,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
             self.place().remove(number)?;
         }
         self.older = None;
-        Ok(false)
+        Ok(self.is_long(1))
     }
 
     /// Opens the tree anew, and what was on its way there is moved from the beginning. What the newest file has said of it
@@ -461,7 +469,7 @@ impl<T: Tree, F: Files> Store for Journaled<T, F> {
         if self.file_failed {
             return Err(self.place().io(&io::Error::other("it was not opened again after a failure")));
         }
-        if self.older.is_some() && self.is_long(TOO_LONG) {
+        if self.older.is_some() && !self.is_read() && self.is_long(TOO_LONG) {
             return Err(self.place().io(&io::Error::other("its journal is full and cannot be moved")));
         }
         self.encode(steps)?;
@@ -490,7 +498,7 @@ impl<T: Tree, F: Files> Store for Journaled<T, F> {
     }
 
     fn tidy(&mut self) -> Result<bool, StoreError> {
-        if self.file_failed || Arc::strong_count(&self.reading) > 1 {
+        if self.file_failed || self.is_read() {
             return Ok(false);
         }
         if self.tree_failed {
@@ -506,10 +514,14 @@ impl<T: Tree, F: Files> Store for Journaled<T, F> {
         Ok(is_long)
     }
 
+    fn is_pressed(&self) -> bool {
+        self.older.is_some() && self.is_long(PRESSED)
+    }
+
     fn trim(&mut self) -> Result<(), StoreError> {
         let lasting = self.newest.overlay.len() - self.newest.brief;
         let has_much = lasting >= self.limits.names / MUCH;
-        let may_turn = !self.file_failed && self.older.is_none() && Arc::strong_count(&self.reading) == 1;
+        let may_turn = !self.file_failed && self.older.is_none() && !self.is_read();
         if has_much && may_turn { self.rotate() } else { Ok(()) }
     }
 

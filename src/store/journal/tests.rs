@@ -538,13 +538,16 @@ fn a_journal_that_cannot_be_moved_takes_commits_for_long_and_not_for_ever() {
 #[test]
 fn while_it_is_read_it_takes_all_commits_and_moves_them_afterwards() {
     let (shared, mut store) = used();
+    store.rotate().unwrap();
     let (reader, _) = store.reader().unwrap();
     for id in 0..1000 {
         store.commit(&mut vec![vec![save(id, 7)]]).unwrap();
         assert!(!store.tidy().unwrap());
     }
     drop(reader);
+    assert!(store.is_pressed());
     while store.tidy().unwrap() {}
+    assert!(!store.is_pressed());
     store.commit(&mut vec![vec![save(1, 8)]]).unwrap();
     assert_eq!((kept(&store).len(), shared.disk().tree.len()), (1000, 1000));
 }
