@@ -157,6 +157,9 @@ pub struct Journaled<T, F: Files> {
     /// Set while the newest file, or the tree, is being changed; stays set where that failed.
     file_failed: bool,
     tree_failed: bool,
+    /// How many names and bytes the newest file had when the last of those who read at the start was done: that is not the
+    /// tree's fault.
+    excused: (u64, u64),
     /// Others have it while they read: the tree is not changed under their eyes.
     reading: Arc<()>,
     limits: Limits,
@@ -249,6 +252,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
             carrying: Overlay::new(),
             file_failed: false,
             tree_failed: false,
+            excused: (0, 0),
             reading: Arc::new(()),
             limits: LIMITS,
         })
@@ -354,6 +358,13 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         self.append()
     }
 
+    fn is_full(&self) -> bool {
+        let (names, bytes) = self.excused;
+        self.older.is_some()
+            && (self.newest.end >= bytes + self.limits.bytes * TOO_LONG
+                || self.newest.overlay.len() as u64 >= names + self.limits.names as u64 * TOO_LONG)
+    }
+
     /// Others read what was there at the start.
     fn is_read(&self) -> bool {
         Arc::strong_count(&self.reading) > 1
@@ -375,6 +386,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         self.file_failed = false;
         let next = self.place().create(self.newest.number + 1, self.newest.next)?;
         let full = std::mem::replace(&mut self.newest, next);
+        self.excused = (0, 0);
         self.older = Some(Older { numbers: vec![full.number], overlay: full.overlay });
         Ok(())
     }
@@ -469,7 +481,10 @@ impl<T: Tree, F: Files> Store for Journaled<T, F> {
         if self.file_failed {
             return Err(self.place().io(&io::Error::other("it was not opened again after a failure")));
         }
-        if self.older.is_some() && !self.is_read() && self.is_long(TOO_LONG) {
+        if self.is_read() {
+            self.excused = (self.newest.overlay.len() as u64, self.newest.end);
+        }
+        if self.is_full() {
             return Err(self.place().io(&io::Error::other("its journal is full and cannot be moved")));
         }
         self.encode(steps)?;

@@ -546,6 +546,7 @@ fn while_it_is_read_it_takes_all_commits_and_moves_them_afterwards() {
     }
     drop(reader);
     assert!(store.is_pressed());
+    store.commit(&mut vec![vec![save(2, 7)]]).unwrap();
     while store.tidy().unwrap() {}
     assert!(!store.is_pressed());
     store.commit(&mut vec![vec![save(1, 8)]]).unwrap();
