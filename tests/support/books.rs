@@ -12,6 +12,7 @@ use mostar::words::note::Note;
 use mostar::words::time::Wall;
 use mostar::xmpp::stanza::StanzaKind;
 
+use super::restore::records;
 use super::script::Script;
 use super::vector::World;
 
@@ -73,8 +74,7 @@ impl Books {
     /// What the store held, for a process that begins. Its figures begin anew.
     pub fn restart(&mut self) -> Vec<Restored> {
         (self.live, self.balance) = ([0; 2], [0; 2]);
-        let read = |(name, value): (&String, &Vec<u8>)| Restored::parse(name, value.clone());
-        self.store.iter().map(read).collect::<Option<_>>().expect("the gateway's own names can be read")
+        records(&self.store).collect()
     }
 
     /// Whether all is in order.

@@ -181,7 +181,7 @@ struct Newest<H> {
     /// How many of these are brief.
     brief: usize,
     /// How many names, and bytes of records, were carried on into it.
-    carried: (usize, u64),
+    carried: (u64, u64),
 }
 
 impl<H: Handle> Newest<H> {
@@ -268,7 +268,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
 
     /// Keeps records and drops those without a value, by names that need not be ours, durably and all or none.
     pub fn amend(&mut self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<(), StoreError> {
-        entry::begin(&mut self.entry);
+        self.begin_entry();
         for (name, value) in &changes {
             match value {
                 Some(value) => entry::save(&mut self.entry, name, value),
@@ -295,15 +295,20 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         Place { path: &self.path, files: &self.files }
     }
 
-    /// Makes an entry of what is carried on and of the steps, and notes the names of these.
-    fn encode(&mut self, steps: &[Step]) -> Result<(), StoreError> {
+    /// Begins an entry with what is carried on, which [`Journaled::append`] takes for written.
+    fn begin_entry(&mut self) {
         entry::begin(&mut self.entry);
-        self.names.clear();
         for (name, held) in &self.carrying {
             if let Some(value) = &held.value {
                 entry::save(&mut self.entry, &name.text, value);
             }
         }
+    }
+
+    /// Makes an entry of the steps, and notes their names.
+    fn encode(&mut self, steps: &[Step]) -> Result<(), StoreError> {
+        self.begin_entry();
+        self.names.clear();
         for change in steps.iter().flatten() {
             let name = match change {
                 Change::Save(record) => {
@@ -341,7 +346,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         newest.end += self.entry.len() as u64;
         newest.next += 1;
         // What was carried on stands in it before all that is new.
-        newest.carried.0 += self.carrying.len();
+        newest.carried.0 += self.carrying.len() as u64;
         for (name, held) in std::mem::take(&mut self.carrying) {
             newest.carried.1 += (name.text.len() + held.value.as_ref().map_or(0, Vec::len)) as u64;
             newest.keep(name, held);
@@ -354,15 +359,13 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         if self.carrying.is_empty() {
             return Ok(());
         }
-        self.encode(&[])?;
+        self.begin_entry();
+        self.seal()?;
         self.append()
     }
 
     fn is_full(&self) -> bool {
-        let (names, bytes) = self.excused;
-        self.older.is_some()
-            && (self.newest.end >= bytes + self.limits.bytes * TOO_LONG
-                || self.newest.overlay.len() as u64 >= names + self.limits.names as u64 * TOO_LONG)
+        self.older.is_some() && self.exceeds(TOO_LONG, self.excused)
     }
 
     /// Others read what was there at the start.
@@ -372,8 +375,13 @@ impl<T: Tree, F: Files> Journaled<T, F> {
 
     fn is_long(&self, times: u64) -> bool {
         let (names, bytes) = self.newest.carried;
-        self.newest.end >= self.limits.bytes * times + 2 * bytes
-            || self.newest.overlay.len() as u64 >= self.limits.names as u64 * times + 2 * names as u64
+        self.exceeds(times, (2 * names, 2 * bytes))
+    }
+
+    /// Whether the newest file has so many times what it may have, and these names and bytes besides.
+    fn exceeds(&self, times: u64, (names, bytes): (u64, u64)) -> bool {
+        self.newest.end >= self.limits.bytes * times + bytes
+            || self.newest.overlay.len() as u64 >= self.limits.names as u64 * times + names
     }
 
     /// Begins a new file. If that fails, commits go on into the one there is: one that was only half made is empty, and
@@ -406,8 +414,7 @@ impl<T: Tree, F: Files> Journaled<T, F> {
                 piece.push((name.text.into_string(), held.value));
             }
         }
-        let is_empty = older.overlay.is_empty();
-        let numbers = older.numbers.clone();
+        let (is_empty, last) = (older.overlay.is_empty(), older.numbers.last().copied());
         if !piece.is_empty() {
             self.tree_failed = true;
             self.tree.apply(piece)?;
@@ -416,16 +423,16 @@ impl<T: Tree, F: Files> Journaled<T, F> {
         if is_empty || self.carrying.len() >= self.limits.together {
             self.carry()?;
         }
-        let (true, Some(last)) = (is_empty, numbers.last()) else { return Ok(true) };
+        let (true, Some(last)) = (is_empty, last) else { return Ok(true) };
         self.tree_failed = true;
-        let settled = self.tree.settle(*last);
+        let settled = self.tree.settle(last);
         self.tree_failed = matches!(settled, Poll::Ready(Err(_)));
         match settled {
             Poll::Pending => return Ok(false),
             Poll::Ready(result) => result?,
         }
-        for number in numbers {
-            self.place().remove(number)?;
+        for number in self.older.iter().flat_map(|older| &older.numbers) {
+            self.place().remove(*number)?;
         }
         self.older = None;
         Ok(self.is_long(1))
