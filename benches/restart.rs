@@ -26,6 +26,9 @@ use world::process::{Process, Setup};
 use world::server::{self, Stream};
 use world::{SIP_DOMAIN, XMPP_DOMAIN, figure, proxy};
 
+/// How old contacts are.
+const HOURS: Duration = Duration::from_secs(2 * 60 * 60);
+
 /// So many requests that were answered before are sent again while the records come back.
 const AGAIN: usize = 500;
 /// How many users one user writes to.
@@ -46,13 +49,16 @@ fn main() {
 
 /// Records of one of each kind, as a gateway writes them, from which all others are made.
 fn fill(folder: &Path, count: usize, messages: usize) {
-    let mut world = World::new();
+    // The contact is one of long ago: what the user was told of it has arrived.
+    let mut world = World::since(HOURS);
     world.add_contact(0);
+    world.pass(HOURS);
     world.add_watcher(0);
     world.is_away = true;
     world.write(0, 0);
     let models: BTreeMap<&str, Record> =
         world.records.values().map(|record| (record.key.kind, record.clone())).collect();
+    assert!(models["contact"].value.windows(8).all(|word| word != b"\"unsaid\""), "{models:?}");
     let mut mint = Mint::new(Seed([9; 32]));
     let mut store = SledStore::open(folder).unwrap();
     let mut steps: Vec<Step> = Vec::new();
@@ -86,8 +92,10 @@ fn copy(model: &Record, user: usize, other: usize, mint: &mut Mint) -> Record {
     let partition = Partition::of(&format!("juliet{user}@{XMPP_DOMAIN}"));
     let mut tokens: BTreeMap<String, String> = BTreeMap::new();
     let mut renamed = |text: &str| {
-        let text =
-            text.replace("juliet0@", &format!("juliet{user}@")).replace("romeo0@", &format!("romeo{other}@"));
+        let text = text
+            .replace("juliet0@", &format!("juliet{user}@"))
+            .replace("romeo0@", &format!("romeo{other}@"))
+            .replace("\"romeo0\"", &format!("\"romeo{other}\""));
         let mut found = text.clone();
         for word in text.split(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit()) {
             if Partition::of_token(word) == Some(model.key.partition) {

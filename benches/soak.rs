@@ -579,7 +579,8 @@ fn answered(message: &Message, status: u16, shared: &Arc<Shared>) -> Option<Stri
         thread::sleep(Duration::from_secs(3));
         later.say_later(0, bye);
         thread::sleep(Duration::from_secs(1));
-        drop(phone);
+        // Whose BYE was lost with its connection has gone all the same.
+        let _ = phone.0.shutdown(std::net::Shutdown::Both);
     });
     Some(phone::inside("ACK", number, message))
 }

@@ -20,7 +20,7 @@ use mostar::sip::framing;
 use mostar::words::id::{Mint, Seed};
 use mostar::words::time::{Now, Tick, Wall};
 use mostar::xmpp::stanza::Stanza;
-use support::vector::header_of;
+use support::written::header_of;
 use support::xml;
 
 const SDP: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=message PORT TCP/MSRP *\r\n\

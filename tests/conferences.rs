@@ -42,6 +42,17 @@ fn a_conference_is_the_same_for_all_whatever_happens() {
 }
 
 #[test]
+fn every_line_is_heard_as_what_it_is_whatever_the_calendar_says() {
+    let seeds = seeds::Seeds { usual: 200, kept: &[], open: &[] };
+    let Some((tally, runs)) =
+        seeds::all("conferences with a calendar that is set", seeds, conferences::run_and_set)
+    else {
+        return;
+    };
+    assert!(tally.heard > runs && tally.set > runs / 2, "hardly anything happens: {tally:?}");
+}
+
+#[test]
 fn the_process_may_die_at_any_commit() {
     seeds::dying(&conferences::DYING, conferences::run);
 }

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mostar::words::time::Tick;
-use support::vector::{Side, World, header_of};
+use support::vector::{Side, World};
+use support::written::header_of;
 
 const ROOM: &str = "mantua@conference.example.net";
 const CLIENTS: [&str; 5] = [

@@ -3,10 +3,12 @@
 
 #![allow(clippy::disallowed_types)]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[path = "support/running.rs"]
 mod running;
@@ -280,6 +282,70 @@ fn the_first_notify_follows_the_200_on_the_connection_of_the_subscribe() {
     let notify = answer(&mut stream);
     assert!(notify.starts_with(&format!("NOTIFY sip:romeo@127.0.0.1:{port};transport=tcp ")), "{notify}");
     assert!(notify.contains("Subscription-State: pending;"), "{notify}");
+}
+
+/// A peer that is not heard for so long may have given up its subscriptions (RFC 6665 §4.2.2).
+const AWAY: Duration = Duration::from_secs(33);
+
+/// One shard watches the peers, and tells the others: on a machine of one core there is only that one. It takes more than
+/// half a minute, for which the peer is away; the test hears its questions meanwhile.
+#[test]
+fn when_a_peer_is_back_the_contacts_of_every_shard_are_asked_for() {
+    let folder = folder();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.set_read_timeout(Some(2 * AWAY)).unwrap();
+    let to = peer.local_addr().unwrap();
+    // The first and the last partition that a user of these names has: of the first shard and of the last.
+    let users = (0..1000).map(|number| format!("juliet{number}@example.org"));
+    let mut users: Vec<String> = users.collect();
+    users.sort_by_key(|user| Partition::of(user).0);
+    let users = [users[0].clone(), users[users.len() - 1].clone()];
+    let expires = SystemTime::now() + Duration::from_secs(3600);
+    let expires = expires.duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let contact = |user: &String| {
+        let (partition, tag) = (Partition::of(user), user.split('@').next().unwrap());
+        let value = format!(
+            r#"{{"user":"{user}","contact":{{"user":"romeo","host":"example.org"}},"accepted":true,"dialog":{{"dialog":
+            {{"call_id":"c{tag}","local":"<sip:{tag}@xmpp.example.org>;tag={tag}","local_tag":"{tag}",
+            "remote":"<sip:romeo@example.org>;tag=r","remote_tag":"r","local_cseq":1,"remote_cseq":1,"routes":[],
+            "target":"sip:romeo@{to}","domain":"example.org","partition":{}}},"expires":{expires}}}}}"#,
+            partition.0
+        );
+        let id = format!("{user} sip:romeo@example.org");
+        let key = Key { kind: "contact", partition, id };
+        Change::Save(Record { key, value: value.into_bytes(), life: Life::Open })
+    };
+    let mut store = SledStore::open(&folder.path().join("store")).unwrap();
+    store.commit(&mut vec![users.iter().map(contact).collect()]).unwrap();
+    drop(store);
+    let running = Running::beside(folder.path(), "127.0.0.1:1", &format!("sip:{to}"), "none");
+    assert_eq!(running.records, users.len());
+    // It answers once, is silent, and answers again.
+    let (mut answered, mut asked) = (None, BTreeSet::new());
+    while asked.len() < users.len() {
+        let mut bytes = [0; 2048];
+        let (length, from) = peer.recv_from(&mut bytes).unwrap();
+        let text = String::from_utf8(bytes[..length].to_vec()).unwrap();
+        let is_back = answered.is_none_or(|at: Instant| at.elapsed() > AWAY);
+        assert!(answered.is_none_or(|at| at.elapsed() < 2 * AWAY), "only these are asked for: {asked:?}");
+        if text.starts_with("OPTIONS ") && is_back {
+            answered.get_or_insert_with(Instant::now);
+            let head: Vec<&str> = text
+                .lines()
+                .filter(|line| {
+                    ["Via:", "From:", "To:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name))
+                })
+                .collect();
+            let answer = format!("SIP/2.0 200 OK\r\n{}\r\nContent-Length: 0\r\n\r\n", head.join("\r\n"));
+            peer.send_to(answer.as_bytes(), from).unwrap();
+        } else if text.starts_with("SUBSCRIBE ") {
+            assert!(answered.is_some() && is_back, "nobody asks while the peer is away: {text}");
+            asked.insert(running::header(&text, "Call-ID").unwrap().to_owned());
+        }
+    }
+    let calls: BTreeSet<String> =
+        users.iter().map(|user| format!("c{}", user.split('@').next().unwrap())).collect();
+    assert_eq!(asked, calls);
 }
 
 /// A connection from an address that is no peer's.

@@ -15,6 +15,7 @@ use mostar::words::id::{Partition, Seed};
 use mostar::words::time::{Now, Tick, Wall};
 use mostar::xmpp::jid::Jid;
 use mostar::xmpp::stanza::{Element, Stanza, StanzaKind};
+use support::config::add_conference;
 use support::node::{answer_to, flow, header};
 use support::vector::config;
 
@@ -33,7 +34,9 @@ struct Life {
 
 impl Life {
     fn of(seed: u8, now: u64, store: BTreeMap<String, Vec<u8>>) -> Life {
-        let gateway = Gateway::new(Arc::new(config()), Seed([seed; 32]));
+        let mut config = config();
+        add_conference(&mut config, "conference.example.net");
+        let gateway = Gateway::new(Arc::new(config), Seed([seed; 32]));
         let (stanzas, sip, wanted) = (Vec::new(), Vec::new(), Vec::new());
         Life { gateway, now, store, stanzas, sip, wanted, stopped: false }
     }
@@ -82,7 +85,10 @@ impl Life {
 
     /// The records of a user come back.
     fn back(&mut self, user: &str) {
-        let partition = Partition::of(user);
+        self.whole(Partition::of(user));
+    }
+
+    fn whole(&mut self, partition: Partition) {
         for (key, value) in self.store.clone() {
             let record = Restored::parse(&key, value).expect("a record");
             if record.partition == partition {
@@ -197,30 +203,77 @@ fn a_message_goes_behind_those_of_its_pair_that_wait() {
     }
 }
 
+/// Juliet has asked to see romeo, and his agent takes it; the SUBSCRIBE.
+fn juliet_adds_romeo(life: &mut Life) -> String {
+    life.juliet_shows("subscribe");
+    let subscribe = life.request();
+    let more = "Contact: <sip:romeo@192.0.2.1;transport=tcp>\r\nExpires: 3600\r\n";
+    life.hears(answer_to(&subscribe, "200 OK", more));
+    subscribe
+}
+
+/// Romeo's agent tells in the dialog of this SUBSCRIBE which of his devices are there.
+fn notify(subscribe: &str, cseq: u32, state: &str, devices: &[&str]) -> String {
+    let tuple = |id: &&str| format!("<tuple id='ID-{id}'><status><basic>open</basic></status></tuple>");
+    let tuples: String = devices.iter().map(tuple).collect();
+    let mut body = String::new();
+    if !devices.is_empty() {
+        let entity = "entity='pres:romeo@example.net'";
+        body = format!("<presence xmlns='urn:ietf:params:xml:ns:pidf' {entity}>{tuples}</presence>");
+    }
+    format!(
+        "NOTIFY sip:juliet@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bKn{cseq}\r\nFrom: {};tag=peer\r\n\
+         To: {}\r\nCall-ID: {}\r\nCSeq: {cseq} NOTIFY\r\nMax-Forwards: 70\r\nContact: <sip:romeo@192.0.2.1;transport=tcp>\
+         \r\nEvent: presence\r\nSubscription-State: {state}\r\nContent-Type: application/pidf+xml\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        header(subscribe, "To"),
+        header(subscribe, "From"),
+        header(subscribe, "Call-ID"),
+        body.len(),
+    )
+}
+
+/// Who is said to be away or to have refused, in this order.
+fn words_of_parting(life: &Life) -> Vec<String> {
+    let attribute = |text: &str, name: &str| {
+        let rest = text.split(&format!(" {name}='")).nth(1)?;
+        rest.split('\'').next().map(str::to_owned)
+    };
+    let words = life.stanzas.iter().filter(|text| text.contains("type='un"));
+    words.filter_map(|text| Some(attribute(text, "from")? + " " + &attribute(text, "type")?)).collect()
+}
+
+#[test]
+fn a_device_that_went_away_meanwhile_is_taken_back() {
+    let mut life = Life::first();
+    let subscribe = juliet_adds_romeo(&mut life);
+    life.hears(notify(&subscribe, 1, "active;expires=3600", &["desk", "mobile"]));
+    let mut life = life.killed();
+    life.hears(notify(&subscribe, 2, "active;expires=3600", &["mobile"]));
+    life.back(JULIET);
+    assert_eq!(words_of_parting(&life), ["romeo@example.net/desk unavailable"]);
+}
+
+#[test]
+fn what_was_shown_before_is_taken_back_before_a_refusal() {
+    let mut life = Life::first();
+    let subscribe = juliet_adds_romeo(&mut life);
+    life.hears(notify(&subscribe, 1, "active;expires=3600", &["desk", "mobile"]));
+    let mut life = life.killed();
+    life.hears(notify(&subscribe, 2, "terminated;reason=rejected", &[]));
+    life.back(JULIET);
+    let expected = ["/desk unavailable", "/mobile unavailable", " unsubscribed"];
+    assert_eq!(words_of_parting(&life), expected.map(|word| format!("romeo@example.net{word}")));
+}
+
 #[test]
 fn a_notify_in_a_dialog_of_before_is_known() {
     let mut life = Life::first();
-    life.juliet_shows("subscribe");
-    let subscribe = life.request();
-    life.hears(answer_to(
-        &subscribe,
-        "200 OK",
-        "Contact: <sip:romeo@192.0.2.1;transport=tcp>\r\nExpires: 3600\r\n",
-    ));
-    let notify = |cseq: u32| {
-        format!(
-            "NOTIFY sip:juliet@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bKn{cseq}\r\nFrom: {};tag=peer\r\n\
-             To: {}\r\nCall-ID: {}\r\nCSeq: {cseq} NOTIFY\r\nMax-Forwards: 70\r\nContact: <sip:romeo@192.0.2.1;transport=tcp>\
-             \r\nEvent: presence\r\nSubscription-State: active;expires=3600\r\nContent-Length: 0\r\n\r\n",
-            header(&subscribe, "To"),
-            header(&subscribe, "From"),
-            header(&subscribe, "Call-ID"),
-        )
-    };
-    life.hears(notify(1));
+    let subscribe = juliet_adds_romeo(&mut life);
+    life.hears(notify(&subscribe, 1, "active;expires=3600", &[]));
     life.sip.clear();
     let mut life = life.killed();
-    life.hears(notify(2));
+    life.hears(notify(&subscribe, 2, "active;expires=3600", &[]));
     assert!(life.sip.is_empty());
     life.back(JULIET);
     assert!(life.request().starts_with("SIP/2.0 200"));
@@ -264,4 +317,28 @@ fn what_waits_is_bounded_by_saying_so() {
         life.romeo_writes(JULIET, &format!("c{number}"), &format!("b{number}"));
     }
     assert!(life.gateway.is_crowded());
+}
+
+#[test]
+fn who_waited_to_enter_a_conference_is_told_when_the_records_come_back_behind_the_link() {
+    let mut life = Life::first();
+    life.handle(Input::Link(LinkId(1), LinkChange::Up));
+    let (from, to) = (jid("juliet@example.com/balcony"), jid("mantua@conference.example.net/Juliet"));
+    let enters = Stanza::new(StanzaKind::Presence, &from, &to).with_id("in");
+    let enters = enters.with_child(Element::new("x", "http://jabber.org/protocol/muc"));
+    life.handle(Input::Stanza(LinkId(1), enters));
+    life.pass(100);
+    assert!(life.request().starts_with("INVITE"));
+    let kept: Vec<_> = life.store.iter().map(|(key, value)| Restored::parse(key, value.clone())).collect();
+    let kept = kept[0].as_ref().expect("a record").partition;
+    let mut life = life.killed();
+    life.handle(Input::Link(LinkId(1), LinkChange::Up));
+    life.forget();
+    life.whole(kept);
+    assert!(
+        life.stanzas.iter().any(|text| text.contains("restarted before you were in")),
+        "{:?}",
+        life.stanzas
+    );
+    assert!(life.store.is_empty(), "{:?}", life.store.keys());
 }

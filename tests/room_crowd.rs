@@ -15,7 +15,7 @@ use mostar::words::time::{Now, Tick, Wall};
 use mostar::xmpp::jid::Jid;
 use mostar::xmpp::ns;
 use mostar::xmpp::stanza::{Element, Stanza, StanzaKind};
-use support::vector::header_of;
+use support::written::header_of;
 
 const ROOM: &str = "verona@rooms.example.com";
 const MANY: usize = 2000;

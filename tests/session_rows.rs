@@ -77,7 +77,7 @@ fn every_condition_and_decision_has_a_vector() {
     for path in script::vectors() {
         let text = fs::read_to_string(path).unwrap_or_default();
         let own = text.lines().filter_map(|line| line.strip_prefix("config sessions="));
-        tables.extend(own.map(|rows| support::vector::rows(rows).expect("rows")));
+        tables.extend(own.map(|rows| support::settings::rows(rows).expect("rows")));
     }
     let (mut missing, mut shown) = (Vec::new(), BTreeSet::new());
     for question in &sessions::QUESTIONS {

@@ -132,7 +132,7 @@ pub fn number_of(message: &Message) -> usize {
 }
 
 /// An MSRP connection of ours.
-pub struct Phone(TcpStream);
+pub struct Phone(pub TcpStream);
 
 impl Phone {
     /// One whose frames are answered, and told.

@@ -67,7 +67,13 @@ impl World {
     }
 
     pub fn new() -> World {
+        World::since(Duration::ZERO)
+    }
+
+    /// One that began so long before now, and has been at work since.
+    pub fn since(time: Duration) -> World {
         let mut world = World::bare();
+        world.began -= time.as_millis() as u64;
         world.handle(Input::RestoreDone);
         world.handle(Input::Link(LinkId(0), LinkChange::Up));
         world

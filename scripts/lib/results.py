@@ -4,21 +4,21 @@
     scripts/lib/results.py PART RESULTS STEPS DOCUMENT
 
 RESULTS has a line for each invariant or figure, its columns parted by tabs: `invariant`, name, faults, runs, violations; or
-`figure`, name, target, measured, ratio of measured to target. Of lines with the same name the last counts: a run that goes
-on where it was interrupted says everything again. STEPS has a line for each step: name, how it ended, seconds. In DOCUMENT
+`figure`, name, target, measured, ratio of measured to target. Of lines with the same name (and the same faults) the last
+counts: a run that goes on where it was interrupted says everything again. STEPS has a line for each step: name, how it ended, seconds. In DOCUMENT
 only the section of this part is written anew. Status 0 only if every step passed and nothing was violated.
 
 >>> rows = parse("figure\\tcost\\t20 µs\\t31 µs\\t1.55\\ninvariant\\t1 books\\tkill\\t3\\t0\\nfigure\\tcost\\t20 µs\\t18 µs\\t0.90\\n")
 >>> rows["figure"]
-{'cost': ['20 µs', '18 µs', '0.90']}
+{('cost',): ['20 µs', '18 µs', '0.90']}
 >>> print(table("invariant", rows["invariant"]))
 | invariant | faults | runs | violations |
 | --- | --- | --- | --- |
 | 1 books | kill | 3 | 0 |
 >>> violated(rows)
 []
->>> violated(parse("invariant\\t7 order\\tkill\\t3\\t1\\n"))
-['7 order']
+>>> violated(parse("invariant\\t7 order\\tkill\\t3\\t1\\ninvariant\\t7 order\\tpause\\t3\\t0\\n"))
+['7 order, kill']
 >>> print(replaced("# Results\\n\\n## sim\\n\\nold\\n\\n## soak\\n\\nkept\\n", "sim", "new"))
 # Results
 <BLANKLINE>
@@ -58,18 +58,19 @@ def parse(text):
         kind, *columns = line.split("\t")
         if kind not in rows or len(columns) != len(HEADS[kind]):
             raise SystemExit(f"results: not a line of results: {line!r}")
-        rows[kind][columns[0]] = columns[1:]
+        names = 2 if kind == "invariant" else 1
+        rows[kind][tuple(columns[:names])] = columns[names:]
     return rows
 
 
 def violated(rows):
     """The invariants that did not hold."""
-    return [name for name, columns in rows["invariant"].items() if columns[-1] != "0"]
+    return [", ".join(names) for names, columns in rows["invariant"].items() if columns[-1] != "0"]
 
 
 def table(kind, rows):
     """One table as Markdown."""
-    lines = [HEADS[kind], ["---"] * len(HEADS[kind]), *([name, *columns] for name, columns in rows.items())]
+    lines = [HEADS[kind], ["---"] * len(HEADS[kind]), *([*names, *columns] for names, columns in rows.items())]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 

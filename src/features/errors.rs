@@ -9,14 +9,27 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use crate::features::Cx;
 use crate::gateway::domains::Domains;
 use crate::sip::message::{Failure, HeaderName, Reply, Response, text};
-use crate::sip::uri::SipAddress;
+use crate::sip::uri::{Aor, SipAddress};
 use crate::words::address;
 use crate::words::condition::{Condition, Kind, Scope};
+use crate::words::note::Level;
 use crate::words::percent;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::{ErrorType, Stanza, StanzaError};
+
+/// A failure after the SIP answer of which the sender hears nothing: counted, and a line in the log, by `why` in a word.
+pub fn untold(cx: &mut Cx<'_>, user: &Jid, sender: &Aor, why: &'static str) {
+    cx.count("late_errors_untold_total", &[]);
+    let (user, sender) = (user.bare_str().to_owned(), sender.to_string());
+    cx.log(
+        Level::Warn,
+        "late-error-untold",
+        vec![("user", user), ("sender", sender), ("why", why.to_owned())],
+    );
+}
 
 /// What a SIP final answer other than a 2xx means: table 3. Codes without a row fall to their class.
 pub fn condition_of(status: u16, scope: Scope) -> Condition {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::gateway::domains::Domains;
@@ -233,6 +234,8 @@ pub struct Cx<'a> {
     pub msrp: &'a mut Connections,
     /// Which component links are up.
     pub links: &'a [bool],
+    /// Records of before the start still come back.
+    pub restoring: bool,
     /// Whether new work may be taken: false while the store is low or down.
     pub accepting: bool,
     /// The least important lines that somebody reads.
@@ -242,6 +245,12 @@ pub struct Cx<'a> {
 }
 
 impl Cx<'_> {
+    /// The pause between two pieces of work that is done for very many and that nobody waits for. While records come back
+    /// it is longer: they come first, and what hundreds of thousands want said after a start is more than peers take.
+    pub fn pause(&self, usual: Duration) -> Duration {
+        if self.restoring { usual * 8 } else { usual }
+    }
+
     /// Sends a stanza.
     pub fn stanza(&mut self, stanza: Stanza) {
         self.ops.push_back(Op::Stanza(stanza));

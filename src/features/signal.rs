@@ -99,6 +99,8 @@ pub enum Signal {
     Undelivered {
         /// To whom the message was.
         user: Jid,
+        /// Who wrote it.
+        contact: Aor,
         /// The id of its stanza.
         id: String,
         /// How its sender hears of it.

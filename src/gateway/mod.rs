@@ -364,6 +364,7 @@ impl Gateway {
             facts: &mut self.facts,
             msrp: &mut self.msrp,
             links: &self.links,
+            restoring: self.restoring.is_some(),
             accepting: self.store == StoreChange::Ok && !self.stopping,
             level: self.level,
             ops: &mut self.ops,

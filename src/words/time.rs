@@ -25,6 +25,9 @@ pub struct Now {
     pub wall: Wall,
 }
 
+/// By so much of what it lasts something outlives a start that finds it over: the calendar may have been set meanwhile.
+const GRACE: u32 = 24;
+
 impl Now {
     /// The calendar moment that corresponds to `tick`, given that `self` is now. Saturates at both ends.
     pub fn wall_at(self, tick: Tick) -> Wall {
@@ -38,6 +41,20 @@ impl Now {
     /// The tick at which the calendar will show `wall`; `self.tick` when that has passed.
     pub fn tick_at(self, wall: Wall) -> Tick {
         self.tick + (wall - self.wall)
+    }
+
+    /// When something is over that began then and lasts so long, seen from the moment that it begins or comes back from the
+    /// disk; from then on nobody asks the calendar. How much of it has passed while the process was dead only the
+    /// calendar can say, which may have been set: so it is never longer from now on than it was at first, and not over
+    /// at once.
+    pub fn end_of(self, began: Wall, lasts: Duration) -> Tick {
+        let left = lasts.saturating_sub(self.wall - began);
+        self.tick + left.max(lasts / GRACE)
+    }
+
+    /// When something began that ends then and lasts so long: as [`Now::end_of`] will want to know it after a restart.
+    pub fn beginning_of(self, end: Tick, lasts: Duration) -> Wall {
+        Wall(self.wall_at(end).0.saturating_sub(lasts.as_millis() as u64))
     }
 }
 
@@ -68,5 +85,23 @@ impl Sub for Wall {
     /// How long after `earlier` this is; zero when it is not later.
     fn sub(self, earlier: Wall) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_again_lasts_no_longer_than_it_did_and_is_not_over_at_once() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        const HOUR: Duration = Duration::from_secs(3_600);
+        let began = Wall::default() + 20 * DAY;
+        let end = |wall| Now { tick: Tick(7), wall }.end_of(began, DAY);
+        assert_eq!(end(began), Tick(7) + DAY);
+        assert_eq!(Now { tick: Tick(7), wall: began + HOUR }.beginning_of(Tick(7) + 23 * HOUR, DAY), began);
+        assert_eq!(end(began + 3 * HOUR), Tick(7) + 21 * HOUR);
+        assert_eq!(end(Wall::default() + 10 * DAY), Tick(7) + DAY, "set back");
+        assert_eq!(end(began + 10 * DAY), Tick(7) + HOUR, "set forward, or dead for so long");
     }
 }

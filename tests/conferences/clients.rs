@@ -8,6 +8,7 @@ use mostar::xmpp::jid::Jid;
 use mostar::xmpp::ns;
 use mostar::xmpp::stanza::{Element, Stanza, StanzaKind};
 
+use super::focus::Shows;
 use super::support::invariants::Invariant::{Fate, Rest, Rooms};
 use super::world::{ROOM, World};
 
@@ -74,11 +75,11 @@ impl World {
     fn some(&mut self, stage: Stage) -> Option<usize> {
         let fits: Vec<usize> =
             (0..self.clients.len()).filter(|client| self.clients[*client].stage == stage).collect();
-        (!fits.is_empty()).then(|| fits[self.below(fits.len() as u64) as usize])
+        (!fits.is_empty()).then(|| fits[self.course.below(fits.len() as u64) as usize])
     }
 
     fn says(&mut self, client: usize, kind: StanzaKind, nick: Option<&str>) -> Stanza {
-        let id = format!("c{}", self.count());
+        let id = format!("c{}", self.course.count());
         let to = nick.map_or(ROOM.to_owned(), |nick| format!("{ROOM}/{nick}"));
         let (from, to) = (Jid::parse(&self.clients[client].jid).unwrap(), Jid::parse(&to).unwrap());
         Stanza::new(kind, &from, &to).with_id(&id)
@@ -87,7 +88,7 @@ impl World {
     pub fn client_enters(&mut self) {
         let Some(client) = self.some(Stage::Out).filter(|_| self.is_linked()) else { return };
         self.clients[client].fresh(Stage::Asking);
-        self.clients[client].asked = self.now;
+        self.clients[client].asked = self.course.now;
         let nick = self.clients[client].nick.clone();
         let stanza = self.says(client, StanzaKind::Presence, Some(&nick));
         self.clients[client].request = (stanza.id().unwrap_or_default().to_owned(), self.link);
@@ -116,9 +117,9 @@ impl World {
     }
 
     pub fn client_talks(&mut self) {
-        for _ in 0..1 + self.below(3) {
+        for _ in 0..1 + self.course.below(3) {
             let Some(client) = self.some(Stage::In).filter(|_| self.is_linked()) else { return };
-            let text = format!("line {}", self.count());
+            let text = format!("line {}", self.course.count());
             let stanza = self.says(client, StanzaKind::Message, None).with_type("groupchat");
             self.clients[client].waiting.insert(text.clone());
             self.stanza(stanza.with_child(Element::new("body", ns::COMPONENT).with_text(&text)));
@@ -127,7 +128,7 @@ impl World {
 
     pub fn client_takes_a_nick(&mut self) {
         let Some(client) = self.some(Stage::In).filter(|_| self.is_linked()) else { return };
-        let nick = ["Rosaline", "Nurse", "Susan", "Lady C"][self.below(4) as usize];
+        let nick = ["Rosaline", "Nurse", "Susan", "Lady C"][self.course.below(4) as usize];
         let stanza = self.says(client, StanzaKind::Presence, Some(nick));
         self.stanza(stanza);
     }
@@ -226,6 +227,12 @@ impl World {
                     && let Some((_, said)) = body.split_once(": ")
                 {
                     body = said.to_owned();
+                }
+                // The focus tells nothing of before; where it does not show its clock, a line may seem to be of before.
+                let delay = stanza.element.child("delay", ns::DELAY);
+                if let Some(delay) = delay.filter(|_| self.focus.shows != Shows::Nothing) {
+                    let text = format!("client {number} hears {body} as one of before: {delay:?}");
+                    return self.wrong(text);
                 }
                 let is_own = client.waiting.remove(&body);
                 let place = client.given[client.cursor..].iter().position(|(given, _)| *given == body);

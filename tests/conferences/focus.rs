@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use mostar::documents::date;
 use mostar::msrp::frame::decoder::Decoder;
 use mostar::msrp::frame::{Frame, Method};
+use mostar::words::time::Wall;
 
-use super::support::vector::header_of;
+use super::support::written::header_of;
 use super::world::{Event, ROOM, World};
 
 /// Where the first call is reached by MSRP.
@@ -26,13 +28,14 @@ pub struct Member {
     pub up: bool,
     acked: bool,
     cseq: u32,
+    joined: Wall,
     pub conn: Option<u64>,
     /// What its own SENDs carry, by transaction.
     pub lines: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]
-struct Watch {
+pub struct Watch {
     id: String,
     from: String,
     to: String,
@@ -42,11 +45,29 @@ struct Watch {
     over: bool,
 }
 
+/// How the focus shows what its clock says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shows {
+    #[default]
+    Nothing,
+    /// Its roster says when each has joined.
+    Joined,
+    /// Its answers have a Date.
+    Date,
+}
+
+impl Shows {
+    pub fn of(seed: u64) -> Shows {
+        [Shows::Nothing, Shows::Joined, Shows::Date][(seed / 3 % 3) as usize]
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Focus {
+    pub shows: Shows,
     pub natives: BTreeMap<String, String>,
     pub calls: Vec<Member>,
-    watches: Vec<Watch>,
+    pub watches: Vec<Watch>,
 }
 
 impl Focus {
@@ -56,12 +77,25 @@ impl Focus {
         let ours = ours.map(|member| (member.who.clone(), member.nick.clone()));
         self.natives.clone().into_iter().chain(ours).collect()
     }
+
+    fn entries(&self) -> String {
+        self.there().iter().map(|(who, name)| entry(who, name, self.joined(who))).collect()
+    }
+
+    /// When somebody has joined who is there, as the roster says it.
+    fn joined(&self, who: &str) -> Option<Wall> {
+        let calls = self.calls.iter().filter(|member| member.up && member.who == *who);
+        calls.map(|member| member.joined).max().filter(|_| self.shows == Shows::Joined)
+    }
 }
 
-fn entry(address: &str, name: &str) -> String {
+fn entry(address: &str, name: &str, joined: Option<Wall>) -> String {
+    let when = joined
+        .map(|joined| format!("<joining-info><when>{}</when></joining-info>", date::write_rfc3339(joined)));
     format!(
         "<user entity=\"sip:{address}\" state=\"full\"><display-text>{name}</display-text><endpoint entity=\"sip:{address};x=1\" \
-         state=\"full\"><status>connected</status></endpoint></user>"
+         state=\"full\"><status>connected</status>{}</endpoint></user>",
+        when.unwrap_or_default()
     )
 }
 
@@ -136,7 +170,7 @@ impl World {
     }
 
     fn lets_in(&mut self, text: &str, id: String) {
-        if self.chance(4) && !self.peace {
+        if self.course.chance(4) && !self.peace {
             self.tally.refused += 1;
             return self.sip(answer(text, "486 Full", "x", "", ""));
         }
@@ -156,12 +190,17 @@ impl World {
             up: true,
             acked: false,
             cseq: 1,
+            joined: self.focus_clock(),
             conn: None,
             lines: BTreeMap::new(),
         });
         let body = self.description(number);
-        self.sip(answer(text, "200 OK", &format!("f{number}"), "Content-Type: application/sdp\r\n", &body));
-        self.after(32_000, Event::FocusWaits(number));
+        let mut more = "Content-Type: application/sdp\r\n".to_owned();
+        if self.focus.shows == Shows::Date {
+            more += &format!("Date: {}\r\n", date::write_sip(self.focus_clock()));
+        }
+        self.sip(answer(text, "200 OK", &format!("f{number}"), &more, &body));
+        self.course.after(32_000, Event::FocusWaits(number));
         self.changed(number);
     }
 
@@ -205,7 +244,7 @@ impl World {
                 over: false,
             });
         }
-        let all: String = self.focus.there().iter().map(|(address, name)| entry(address, name)).collect();
+        let all = self.focus.entries();
         let state = if expires == "0" { "terminated;reason=timeout" } else { "active;expires=3600" };
         self.notify(number, "full", &all, state);
         self.focus.watches[number].over |= expires == "0";
@@ -240,8 +279,8 @@ impl World {
         for number in 0..self.focus.watches.len() {
             if !self.focus.watches[number].over {
                 // Some get all of it, some only what has changed.
-                if self.chance(10) {
-                    let all: String = self.focus.there().iter().map(|(who, name)| entry(who, name)).collect();
+                if self.course.chance(10) {
+                    let all = self.focus.entries();
                     self.notify(number, "full", &all, "active;expires=3600");
                 } else {
                     self.notify(number, "partial", users, "active;expires=3600");
@@ -253,7 +292,7 @@ impl World {
     /// A member is there, or has another name.
     fn changed(&mut self, call: usize) {
         let member = &self.focus.calls[call];
-        let users = entry(&member.who, &member.nick);
+        let users = entry(&member.who, &member.nick, self.focus.joined(&member.who));
         self.tell(&users);
     }
 
@@ -264,13 +303,13 @@ impl World {
     }
 
     pub fn native_comes_or_goes(&mut self) {
-        let who = format!("romeo{}@example.net", self.below(6));
+        let who = format!("romeo{}@example.net", self.course.below(6));
         match self.focus.natives.remove(&who) {
             Some(_) => self.gone(&who),
             None => {
                 let name = who.split('@').next().unwrap_or_default().replace('r', "R");
                 self.focus.natives.insert(who.clone(), name.clone());
-                self.tell(&entry(&who, &name));
+                self.tell(&entry(&who, &name, None));
             }
         }
     }
@@ -302,7 +341,7 @@ impl World {
             (Method::Send, Some(body)) => {
                 let text = String::from_utf8_lossy(body).into_owned();
                 let said = text.split("\r\n\r\n").nth(2).unwrap_or_default().to_owned();
-                if self.chance(6) {
+                if self.course.chance(6) {
                     code = 403;
                 } else {
                     self.focus.calls[call].lines.insert(request.tid.clone(), said.clone());
@@ -319,20 +358,21 @@ impl World {
         }
     }
 
+    /// What the clock of the focus says: it is right.
+    fn focus_clock(&self) -> Wall {
+        Wall(1_795_219_200_000 + self.course.now.0 / 1000)
+    }
+
     /// What somebody says goes to all members but one.
     fn hand_on(&mut self, but: Option<usize>, who: &str, nick: &str, said: &str) {
-        let date = 1_795_219_200 + self.now.0 / 1_000_000;
-        let stamp = mostar::documents::date::write_rfc3339(mostar::words::time::Wall(
-            date * 1000 + self.now.0 / 1000 % 1000,
-        ));
+        let stamp = date::write_rfc3339(self.focus_clock());
         let envelope = format!(
             "From: \"{nick}\" <sip:{who}>\r\nTo: <sip:{ROOM}>\r\nDateTime: {stamp}\r\n\r\nContent-Type: text/plain\r\n\r\n{said}"
         );
         for call in 0..self.focus.calls.len() {
             let member = &self.focus.calls[call];
             if let (true, true, Some(conn)) = (member.up, but != Some(call), member.conn) {
-                let (us, count) = (member.us.clone(), self.counter + 1);
-                self.counter = count;
+                let (us, count) = (member.us.clone(), self.course.count());
                 let text = format!(
                     "MSRP s{count}id SEND\r\nTo-Path: {us}\r\nFrom-Path: msrp://192.0.2.1:{}/f{call}x;tcp\r\nMessage-ID: s{count}m\r\n\
                      Byte-Range: 1-{1}/{1}\r\nContent-Type: message/cpim\r\n\r\n{envelope}\r\n-------s{count}id$\r\n",
@@ -352,8 +392,8 @@ impl World {
         let natives: Vec<(String, String)> =
             self.focus.natives.iter().map(|(who, name)| (who.clone(), name.clone())).collect();
         if !natives.is_empty() {
-            let (who, name) = natives[self.below(natives.len() as u64) as usize].clone();
-            let said = format!("native line {}", self.count());
+            let (who, name) = natives[self.course.below(natives.len() as u64) as usize].clone();
+            let said = format!("native line {}", self.course.count());
             self.hand_on(None, &who, &name, &said);
         }
     }
@@ -363,13 +403,13 @@ impl World {
         if up.is_empty() {
             return;
         }
-        let call = up[self.below(up.len() as u64) as usize];
+        let call = up[self.course.below(up.len() as u64) as usize];
         self.tally.expelled += 1;
         self.hangs_up(call);
     }
 
     fn hangs_up(&mut self, call: usize) {
-        let branch = self.count();
+        let branch = self.course.count();
         let member = &mut self.focus.calls[call];
         member.cseq += 1;
         let text = format!(
@@ -384,7 +424,7 @@ impl World {
 
     /// The focus is started anew, and knows nothing.
     pub fn focus_forgets(&mut self) {
-        self.note("the focus forgets");
+        self.course.note("the focus forgets");
         self.tally.forgotten += 1;
         for call in 0..self.focus.calls.len() {
             self.focus.calls[call].up = false;

@@ -30,12 +30,12 @@ pub fn person(side: usize, number: u8) -> Jid {
 
 impl World {
     fn message(&mut self, side: usize, number: u8, to: &Jid, text: &str) -> Stanza {
-        let id = format!("m{}", self.count());
+        let id = format!("m{}", self.course.count());
         let mut message = Stanza::new(StanzaKind::Message, &person(side, number), to)
             .with_type("chat")
             .with_id(&id)
             .with_child(Element::new("body", ns::COMPONENT).with_text(text));
-        if self.chance(40) {
+        if self.course.chance(40) {
             message = message.with_child(Element::new("request", ns::RECEIPTS));
         }
         message
@@ -44,8 +44,8 @@ impl World {
     /// Somebody writes to somebody of the other side.
     pub fn writes(&mut self) {
         let (side, from, to) = (self.some_side(), self.some_person(), self.some_person());
-        for _ in 0..1 + self.below(2) {
-            let text = format!("line {}", self.count());
+        for _ in 0..1 + self.course.below(2) {
+            let text = format!("line {}", self.course.count());
             let message = self.message(side, from, &person(1 - side, to).bare(), &text);
             self.tally.written += 1;
             self.stanza(side, message);
@@ -55,7 +55,7 @@ impl World {
     /// Somebody adds somebody of the other side, or lets go.
     pub fn adds(&mut self) {
         let (side, from, to) = (self.some_side(), self.some_person(), self.some_person());
-        let word = if self.chance(75) { "subscribe" } else { "unsubscribe" };
+        let word = if self.course.chance(75) { "subscribe" } else { "unsubscribe" };
         self.presence(side, from, to, word);
     }
 
@@ -78,7 +78,7 @@ impl World {
     pub fn some_mood(&mut self) {
         let (side, who) = (self.some_side(), self.some_person());
         let moods = [Mood::Reads, Mood::Replies, Mood::Replies, Mood::Refused, Mood::RefusedLate];
-        self.moods[side][who as usize] = moods[self.below(5) as usize];
+        self.moods[side][who as usize] = moods[self.course.below(5) as usize];
     }
 
     /// A stanza of the gateway of this side reaches its server.
@@ -126,9 +126,9 @@ impl World {
                 self.tally.refused += 1;
                 let late = mood == Mood::RefusedLate;
                 self.tally.late += u64::from(late);
-                let wait = if late { 1_000 + self.below(3_000) } else { 0 };
+                let wait = if late { 1_000 + self.course.below(3_000) } else { 0 };
                 if let Some(error) = error() {
-                    self.after(wait, Event::Says(side, error));
+                    self.course.after(wait, Event::Says(side, error));
                 }
             }
             Mood::Reads | Mood::Replies => {
@@ -141,10 +141,10 @@ impl World {
                 }
                 if mood == Mood::Replies && !body.starts_with(AUTOMATIC) {
                     self.tally.replied += 1;
-                    let text = format!("{AUTOMATIC} {}", self.count());
+                    let text = format!("{AUTOMATIC} {}", self.course.count());
                     let reply = self.message(side, number, from, &text);
-                    let wait = self.below(3_000);
-                    self.after(wait, Event::Says(side, reply));
+                    let wait = self.course.below(3_000);
+                    self.course.after(wait, Event::Says(side, reply));
                 }
             }
         }

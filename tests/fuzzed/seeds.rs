@@ -64,7 +64,10 @@ impl Seeds {
     }
 
     fn of_conversation(&mut self, text: &str, world: &World) {
-        self.put("door", program(text, world));
+        self.put("door", program(text, world, false));
+        if world.heard.iter().filter(|(_, heard)| *heard == Heard::Begun).count() > 1 {
+            self.put("door", program(text, world, true));
+        }
         for (_, heard) in &world.heard {
             match heard {
                 Heard::Sip(_, _, bytes) => self.of_sip(bytes),
@@ -254,8 +257,9 @@ fn replaced(bytes: &[u8], what: &[u8], with: &[u8]) -> Vec<u8> {
     split(bytes, what).join(with)
 }
 
-/// A conversation as a program for the door.
-fn program(text: &str, world: &World) -> Vec<u8> {
+/// A conversation as a program for the door. Where people are hasty, a process that was started again hears them before its
+/// records are back.
+fn program(text: &str, world: &World, is_hasty: bool) -> Vec<u8> {
     let says = |setting: &str| text.lines().any(|line| line.starts_with("config ") && line.contains(setting));
     let settings = [
         "component.conference=",
@@ -279,7 +283,7 @@ fn program(text: &str, world: &World) -> Vec<u8> {
         {
             continue;
         }
-        is_beginning = *heard == Heard::Begun;
+        let is_first = std::mem::replace(&mut is_beginning, *heard == Heard::Begun);
         let part = match heard {
             Heard::Begun if !std::mem::replace(&mut begun, true) => continue,
             Heard::Begun => b"R".to_vec(),
@@ -299,9 +303,11 @@ fn program(text: &str, world: &World) -> Vec<u8> {
             Heard::SendFailed => b"f".to_vec(),
             Heard::Stop => b"p".to_vec(),
         };
-        let wait = (at > now).then(|| format!("t{}", at - now).into_bytes());
+        let mut parts: Vec<_> =
+            (at > now).then(|| format!("t{}", at - now).into_bytes()).into_iter().collect();
+        parts.insert(if is_hasty && is_first { 0 } else { parts.len() }, part);
         now = now.max(at);
-        for part in wait.into_iter().chain([part]) {
+        for part in parts {
             let part = player.named(&part);
             if part.contains(&SEPARATOR) {
                 continue;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mostar::words::time::Tick;
 
 use super::server::{Bond, SHOWS, Shown, number_of};
-use super::support::vector::header_of;
+use super::support::written::header_of;
 use super::world::{Event, PEOPLE, Pair, World};
 
 /// A SIP user as her agent knows her.
@@ -30,6 +30,8 @@ pub struct Dialog {
     cseq: u32,
     expires: Tick,
     pub over: bool,
+    /// The gateway has let go of it, which an agent that is out of service need not have heard.
+    pub left: bool,
     /// When it was told last how things are.
     pub told: Tick,
     /// NOTIFYs that have no answer.
@@ -78,7 +80,7 @@ impl World {
             (header_of(text, "From").unwrap_or_default(), header_of(text, "To").unwrap_or_default());
         let user = |value: &str| number_of(uri_in(value).split([':', '@']).nth(1).unwrap_or_default());
         let (Some(one), Some(other)) = (user(from), user(to)) else { return };
-        let temper = self.romeos[other as usize].temper.filter(|_| !self.peace && self.chance(70));
+        let temper = self.romeos[other as usize].temper.filter(|_| !self.peace && self.course.chance(70));
         match temper {
             Some(0) => return,
             Some(status) => return self.sip(answer(text, status, "x", "")),
@@ -90,11 +92,11 @@ impl World {
             return self.sip(answer(text, 481, "x", ""));
         }
         let lets = self.romeos[other as usize].lets(one);
-        if known.is_none() && lets == Bond::Refused && self.chance(50) {
+        if known.is_none() && lets == Bond::Refused && self.course.chance(50) {
             return self.sip(answer(text, 403, "x", ""));
         }
         let number = known.unwrap_or(self.dialogs.len());
-        let expires = if self.peace { asked } else { asked.min(600 + self.below(3000)) };
+        let expires = if self.peace { asked } else { asked.min(600 + self.course.below(3000)) };
         self.sip(answer(text, 200, &format!("a{number}"), &format!("Expires: {expires}\r\n")));
         if known.is_none() {
             self.dialogs.push(Dialog {
@@ -104,15 +106,16 @@ impl World {
                 to: from.to_owned(),
                 target: uri_in(header_of(text, "Contact").unwrap_or_default()),
                 cseq: 0,
-                expires: self.now,
+                expires: self.course.now,
                 over: false,
-                told: self.now,
+                left: false,
+                told: self.course.now,
                 unanswered: 0,
                 active: false,
                 life: 0,
             });
         }
-        self.dialogs[number].expires = self.now + Duration::from_secs(expires);
+        self.dialogs[number].expires = self.course.now + Duration::from_secs(expires);
         if expires == 0 {
             // Who asks once is told how it is (RFC 6665 §4.4.3).
             let state = if lets == Bond::Refused { "rejected" } else { "timeout" };
@@ -121,14 +124,23 @@ impl World {
             return;
         }
         let at = self.dialogs[number].expires;
-        self.at(at, Event::AgentExpires(number));
+        self.course.at(at, Event::AgentExpires(number));
         self.shows(number);
+    }
+
+    /// The gateway asks an agent: for no more, perhaps. What it is told in that dialog from now on is not for the user: she
+    /// has unsubscribed, and a new subscription of hers shows what its own dialog says (RFC 6665 §4.4.1).
+    pub fn gateway_asks(&mut self, text: &str) {
+        let id = header_of(text, "Call-ID").unwrap_or_default();
+        if header_of(text, "Expires") == Some("0") {
+            self.dialogs.iter_mut().filter(|dialog| dialog.id == id).for_each(|dialog| dialog.left = true);
+        }
     }
 
     /// A subscription of an agent's has run out.
     pub fn agent_expires(&mut self, number: usize) {
         let dialog = &self.dialogs[number];
-        if !dialog.over && dialog.expires <= self.now {
+        if !dialog.over && dialog.expires <= self.course.now {
             self.ends(number, "terminated;reason=timeout");
         }
     }
@@ -141,7 +153,7 @@ impl World {
     /// The agent tells how things are.
     fn shows(&mut self, number: usize) {
         let (one, other) = self.dialogs[number].pair;
-        let left = (self.dialogs[number].expires - self.now).as_secs();
+        let left = (self.dialogs[number].expires - self.course.now).as_secs();
         match self.romeos[other as usize].lets(one) {
             Bond::Agreed => {
                 self.dialogs[number].active = true;
@@ -170,7 +182,7 @@ impl World {
             }
             body.push_str("</presence>");
         }
-        let now = self.now;
+        let now = self.course.now;
         let dialog = &mut self.dialogs[number];
         dialog.told = now;
         dialog.cseq += 1;
@@ -188,7 +200,7 @@ impl World {
             body.len()
         );
         self.sip(text);
-        self.after(32_000, Event::AgentWaits(number));
+        self.course.after(32_000, Event::AgentWaits(number));
     }
 
     /// The gateway answers a NOTIFY of an agent's.
@@ -222,11 +234,11 @@ impl World {
 
     /// A device of a Romeo's comes, goes or shows something else.
     pub fn romeo_moves(&mut self, other: u8) {
-        let device = ["desk", "mobile"][self.below(2) as usize];
-        if self.chance(35) {
+        let device = ["desk", "mobile"][self.course.below(2) as usize];
+        if self.course.chance(35) {
             self.romeos[other as usize].devices.remove(device);
         } else {
-            let show = SHOWS[self.below(5) as usize];
+            let show = SHOWS[self.course.below(5) as usize];
             self.romeos[other as usize].devices.insert(device.into(), show.into());
         }
         self.shows_all(other, None);
@@ -234,7 +246,7 @@ impl World {
 
     /// A Romeo lets somebody see her, or not any more.
     pub fn romeo_decides(&mut self, (one, other): Pair) {
-        let lets = [Bond::Agreed, Bond::Agreed, Bond::Asked, Bond::Refused][self.below(4) as usize];
+        let lets = [Bond::Agreed, Bond::Agreed, Bond::Asked, Bond::Refused][self.course.below(4) as usize];
         self.romeos[other as usize].lets.insert(one, lets);
         self.shows_all(other, Some(one));
     }
@@ -242,7 +254,7 @@ impl World {
     /// An agent is started anew, or ends what it has for reasons of its own.
     pub fn agents_forget(&mut self) {
         self.tally.forgotten += 1;
-        let tells = self.chance(50);
+        let tells = self.course.chance(50);
         for number in 0..self.dialogs.len() {
             if !self.dialogs[number].over && tells {
                 self.ends(number, "terminated;reason=deactivated");
@@ -253,8 +265,8 @@ impl World {
 
     /// An agent falls out of service, or is back.
     pub fn agent_changes(&mut self) {
-        let other = self.below(PEOPLE.into()) as usize;
-        let temper = [None, Some(0), Some(503), Some(500)][self.below(4) as usize];
+        let other = self.course.below(PEOPLE.into()) as usize;
+        let temper = [None, Some(0), Some(503), Some(500)][self.course.below(4) as usize];
         self.tally.silent += u64::from(temper == Some(0));
         self.romeos[other].temper = temper;
     }

@@ -7,7 +7,7 @@ use mostar::words::time::Tick;
 use super::agent::answer;
 use super::server::Shown;
 use super::support::invariants::Invariant::Presence;
-use super::support::vector::header_of;
+use super::support::written::header_of;
 use super::world::{Event, Pair, World};
 
 /// The gateway has this long after an expiry to say so: its own clock for a NOTIFY, and the disk.
@@ -32,8 +32,10 @@ pub struct Watch {
     /// What it shows.
     pub shown: Shown,
     heard: u32,
-    /// The request without an answer, by its number.
-    asking: Option<u32>,
+    /// The request without an answer, by its number, and for how many seconds it asks.
+    asking: Option<(u32, u64)>,
+    /// Until then the gateway may have granted it, and have died before it said so.
+    unheard: Tick,
 }
 
 impl Watch {
@@ -49,7 +51,7 @@ impl World {
         if self.watches.iter().any(|watch| watch.pair == pair && !watch.over && !watch.dead) {
             return;
         }
-        let (number, count) = (self.watches.len(), self.count());
+        let (number, count) = (self.watches.len(), self.course.count());
         self.tally.watchers += 1;
         self.watches.push(Watch {
             pair,
@@ -65,18 +67,19 @@ impl World {
             shown: Shown::new(),
             heard: 0,
             asking: None,
+            unheard: Tick(0),
         });
         self.asks(number, 0);
     }
 
     /// A phone asks: for the first time, again, or no more.
     fn asks(&mut self, number: usize, expires: u64) {
-        let expires = if expires == 0 { [600, 900, 3600][self.below(3) as usize] } else { expires };
+        let expires = if expires == 0 { [600, 900, 3600][self.course.below(3) as usize] } else { expires };
         let watch = &mut self.watches[number];
         watch.cseq += 1;
-        watch.asking = Some(watch.cseq);
         let (cseq, other) = (watch.cseq, watch.pair.1);
         let expires = if expires == u64::MAX { 0 } else { expires };
+        watch.asking = Some((cseq, expires));
         let text = format!(
             "SUBSCRIBE {} SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bKp{number}x{cseq}\r\nMax-Forwards: 70\r\n\
              From: <sip:romeo{other}@example.net>;tag={}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {cseq} SUBSCRIBE\r\n\
@@ -85,7 +88,7 @@ impl World {
             watch.target, watch.tag, watch.remote, watch.id
         );
         self.sip(text);
-        self.after(32_000, Event::PhoneWaits(number, cseq));
+        self.course.after(32_000, Event::PhoneWaits(number, cseq));
     }
 
     /// A phone lets go of what it watches, or dies.
@@ -96,8 +99,8 @@ impl World {
         if alive.is_empty() {
             return;
         }
-        let number = alive[self.below(alive.len() as u64) as usize];
-        if self.chance(50) {
+        let number = alive[self.course.below(alive.len() as u64) as usize];
+        if self.course.chance(50) {
             self.watches[number].dead = true;
         } else if self.watches[number].expires.is_some() {
             self.asks(number, u64::MAX);
@@ -133,8 +136,19 @@ impl World {
     /// Nobody has answered a phone's request: it begins anew.
     pub fn phone_waits(&mut self, number: usize, cseq: u32) {
         let watch = &mut self.watches[number];
-        if watch.asking == Some(cseq) && !watch.over {
+        if watch.asking.is_some_and(|(number, _)| number == cseq) && !watch.over {
             self.begins_anew(number);
+        }
+    }
+
+    /// The process has died, and its connections with it: what phones have asked for may be on disk all the same. The gateway
+    /// cannot know that its 200 was lost, and goes on for as long as it has granted (RFC 6665 §4.2.1), which its NOTIFYs say.
+    pub fn phones_wait_in_vain(&mut self) {
+        let now = self.course.now;
+        for watch in &mut self.watches {
+            if let Some((_, seconds)) = watch.asking {
+                watch.unheard = watch.unheard.max(now + Duration::from_secs(seconds));
+            }
         }
     }
 
@@ -154,8 +168,8 @@ impl World {
         let cseq: u32 =
             header_of(text, "CSeq").and_then(|text| text.split(' ').next()?.parse().ok()).unwrap_or(0);
         let status: u16 = text.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
-        let (now, watch) = (self.now, &mut self.watches[number]);
-        if watch.asking == Some(cseq) {
+        let (now, watch) = (self.course.now, &mut self.watches[number]);
+        if watch.asking.is_some_and(|(number, _)| number == cseq) {
             watch.asking = None;
         }
         match status {
@@ -167,7 +181,7 @@ impl World {
                 if expires > 0 {
                     let at = now + Duration::from_secs(expires);
                     watch.expires = Some(at);
-                    self.at(now + Duration::from_secs(expires * 4 / 5), Event::Refreshes(number, at));
+                    self.course.at(now + Duration::from_secs(expires * 4 / 5), Event::Refreshes(number, at));
                 } else {
                     watch.expires = Some(now);
                 }
@@ -178,7 +192,7 @@ impl World {
                 watch.over = true;
                 let pair = watch.pair;
                 if !watch.dead && !self.leaving {
-                    self.after(600_000, Event::WatchesAnew(pair));
+                    self.course.after(600_000, Event::WatchesAnew(pair));
                 }
             }
             _ => {}
@@ -189,9 +203,10 @@ impl World {
     pub fn is_notified(&mut self, text: &str) {
         let id = header_of(text, "Call-ID").unwrap_or_default();
         let Some(number) = self.watches.iter().position(|watch| watch.id == id) else { return };
-        let (now, watch) = (self.now, &self.watches[number]);
+        let (now, watch) = (self.course.now, &self.watches[number]);
         let state = header_of(text, "Subscription-State").unwrap_or_default();
-        let outlives = watch.expires.is_some_and(|at| now > at + LATE) && !state.starts_with("terminated");
+        let until = watch.expires.map(|at| at.max(watch.unheard) + LATE);
+        let outlives = until.is_some_and(|until| now > until) && !state.starts_with("terminated");
         let shows = !read(text).unwrap_or_default().is_empty();
         let consents = self.consented.contains(&watch.pair);
         let (one, other) = watch.pair;
@@ -215,7 +230,7 @@ impl World {
         if watch.over {
             return self.sip(answer(text, 481, "x", ""));
         }
-        if !self.peace && self.chance(4) {
+        if !self.peace && self.course.chance(4) {
             self.tally.silent += 1;
             return;
         }
@@ -239,7 +254,7 @@ impl World {
             let (pair, again) = (watch.pair, !watch.dead && !self.leaving && !state.contains("timeout"));
             self.tally.expired += u64::from(state.contains("timeout"));
             if again && !state.contains("rejected") {
-                self.after(1_000, Event::WatchesAnew(pair));
+                self.course.after(1_000, Event::WatchesAnew(pair));
             }
         }
     }

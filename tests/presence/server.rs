@@ -86,8 +86,8 @@ impl World {
 
     /// A device of hers comes, goes or shows something else.
     pub fn device_moves(&mut self, one: u8) {
-        let device = ["balcony", "garden", "phone"][self.below(3) as usize];
-        let show = if self.chance(35) { None } else { Some(SHOWS[self.below(5) as usize]) };
+        let device = ["balcony", "garden", "phone"][self.course.below(3) as usize];
+        let show = if self.course.chance(35) { None } else { Some(SHOWS[self.course.below(5) as usize]) };
         self.device_is(one, device, show);
     }
 
@@ -121,7 +121,7 @@ impl World {
 
     /// She adds him, or lets go.
     pub fn adds_or_removes(&mut self, pair: Pair) {
-        let stays = self.chance(60);
+        let stays = self.course.chance(60);
         let roster = self.roster.get_mut(&pair).expect("all have one");
         if roster.to == Bond::None || stays {
             if roster.to == Bond::None {
@@ -141,7 +141,7 @@ impl World {
         let roster = self.roster.get_mut(&pair).expect("all have one");
         match roster.from {
             Bond::Asked => {
-                let yes = self.chance(80);
+                let yes = self.course.chance(80);
                 self.answers(pair, yes);
             }
             Bond::Agreed => {

@@ -1,7 +1,6 @@
-//! The world around one gateway: a clock, a queue, streams that keep their order, and what people and faults do by chance.
+//! The world around one gateway: the streams to it and from it, and what people and faults do by chance.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,17 +12,17 @@ use mostar::words::id::Seed;
 use mostar::words::note::Note;
 use mostar::words::time::Tick;
 use mostar::xmpp::stanza::Stanza;
-use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng, SeedableRng};
 
 use super::agent::{Dialog, Romeo};
 use super::phone::Watch;
 use super::server::{Bond, Juliet, Roster};
+use super::support::course::{self, Course};
 use super::support::invariants::Broken;
 use super::support::invariants::Invariant::{Presence, Rest};
-use super::support::process::{Death, Host, Process};
+use super::support::process::{Death, Due, Host, Process};
 use super::support::seeds::Run;
 use super::support::vector;
+use super::support::written::header_of;
 
 /// A Juliet and a Romeo.
 pub type Pair = (u8, u8);
@@ -68,9 +67,7 @@ pub enum Event {
     LinkUp,
     StoreOk,
     Stopped(u64),
-    Written(u64),
-    /// More records come back in that life.
-    Restores(u64),
+    Due(Due),
     /// People and faults do something.
     Act,
     /// A presence agent's subscription runs out; its NOTIFY has waited for long enough.
@@ -84,16 +81,12 @@ pub enum Event {
 
 /// See the module.
 pub struct World {
-    rng: ChaCha8Rng,
+    pub course: Course<Event>,
     pub process: Process,
-    pub now: Tick,
-    queue: BTreeMap<(Tick, u64), Event>,
-    sequence: u64,
     /// Odd while the link is up.
     link: u64,
     /// Which SIP connection this is.
     connection: u64,
-    last: BTreeMap<&'static str, Tick>,
     pub juliets: Vec<Juliet>,
     pub roster: BTreeMap<Pair, Roster>,
     pub romeos: Vec<Romeo>,
@@ -111,28 +104,19 @@ pub struct World {
     stopping: Option<u64>,
     /// Everybody lets go.
     pub leaving: bool,
-    counter: u64,
     pub tally: Tally,
-    acts: u64,
-    trace: DefaultHasher,
-    show: bool,
 }
 
 /// Runs one seed to its end and judges it. The process dies at these commits.
 pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Tally>, Broken> {
-    let mut bytes = [5; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let bytes = course::bytes(5, seed);
     let config = Arc::new(vector::config());
     let pairs = (0..PEOPLE).flat_map(|one| (0..PEOPLE).map(move |other| (one, other)));
     let mut world = World {
-        rng: ChaCha8Rng::from_seed(bytes),
+        course: Course::new(bytes, show),
         process: Process::new(config, Seed(bytes), [0, 0, 3, 20][(seed / 2 % 4) as usize], deaths),
-        now: Tick(1),
-        queue: BTreeMap::new(),
-        sequence: 0,
         link: 0,
         connection: 1,
-        last: BTreeMap::new(),
         juliets: (0..PEOPLE).map(|_| Juliet::default()).collect(),
         roster: pairs.map(|pair| (pair, Roster::default())).collect(),
         romeos: (0..PEOPLE).map(|_| Romeo::default()).collect(),
@@ -145,14 +129,10 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Tally>,
         peace: false,
         stopping: None,
         leaving: false,
-        counter: 0,
         tally: Tally::default(),
-        acts: 0,
-        trace: DefaultHasher::new(),
-        show,
     };
     if seed % 5 == 4 {
-        let commit = 1 + world.below(40);
+        let commit = 1 + world.course.below(40);
         world.process.deaths.insert(commit, Death::at(commit));
     }
     // Most of what happens in quiet hours is that the peer is asked whether it is there.
@@ -161,57 +141,24 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Tally>,
     let Process { checks, life, commits, .. } = world.process;
     checks.verdict()?;
     (world.tally.crashes, world.tally.commits) = (life, commits);
-    Ok(Run { tally: world.tally, checks, trace: world.trace.finish() })
+    Ok(Run { tally: world.tally, checks, trace: world.course.trace() })
 }
 
 impl World {
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.rng.next_u64() % 100 < percent
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.rng.next_u64() % limit.max(1)
-    }
-
-    pub fn count(&mut self) -> u64 {
-        self.counter += 1;
-        self.counter
-    }
-
-    pub fn at(&mut self, when: Tick, event: Event) {
-        self.sequence += 1;
-        self.queue.insert((when.max(self.now), self.sequence), event);
-    }
-
-    pub fn after(&mut self, millis: u64, event: Event) {
-        self.at(self.now + Duration::from_millis(millis), event);
-    }
-
-    fn in_order(&mut self, stream: &'static str) -> Tick {
-        let at = self.now + Duration::from_micros(self.below(20_000));
-        let last = self.last.entry(stream).or_default();
-        *last = at.max(*last);
-        *last
-    }
-
-    fn note(&mut self, line: &str) {
-        self.trace.write_u64(self.now.0);
-        self.trace.write(line.as_bytes());
-        if self.show {
-            println!("{:>12.6} {}", self.now.0 as f64 / 1e6, line.replace("\r\n", "\n              "));
-        }
+    /// Something is on its way.
+    fn sends(&mut self, stream: &'static str, event: Event) {
+        let delay = self.course.micros(20);
+        self.course.in_order(stream, 0, delay, event);
     }
 
     /// A stanza goes to the gateway; with the word that it says about somebody.
     pub fn stanza(&mut self, stanza: Stanza, word: Option<(Pair, &'static str)>) {
-        let (link, at) = (self.link, self.in_order("from-xmpp"));
-        self.at(at, Event::Stanza(link, stanza, word));
+        self.sends("from-xmpp", Event::Stanza(self.link, stanza, word));
     }
 
     /// A SIP message goes to the gateway.
     pub fn sip(&mut self, text: String) {
-        let (connection, at) = (self.connection, self.in_order("from-sip"));
-        self.at(at, Event::Sip(connection, text.into_bytes().into()));
+        self.sends("from-sip", Event::Sip(self.connection, text.into_bytes().into()));
     }
 
     fn is_linked(&self) -> bool {
@@ -225,8 +172,8 @@ impl World {
             self.device_moves(one);
             self.romeo_moves(one);
         }
-        self.acts = 40 + self.below(60);
-        self.after(100, Event::Act);
+        self.course.acts = 40 + self.course.below(60);
+        self.course.after(100, Event::Act);
         self.run(None);
         self.make_peace();
         self.pass(Duration::from_secs(3));
@@ -247,7 +194,7 @@ impl World {
 
     /// No more faults. What was lost on its way is said again by whom it was lost; everybody looks.
     fn make_peace(&mut self) {
-        self.note("peace");
+        self.course.note("peace");
         self.peace = true;
         self.process.deaths.clear();
         self.happen(Event::StoreOk);
@@ -289,105 +236,8 @@ impl World {
         }
     }
 
-    fn pass(&mut self, time: Duration) {
-        let until = self.now + time;
-        self.run(Some(until));
-        self.now = until;
-    }
-
-    fn run(&mut self, until: Option<Tick>) {
-        for _ in 0..200_000 {
-            let failed = self.process.checks.first().is_some();
-            if failed && !self.show || until.is_none() && self.acts == 0 {
-                return;
-            }
-            let alarm = self.process.gateway.next_timeout().map(|(at, _)| at.max(self.now));
-            let event = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let next = alarm.into_iter().chain(event).min();
-            let Some(at) = next.filter(|at| until.is_none_or(|until| *at <= until)) else { return };
-            self.now = at.max(self.now);
-            if alarm == Some(at) {
-                self.apply(Input::Timeout);
-            } else if let Some((_, event)) = self.queue.pop_first() {
-                self.happen(event);
-            }
-        }
-        let what = format!("an alarm rings for ever: {:?}", self.process.gateway.next_timeout());
-        self.process.checks.broken(Rest, what);
-    }
-
-    fn happen(&mut self, event: Event) {
-        match event {
-            Event::Stanza(link, stanza, word) => {
-                if link != self.link || !self.is_linked() {
-                    self.lost.extend(word.map(|(pair, _)| pair));
-                    if self.peace {
-                        // It was on its way when the last fault came.
-                        self.says_again();
-                    }
-                    return;
-                }
-                self.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
-                if let Some((pair, word)) = word {
-                    self.words.push((self.now, pair));
-                    match word {
-                        "subscribed" => drop(self.consented.insert(pair)),
-                        "unsubscribed" => drop(self.consented.remove(&pair)),
-                        _ => {}
-                    }
-                }
-                self.apply(Input::Stanza(LinkId(0), stanza));
-            }
-            Event::StanzaReaches(link, stanza) => {
-                if link == self.link && self.is_linked() {
-                    self.server_hears(&stanza);
-                }
-            }
-            Event::Sip(connection, bytes) if connection == self.connection => {
-                self.note(&format!("sip -> gateway {}", String::from_utf8_lossy(&bytes)));
-                let flow = Flow {
-                    transport: Transport::Tcp,
-                    local: "192.0.2.9:5060".parse().unwrap(),
-                    remote: "192.0.2.1:5060".parse().unwrap(),
-                    conn: Some(ConnId(connection)),
-                };
-                match framing::datagram(bytes) {
-                    Ok(message) => self.apply(Input::Sip(flow, Box::new(message))),
-                    Err(bad) => panic!("nobody here writes such SIP: {bad:?}"),
-                }
-            }
-            Event::Sip(..) => {}
-            Event::SipReaches(connection, bytes) => {
-                if connection == self.connection {
-                    self.sip_reaches(&String::from_utf8_lossy(&bytes));
-                }
-            }
-            Event::LinkUp if !self.is_linked() => {
-                self.note("the link comes up");
-                self.link += 1;
-                self.apply(Input::Link(LinkId(0), LinkChange::Up));
-            }
-            Event::LinkUp => {}
-            Event::StoreOk => self.store_changes(false),
-            Event::Stopped(life) if life == self.process.life => self.crash(),
-            Event::Stopped(_) => {}
-            Event::Written(life) => self.written(life),
-            Event::Restores(life) => self.restores(life),
-            Event::Act => self.act(),
-            Event::AgentExpires(number) => self.agent_expires(number),
-            Event::AgentWaits(number) => self.agent_waits(number),
-            Event::Refreshes(number, at) => self.refreshes(number, at),
-            Event::PhoneWaits(number, cseq) => self.phone_waits(number, cseq),
-            Event::WatchesAnew(pair) => {
-                if !self.leaving {
-                    self.watches_anew(pair);
-                }
-            }
-        }
-    }
-
     fn sip_reaches(&mut self, text: &str) {
-        let is_notify = vector::header_of(text, "CSeq").is_some_and(|cseq| cseq.ends_with("NOTIFY"));
+        let is_notify = header_of(text, "CSeq").is_some_and(|cseq| cseq.ends_with("NOTIFY"));
         match (text.split(' ').next().unwrap_or_default(), is_notify) {
             ("SIP/2.0", true) => self.agent_is_answered(text),
             ("SIP/2.0", false) => self.phone_is_answered(text),
@@ -397,35 +247,20 @@ impl World {
         }
     }
 
-    /// A moment for what comes next: half of them next to a timer's edge.
-    fn moment(&mut self, spread: u64) -> Tick {
-        let near = self.now + Duration::from_secs(90);
-        let edge = self.process.gateway.next_timeout().filter(|(at, _)| *at < near);
-        let edge = edge.filter(|_| self.chance(75));
-        self.process.checks.drawn(edge.is_some());
-        match edge {
-            Some((at, _)) => {
-                let jitter = self.below(4_000);
-                Tick((at.0 + jitter).saturating_sub(2_000)).max(self.now)
-            }
-            None => self.now + Duration::from_millis(self.below(spread)),
-        }
-    }
-
     fn some_pair(&mut self) -> Pair {
-        (self.below(PEOPLE.into()) as u8, self.below(PEOPLE.into()) as u8)
+        (self.course.below(PEOPLE.into()) as u8, self.course.below(PEOPLE.into()) as u8)
     }
 
     fn act(&mut self) {
         if self.peace {
             return;
         }
-        self.acts = self.acts.saturating_sub(1);
-        let wait = [300, 1500, 5000, 60_000][self.below(4) as usize];
+        self.course.acts = self.course.acts.saturating_sub(1);
+        let wait = [300, 1500, 5000, 60_000][self.course.below(4) as usize];
         let next = self.moment(wait);
-        self.at(next, Event::Act);
+        self.course.at(next, Event::Act);
         let pair = self.some_pair();
-        match self.below(100) {
+        match self.course.below(100) {
             0..16 => self.device_moves(pair.0),
             16..32 => self.romeo_moves(pair.1),
             32..46 if self.is_linked() => self.adds_or_removes(pair),
@@ -440,7 +275,7 @@ impl World {
             92..95 => self.crash(),
             95..97 => {
                 self.store_changes(true);
-                self.after(4_000, Event::StoreOk);
+                self.course.after(4_000, Event::StoreOk);
             }
             97 => self.stops(),
             _ => {}
@@ -449,28 +284,28 @@ impl World {
 
     fn link_goes(&mut self) {
         if self.is_linked() {
-            self.note("the link goes down");
+            self.course.note("the link goes down");
             self.tally.links += 1;
             self.link += 1;
             self.apply(Input::Link(LinkId(0), LinkChange::Down));
             let back = self.moment(60_000);
-            self.at(back, Event::LinkUp);
+            self.course.at(back, Event::LinkUp);
         }
     }
 
     /// The SIP connection breaks, with what is on its way in both directions.
     fn connection_breaks(&mut self) {
-        self.note("the connection breaks");
+        self.course.note("the connection breaks");
         self.tally.breaks += 1;
         self.connection += 1;
     }
 
     fn stops(&mut self) {
-        self.note("the process is asked to stop");
+        self.course.note("the process is asked to stop");
         self.tally.stops += 1;
         let life = self.process.life;
         self.stopping = Some(life);
-        self.after(60_000, Event::Stopped(life));
+        self.course.after(60_000, Event::Stopped(life));
         self.apply(Input::Stop);
     }
 
@@ -487,7 +322,7 @@ impl World {
                 let life = self.process.life;
                 let sound = dialog.is_some_and(|dialog| {
                     let is_heard = dialog.unanswered == 0 && dialog.life == life;
-                    dialog.active && is_heard && dialog.told + SOON <= self.now
+                    dialog.active && !dialog.left && is_heard && dialog.told + SOON <= self.course.now
                 });
                 let agreed = romeo.lets(one) == Bond::Agreed;
                 let green = &roster.green;
@@ -539,7 +374,7 @@ impl World {
         self.process.checks.hold(Presence, figure == dialogs, || {
             format!("the figures say {figure} watchers, on disk are {dialogs}")
         });
-        let alive = self.watches.iter().filter(|watch| watch.lives(self.now)).count() as i64;
+        let alive = self.watches.iter().filter(|watch| watch.lives(self.course.now)).count() as i64;
         self.process
             .checks
             .hold(Presence, dialogs == alive, || format!("{dialogs} watchers are on disk, and {alive} live"));
@@ -584,59 +419,122 @@ impl World {
 }
 
 impl Host for World {
+    type Event = Event;
+
     fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    fn clock(&self) -> Tick {
-        self.now
+    fn course(&mut self) -> &mut Course<Event> {
+        &mut self.course
     }
 
-    fn draw(&mut self, limit: u64) -> u64 {
-        self.below(limit)
+    fn becomes(&self, due: Due) -> Event {
+        Event::Due(due)
     }
 
-    fn tells(&mut self, line: &str) {
-        self.note(line);
-    }
-
-    fn writes_in(&mut self, millis: u64, life: u64) {
-        self.after(millis, Event::Written(life));
-    }
-
-    fn restores_in(&mut self, millis: u64, life: u64) -> bool {
-        let may = !self.peace;
-        if may {
-            self.after(millis, Event::Restores(life));
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Stanza(link, stanza, word) => {
+                if link != self.link || !self.is_linked() {
+                    self.lost.extend(word.map(|(pair, _)| pair));
+                    if self.peace {
+                        // It was on its way when the last fault came.
+                        self.says_again();
+                    }
+                    return;
+                }
+                self.course.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
+                if let Some((pair, word)) = word {
+                    self.words.push((self.course.now, pair));
+                    match word {
+                        "subscribed" => drop(self.consented.insert(pair)),
+                        "unsubscribed" => drop(self.consented.remove(&pair)),
+                        _ => {}
+                    }
+                }
+                self.apply(Input::Stanza(LinkId(0), stanza));
+            }
+            Event::StanzaReaches(link, stanza) => {
+                if link == self.link && self.is_linked() {
+                    self.server_hears(&stanza);
+                }
+            }
+            Event::Sip(connection, bytes) if connection == self.connection => {
+                self.course.note(&format!("sip -> gateway {}", String::from_utf8_lossy(&bytes)));
+                let flow = Flow {
+                    transport: Transport::Tcp,
+                    local: "192.0.2.9:5060".parse().unwrap(),
+                    remote: "192.0.2.1:5060".parse().unwrap(),
+                    conn: Some(ConnId(connection)),
+                };
+                match framing::datagram(bytes) {
+                    Ok(message) => self.apply(Input::Sip(flow, Box::new(message))),
+                    Err(bad) => panic!("nobody here writes such SIP: {bad:?}"),
+                }
+            }
+            Event::Sip(..) => {}
+            Event::SipReaches(connection, bytes) => {
+                if connection == self.connection {
+                    self.sip_reaches(&String::from_utf8_lossy(&bytes));
+                }
+            }
+            Event::LinkUp if !self.is_linked() => {
+                self.course.note("the link comes up");
+                self.link += 1;
+                self.apply(Input::Link(LinkId(0), LinkChange::Up));
+            }
+            Event::LinkUp => {}
+            Event::StoreOk => self.store_changes(false),
+            Event::Stopped(life) if life == self.process.life => self.crash(),
+            Event::Stopped(_) => {}
+            Event::Due(due) => self.due(due),
+            Event::Act => self.act(),
+            Event::AgentExpires(number) => self.agent_expires(number),
+            Event::AgentWaits(number) => self.agent_waits(number),
+            Event::Refreshes(number, at) => self.refreshes(number, at),
+            Event::PhoneWaits(number, cseq) => self.phone_waits(number, cseq),
+            Event::WatchesAnew(pair) => {
+                if !self.leaving {
+                    self.watches_anew(pair);
+                }
+            }
         }
-        may
+    }
+
+    fn edges(&self) -> (Tick, u64) {
+        (self.course.now + Duration::from_secs(90), 75)
+    }
+
+    fn restores_slowly(&self) -> bool {
+        !self.peace
     }
 
     fn leaves(&mut self, output: Output) {
         match output {
             Output::Sip(out) => {
-                self.note(&format!("gateway -> sip {}", String::from_utf8_lossy(&out.bytes)));
-                let (connection, at) = (self.connection, self.in_order("to-sip"));
-                self.at(at, Event::SipReaches(connection, out.bytes));
+                self.course.note(&format!("gateway -> sip {}", String::from_utf8_lossy(&out.bytes)));
+                self.sends("to-sip", Event::SipReaches(self.connection, out.bytes));
             }
             Output::Stanza(_, stanza) => {
-                self.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
-                let (link, at) = (self.link, self.in_order("to-xmpp"));
-                self.at(at, Event::StanzaReaches(link, stanza));
+                self.course.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
+                self.sends("to-xmpp", Event::StanzaReaches(self.link, stanza));
             }
             Output::Stopped => {
                 let life = self.process.life;
-                self.after(100, Event::Stopped(life));
+                self.course.after(100, Event::Stopped(life));
             }
             _ => {}
         }
     }
 
     fn made(&mut self, output: &Output) {
-        if let Output::Sip(out) = output
-            && out.bytes.starts_with(b"NOTIFY ")
-        {
-            self.is_notified(&String::from_utf8_lossy(&out.bytes));
+        let Output::Sip(out) = output else { return };
+        let text = String::from_utf8_lossy(&out.bytes);
+        match text.split(' ').next() {
+            Some("NOTIFY") => self.is_notified(&text),
+            Some("SUBSCRIBE") => self.gateway_asks(&text),
+            _ => {}
         }
     }
 
@@ -652,13 +550,14 @@ impl Host for World {
             self.link += 1;
         }
         self.figures = [0; 2];
-        let now = self.now;
+        let now = self.course.now;
         let unsure = self.words.iter().filter(|(at, _)| *at + UNSURE > now).map(|(_, pair)| *pair);
         self.lost.extend(unsure);
+        self.phones_wait_in_vain();
     }
 
     fn risen(&mut self) {
-        let wait = 10 + self.below(3_000);
-        self.after(wait, Event::LinkUp);
+        let wait = 10 + self.course.below(3_000);
+        self.course.after(wait, Event::LinkUp);
     }
 }

@@ -6,6 +6,7 @@ use mostar::xmpp::stanza::StanzaKind;
 
 use super::phone::Stage;
 use super::support::invariants::Invariant::*;
+use super::support::process::Host;
 use super::world::{Given, World};
 
 crate::tally! {

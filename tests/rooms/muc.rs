@@ -407,6 +407,11 @@ impl World {
         let expelled = child("query", ns::MUC_ADMIN).and_then(|query| query.child("item", ns::MUC_ADMIN));
         if nick == Some(own.clone()) && child("ping", ns::PING).is_some() {
             self.tally.pings += 1;
+        } else if child("ping", ns::PING).is_some()
+            && nick.is_some_and(|nick| !self.rooms[room].occupants.contains_key(&nick))
+        {
+            // Also after a nick of its own that has changed (XEP-0410 §3.2).
+            return self.refuse(stanza, "item-not-found");
         } else if child("query", ns::MUC_OWNER).is_some() {
             self.rooms[room].locked = false;
         } else if let Some(whom) = expelled.and_then(|item| item.attr("nick")) {
@@ -429,8 +434,8 @@ impl World {
         self.tally.invited += 1;
         if let Some(native) = to.strip_prefix("juliet").and_then(|rest| rest.split('@').next()?.parse().ok())
         {
-            let wait = self.below(3_000);
-            self.after(wait, Event::Comes(native, room));
+            let wait = self.course.below(3_000);
+            self.course.after(wait, Event::Comes(native, room));
         } else if is_sip(to) {
             let invite = Element::new("invite", ns::MUC_USER).with("from", by);
             let x = Element::new("x", ns::MUC_USER).with_child(invite);

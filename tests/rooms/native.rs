@@ -14,7 +14,7 @@ impl World {
     }
 
     fn some_native(&mut self) -> u8 {
-        self.below(self.natives.into()) as u8
+        self.course.below(self.natives.into()) as u8
     }
 
     pub fn native_comes(&mut self, native: u8, room: usize) {
@@ -27,8 +27,8 @@ impl World {
             return;
         }
         let mut nick = format!("Juliet{native}");
-        if self.chance(20) {
-            let name = NAMES[self.below(NAMES.len() as u64) as usize];
+        if self.course.chance(20) {
+            let name = NAMES[self.course.below(NAMES.len() as u64) as usize];
             if !self.rooms[room].occupants.contains_key(name) {
                 nick = name.to_owned();
             }
@@ -44,10 +44,10 @@ impl World {
 
     pub fn native_moves(&mut self) {
         let native = self.some_native();
-        let room = usize::from(self.chance(15));
+        let room = usize::from(self.course.chance(15));
         match self.places(native).into_iter().next() {
-            Some((room, nick)) if self.chance(50) => {
-                let name = NAMES[self.below(NAMES.len() as u64) as usize].to_owned();
+            Some((room, nick)) if self.course.chance(50) => {
+                let name = NAMES[self.course.below(NAMES.len() as u64) as usize].to_owned();
                 if !self.rooms[room].occupants.contains_key(&name) {
                     self.takes(room, &nick, name);
                 }
@@ -60,12 +60,12 @@ impl World {
 
     pub fn native_talks(&mut self) {
         let native = self.some_native();
-        for _ in 0..1 + self.below(3) {
+        for _ in 0..1 + self.course.below(3) {
             let Some((room, nick)) = self.places(native).into_iter().next() else {
                 return self.native_comes(native, 0);
             };
             let text = self.words();
-            let id = format!("x{}", self.counter);
+            let id = format!("x{}", self.course.counted());
             self.talks(room, &nick, &text, &id);
             self.settle();
         }
@@ -76,9 +76,9 @@ impl World {
         let Some((room, nick)) = self.places(native).into_iter().next() else { return };
         let seats = self.rooms[room].of_sip();
         if !seats.is_empty() {
-            let (to, _) = seats[self.below(seats.len() as u64) as usize].clone();
+            let (to, _) = seats[self.course.below(seats.len() as u64) as usize].clone();
             let text = self.words();
-            let id = format!("w{}", self.counter);
+            let id = format!("w{}", self.course.counted());
             self.tally.whispered += 1;
             self.whispers(room, &nick, &to, &text, &id);
             self.settle();
@@ -87,14 +87,14 @@ impl World {
 
     /// A subject that somebody wants: now and then none.
     pub fn some_subject(&mut self) -> String {
-        if self.chance(25) { String::new() } else { format!("subject {}", self.count()) }
+        if self.course.chance(25) { String::new() } else { format!("subject {}", self.course.count()) }
     }
 
     pub fn subject_changes(&mut self) {
         let native = self.some_native();
         let text = self.some_subject();
         if let Some((room, nick)) = self.places(native).into_iter().next() {
-            let id = format!("s{}", self.counter);
+            let id = format!("s{}", self.course.counted());
             self.subject(room, &nick, &text, &id);
             self.settle();
         }
@@ -102,14 +102,14 @@ impl World {
 
     fn somebody_in(&mut self, room: usize) -> Option<String> {
         let nicks: Vec<String> = self.rooms[room].occupants.keys().cloned().collect();
-        (!nicks.is_empty()).then(|| nicks[self.below(nicks.len() as u64) as usize].clone())
+        (!nicks.is_empty()).then(|| nicks[self.course.below(nicks.len() as u64) as usize].clone())
     }
 
     pub fn somebody_is_put_out(&mut self) {
-        let room = usize::from(self.chance(10));
+        let room = usize::from(self.course.chance(10));
         let Some(nick) = self.somebody_in(room) else { return };
         let bare = self.rooms[room].occupants[&nick].jid.split('/').next().unwrap_or_default().to_owned();
-        let code = match self.below(6) {
+        let code = match self.course.below(6) {
             0..3 => 307,
             3 => 322,
             4 => 321,
@@ -121,7 +121,7 @@ impl World {
         self.tally.expelled += 1;
         self.leaves(room, &nick, &Parting { code: Some(code), ..Parting::default() });
         // Nobody is out for ever.
-        if self.chance(60) {
+        if self.course.chance(60) {
             self.rooms[room].banned.clear();
         }
         self.settle();
@@ -129,7 +129,7 @@ impl World {
 
     pub fn role_changes(&mut self) {
         let Some(nick) = self.somebody_in(0) else { return };
-        let role = ["moderator", "participant", "visitor"][self.below(3) as usize];
+        let role = ["moderator", "participant", "visitor"][self.course.below(3) as usize];
         if let Some(occupant) = self.rooms[0].occupants.get_mut(&nick) {
             occupant.role = role;
         }
@@ -140,9 +140,9 @@ impl World {
     pub fn native_asks_in(&mut self) {
         let native = self.some_native();
         let Some((room, _)) = self.places(native).into_iter().next() else { return };
-        let whom = format!("p{}@example.net", self.below(self.phones.into()));
+        let whom = format!("p{}@example.net", self.course.below(self.phones.into()));
         let by = native_jid(native);
-        if self.chance(60) {
+        if self.course.chance(60) {
             return self.invites(room, &by, &whom);
         }
         self.tally.invited += 1;
@@ -152,9 +152,9 @@ impl World {
 
     /// The server forgets who was there: with a word to all, with its link, or in silence.
     pub fn server_forgets(&mut self) {
-        self.note("the server forgets its rooms");
+        self.course.note("the server forgets its rooms");
         self.tally.forgotten += 1;
-        let how = self.below(3);
+        let how = self.course.below(3);
         for room in 0..self.rooms.len() {
             if how == 0 {
                 for (nick, _) in self.rooms[room].of_sip() {
@@ -199,8 +199,8 @@ impl World {
 
     /// A line that nobody else says.
     pub fn words(&mut self) -> String {
-        let number = self.count();
-        let pad = match self.below(40) {
+        let number = self.course.count();
+        let pad = match self.course.below(40) {
             0 => 5_000,
             1 => 1_500,
             _ => 0,

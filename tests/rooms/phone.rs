@@ -4,7 +4,8 @@
 use super::judge::Heard;
 use super::muc::NAMES;
 use super::support::invariants::Invariant::Fate;
-use super::support::vector::header_of;
+use super::support::process::Host;
+use super::support::written::header_of;
 use super::wire::PORT;
 use super::world::{Event, Given, World};
 
@@ -84,7 +85,7 @@ impl World {
 
     fn begin(&mut self, phone: u8, room: usize, id: String, stage: Stage) -> usize {
         let number = self.calls.len();
-        let (active, private) = (self.chance(60), self.chance(80));
+        let (active, private) = (self.course.chance(60), self.course.chance(80));
         self.calls.push(Call {
             phone,
             room,
@@ -130,7 +131,7 @@ impl World {
 
     /// A request of a phone, in the dialog of a call or before it.
     pub fn ask(&mut self, call: usize, method: &str, headers: &str, body: &str) {
-        let branch = self.count();
+        let branch = self.course.count();
         let room = self.rooms[self.calls[call].room].jid.clone();
         let it = &mut self.calls[call];
         if method != "ACK" && method != "CANCEL" && !(method == "INVITE" && it.tag.is_empty()) {
@@ -154,27 +155,27 @@ impl World {
 
     /// Somebody calls a room.
     pub fn dial_in(&mut self) {
-        let phone = self.below(self.phones.into()) as u8;
-        let room = usize::from(self.chance(15));
+        let phone = self.course.below(self.phones.into()) as u8;
+        let room = usize::from(self.course.chance(15));
         let mine = |call: &&super::phone::Call| call.phone == phone && call.stage != Stage::Over;
         let live = self.calls.iter().filter(mine).count();
-        if self.calls.len() >= CALLS || live >= 3 || live >= 1 && self.chance(70) {
+        if self.calls.len() >= CALLS || live >= 3 || live >= 1 && self.course.chance(70) {
             return;
         }
         let call = self.begin(phone, room, format!("p{phone}c{}", self.calls.len()), Stage::Calling);
-        let setup = match (self.calls[call].active, self.below(3)) {
+        let setup = match (self.calls[call].active, self.course.below(3)) {
             (_, 0) => "actpass",
             (true, _) => "active",
             (false, _) => "passive",
         };
         let body = self.description(call, setup, "sendrecv");
-        let name = if self.chance(30) {
-            NAMES[self.below(NAMES.len() as u64) as usize].to_owned()
+        let name = if self.course.chance(30) {
+            NAMES[self.course.below(NAMES.len() as u64) as usize].to_owned()
         } else {
             format!("P{phone}")
         };
         let room_jid = self.rooms[room].jid.clone();
-        let branch = self.count();
+        let branch = self.course.count();
         let text = format!(
             "INVITE sip:{room_jid} SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bKx{branch}\r\nFrom: \"{name}\" \
              <sip:p{phone}@example.net>;tag=t{call}\r\nTo: <sip:{room_jid}>\r\nCall-ID: {}\r\nCSeq: 1 INVITE\r\nMax-Forwards: \
@@ -186,8 +187,8 @@ impl World {
         self.calls[call].invite = Some(text.clone());
         self.tally.called += 1;
         self.sip(text);
-        self.after(PATIENCE, Event::GivesUp(call));
-        if self.chance(5) {
+        self.course.after(PATIENCE, Event::GivesUp(call));
+        if self.course.chance(5) {
             let cancel = self.calls[call].invite.clone().unwrap_or_default();
             let cancel = cancel.split("\r\nContact").next().unwrap_or_default().replace("INVITE", "CANCEL");
             self.sip(format!("{cancel}\r\nContent-Length: 0\r\n\r\n"));
@@ -350,10 +351,10 @@ impl World {
         self.calls[call].invite = Some(text.to_owned());
         self.calls[call].tag = tag_of(text, "From");
         self.answer(text, 180, "", "");
-        self.after(PATIENCE + 40_000, Event::GivesUp(call));
-        if self.peace || self.chance(85) {
-            let wait = self.below(4_000);
-            self.after(wait, Event::Picks(call));
+        self.course.after(PATIENCE + 40_000, Event::GivesUp(call));
+        if self.peace || self.course.chance(85) {
+            let wait = self.course.below(4_000);
+            self.course.after(wait, Event::Picks(call));
         }
     }
 
@@ -363,7 +364,7 @@ impl World {
             return;
         }
         let invite = self.calls[call].invite.clone().unwrap_or_default();
-        match self.below(10) {
+        match self.course.below(10) {
             0 => {
                 self.answer(&invite, 486, "", "");
                 self.over(call);
@@ -378,14 +379,14 @@ impl World {
                     invite.lines().find_map(|line| line.strip_prefix("a=setup:")).unwrap_or("active");
                 let setup = match offered {
                     "passive" => "active",
-                    "actpass" if self.chance(50) => "active",
+                    "actpass" if self.course.chance(50) => "active",
                     _ => "passive",
                 };
                 self.calls[call].active = setup == "active";
                 let body = self.description(call, setup, "sendrecv");
                 self.answer(&invite, 200, "Content-Type: application/sdp\r\n", &body);
                 self.calls[call].stage = Stage::Up;
-                self.after(32_000, Event::GivesUp(call));
+                self.course.after(32_000, Event::GivesUp(call));
                 self.connect(call);
             }
         }
@@ -424,7 +425,7 @@ impl World {
     fn some_call(&mut self) -> Option<usize> {
         let up: Vec<usize> =
             (0..self.calls.len()).filter(|call| self.calls[*call].stage == Stage::Up).collect();
-        (!up.is_empty()).then(|| up[self.below(up.len() as u64) as usize])
+        (!up.is_empty()).then(|| up[self.course.below(up.len() as u64) as usize])
     }
 
     /// A call over which something can be said.
@@ -472,7 +473,7 @@ impl World {
         self.calls[call].conn = None;
         self.calls[call].open = false;
         self.calls[call].waiting.clear();
-        if self.calls[call].stage == Stage::Up && self.chance(40) {
+        if self.calls[call].stage == Stage::Up && self.course.chance(40) {
             self.hangs_up(call);
         }
     }
@@ -511,14 +512,14 @@ impl World {
         let Some(call) = self.some_call() else { return };
         let room = self.rooms[self.calls[call].room].jid.clone();
         let nicks: Vec<String> = self.rooms[self.calls[call].room].occupants.keys().cloned().collect();
-        let target = match self.below(4) {
-            0 => format!("<sip:juliet{}@example.com>", self.below(self.natives.into())),
-            1 => format!("<sip:p{}@example.net>", self.below(self.phones.into())),
+        let target = match self.course.below(4) {
+            0 => format!("<sip:juliet{}@example.com>", self.course.below(self.natives.into())),
+            1 => format!("<sip:p{}@example.net>", self.course.below(self.phones.into())),
             2 if !nicks.is_empty() => {
-                let nick = nicks[self.below(nicks.len() as u64) as usize].replace(' ', "%20");
+                let nick = nicks[self.course.below(nicks.len() as u64) as usize].replace(' ', "%20");
                 format!("<sip:{room};gr={nick};method=BYE>")
             }
-            _ => format!("<sip:p{}@example.net;method=BYE>", self.below(self.phones.into())),
+            _ => format!("<sip:p{}@example.net;method=BYE>", self.course.below(self.phones.into())),
         };
         if !target.is_ascii() {
             return;

@@ -8,7 +8,8 @@ use super::judge::Line;
 use super::muc::NAMES;
 use super::phone::Asked;
 use super::support::invariants::Invariant::Again;
-use super::support::vector::header_of;
+use super::support::process::Host;
+use super::support::written::header_of;
 use super::world::World;
 
 impl World {
@@ -22,7 +23,7 @@ impl World {
         asked: Asked,
     ) {
         let Some(conn) = self.calls[call].conn else { return };
-        let tid = format!("t{}id", self.count());
+        let tid = format!("t{}id", self.course.count());
         let (us, own) = (self.calls[call].us.clone(), self.own_path(call));
         let mut text =
             format!("MSRP {tid} {method}\r\nTo-Path: {us}\r\nFrom-Path: {own}\r\n{headers}").into_bytes();
@@ -41,20 +42,20 @@ impl World {
 
     /// The first words over a connection that a phone has opened.
     pub fn hello(&mut self, call: usize) {
-        let headers = format!("Message-ID: h{}\r\nByte-Range: 1-0/0\r\n", self.count());
+        let headers = format!("Message-ID: h{}\r\nByte-Range: 1-0/0\r\n", self.course.count());
         self.frame(call, "SEND", &headers, None, "$", Asked::Hello);
     }
 
     /// An envelope goes to the gateway, in one piece or two.
     fn send(&mut self, call: usize, envelope: &str, text: String) {
-        let id = format!("m{}x", self.count());
+        let id = format!("m{}x", self.course.count());
         let bytes = envelope.as_bytes();
-        let cut = if bytes.len() > 60 && self.chance(15) {
-            1 + self.below(bytes.len() as u64 - 2) as usize
+        let cut = if bytes.len() > 60 && self.course.chance(15) {
+            1 + self.course.below(bytes.len() as u64 - 2) as usize
         } else {
             0
         };
-        let report = if self.chance(20) { "Success-Report: yes\r\n" } else { "" };
+        let report = if self.course.chance(20) { "Success-Report: yes\r\n" } else { "" };
         let total = bytes.len();
         let head = |from: usize, to: usize| {
             format!(
@@ -69,7 +70,7 @@ impl World {
     }
 
     pub fn somebody_talks(&mut self) {
-        for _ in 0..1 + self.below(3) {
+        for _ in 0..1 + self.course.below(3) {
             let Some(call) = self.some_open() else { return };
             self.talks_in(call);
         }
@@ -79,9 +80,9 @@ impl World {
         let (phone, room) = (self.calls[call].phone, self.calls[call].room);
         let address = self.rooms[room].jid.clone();
         let from = format!("From: <sip:p{phone}@example.net>");
-        let kind = self.below(20);
+        let kind = self.course.below(20);
         if kind == 0 {
-            let subject = format!("subject {}", self.count());
+            let subject = format!("subject {}", self.course.count());
             let text = format!("Subject: {subject}");
             self.lines.insert(text.clone(), Line::new(call, false));
             let envelope = format!(
@@ -92,7 +93,7 @@ impl World {
         let nicks: Vec<String> =
             self.rooms[room].occupants.keys().filter(|nick| nick.is_ascii()).cloned().collect();
         let to = match kind {
-            1..5 if !nicks.is_empty() => Some(nicks[self.below(nicks.len() as u64) as usize].clone()),
+            1..5 if !nicks.is_empty() => Some(nicks[self.course.below(nicks.len() as u64) as usize].clone()),
             5 => Some("Nobody".to_owned()),
             _ => None,
         };
@@ -106,7 +107,7 @@ impl World {
 
     pub fn somebody_takes_a_nick(&mut self) {
         let Some(call) = self.some_open() else { return };
-        let name = NAMES[self.below(NAMES.len() as u64) as usize].to_owned();
+        let name = NAMES[self.course.below(NAMES.len() as u64) as usize].to_owned();
         let header = format!("Use-Nickname: \"{name}\"\r\n");
         self.frame(call, "NICKNAME", &header, None, "$", Asked::Nick(name));
     }
@@ -161,6 +162,6 @@ impl World {
             return false;
         }
         self.hears_line(call, said, to.contains(";gr="));
-        to.contains(";gr=") && self.chance(8)
+        to.contains(";gr=") && self.course.chance(8)
     }
 }

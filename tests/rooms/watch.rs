@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::phone::{Stage, tag_of};
-use super::support::vector::header_of;
+use super::support::written::header_of;
 use super::world::{Event, World};
 
 /// A subscription.
@@ -27,7 +27,7 @@ pub struct Sub {
 impl World {
     pub fn somebody_watches(&mut self) {
         if let Some(call) = self.some_open() {
-            let slow = self.chance(30);
+            let slow = self.course.chance(30);
             self.subscribe(call, slow);
         }
     }
@@ -48,14 +48,14 @@ impl World {
         let headers = "Event: conference\r\nExpires: 600\r\nAccept: application/conference-info+xml\r\n";
         self.tally.watched += 1;
         let known = self.subs.iter().position(|sub| sub.call == call && !sub.over && sub.own.is_none());
-        if known.is_some() || self.chance(50) {
+        if known.is_some() || self.course.chance(50) {
             self.ask(call, "SUBSCRIBE", headers, "");
             if known.is_none() {
                 self.subs.push(Sub::new(call, None, slow));
             }
             return;
         }
-        let number = self.count();
+        let number = self.course.count();
         let (phone, room) = (self.calls[call].phone, self.rooms[self.calls[call].room].jid.clone());
         let text = format!(
             "SUBSCRIBE sip:{room} SIP/2.0\r\nVia: SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bKx{number}\r\nFrom: \
@@ -99,11 +99,11 @@ impl World {
         }
         let Some(sub) = self.sub_of(text) else { return self.answer(text, 481, "", "") };
         let slow = self.subs[sub].slow && !self.peace;
-        if slow && self.chance(20) {
+        if slow && self.course.chance(20) {
             // It was not taken.
             let answer = self.answer_text(text, 500, "", "");
-            let (connection, wait) = (self.connection, self.below(20_000));
-            return self.after(wait, Event::Answers(connection, answer));
+            let (connection, wait) = (self.connection, self.course.below(20_000));
+            return self.course.after(wait, Event::Answers(connection, answer));
         }
         self.read(sub, text);
         let state = header_of(text, "Subscription-State").unwrap_or_default();
@@ -112,9 +112,9 @@ impl World {
             self.subs[sub].over = true;
         }
         let answer = self.answer_text(text, 200, "", "");
-        let wait = if slow { self.below(20_000) } else { 0 };
+        let wait = if slow { self.course.below(20_000) } else { 0 };
         let connection = self.connection;
-        self.after(wait, Event::Answers(connection, answer));
+        self.course.after(wait, Event::Answers(connection, answer));
     }
 
     /// Reads a document as RFC 4575 §4.5 says.
@@ -181,7 +181,7 @@ impl World {
             return;
         }
         let Some(sub) = self.sub_of(text).filter(|_| !tag_of(text, "From").is_empty()) else { return };
-        let now = self.now.0;
+        let now = self.course.now.0;
         let told = std::mem::replace(&mut self.subs[sub].told, now);
         if told > 0 && now < told + 1_000_000 {
             self.wrong(format!("watcher {sub} is told twice in a second"));

@@ -28,7 +28,7 @@ pub struct Wire {
 impl World {
     /// A connection for a call.
     pub fn wire(&mut self, call: usize, by_gateway: bool) -> u64 {
-        let slow = !self.peace && self.chance(10);
+        let slow = !self.peace && self.course.chance(10);
         self.wires.push(Wire { call, alive: true, kept: by_gateway, slow });
         self.wires.len() as u64 - 1
     }
@@ -37,19 +37,19 @@ impl World {
     pub fn msrp_out(&mut self, out: MsrpOut) {
         match out {
             MsrpOut::Connect { attempt, hop, .. } => {
-                let (life, wait) = (self.process.life, 1 + self.below(100));
-                self.after(wait, Event::Connects(life, attempt, hop));
+                let (life, wait) = (self.process.life, 1 + self.course.below(100));
+                self.course.after(wait, Event::Connects(life, attempt, hop));
             }
             MsrpOut::Send { conn, bytes } => self.hand_to_phone(conn.0, &bytes),
             MsrpOut::Keep(conn) => match self.wires.get_mut(conn.0 as usize) {
                 Some(wire) if wire.alive => wire.kept = true,
-                _ => self.after(0, Event::Lost(conn.0)),
+                _ => self.course.after(0, Event::Lost(conn.0)),
             },
             MsrpOut::Release(conn) => {
                 if let Some(wire) = self.wires.get_mut(conn.0 as usize) {
                     wire.kept = false;
-                    let at = self.in_order("to-phone", conn.0, 1);
-                    self.at(at, Event::Closes(conn.0));
+                    let delay = self.course.micros(1);
+                    self.course.in_order("to-phone", conn.0, delay, Event::Closes(conn.0));
                 }
             }
         }
@@ -62,7 +62,7 @@ impl World {
         }
         let call = hop.port.and_then(|port| port.checked_sub(PORT)).map(usize::from);
         let told = match call.filter(|call| *call < self.calls.len()) {
-            Some(call) if self.peace || !self.chance(6) => {
+            Some(call) if self.peace || !self.course.chance(6) => {
                 let conn = self.wire(call, true);
                 self.calls[call].conn = Some(conn);
                 self.calls[call].open = true;
@@ -70,7 +70,7 @@ impl World {
             }
             _ => MsrpIn::NotConnected { attempt, why: "connection refused".into() },
         };
-        self.note(&format!("shell -> gateway {told:?}"));
+        self.course.note(&format!("shell -> gateway {told:?}"));
         self.apply(Input::Msrp(told));
     }
 
@@ -84,17 +84,16 @@ impl World {
         let Some(wire) = self.wires.get(conn as usize).filter(|wire| wire.alive) else { return };
         let (slow, count) = (wire.slow && !self.peace, frames.len());
         for (place, frame) in frames.into_iter().enumerate() {
-            let spread = if slow && self.chance(20) { 20_000 } else { 20 };
-            let at = self.in_order("to-phone", conn, spread);
+            let spread = if slow && self.course.chance(20) { 20_000 } else { 20 };
+            let delay = self.course.micros(spread);
             let drained = if place + 1 == count { bytes.len() } else { 0 };
-            self.at(at, Event::ToPhone(conn, Box::new(frame), drained));
+            self.course.in_order("to-phone", conn, delay, Event::ToPhone(conn, Box::new(frame), drained));
         }
     }
 
     /// A phone sends a frame.
     pub fn frame_out(&mut self, conn: u64, frame: Frame) {
-        let at = self.in_order("to-gateway", conn, 20);
-        self.at(at, Event::ToGateway(conn, Box::new(frame)));
+        self.sends("to-gateway", conn, Event::ToGateway(conn, Box::new(frame)));
     }
 
     /// A frame comes to the gateway.
@@ -102,7 +101,7 @@ impl World {
         if !self.wires[conn as usize].alive {
             return;
         }
-        self.note(&format!("msrp {conn} -> gateway {}", line_of(&frame)));
+        self.course.note(&format!("msrp {conn} -> gateway {}", line_of(&frame)));
         let link = Link { conn: ConnId(conn), secure: false };
         self.cause = Some(self.wires[conn as usize].call);
         self.apply(Input::Msrp(MsrpIn::Frame { link, frame }));
@@ -114,7 +113,7 @@ impl World {
         if !self.wires[conn as usize].alive {
             return;
         }
-        self.note(&format!("gateway -> msrp {conn} {}", line_of(frame)));
+        self.course.note(&format!("gateway -> msrp {conn} {}", line_of(frame)));
         self.phone_takes(conn, frame);
         if drained > 0 && self.wires[conn as usize].kept {
             self.apply(Input::Msrp(MsrpIn::Drained { conn: ConnId(conn), bytes: drained }));
@@ -126,7 +125,7 @@ impl World {
         let alive: Vec<u64> =
             (0..self.wires.len() as u64).filter(|conn| self.wires[*conn as usize].alive).collect();
         if !alive.is_empty() {
-            let conn = alive[self.below(alive.len() as u64) as usize];
+            let conn = alive[self.course.below(alive.len() as u64) as usize];
             self.dies(conn);
         }
     }
@@ -136,18 +135,18 @@ impl World {
         if !std::mem::replace(&mut self.wires[conn as usize].alive, false) {
             return;
         }
-        self.note(&format!("connection {conn} dies"));
+        self.course.note(&format!("connection {conn} dies"));
         self.tally.cut += 1;
         for event in [Event::Lost(conn), Event::Hears(conn)] {
-            let wait = if self.chance(50) { self.below(100) } else { self.below(8_000) };
-            self.after(wait, event);
+            let wait = if self.course.chance(50) { self.course.below(100) } else { self.course.below(8_000) };
+            self.course.after(wait, event);
         }
     }
 
     /// The gateway hears that a connection is gone, if it still cares.
     pub fn lost(&mut self, conn: u64) {
         if std::mem::replace(&mut self.wires[conn as usize].kept, false) {
-            self.note(&format!("shell -> gateway connection {conn} is lost"));
+            self.course.note(&format!("shell -> gateway connection {conn} is lost"));
             self.apply(Input::Msrp(MsrpIn::Lost { conn: ConnId(conn), why: "connection reset".into() }));
         }
     }
@@ -155,8 +154,8 @@ impl World {
     /// The gateway has let go of a connection.
     pub fn closes(&mut self, conn: u64) {
         if std::mem::replace(&mut self.wires[conn as usize].alive, false) {
-            self.note(&format!("connection {conn} is closed"));
-            self.after(1, Event::Hears(conn));
+            self.course.note(&format!("connection {conn} is closed"));
+            self.course.after(1, Event::Hears(conn));
         }
     }
 
@@ -165,8 +164,8 @@ impl World {
         for number in 0..self.wires.len() {
             self.wires[number].kept = false;
             if std::mem::replace(&mut self.wires[number].alive, false) {
-                let wait = self.below(2_000);
-                self.after(wait, Event::Hears(number as u64));
+                let wait = self.course.below(2_000);
+                self.course.after(wait, Event::Hears(number as u64));
             }
         }
     }

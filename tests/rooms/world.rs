@@ -1,8 +1,6 @@
-//! The world around one gateway: a queue of events, a clock, streams that keep their order, and what people and faults do
-//! by chance.
+//! The world around one gateway: the streams to it and from it, and what people and faults do by chance.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,15 +15,14 @@ use mostar::sip::framing;
 use mostar::words::id::Seed;
 use mostar::words::time::Tick;
 use mostar::xmpp::stanza::Stanza;
-use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng, SeedableRng};
 
 use super::judge::{Line, Tally};
 use super::muc::Room;
 use super::phone::Call;
+use super::support::course::{self, Course};
 use super::support::invariants::Broken;
 use super::support::invariants::Invariant::{self, *};
-use super::support::process::{Death, Host, Process};
+use super::support::process::{Death, Due, Host, Process};
 use super::support::seeds::Run;
 use super::support::vector;
 use super::watch::Sub;
@@ -52,9 +49,7 @@ pub enum Event {
     LinkUp,
     Stopped(u64),
     StoreOk,
-    Written(u64),
-    /// More records come back in that life.
-    Restores(u64),
+    Due(Due),
     /// People and faults do something.
     Act,
     /// A phone answers what rings, says nothing more, gives up waiting.
@@ -80,17 +75,12 @@ pub struct Given {
 
 /// See the module.
 pub struct World {
-    pub rng: ChaCha8Rng,
+    pub course: Course<Event>,
     pub process: Process,
-    pub now: Tick,
-    queue: BTreeMap<(Tick, u64), Event>,
-    sequence: u64,
     /// Odd while the link is up: which life of the link this is.
     pub link: u64,
     /// Which SIP connection this is.
     pub connection: u64,
-    /// When the last thing sent on a stream arrives.
-    last: BTreeMap<(&'static str, u64), Tick>,
     pub rooms: Vec<Room>,
     /// The server notices that it cannot deliver; else what it says is lost.
     pub bounces: bool,
@@ -109,37 +99,28 @@ pub struct World {
     pub cause: Option<usize>,
     /// No more faults, and nobody does anything.
     pub peace: bool,
-    pub counter: u64,
     pub tally: Tally,
-    acts: u64,
-    trace: DefaultHasher,
-    pub show: bool,
 }
 
 /// Runs one seed to its end and judges it. The process dies at these commits.
 pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Tally>, Broken> {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let bytes = course::bytes(0, seed);
     let mut config = vector::config();
     let rooms = "rooms.example.com".to_owned();
     config.xmpp.domains.push(XmppDomain { domain: rooms.clone(), sip_alias: rooms, rooms: true });
     let config = Arc::new(config);
-    let mut rng = ChaCha8Rng::from_seed(bytes);
+    let mut course = Course::new(bytes, show);
     // Most rooms are small; one in sixteen has thirty people.
     let (phones, natives) = match seed % 16 {
         15 => (15, 15),
         7 => (8, 8),
-        _ => (2 + (rng.next_u64() % 4) as u8, 1 + (rng.next_u64() % 4) as u8),
+        _ => (2 + course.below(4) as u8, 1 + course.below(4) as u8),
     };
     let mut world = World {
-        rng,
+        course,
         process: Process::new(config, Seed(bytes), [0, 0, 3, 20][(seed / 2 % 4) as usize], deaths),
-        now: Tick(1),
-        queue: BTreeMap::new(),
-        sequence: 0,
         link: 0,
         connection: 1,
-        last: BTreeMap::new(),
         rooms: vec![Room::new("verona"), Room::new("mantua")],
         bounces: seed % 3 == 1,
         natives,
@@ -152,67 +133,19 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Tally>,
         lines: BTreeMap::new(),
         cause: None,
         peace: false,
-        counter: 0,
         tally: Tally::default(),
-        acts: 0,
-        trace: DefaultHasher::new(),
-        show,
     };
     world.play();
     let Process { checks, life, commits, .. } = world.process;
     checks.verdict()?;
     (world.tally.crashes, world.tally.commits) = (life, commits);
-    Ok(Run { tally: world.tally, checks, trace: world.trace.finish() })
+    Ok(Run { tally: world.tally, checks, trace: world.course.trace() })
 }
 
 impl World {
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.rng.next_u64() % 100 < percent
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.rng.next_u64() % limit.max(1)
-    }
-
-    pub fn count(&mut self) -> u64 {
-        self.counter += 1;
-        self.counter
-    }
-
-    pub fn at(&mut self, when: Tick, event: Event) {
-        self.sequence += 1;
-        self.queue.insert((when.max(self.now), self.sequence), event);
-    }
-
-    pub fn after(&mut self, millis: u64, event: Event) {
-        self.at(self.now + Duration::from_millis(millis), event);
-    }
-
-    /// When something sent now on a stream arrives: never before what was sent earlier.
-    pub fn in_order(&mut self, stream: &'static str, number: u64, spread: u64) -> Tick {
-        let at = self.now + Duration::from_micros(self.below(spread * 1000));
-        let last = self.last.entry((stream, number)).or_default();
-        *last = at.max(*last);
-        *last
-    }
-
-    pub fn note(&mut self, line: &str) {
-        self.trace.write_u64(self.now.0);
-        self.trace.write(line.as_bytes());
-        if self.show {
-            println!("{:>12.6} {}", self.now.0 as f64 / 1e6, line.replace("\r\n", "\n              "));
-        }
-    }
-
     /// The room is not the same for all.
     pub fn wrong(&mut self, text: String) {
         self.broken(Rooms, text);
-    }
-
-    pub fn broken(&mut self, invariant: Invariant, text: String) {
-        self.note(&format!("WRONG: {text}"));
-        let text = format!("{:.3}: {text}", self.now.0 as f64 / 1e6);
-        self.process.checks.broken(invariant, text);
     }
 
     pub fn hold(&mut self, invariant: Invariant, holds: bool, text: impl FnOnce() -> String) {
@@ -223,6 +156,12 @@ impl World {
         }
     }
 
+    /// Something is on its way.
+    pub fn sends(&mut self, stream: &'static str, number: u64, event: Event) {
+        let delay = self.course.micros(20);
+        self.course.in_order(stream, number, delay, event);
+    }
+
     pub fn is_linked(&self) -> bool {
         self.link % 2 == 1
     }
@@ -231,14 +170,14 @@ impl World {
         self.apply(Input::RestoreDone);
         self.happen(Event::LinkUp);
         for native in 0..self.natives {
-            let room = usize::from(self.chance(15));
+            let room = usize::from(self.course.chance(15));
             self.native_comes(native, room);
         }
         for _ in 0..self.phones {
             self.dial_in();
         }
-        self.acts = 30 + self.below(50);
-        self.after(500, Event::Act);
+        self.course.acts = 30 + self.course.below(50);
+        self.course.after(500, Event::Act);
         self.run(None);
         self.peace = true;
         if !self.is_linked() {
@@ -256,38 +195,108 @@ impl World {
         self.judge_end();
     }
 
-    fn pass(&mut self, time: Duration) {
-        let until = self.now + time;
-        self.run(Some(until));
-        self.now = until;
+    fn sip_arrives(&mut self, bytes: Bytes) {
+        self.course.note(&format!("sip -> gateway {}", String::from_utf8_lossy(&bytes)));
+        let flow = Flow {
+            transport: Transport::Tcp,
+            local: "192.0.2.9:5060".parse().unwrap(),
+            remote: "192.0.2.1:5060".parse().unwrap(),
+            conn: Some(ConnId(self.connection)),
+        };
+        self.cause = self.call_of(&String::from_utf8_lossy(&bytes));
+        match framing::datagram(bytes) {
+            Ok(message) => self.apply(Input::Sip(flow, Box::new(message))),
+            Err(bad) => self.wrong(format!("a phone wrote no SIP: {bad:?}")),
+        }
+        self.cause = None;
     }
 
-    /// Lets everything happen until then, or until nobody acts any more.
-    fn run(&mut self, until: Option<Tick>) {
-        for _ in 0..400_000 {
-            let failed = self.process.checks.first().is_some();
-            if failed && !self.show || until.is_none() && self.acts == 0 {
-                return;
-            }
-            let alarm = self.process.gateway.next_timeout().map(|(at, _)| at.max(self.now));
-            let event = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let next = alarm.into_iter().chain(event).min();
-            let Some(at) = next.filter(|at| until.is_none_or(|until| *at <= until)) else { return };
-            self.now = at.max(self.now);
-            if alarm == Some(at) {
-                self.apply(Input::Timeout);
-            } else if let Some((_, event)) = self.queue.pop_first() {
-                self.happen(event);
-            }
+    /// A SIP message goes to the gateway.
+    pub fn sip(&mut self, text: String) {
+        let connection = self.connection;
+        self.sends("from-sip", connection, Event::Sip(connection, text.into_bytes().into()));
+    }
+
+    /// A stanza goes to the gateway.
+    pub fn stanza(&mut self, stanza: Stanza, given: Option<Given>) {
+        self.sends("from-xmpp", self.link, Event::Stanza(self.link, stanza, given));
+    }
+
+    pub fn link_down(&mut self) {
+        if self.is_linked() {
+            self.course.note("the link goes down");
+            self.tally.links += 1;
+            self.link += 1;
+            self.apply(Input::Link(LinkId(0), LinkChange::Down));
+            let back = self.moment(40_000);
+            self.course.at(back, Event::LinkUp);
         }
-        let what = format!("an alarm rings for ever: {:?}", self.process.gateway.next_timeout());
-        self.broken(Rest, what);
+    }
+
+    fn act(&mut self) {
+        if self.peace {
+            return;
+        }
+        self.course.acts = self.course.acts.saturating_sub(1);
+        let wait = [300, 300, 1500, 1500, 3000, 20_000][self.course.below(6) as usize];
+        let next = self.moment(wait);
+        self.course.at(next, Event::Act);
+        match self.course.below(100) {
+            0..26 => self.somebody_talks(),
+            26..46 => self.native_talks(),
+            46..56 => self.dial_in(),
+            56..59 => self.somebody_hangs_up(),
+            59..64 => self.somebody_takes_a_nick(),
+            64..69 => self.somebody_watches(),
+            69..73 => self.native_moves(),
+            73..77 => self.native_whispers(),
+            77..80 => self.somebody_is_put_out(),
+            80..83 => self.native_asks_in(),
+            83..86 => self.somebody_refers(),
+            86..89 => self.somebody_holds(),
+            89..91 => self.subject_changes(),
+            91..93 => self.break_a_wire(),
+            93..95 => self.link_down(),
+            95 => self.server_forgets(),
+            96 => self.crash(),
+            97 => self.role_changes(),
+            98 => self.stop_or_full_disk(),
+            _ => self.room_is_destroyed(),
+        }
+    }
+
+    fn stop_or_full_disk(&mut self) {
+        if self.course.chance(60) {
+            self.store_changes(true);
+            self.course.after(4_000, Event::StoreOk);
+        } else {
+            self.course.note("the process is asked to stop");
+            let life = self.process.life;
+            self.course.after(60_000, Event::Stopped(life));
+            self.apply(Input::Stop);
+        }
+    }
+}
+
+impl Host for World {
+    type Event = Event;
+
+    fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    fn course(&mut self) -> &mut Course<Event> {
+        &mut self.course
+    }
+
+    fn becomes(&self, due: Due) -> Event {
+        Event::Due(due)
     }
 
     fn happen(&mut self, event: Event) {
         match event {
             Event::Stanza(life, stanza, given) if life == self.link && self.is_linked() => {
-                self.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
+                self.course.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
                 if let (Some(given), Some(to)) = (given, stanza.to()) {
                     self.given(to.as_str(), given);
                 }
@@ -316,7 +325,7 @@ impl World {
             Event::Hears(conn) => self.hears(conn),
             Event::Closes(conn) => self.closes(conn),
             Event::LinkUp if !self.is_linked() => {
-                self.note("the link comes up");
+                self.course.note("the link comes up");
                 self.link += 1;
                 self.apply(Input::Link(LinkId(0), LinkChange::Up));
             }
@@ -324,8 +333,7 @@ impl World {
             Event::Stopped(life) if life == self.process.life => self.crash(),
             Event::Stopped(_) => {}
             Event::StoreOk => self.store_changes(false),
-            Event::Written(life) => self.written(life),
-            Event::Restores(life) => self.restores(life),
+            Event::Due(due) => self.due(due),
             Event::Act => self.act(),
             Event::Picks(call) => self.picks(call),
             Event::GivesUp(call) => self.gives_up(call),
@@ -338,156 +346,31 @@ impl World {
         }
     }
 
-    fn sip_arrives(&mut self, bytes: Bytes) {
-        self.note(&format!("sip -> gateway {}", String::from_utf8_lossy(&bytes)));
-        let flow = Flow {
-            transport: Transport::Tcp,
-            local: "192.0.2.9:5060".parse().unwrap(),
-            remote: "192.0.2.1:5060".parse().unwrap(),
-            conn: Some(ConnId(self.connection)),
-        };
-        self.cause = self.call_of(&String::from_utf8_lossy(&bytes));
-        match framing::datagram(bytes) {
-            Ok(message) => self.apply(Input::Sip(flow, Box::new(message))),
-            Err(bad) => self.wrong(format!("a phone wrote no SIP: {bad:?}")),
-        }
-        self.cause = None;
+    fn edges(&self) -> (Tick, u64) {
+        (self.course.now + Duration::from_secs(40), 60)
     }
 
-    /// A SIP message goes to the gateway.
-    pub fn sip(&mut self, text: String) {
-        let connection = self.connection;
-        let at = self.in_order("from-sip", connection, 20);
-        self.at(at, Event::Sip(connection, text.into_bytes().into()));
-    }
-
-    /// A stanza goes to the gateway.
-    pub fn stanza(&mut self, stanza: Stanza, given: Option<Given>) {
-        let link = self.link;
-        let at = self.in_order("from-xmpp", link, 20);
-        self.at(at, Event::Stanza(link, stanza, given));
-    }
-
-    pub fn link_down(&mut self) {
-        if self.is_linked() {
-            self.note("the link goes down");
-            self.tally.links += 1;
-            self.link += 1;
-            self.apply(Input::Link(LinkId(0), LinkChange::Down));
-            let back = self.moment(40_000);
-            self.at(back, Event::LinkUp);
-        }
-    }
-
-    /// A moment for what comes next: half of them next to a timer's edge.
-    fn moment(&mut self, spread: u64) -> Tick {
-        let near = self.now + Duration::from_secs(40);
-        let edge = self.process.gateway.next_timeout().filter(|(at, _)| *at < near);
-        let edge = edge.filter(|_| self.chance(60));
-        self.process.checks.drawn(edge.is_some());
-        match edge {
-            Some((at, _)) => {
-                let jitter = self.below(4_000);
-                Tick((at.0 + jitter).saturating_sub(2_000)).max(self.now)
-            }
-            None => self.now + Duration::from_millis(self.below(spread)),
-        }
-    }
-
-    fn act(&mut self) {
-        if self.peace {
-            return;
-        }
-        self.acts = self.acts.saturating_sub(1);
-        let wait = [300, 300, 1500, 1500, 3000, 20_000][self.below(6) as usize];
-        let next = self.moment(wait);
-        self.at(next, Event::Act);
-        match self.below(100) {
-            0..26 => self.somebody_talks(),
-            26..46 => self.native_talks(),
-            46..56 => self.dial_in(),
-            56..59 => self.somebody_hangs_up(),
-            59..64 => self.somebody_takes_a_nick(),
-            64..69 => self.somebody_watches(),
-            69..73 => self.native_moves(),
-            73..77 => self.native_whispers(),
-            77..80 => self.somebody_is_put_out(),
-            80..83 => self.native_asks_in(),
-            83..86 => self.somebody_refers(),
-            86..89 => self.somebody_holds(),
-            89..91 => self.subject_changes(),
-            91..93 => self.break_a_wire(),
-            93..95 => self.link_down(),
-            95 => self.server_forgets(),
-            96 => self.crash(),
-            97 => self.role_changes(),
-            98 => self.stop_or_full_disk(),
-            _ => self.room_is_destroyed(),
-        }
-    }
-
-    fn stop_or_full_disk(&mut self) {
-        if self.chance(60) {
-            self.store_changes(true);
-            self.after(4_000, Event::StoreOk);
-        } else {
-            self.note("the process is asked to stop");
-            let life = self.process.life;
-            self.after(60_000, Event::Stopped(life));
-            self.apply(Input::Stop);
-        }
-    }
-}
-
-impl Host for World {
-    fn process(&mut self) -> &mut Process {
-        &mut self.process
-    }
-
-    fn clock(&self) -> Tick {
-        self.now
-    }
-
-    fn draw(&mut self, limit: u64) -> u64 {
-        self.below(limit)
-    }
-
-    fn tells(&mut self, line: &str) {
-        self.note(line);
-    }
-
-    fn writes_in(&mut self, millis: u64, life: u64) {
-        self.after(millis, Event::Written(life));
-    }
-
-    fn restores_in(&mut self, millis: u64, life: u64) -> bool {
-        let may = !self.peace;
-        if may {
-            self.after(millis, Event::Restores(life));
-        }
-        may
+    fn restores_slowly(&self) -> bool {
+        !self.peace
     }
 
     fn leaves(&mut self, output: Output) {
         match output {
             Output::Sip(out) => {
-                self.note(&format!("gateway -> sip {}", String::from_utf8_lossy(&out.bytes)));
+                self.course.note(&format!("gateway -> sip {}", String::from_utf8_lossy(&out.bytes)));
                 let connection = self.connection;
-                let at = self.in_order("to-sip", connection, 20);
-                self.at(at, Event::SipReaches(connection, out.bytes));
+                self.sends("to-sip", connection, Event::SipReaches(connection, out.bytes));
             }
             Output::Stanza(_, stanza) => {
-                self.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
+                self.course.note(&format!("gateway -> xmpp {}", stanza.to_xml()));
                 if self.is_linked() {
-                    let link = self.link;
-                    let at = self.in_order("to-xmpp", link, 20);
-                    self.at(at, Event::StanzaReaches(link, stanza));
+                    self.sends("to-xmpp", self.link, Event::StanzaReaches(self.link, stanza));
                 }
             }
             Output::Msrp(out) => self.msrp_out(out),
             Output::Stopped => {
                 let life = self.process.life;
-                self.after(100, Event::Stopped(life));
+                self.course.after(100, Event::Stopped(life));
             }
             _ => {}
         }
@@ -507,7 +390,7 @@ impl Host for World {
     }
 
     fn risen(&mut self) {
-        let wait = 10 + self.below(3_000);
-        self.after(wait, Event::LinkUp);
+        let wait = 10 + self.course.below(3_000);
+        self.course.after(wait, Event::LinkUp);
     }
 }

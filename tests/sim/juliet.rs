@@ -16,35 +16,34 @@ impl World {
             // Her server says that the gateway is away: not our message to keep.
             return;
         }
-        self.written += 1;
-        let number = self.written;
+        let number = self.course.count();
         let body = format!("from-xmpp-{number}");
         let (from, to) = (juliet_jid(juliet), romeo_jid(romeo));
         let mut child = Element::new("body", ns::COMPONENT);
         child.push_text(&body);
         let more = self.padding();
         child.push_text(&more);
-        let type_ = if self.chance(6) { "normal" } else { "chat" };
+        let type_ = if self.course.chance(6) { "normal" } else { "chat" };
         let mut stanza = Stanza::new(StanzaKind::Message, &from, &to)
             .with_type(type_)
             .with_id(&format!("sim-{number}"))
             .with_child(child);
-        if self.chance(30) {
+        if self.course.chance(30) {
             stanza = stanza.with_child(Element::new("request", ns::RECEIPTS));
         }
         // It counts from the moment at which the gateway has read it: what the link loses before is the server's.
-        self.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
+        self.course.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
         self.ledger.written(false, &body, (format!("juliet{juliet}"), format!("romeo{romeo}")), number);
         let hold = self.config.messages.hold;
         // What is too long for UDP is told so when its turn comes.
         let may_be_kept = !hold.is_zero() && more.len() < 600;
         if let Some(fate) = self.ledger.of(&body).filter(|_| may_be_kept) {
-            fate.keep = Some(self.now + hold);
+            fate.keep = Some(self.course.now + hold);
         }
         self.apply(Input::Stanza(LinkId(0), stanza));
-        if self.chance(8) {
-            let wait = self.below(3_000);
-            self.after(wait, Event::Retracts(juliet, romeo, number));
+        if self.course.chance(8) {
+            let wait = self.course.below(3_000);
+            self.course.after(wait, Event::Retracts(juliet, romeo, number));
         }
     }
 
@@ -55,15 +54,14 @@ impl World {
             return;
         };
         fate.retracted = true;
-        self.written += 1;
-        let own = self.written;
+        let own = self.course.count();
         let retract =
             Element::new("retract", "urn:xmpp:message-retract:1").with("id", &format!("sim-{number}"));
         let stanza = Stanza::new(StanzaKind::Message, &juliet_jid(juliet), &romeo_jid(romeo))
             .with_type("chat")
             .with_id(&format!("sim-{own}"))
             .with_child(retract);
-        self.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
+        self.course.note(&format!("xmpp -> gateway {}", stanza.to_xml()));
         self.apply(Input::Stanza(LinkId(0), stanza));
     }
 
@@ -89,7 +87,7 @@ impl World {
             }
             (StanzaKind::Message, Some("error")) => {
                 let id = stanza.id().and_then(|id| id.strip_prefix("sim-")).unwrap_or_default();
-                self.ledger.given_up(self.now, &format!("from-xmpp-{id}"));
+                self.ledger.given_up(self.course.now, &format!("from-xmpp-{id}"));
             }
             (StanzaKind::Message, _) => self.juliet_reads(stanza),
             (StanzaKind::Presence, Some("subscribe")) => {
@@ -120,17 +118,17 @@ impl World {
         let body = stanza.element.child("body", ns::COMPONENT).map(Element::text).unwrap_or_default();
         let id = stanza.id().unwrap_or_default().to_owned();
         let Some(key) = key_of(&body).filter(|key| self.ledger.from_sip.contains_key(*key)) else { return };
-        if self.below(20) == 0 {
+        if self.course.below(20) == 0 {
             if let Some(fate) = self.ledger.from_sip.get_mut(key) {
                 fate.refused_there = true;
             }
             let error = stanza.error(Kind::ServiceUnavailable, ErrorType::Cancel, None, None);
             return error.into_iter().for_each(|error| self.stanza_to_gateway(error));
         }
-        self.ledger.arrived(self.now, true, key, &id);
+        self.ledger.arrived(self.course.now, true, key, &id);
         let asks = stanza.element.child("request", ns::RECEIPTS).is_some();
         if asks
-            && self.chance(70)
+            && self.course.chance(70)
             && let (Some(from), Some(to)) = (stanza.from(), stanza.to())
         {
             let client = if to.is_bare() {
@@ -145,7 +143,7 @@ impl World {
 
     /// A Juliet is writing, stops, or closes her window.
     pub fn juliet_types(&mut self, juliet: u8, romeo: u8) {
-        let state = ["composing", "active", "paused", "gone"][self.below(4) as usize];
+        let state = ["composing", "active", "paused", "gone"][self.course.below(4) as usize];
         let child = Element::new(state, ns::CHAT_STATES);
         let stanza =
             Stanza::new(StanzaKind::Message, &juliet_jid(juliet), &romeo_jid(romeo)).with_type("chat");

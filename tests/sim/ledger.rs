@@ -166,9 +166,10 @@ impl Ledger {
     }
 
     /// The process dies: what an XMPP user wrote and was not on disk was never taken, and nobody knows.
-    pub fn crashed(&mut self, now: Tick) {
+    /// What was said since `unremembered` is said again.
+    pub fn crashed(&mut self, now: Tick, unremembered: Tick) {
         self.doubt();
-        self.unheard(now, true);
+        self.unheard(unremembered, true);
         for fate in self.from_xmpp.values_mut() {
             fate.confirmed = false;
             // What is forgotten of it may not have been written.

@@ -97,7 +97,7 @@ impl World {
     fn call(&mut self, romeo: u8, juliet: u8, ours: bool, id: &str) -> usize {
         let number = self.calls.len();
         let tag = format!("ph{number}");
-        let muting = self.now < PEACE;
+        let muting = self.course.now < PEACE;
         let call = Call {
             romeo,
             juliet,
@@ -120,8 +120,9 @@ impl World {
             conn: None,
             open: false,
             wrapped: romeo == 2,
-            mute: muting && self.chance(4),
-            refuses: (muting && self.chance(5)).then(|| [403, 413, 415, 481][self.below(4) as usize]),
+            mute: muting && self.course.chance(4),
+            refuses: (muting && self.course.chance(5))
+                .then(|| [403, 413, 415, 481][self.course.below(4) as usize]),
             incoming: BTreeMap::new(),
             read: BTreeSet::new(),
             queue: VecDeque::new(),
@@ -132,14 +133,13 @@ impl World {
     }
 
     fn new_path(&mut self, romeo: u8, number: usize) -> Path {
-        self.written += 1;
-        let text = format!("msrp://192.0.2.1:{}/p{number}x{};tcp", PORT + u16::from(romeo), self.written);
+        let (port, count) = (PORT + u16::from(romeo), self.course.count());
+        let text = format!("msrp://192.0.2.1:{port}/p{number}x{count};tcp");
         Path::parse(&text).expect("a path")
     }
 
     fn sdp(&mut self, number: usize, setup: &str) -> String {
-        self.written += 1;
-        let version = self.written;
+        let version = self.course.count();
         let call = &self.calls[number];
         let types = match call.romeo {
             1 => "text/plain application/im-iscomposing+xml",
@@ -216,7 +216,7 @@ impl World {
 
     fn unacked(&mut self, number: usize, bytes: Bytes, cseq: u32) {
         self.calls[number].unacked = Some((bytes, cseq));
-        self.after(500, Event::Repeats(number, 500));
+        self.course.after(500, Event::Repeats(number, 500));
     }
 
     /// Timer G, and that of RFC 3261 §13.3.1.4.
@@ -233,7 +233,7 @@ impl World {
             self.send(bytes);
         }
         let next = wait.min(4_000);
-        self.after(next, Event::Repeats(number, wait + next));
+        self.course.after(next, Event::Repeats(number, wait + next));
     }
 
     fn rings(&mut self, romeo: u8, text: &str) {
@@ -252,16 +252,16 @@ impl World {
             self.serve(text, "INVITE", Answer { tag: "none".into(), ..Answer::new(488) });
             return;
         }
-        let pick = match (temper, self.below(100)) {
+        let pick = match (temper, self.course.below(100)) {
             (Temper::Silent, _) => return,
             (Temper::Status(status), _) => Pick::Refuse(status),
-            _ if self.now >= PEACE => Pick::Accept,
-            (_, 0..8) => Pick::Refuse([486, 488, 603, 480, 415, 404, 503][self.below(7) as usize]),
+            _ if self.course.now >= PEACE => Pick::Accept,
+            (_, 0..8) => Pick::Refuse([486, 488, 603, 480, 415, 404, 503][self.course.below(7) as usize]),
             (_, 8..12) => Pick::PortZero,
             (_, 12..17) => Pick::Nowhere,
             _ => Pick::Accept,
         };
-        let forks = 1 + u64::from(self.chance(8));
+        let forks = 1 + u64::from(self.course.chance(8));
         for _ in 0..forks {
             let number = self.call(romeo, juliet, false, &id);
             let gateway = contact_of(text);
@@ -271,20 +271,20 @@ impl World {
             call.local = format!("{};tag={}", header(text, "To"), call.tag);
             self.reads_sdp(number, &sdp);
             let tag = self.calls[number].tag.clone();
-            if self.chance(40) {
+            if self.course.chance(40) {
                 let ringing = answer(text, &Answer { tag, ..Answer::new(180) });
                 self.send(ringing);
             }
-            let wait = match self.below(100) {
-                _ if self.now >= PEACE => self.below(50),
+            let wait = match self.course.below(100) {
+                _ if self.course.now >= PEACE => self.course.below(50),
                 0..4 => 60_000,
-                4..10 => 9_950 + self.below(120),
-                10..20 => self.below(8_000),
-                _ => self.below(200),
+                4..10 => 9_950 + self.course.below(120),
+                10..20 => self.course.below(8_000),
+                _ => self.course.below(200),
             };
             self.ringing.insert((branch.clone(), number), text.to_owned());
             if wait < 60_000 {
-                self.after(wait, Event::Picks(branch.clone(), number));
+                self.course.after(wait, Event::Picks(branch.clone(), number));
             }
         }
     }
@@ -298,7 +298,7 @@ impl World {
             self.unacked(number, bytes, cseq_of(&text));
             return self.over(number, "refused");
         }
-        let setup = match self.below(3) {
+        let setup = match self.course.below(3) {
             0 => "a=setup:active\r\n",
             1 => "a=setup:passive\r\n",
             _ => "",
@@ -338,10 +338,9 @@ impl World {
 
     /// A phone opens a session.
     pub fn calls_juliet(&mut self, romeo: u8, juliet: u8) -> usize {
-        self.written += 1;
-        let id = format!("call-{}", self.written);
+        let id = format!("call-{}", self.course.count());
         let number = self.call(romeo, juliet, true, &id);
-        let setup = match self.below(4) {
+        let setup = match self.course.below(4) {
             0 => "a=setup:active\r\n",
             1 => "a=setup:passive\r\n",
             2 => "a=setup:actpass\r\n",
@@ -349,15 +348,15 @@ impl World {
         };
         self.calls[number].dials = !setup.contains("passive");
         let sdp = self.sdp(number, setup);
-        let timer = match self.below(8) {
+        let timer = match self.course.below(8) {
             0 => "Supported: timer\r\nSession-Expires: 90;refresher=uas\r\n",
             1 => "Supported: timer\r\n",
             _ => "",
         };
         self.ask(number, "INVITE", timer, &sdp);
-        if self.chance(4) {
-            let wait = self.below(60);
-            self.after(wait, Event::Cancels(number));
+        if self.course.chance(4) {
+            let wait = self.course.below(60);
+            self.course.after(wait, Event::Cancels(number));
         }
         number
     }
@@ -396,8 +395,7 @@ impl World {
     }
 
     fn request(&mut self, number: usize, method: &str, cseq: u32, more: &str, body: &str) -> (String, Bytes) {
-        self.written += 1;
-        let branch = format!("z9hG4bKphone{}", self.written);
+        let branch = format!("z9hG4bKphone{}", self.course.count());
         let (transport, param) = if self.udp { ("UDP", "") } else { ("TCP", ";transport=tcp") };
         let call = &self.calls[number];
         let romeo = call.romeo;
@@ -422,7 +420,7 @@ impl World {
         let (branch, bytes) = self.request(number, method, cseq, more, body);
         self.send(bytes.clone());
         self.asking.insert(branch.clone(), Asking { bytes, call: number, method, quiet: false, tries: 0 });
-        self.after(500, Event::Asks(branch, 500));
+        self.course.after(500, Event::Asks(branch, 500));
     }
 
     /// Timers A, B, E and F.
@@ -436,7 +434,7 @@ impl World {
                 self.send(bytes);
             }
             let next = wait.min(4_000);
-            return self.after(next, Event::Asks(branch.to_owned(), wait + next));
+            return self.course.after(next, Event::Asks(branch.to_owned(), wait + next));
         }
         let Some(asking) = self.asking.remove(branch) else { return };
         match asking.method {
@@ -448,7 +446,7 @@ impl World {
                 self.send(bytes.clone());
                 let again = Asking { bytes, quiet: false, tries: asking.tries + 1, ..asking };
                 self.asking.insert(branch.clone(), again);
-                self.after(500, Event::Asks(branch, 500));
+                self.course.after(500, Event::Asks(branch, 500));
             }
             "BYE" => {}
             _ => self.hangs(asking.call),
@@ -545,25 +543,26 @@ impl World {
             return;
         }
         if dials {
-            let wait = self.below(60);
-            self.after(wait, Event::Dials(number));
+            let wait = self.course.below(60);
+            self.course.after(wait, Event::Dials(number));
         }
-        let lasts = match self.below(10) {
-            0 => Some(self.below(300)),
-            1..4 => Some(self.below(10_000)),
-            4..8 => Some(self.below(100_000)),
+        let lasts = match self.course.below(10) {
+            0 => Some(self.course.below(300)),
+            1..4 => Some(self.course.below(10_000)),
+            4..8 => Some(self.course.below(100_000)),
             // The gateway's own end when nobody writes.
             _ if ours => Some(200_000),
             _ => None,
         };
         if let Some(lasts) = lasts {
-            let at = self.now + Duration::from_millis(lasts);
-            self.at(at.min(PEACE.max(self.now) + Duration::from_secs(60)), Event::Hangs(number));
+            let at = self.course.now + Duration::from_millis(lasts);
+            self.course
+                .at(at.min(PEACE.max(self.course.now) + Duration::from_secs(60)), Event::Hangs(number));
         }
-        if self.now < PEACE && self.chance(20) {
-            let change = [Change::Refresh, Change::Hold, Change::Move][self.below(3) as usize];
-            let wait = self.below(8_000);
-            self.after(wait, Event::Changes(number, change));
+        if self.course.now < PEACE && self.course.chance(20) {
+            let change = [Change::Refresh, Change::Hold, Change::Move][self.course.below(3) as usize];
+            let wait = self.course.below(8_000);
+            self.course.after(wait, Event::Changes(number, change));
         }
     }
 
@@ -584,7 +583,7 @@ impl World {
         if std::mem::replace(&mut self.calls[number].stage, Stage::Over) == Stage::Over {
             return;
         }
-        self.note(&format!("call {number} is over: {why}"));
+        self.course.note(&format!("call {number} is over: {why}"));
         self.unsettled(number);
         if let Some(conn) = self.calls[number].conn {
             self.hang_wire(conn);
@@ -605,8 +604,8 @@ impl World {
         match change {
             Change::Hold => {
                 self.calls[number].held = true;
-                let wait = 1_000 + self.below(20_000);
-                self.after(wait, Event::Changes(number, Change::Resume));
+                let wait = 1_000 + self.course.below(20_000);
+                self.course.after(wait, Event::Changes(number, Change::Resume));
             }
             Change::Resume => self.calls[number].held = false,
             Change::Move => {
@@ -631,7 +630,7 @@ impl World {
             && self.calls[number].stage == Stage::Up
         {
             self.reads_sdp(number, sdp);
-            self.after(5, Event::Dials(number));
+            self.course.after(5, Event::Dials(number));
         }
     }
 

@@ -61,7 +61,7 @@ impl World {
     /// A SIP user writes: in a session, if there is one, or in one that her phone opens.
     pub fn romeo_speaks(&mut self, romeo: u8, juliet: u8) {
         let call = self.call_with(romeo, juliet);
-        if romeo == 0 || call.is_none() && self.chance(40) {
+        if romeo == 0 || call.is_none() && self.course.chance(40) {
             return self.romeo_writes(romeo, juliet);
         }
         let call = call.unwrap_or_else(|| self.calls_juliet(romeo, juliet));
@@ -69,8 +69,7 @@ impl World {
     }
 
     fn romeo_writes(&mut self, romeo: u8, juliet: u8) {
-        self.written += 1;
-        let number = self.written;
+        let number = self.course.count();
         let body = format!("from-sip-{number}");
         let pair = (format!("romeo{romeo}"), format!("juliet{juliet}"));
         self.ledger.written(true, &body, pair, number);
@@ -85,7 +84,7 @@ impl World {
         self.pending.insert(format!("sim-{number}"), (bytes.clone(), body));
         self.send(bytes);
         let first = Duration::from_millis(500);
-        self.after(500, Event::RomeoRepeats(format!("sim-{number}"), first));
+        self.course.after(500, Event::RomeoRepeats(format!("sim-{number}"), first));
     }
 
     /// Timer E over UDP; over TCP the client gives up after Timer F and sends the same request anew.
@@ -95,7 +94,7 @@ impl World {
             self.send(bytes);
             let next = (wait * 2).min(Duration::from_secs(4)) + Duration::from_millis(1);
             let total = wait + next;
-            self.after(next.as_millis() as u64, Event::RomeoRepeats(call.to_owned(), total));
+            self.course.after(next.as_millis() as u64, Event::RomeoRepeats(call.to_owned(), total));
         } else if !self.udp && wait < Duration::from_secs(60) {
             let again = String::from_utf8_lossy(&bytes).replacen(
                 "z9hG4bK",
@@ -105,7 +104,7 @@ impl World {
             if wait > Duration::from_secs(1) {
                 self.send(Bytes::from(again));
             }
-            self.after(32_000, Event::RomeoRepeats(call.to_owned(), wait + Duration::from_secs(32)));
+            self.course.after(32_000, Event::RomeoRepeats(call.to_owned(), wait + Duration::from_secs(32)));
         } else {
             self.pending.remove(call);
             if let Some(fate) = self.ledger.from_sip.get_mut(&body) {
@@ -115,8 +114,7 @@ impl World {
     }
 
     pub fn romeo_watches(&mut self, romeo: u8, juliet: u8) {
-        self.written += 1;
-        let number = self.written;
+        let number = self.course.count();
         let transport = if self.udp { "UDP" } else { "TCP" };
         let subscribe = format!(
             "SUBSCRIBE sip:juliet{juliet}@example.com SIP/2.0\r\nVia: SIP/2.0/{transport} 192.0.2.1:5060;branch=z9hG4bKsim{number}\r\n\
@@ -130,11 +128,11 @@ impl World {
 
     pub fn romeo_gets(&mut self, out: &SipOut) {
         let tcp = out.target.transport == Transport::Tcp;
-        if tcp && out.target.conn.is_some_and(|conn| conn.0 != self.connection) && self.chance(50) {
+        if tcp && out.target.conn.is_some_and(|conn| conn.0 != self.connection) && self.course.chance(50) {
             // A response on a connection that is gone goes nowhere; a request is reported.
             if let Some(id) = out.id {
                 let connection = self.connection - 1;
-                self.after(1, Event::SendFailed(connection, id));
+                self.course.after(1, Event::SendFailed(connection, id));
                 return;
             }
         }
@@ -238,9 +236,9 @@ impl World {
     fn answer(&mut self, request: &[u8], said: &Answer, temper: Temper) {
         let bytes = answer(&String::from_utf8_lossy(request), said);
         if temper == Temper::Slow {
-            let wait = self.below(40_000);
+            let wait = self.course.below(40_000);
             let connection = if self.udp { 0 } else { self.connection };
-            self.after(wait, Event::Arrives(connection, bytes));
+            self.course.after(wait, Event::Arrives(connection, bytes));
         } else {
             self.send(bytes);
         }
@@ -255,8 +253,7 @@ impl World {
                 .unwrap_or_default()
                 .to_owned()
         };
-        self.written += 1;
-        let number = self.written;
+        let number = self.course.count();
         let contact = header("Contact");
         let uri = contact.split(['<', '>']).nth(1).unwrap_or("sip:nobody@invalid").to_owned();
         let to = header("To");

@@ -47,10 +47,10 @@ pub struct Letter {
 impl World {
     /// Now and then a text is long: then it has several chunks.
     pub fn padding(&mut self) -> String {
-        let length = match self.below(100) {
+        let length = match self.course.below(100) {
             0 => 30_000,
-            1..12 => 2_000 + self.below(6_000),
-            12..30 => self.below(600),
+            1..12 => 2_000 + self.course.below(6_000),
+            12..30 => self.course.below(600),
             _ => 0,
         };
         if length == 0 { String::new() } else { format!(" {}", "x".repeat(length as usize)) }
@@ -58,10 +58,10 @@ impl World {
 
     /// A SIP user writes in a session, or in one that opens.
     pub fn phone_writes(&mut self, number: usize) {
-        self.written += 1;
-        let key = format!("from-sip-{}", self.written);
+        let written = self.course.count();
+        let key = format!("from-sip-{written}");
         let (romeo, juliet) = (self.calls[number].romeo, self.calls[number].juliet);
-        self.ledger.written(true, &key, (format!("romeo{romeo}"), format!("juliet{juliet}")), self.written);
+        self.ledger.written(true, &key, (format!("romeo{romeo}"), format!("juliet{juliet}")), written);
         self.ledger.of(&key).into_iter().for_each(|fate| fate.in_session = true);
         let said = format!("{key}{}", self.padding());
         let (type_, body) = if self.calls[number].wrapped {
@@ -74,16 +74,16 @@ impl World {
             ("text/plain", said)
         };
         let mut pieces = vec![(0, body.len())];
-        let cuts = if body.len() < 40 { self.below(2) } else { self.below(4) };
+        let cuts = if body.len() < 40 { self.course.below(2) } else { self.course.below(4) };
         for _ in 0..cuts {
-            let at = self.below(pieces.len() as u64) as usize;
+            let at = self.course.below(pieces.len() as u64) as usize;
             let (from, to) = pieces[at];
             if to - from >= 2 {
-                let cut = from + 1 + self.below((to - from - 1) as u64) as usize;
+                let cut = from + 1 + self.course.below((to - from - 1) as u64) as usize;
                 pieces.splice(at..=at, [(from, cut), (cut, to)]);
             }
         }
-        let report = match self.below(12) {
+        let report = match self.course.below(12) {
             0 => FailureReport::No,
             1 => FailureReport::Partial,
             _ => FailureReport::Yes,
@@ -93,7 +93,7 @@ impl World {
             self.ledger.of(&key).into_iter().for_each(|fate| fate.doubt = true);
         }
         let letter = Letter {
-            message_id: format!("msg{}", self.written),
+            message_id: format!("msg{written}"),
             key,
             romeo,
             juliet,
@@ -101,7 +101,7 @@ impl World {
             body: body.into(),
             pieces,
             report,
-            success: self.chance(30),
+            success: self.course.chance(30),
             call: number,
             acked: BTreeSet::new(),
             there: BTreeSet::new(),
@@ -122,16 +122,16 @@ impl World {
         letter.whole_by = None;
         letter.tries += 1;
         let mut order: Vec<usize> = (0..letter.pieces.len()).collect();
-        if self.chance(40) {
+        if self.course.chance(40) {
             for place in (1..order.len()).rev() {
-                order.swap(place, self.below(place as u64 + 1) as usize);
+                order.swap(place, self.course.below(place as u64 + 1) as usize);
             }
         }
-        if self.chance(10) {
+        if self.course.chance(10) {
             order.push(order[0]);
         }
-        let may_tear = self.now < PEACE && self.letters[index].tries == 1 && order.len() > 1;
-        if may_tear && self.letters[index].report == FailureReport::Yes && self.chance(15) {
+        let may_tear = self.course.now < PEACE && self.letters[index].tries == 1 && order.len() > 1;
+        if may_tear && self.letters[index].report == FailureReport::Yes && self.course.chance(15) {
             let letter = &mut self.letters[index];
             letter.torn = true;
             order.retain(|piece| *piece + 1 != letter.pieces.len());
@@ -142,8 +142,11 @@ impl World {
             // Pieces of several letters mix, now and then.
             let call = &self.calls[number];
             let behind = call.queue.len();
-            let at =
-                if behind > 0 && self.chance(15) { self.below(behind as u64 + 1) as usize } else { behind };
+            let at = if behind > 0 && self.course.chance(15) {
+                self.course.below(behind as u64 + 1) as usize
+            } else {
+                behind
+            };
             self.calls[number].queue.insert(at, (index, piece));
         }
         self.speaks_soon(number);
@@ -153,8 +156,8 @@ impl World {
         let call = &mut self.calls[number];
         if call.open && !call.speaking && !call.queue.is_empty() && call.stage == Stage::Up {
             call.speaking = true;
-            let wait = self.below(25);
-            self.after(wait, Event::Speaks(number));
+            let wait = self.course.below(25);
+            self.course.after(wait, Event::Speaks(number));
         }
     }
 
@@ -168,9 +171,9 @@ impl World {
         }
         let conn = self.dial(self.calls[number].romeo);
         self.calls[number].conn = Some(conn);
-        self.note(&format!("call {number} uses connection {conn}"));
+        self.course.note(&format!("call {number} uses connection {conn}"));
         // Some speak at once.
-        if !self.calls[number].queue.is_empty() && self.chance(30) {
+        if !self.calls[number].queue.is_empty() && self.course.chance(30) {
             self.calls[number].open = true;
             return self.speaks_soon(number);
         }
@@ -182,10 +185,10 @@ impl World {
     }
 
     fn frame(&mut self, number: usize, method: Method) -> Request {
-        self.written += 1;
+        let tid = format!("tid{}", self.course.count());
         let call = &self.calls[number];
         let to = call.peer.clone().unwrap_or_else(|| call.own.clone());
-        Request::new(format!("tid{}", self.written), method, to, call.own.clone())
+        Request::new(tid, method, to, call.own.clone())
     }
 
     /// A phone sends the next piece.
@@ -194,7 +197,7 @@ impl World {
         let call = &mut self.calls[number];
         let (Some(conn), Stage::Up) = (call.conn, call.stage) else { return };
         let Some((index, piece)) = call.queue.pop_front() else { return };
-        if self.chance(8) {
+        if self.course.chance(8) {
             self.types(number, conn);
         }
         let request = self.frame(number, Method::Send);
@@ -224,7 +227,7 @@ impl World {
 
     fn types(&mut self, number: usize, conn: u64) {
         let request = self.frame(number, Method::Send);
-        let state = if self.chance(50) { "active" } else { "idle" };
+        let state = if self.course.chance(50) { "active" } else { "idle" };
         let body = format!(
             "<?xml version='1.0'?><isComposing xmlns='urn:ietf:params:xml:ns:im-iscomposing'><state>{state}</state></isComposing>"
         );
@@ -248,7 +251,7 @@ impl World {
             letter.there.insert(piece);
             if letter.torn && letter.there.len() + 1 == letter.pieces.len() {
                 let torn = Event::Torn(index, number, self.process.life);
-                return self.after(ABANDONED, torn);
+                return self.course.after(ABANDONED, torn);
             }
             let letter = &mut self.letters[index];
             if letter.there.len() == letter.pieces.len() && letter.whole_by.is_none() {
@@ -306,7 +309,7 @@ impl World {
     }
 
     fn tells(&mut self, key: &str) {
-        let now = self.now;
+        let now = self.course.now;
         self.ledger.of(key).into_iter().for_each(|fate| fate.telling = Some(now));
     }
 
@@ -437,7 +440,7 @@ impl World {
         }
         self.confirming.insert(request.tid.clone(), (key.clone(), number));
         self.respond(conn, request, 200);
-        if self.now < PEACE && self.chance(3) {
+        if self.course.now < PEACE && self.course.chance(3) {
             self.ledger.of(&key).into_iter().for_each(|fate| fate.refused_there = true);
             self.report(number, conn, id, length, 403);
         } else if request.success_report {
@@ -453,8 +456,8 @@ impl World {
             status: Some(Status { namespace: 0, code, comment: String::new() }),
             ..report
         };
-        let wait = if self.chance(50) { 0 } else { self.below(3_000) };
-        self.after(wait, Event::Reports(number, conn, Box::new(report)));
+        let wait = if self.course.chance(50) { 0 } else { self.course.below(3_000) };
+        self.course.after(wait, Event::Reports(number, conn, Box::new(report)));
     }
 
     /// A report that took its time.
@@ -466,14 +469,14 @@ impl World {
 
     /// A SIP user sees a line, which came in a session or as a MESSAGE.
     pub fn displays(&mut self, key: &str, identity: &str, way: Option<String>) {
-        self.ledger.arrived(self.now, false, key, identity);
+        self.ledger.arrived(self.course.now, false, key, identity);
         let Some(fate) = self.ledger.from_xmpp.get_mut(key) else { return };
         if !fate.ways.contains(&way) {
             fate.ways.push(way);
         }
         let before: Vec<String> = fate.ways.iter().flatten().cloned().collect();
         if fate.ways.len() > 1 {
-            self.after(70_000, Event::Judges(key.to_owned(), before));
+            self.course.after(70_000, Event::Judges(key.to_owned(), before));
         }
     }
 
@@ -547,9 +550,9 @@ impl World {
             }
             self.unsettled(number);
             (self.calls[number].conn, self.calls[number].open) = (None, false);
-            if self.calls[number].ours || self.chance(60) {
-                let wait = self.below(5_000);
-                self.after(wait, Event::Hangs(number));
+            if self.calls[number].ours || self.course.chance(60) {
+                let wait = self.course.below(5_000);
+                self.course.after(wait, Event::Hangs(number));
             }
         }
     }
@@ -569,9 +572,9 @@ impl World {
             }
             let (key, tries) = (letter.key.clone(), letter.tries);
             self.ledger.of(&key).into_iter().for_each(|fate| fate.doubt = true);
-            if tries < 4 && letter.report == FailureReport::Yes && self.chance(70) {
-                let wait = 100 + self.below(3_000);
-                self.after(wait, Event::Resends(index));
+            if tries < 4 && letter.report == FailureReport::Yes && self.course.chance(70) {
+                let wait = 100 + self.course.below(3_000);
+                self.course.after(wait, Event::Resends(index));
             } else {
                 self.letters[index].over = true;
             }

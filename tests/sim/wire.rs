@@ -7,7 +7,6 @@ use mostar::msrp::frame::Frame;
 use mostar::msrp::frame::decoder::Decoder;
 use mostar::msrp::uri::Hop;
 use mostar::msrp::{AttemptId, ConnId, Link, MsrpIn, MsrpOut};
-use mostar::words::time::Tick;
 use std::time::Duration;
 
 use super::phone::Stage;
@@ -27,8 +26,6 @@ pub struct Wire {
     pub by_gateway: bool,
     alive: bool,
     kept: bool,
-    /// When the last that was sent arrives: at the gateway, at the phone.
-    last: [Tick; 2],
     /// Who reads here takes long.
     slow: bool,
     /// It dies when so many frames have passed.
@@ -39,11 +36,10 @@ pub struct Wire {
 impl World {
     fn wire(&mut self, romeo: u8, by_gateway: bool) -> u64 {
         let number = self.wires.len() as u64;
-        let cuts = self.now < PEACE && self.chance(self.cuts);
-        let fuse = cuts.then(|| 1 + self.below(24));
-        let slow = self.now < PEACE && self.chance(6);
-        let last = [self.now; 2];
-        let wire = Wire { romeo, by_gateway, alive: true, kept: by_gateway, last, slow, fuse, passed: 0 };
+        let cuts = self.course.now < PEACE && self.course.chance(self.cuts);
+        let fuse = cuts.then(|| 1 + self.course.below(24));
+        let slow = self.course.now < PEACE && self.course.chance(6);
+        let wire = Wire { romeo, by_gateway, alive: true, kept: by_gateway, slow, fuse, passed: 0 };
         self.wires.push(wire);
         number
     }
@@ -52,22 +48,21 @@ impl World {
     pub fn msrp_out(&mut self, out: MsrpOut) {
         match out {
             MsrpOut::Connect { attempt, hop, .. } => {
-                self.note(&format!("gateway connects to {hop}"));
-                let slow = self.chance(4);
-                let wait = if slow { 60_000 + self.below(8_000) } else { 1 + self.below(100) };
+                self.course.note(&format!("gateway connects to {hop}"));
+                let slow = self.course.chance(4);
+                let wait = if slow { 60_000 + self.course.below(8_000) } else { 1 + self.course.below(100) };
                 let life = self.life();
-                self.after(wait, Event::Connects(life, attempt, hop));
+                self.course.after(wait, Event::Connects(life, attempt, hop));
             }
             MsrpOut::Send { conn, bytes } => self.hand_to_phone(conn, &bytes),
             MsrpOut::Keep(conn) => match self.wires.get_mut(conn.0 as usize) {
                 Some(wire) if wire.alive => wire.kept = true,
-                _ => self.after(0, Event::Lost(conn.0)),
+                _ => self.course.after(0, Event::Lost(conn.0)),
             },
             MsrpOut::Release(conn) => {
                 if let Some(wire) = self.wires.get_mut(conn.0 as usize) {
                     wire.kept = false;
-                    let at = wire.last[1];
-                    self.at(at, Event::Closes(conn.0));
+                    self.course.in_order("to-phone", conn.0, Duration::ZERO, Event::Closes(conn.0));
                 }
             }
         }
@@ -80,13 +75,13 @@ impl World {
         }
         let romeo = hop.port.and_then(|port| port.checked_sub(PORT)).filter(|number| *number < 10);
         let told = match romeo {
-            Some(romeo) if self.now >= PEACE || !self.chance(6) => {
+            Some(romeo) if self.course.now >= PEACE || !self.course.chance(6) => {
                 let conn = self.wire(romeo as u8, true);
                 MsrpIn::Connected { attempt, link: Link { conn: ConnId(conn), secure: false } }
             }
             _ => MsrpIn::NotConnected { attempt, why: "connection refused".into() },
         };
-        self.note(&format!("shell -> gateway {told:?}"));
+        self.course.note(&format!("shell -> gateway {told:?}"));
         self.apply(Input::Msrp(told));
     }
 
@@ -94,11 +89,11 @@ impl World {
     pub fn dial(&mut self, romeo: u8) -> u64 {
         let fits = |wire: &Wire| wire.alive && !wire.by_gateway && wire.romeo == romeo;
         let known = self.wires.iter().rposition(fits);
-        if let Some(known) = known.filter(|_| self.chance(60)) {
+        if let Some(known) = known.filter(|_| self.course.chance(60)) {
             return known as u64;
         }
         let number = self.wire(romeo, false);
-        self.after(STRANGER, Event::Unkept(number));
+        self.course.after(STRANGER, Event::Unkept(number));
         number
     }
 
@@ -114,23 +109,18 @@ impl World {
         let slow = wire.slow;
         let count = frames.len();
         for (place, frame) in frames.into_iter().enumerate() {
-            let spread = if slow && self.chance(20) { 25_000 } else { 20 };
-            let at = self.now + Duration::from_millis(self.below(spread));
-            let wire = &mut self.wires[conn.0 as usize];
-            wire.last[1] = wire.last[1].max(at);
-            let at = wire.last[1];
+            let spread = if slow && self.course.chance(20) { 25_000 } else { 20 };
+            let delay = self.course.millis(spread);
             let drained = if place + 1 == count { bytes.len() } else { 0 };
-            self.at(at, Event::ToPhone(conn.0, Box::new(frame), drained));
+            let event = Event::ToPhone(conn.0, Box::new(frame), drained);
+            self.course.in_order("to-phone", conn.0, delay, event);
         }
     }
 
     /// A phone sends a frame.
     pub fn frame_out(&mut self, conn: u64, frame: Frame) {
-        let at = self.now + Duration::from_millis(self.below(20));
-        let wire = &mut self.wires[conn as usize];
-        wire.last[0] = wire.last[0].max(at);
-        let at = wire.last[0];
-        self.at(at, Event::ToGateway(conn, Box::new(frame)));
+        let delay = self.course.millis(20);
+        self.course.in_order("to-gateway", conn, delay, Event::ToGateway(conn, Box::new(frame)));
     }
 
     /// A frame has come to the other end, or the connection dies over it. False when it has not.
@@ -152,7 +142,7 @@ impl World {
         if !self.passes(conn) {
             return;
         }
-        self.note(&format!("msrp {conn} -> gateway {}", line_of(&frame)));
+        self.course.note(&format!("msrp {conn} -> gateway {}", line_of(&frame)));
         let tid = match &*frame {
             Frame::Request(request) => {
                 self.arrives_at_gateway(&request.tid);
@@ -175,7 +165,7 @@ impl World {
         if !self.passes(conn) {
             return;
         }
-        self.note(&format!("gateway -> msrp {conn} {}", line_of(frame)));
+        self.course.note(&format!("gateway -> msrp {conn} {}", line_of(frame)));
         self.phone_takes(conn, frame);
         if drained > 0 && self.wires[conn as usize].kept {
             self.apply(Input::Msrp(MsrpIn::Drained { conn: ConnId(conn), bytes: drained }));
@@ -188,18 +178,18 @@ impl World {
         if !std::mem::replace(&mut wire.alive, false) {
             return;
         }
-        self.note(&format!("connection {conn} dies"));
+        self.course.note(&format!("connection {conn} dies"));
         self.ledger.totals.cut += 1;
-        let sooner = if self.chance(50) { self.below(100) } else { self.below(8_000) };
-        self.after(sooner, Event::Lost(conn));
-        let later = if self.chance(50) { self.below(100) } else { self.below(8_000) };
-        self.after(later, Event::Hears(conn));
+        let sooner = if self.course.chance(50) { self.course.below(100) } else { self.course.below(8_000) };
+        self.course.after(sooner, Event::Lost(conn));
+        let later = if self.course.chance(50) { self.course.below(100) } else { self.course.below(8_000) };
+        self.course.after(later, Event::Hears(conn));
     }
 
     /// The gateway hears that a connection is gone, if it still cares.
     pub fn lost(&mut self, conn: u64) {
         if std::mem::replace(&mut self.wires[conn as usize].kept, false) {
-            self.note(&format!("shell -> gateway connection {conn} is lost"));
+            self.course.note(&format!("shell -> gateway connection {conn} is lost"));
             self.apply(Input::Msrp(MsrpIn::Lost { conn: ConnId(conn), why: "connection reset".into() }));
         }
     }
@@ -207,8 +197,8 @@ impl World {
     /// The gateway has let go of a connection.
     pub fn closes(&mut self, conn: u64) {
         if std::mem::replace(&mut self.wires[conn as usize].alive, false) {
-            self.note(&format!("connection {conn} is closed"));
-            self.after(1, Event::Hears(conn));
+            self.course.note(&format!("connection {conn} is closed"));
+            self.course.after(1, Event::Hears(conn));
         }
     }
 
@@ -224,8 +214,8 @@ impl World {
         for number in 0..self.wires.len() {
             self.wires[number].kept = false;
             if std::mem::replace(&mut self.wires[number].alive, false) {
-                let wait = self.below(2_000);
-                self.after(wait, Event::Hears(number as u64));
+                let wait = self.course.below(2_000);
+                self.course.after(wait, Event::Hears(number as u64));
             }
         }
     }
@@ -245,7 +235,7 @@ impl World {
         let in_use = |stage: Stage| matches!(stage, Stage::Up | Stage::Calling | Stage::Ringing);
         let used = self.calls.iter().any(|call| call.conn == Some(conn) && in_use(call.stage));
         if !used && !self.wires[conn as usize].by_gateway {
-            self.after(3_000, Event::Leaves(conn));
+            self.course.after(3_000, Event::Leaves(conn));
         }
     }
 

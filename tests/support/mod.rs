@@ -5,6 +5,7 @@
 pub mod bless;
 pub mod books;
 pub mod config;
+pub mod course;
 pub mod door;
 pub mod foreign;
 pub mod heard;
@@ -18,5 +19,7 @@ pub mod restore;
 pub mod results;
 pub mod script;
 pub mod seeds;
+pub mod settings;
 pub mod vector;
+pub mod written;
 pub mod xml;

@@ -9,7 +9,7 @@ use mostar::msrp::frame::decoder::Decoder;
 use mostar::msrp::{AttemptId, ConnId, Link, MsrpIn, MsrpOut};
 use mostar::shell::record::frames;
 
-use super::vector::header_of;
+use super::written::header_of;
 
 /// What the runner knows of connections.
 #[derive(Default)]

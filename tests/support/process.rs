@@ -13,8 +13,9 @@ use mostar::words::id::Seed;
 use mostar::words::note::Note;
 use mostar::words::time::{Now, Tick, Wall};
 
+use super::course::{Course, Next};
 use super::invariants::Checks;
-use super::invariants::Invariant::Again;
+use super::invariants::Invariant::{self, Again};
 use super::invariants::door::Door;
 use super::restore::{Restore, records};
 
@@ -52,7 +53,7 @@ pub struct Process {
     /// With each death the calendar is set: ten days forward, ten days back, or to what it should be.
     pub is_set: bool,
     /// How far it is off, in days.
-    days: i64,
+    pub days: i64,
     /// Another of the same process watches the SIP peers.
     is_without_watch: bool,
     config: Arc<Config>,
@@ -66,6 +67,8 @@ pub struct Process {
     held: VecDeque<(u64, Output)>,
     ordered: u64,
     written: u64,
+    /// When the store last failed, and when it was back.
+    outage: (Tick, Tick),
     /// What must be written before anything that is said now may leave.
     needs: u64,
     restore: Restore,
@@ -99,6 +102,7 @@ impl Process {
             held: VecDeque::new(),
             ordered: 0,
             written: 0,
+            outage: (Tick(0), Tick(0)),
             needs: 0,
             restore: Restore::default(),
         }
@@ -156,30 +160,49 @@ impl Process {
         (self.ordered, self.written, self.needs, self.down) = (0, 0, 0, false);
         self.door.dies();
     }
+
+    /// Since when what is said may not be remembered as said, should the process die now: while the store fails nothing is
+    /// forgotten, and what was said is looked at a moment after it is back.
+    pub fn unremembered(&self, now: Tick) -> Tick {
+        let (from, to) = self.outage;
+        if to.0 >= now.0.saturating_sub(100_000) && to.0 > 0 { from.min(now) } else { now }
+    }
 }
 
-/// A world with a process in it. What it must say stands first; what it gets for that, below.
+/// What the process does in a while. Its world gives it back with [`Host::due`].
+#[derive(Clone, Copy, Debug)]
+pub enum Due {
+    /// The writer of that life has written something.
+    Written(u64),
+    /// More records come back in that life.
+    Restores(u64),
+}
+
+/// A world with a process in it. What it must say stands first; what it may, next; what it gets for that, below.
 pub trait Host: Sized {
+    /// What happens in it.
+    type Event;
+    /// What is broken where there is no end to it.
+    const ENDLESS: Invariant = Invariant::Rest;
+
     /// Its process.
     fn process(&mut self) -> &mut Process;
-    /// Its clock.
-    fn clock(&self) -> Tick;
-    /// A number by chance, under this one.
-    fn draw(&mut self, limit: u64) -> u64;
-    /// A line for who reads the trace.
-    fn tells(&mut self, line: &str);
-    /// [`Host::written`] is to be called with this life in so many milliseconds.
-    fn writes_in(&mut self, millis: u64, life: u64);
+    /// Its course.
+    fn course(&mut self) -> &mut Course<Self::Event>;
+    /// What its process does in a while, as an event.
+    fn becomes(&self, due: Due) -> Self::Event;
+    /// An event happens.
+    fn happen(&mut self, event: Self::Event);
+    /// Until when the edges of timers are looked for, and how many of a hundred moments are next to one.
+    fn edges(&self) -> (Tick, u64);
+    /// Whether records may come back while the world goes on; else they are back before anything else.
+    fn restores_slowly(&self) -> bool;
     /// Something leaves the process.
     fn leaves(&mut self, output: Output);
     /// The process has died: so have its connections. What it is to forget is forgotten.
     fn died(&mut self);
     /// It has been started again; its records may still be coming back.
     fn risen(&mut self);
-
-    /// [`Host::restores`] is to be called with this life in so many milliseconds. False where the records are to be back
-    /// before anything else.
-    fn restores_in(&mut self, millis: u64, life: u64) -> bool;
 
     /// The gateway has made something, which leaves when the disk lets it.
     fn made(&mut self, _output: &Output) {}
@@ -189,6 +212,76 @@ pub trait Host: Sized {
     fn dies_unsaid(&mut self, _output: &Output) {}
     /// The gateway has logged or counted something.
     fn noted(&mut self, _note: &Note) {}
+    /// A line of the process for who reads the trace.
+    fn tells(&mut self, line: &str) {
+        self.course().note(line);
+    }
+
+    /// Whether it is enough: where nobody says until when, when everybody has done what he was to do.
+    fn is_enough(&mut self, until: Option<Tick>) -> bool {
+        until.is_none() && self.course().acts == 0
+    }
+
+    /// When the next timer rings; its process is the one that acts then.
+    fn alarm(&mut self) -> Option<Tick> {
+        self.process().gateway.next_timeout().map(|(at, _)| at)
+    }
+
+    /// Everything happens until then, or until it is enough.
+    fn run(&mut self, until: Option<Tick>) {
+        for _ in 0..400_000 {
+            let has_failed = self.process().checks.first().is_some();
+            if has_failed && !self.course().show || self.is_enough(until) {
+                return;
+            }
+            let alarm = self.alarm();
+            match self.course().next(alarm, until) {
+                Some(Next::Alarm) => self.apply(Input::Timeout),
+                Some(Next::Event(event)) => self.happen(event),
+                None => return,
+            }
+        }
+        let what = format!("there is no end to it: {:?}", self.process().gateway.next_timeout());
+        self.broken(Self::ENDLESS, what);
+    }
+
+    /// So much time passes.
+    fn pass(&mut self, time: Duration) {
+        let until = self.course().now + time;
+        self.run(Some(until));
+        self.course().now = until;
+    }
+
+    /// An invariant does not hold.
+    fn broken(&mut self, invariant: Invariant, what: String) {
+        self.course().note(&format!("WRONG: {what}"));
+        let what = format!("{:.3}: {what}", self.course().now.0 as f64 / 1e6);
+        self.process().checks.broken(invariant, what);
+    }
+
+    /// A moment for the next thing that people or faults do: most of them next to an edge of a timer.
+    fn moment(&mut self, spread: u64) -> Tick {
+        let (until, percent) = self.edges();
+        let edge = self.process().gateway.next_timeout().map(|(at, _)| at).filter(|at| *at < until);
+        let edge = edge.filter(|_| self.course().chance(percent));
+        self.process().checks.drawn(edge.is_some());
+        self.course().moment(edge, spread)
+    }
+
+    /// The process does what it said it would.
+    fn due(&mut self, due: Due) {
+        match due {
+            Due::Written(life) if life == self.process().life => self.writes(),
+            Due::Written(_) => {}
+            Due::Restores(life) => self.restores(life),
+        }
+    }
+
+    /// The process will do this in so many milliseconds.
+    fn is_due(&mut self, millis: u64, due: Due) {
+        let event = self.becomes(due);
+        self.course().after(millis, event);
+    }
 
     /// Nothing keeps this back any more.
     fn lets_out(&mut self, output: Output) {
@@ -199,7 +292,7 @@ pub trait Host: Sized {
 
     /// Something that was heard.
     fn apply(&mut self, input: Input) {
-        let tick = self.clock();
+        let tick = self.course().now;
         let now = self.process().now(tick);
         let (changes, outputs, notes) = self.process().step(now, input);
         notes.iter().for_each(|note| self.noted(note));
@@ -210,8 +303,8 @@ pub trait Host: Sized {
             process.ordered += 1;
             let (latency, life) = (process.latency, process.life);
             if latency > 0 && !process.down {
-                let wait = 1 + self.draw(latency);
-                self.writes_in(wait, life);
+                let wait = 1 + self.course().below(latency);
+                self.is_due(wait, Due::Written(life));
             }
         }
         let process = self.process();
@@ -229,13 +322,6 @@ pub trait Host: Sized {
             }
         }
         if self.process().latency == 0 {
-            self.writes();
-        }
-    }
-
-    /// The writer of that life has written something.
-    fn written(&mut self, life: u64) {
-        if life == self.process().life {
             self.writes();
         }
     }
@@ -301,6 +387,9 @@ pub trait Host: Sized {
             return;
         }
         self.tells(if down { "the store fails" } else { "the store is back" });
+        let now = self.course().now;
+        let outage = &mut self.process().outage;
+        *outage = if down { (now, Tick(u64::MAX)) } else { (outage.0, now) };
         if down {
             self.apply(Input::Store(StoreChange::Down));
         } else {
@@ -312,17 +401,19 @@ pub trait Host: Sized {
     /// The process dies and is started again.
     fn crash(&mut self) {
         self.tells("crash and restart");
-        let chance = self.draw(u64::MAX);
+        let chance = self.course().below(u64::MAX);
         self.process().rises(chance);
         self.died();
+        self.process().outage = (Tick(0), Tick(0));
         let life = self.process().life;
         // What chance drew says this as well.
         let [is_slow, order, ..] = chance.to_be_bytes();
-        if is_slow.is_multiple_of(2) && self.restores_in(u64::from(order), life) {
+        if is_slow.is_multiple_of(2) && self.restores_slowly() {
             self.tells("the records come back one after the other");
             let process = self.process();
             (process.restore, process.slow_starts) =
                 (Restore::of(&process.store, order), process.slow_starts + 1);
+            self.is_due(u64::from(order), Due::Restores(life));
             self.apply(Input::Restoring);
             return self.risen();
         }
@@ -351,8 +442,8 @@ pub trait Host: Sized {
                 self.apply(Input::Whole(partition));
             }
             let wait = u64::from(partition.0) * 3;
-            if !is_empty && life == self.process().life && self.restores_in(wait, life) {
-                return;
+            if !is_empty && life == self.process().life && self.restores_slowly() {
+                return self.is_due(wait, Due::Restores(life));
             }
         }
     }

@@ -7,16 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mostar::config::{Auth, Config, MsrpListen, Record, Relay, Secret, yaml};
-use mostar::features::sessions::{self, table::Table};
+use mostar::config::{Config, Record};
 use mostar::gateway::{Forward, Gateway, Input, LinkChange, LinkId, Output, StoreChange};
 use mostar::msrp::frame::decoder::Decoder;
-use mostar::msrp::uri::Uri;
 use mostar::msrp::{Link, MsrpIn, MsrpOut};
 use mostar::shell::record::{Recorder, Share};
 use mostar::sip::flow::{BadSip, ConnId, Flow, SendId, SipOut, Transport};
 use mostar::sip::framing;
-use mostar::sip::message::Message;
 use mostar::words::id::{Partition, Seed};
 use mostar::words::note::{Level, Note};
 use mostar::words::time::{Now, Tick, Wall};
@@ -29,70 +26,9 @@ use super::msrp::Msrp;
 use super::pattern::{self, Bindings};
 use super::recorded::{self, Recorded};
 use super::script::{Script, Step};
+use super::settings;
+use super::written::{compare, complete, header_of};
 use super::xml;
-
-fn configure(config: &mut Config, line: &str) -> Result<(), String> {
-    let (key, value) = line.split_once('=').ok_or("config KEY=VALUE")?;
-    let flag = || value.parse::<bool>().map_err(|error| error.to_string());
-    let seconds = || value.parse().map(Duration::from_secs).map_err(|error| error.to_string());
-    let peer = &mut config.sip.peers[0];
-    match key {
-        // As in a configuration: { LIST: [ ROW, … ] }.
-        "sessions" => config.sessions = Arc::new(rows(value)?),
-        "messages.from_gruu" => config.messages.from_gruu = flag()?,
-        "messages.late_errors" => config.messages.late_errors = flag()?,
-        "messages.hold" => config.messages.hold = seconds()?,
-        "messages.rate" => config.messages.rate = value.parse().map_err(|_| "a number")?,
-        "messages.max_message" => config.messages.max_message = value.parse().map_err(|_| "a number")?,
-        "component.any_domain" => config.xmpp.components[0].any_domain = flag()?,
-        "component.sip_domain" => config.xmpp.components[0].sip_domain = value.into(),
-        "domain.rooms" => super::config::add_rooms(config, value),
-        "component.rooms" => config.xmpp.components[0].rooms = flag()?,
-        "component.conference" => super::config::add_conference(config, value),
-        "rooms.factory" => config.rooms.factory = Some(value.to_owned()).filter(|name| name != "none"),
-        "rooms.history" => config.rooms.history = value.parse().map_err(|_| "a number")?,
-        "domain.sip_alias" => config.xmpp.domains[0].sip_alias = value.into(),
-        "peer.any_domain" => peer.any_domain = flag()?,
-        "peer.long_messages" => peer.long_messages = flag()?,
-        "peer.trust_dates" => peer.trust_dates = flag()?,
-        "peer.msrp" => peer.msrp = mostar::config::values::msrp(value).map_err(|bad| bad.what)?,
-        "msrp.relay" if flag()? => {
-            let uri = Uri::parse("msrps://relay.example.org:2855;tcp")?;
-            let auth = Auth { username: "mostar".into(), password: Secret::new("secret") };
-            config.msrp.relay = Some(Relay { uri, auth });
-        }
-        "msrp.tls" if flag()? => {
-            let address = "192.0.2.9:2856".parse().map_err(|_| "an address")?;
-            config.msrp.listen.push(MsrpListen { secure: true, address });
-            config.msrp.identity = Some(Arc::new(super::config::identity()));
-        }
-        "peer.transport" => {
-            peer.transport = match value {
-                "udp" => Some(Transport::Udp),
-                "tcp" => Some(Transport::Tcp),
-                "any" => None,
-                _ => return Err("udp, tcp or any".into()),
-            }
-        }
-        "peer.auth" => {
-            let (username, password) = value.split_once(':').ok_or("user:password")?;
-            peer.auth = Some(Auth { username: username.into(), password: Secret::new(password) });
-        }
-        _ => return Err(format!("unknown key {key}")),
-    }
-    Ok(())
-}
-
-/// The table of sessions with these rows of an admin's.
-pub fn rows(text: &str) -> Result<Table, String> {
-    let mut mistakes = Vec::new();
-    let own =
-        yaml::parse(text, &mut mistakes).map(|root| Table::of(&root, &sessions::QUESTIONS, &mut mistakes));
-    match (own, mistakes.first()) {
-        (Some(own), None) => Ok(sessions::whole(None).with(own)),
-        (_, mistake) => Err(mistake.map_or_else(|| "no rows".to_owned(), |mistake| mistake.what.clone())),
-    }
-}
 
 /// Runs a conversation; the error says at which line it went wrong, and what came out instead.
 pub fn run(text: &str) -> Result<(), String> {
@@ -209,7 +145,7 @@ impl World {
             if let Some(setting) = setting.strip_prefix("recorded.") {
                 recorded.set(setting).map_err(at_line)?;
             } else {
-                configure(&mut config, setting).map_err(at_line)?;
+                settings::set(&mut config, setting).map_err(at_line)?;
             }
         }
         let mut world = World::begin(config, recorded, recorders);
@@ -611,6 +547,10 @@ impl World {
             ["store", "low"] => self.handle(Input::Store(StoreChange::Low)),
             ["store", "down"] => self.handle(Input::Store(StoreChange::Down)),
             ["stop"] => self.handle(Input::Stop),
+            ["calendar", seconds] => {
+                let seconds: i64 = seconds.parse().map_err(|_| "calendar SECONDS")?;
+                self.beginning = Wall(self.beginning.0.saturating_add_signed(seconds * 1000));
+            }
             ["peer", "silent"] => self.peer_is_silent = true,
             ["peer", "answers"] => self.peer_is_silent = false,
             ["peer", "back", peer] => {
@@ -738,92 +678,4 @@ impl Side {
 
 fn text_of(out: &SipOut) -> String {
     String::from_utf8_lossy(&out.bytes).into_owned()
-}
-
-/// The first value of a header in a message's text.
-pub fn header_of<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().skip(1).take_while(|line| !line.trim().is_empty()).find_map(|line| {
-        let (found, value) = line.split_once(':')?;
-        found.trim().eq_ignore_ascii_case(name).then(|| value.trim())
-    })
-}
-
-/// Fills in what a message needs and the vector did not write, and puts CRLF at the ends of lines of the head.
-fn complete(text: &str, model: Option<&str>, number: u64) -> String {
-    let (head, body) = match text.split_once("\n\n") {
-        Some((head, body)) => (head, body.strip_suffix('\n').unwrap_or(body)),
-        None => (text.trim_end(), ""),
-    };
-    let mut lines: Vec<String> = head.lines().map(|line| line.trim_end().to_owned()).collect();
-    let has = |lines: &[String], name: &str| {
-        lines.iter().skip(1).any(|line| {
-            line.split_once(':').is_some_and(|(found, _)| found.trim().eq_ignore_ascii_case(name))
-        })
-    };
-    if let Some(model) = model {
-        for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
-            if !has(&lines, name)
-                && let Some(value) = header_of(model, name)
-            {
-                let is_final = !head.starts_with("SIP/2.0 1");
-                let tag = if name == "To" && !value.contains(";tag=") && is_final { ";tag=peer" } else { "" };
-                lines.push(format!("{name}: {value}{tag}"));
-            }
-        }
-    } else {
-        if !has(&lines, "Via") {
-            lines.insert(1, format!("Via: SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bKvec{number}"));
-        }
-        if !head.starts_with("SIP/2.0") && !has(&lines, "Max-Forwards") {
-            lines.push("Max-Forwards: 69".into());
-        }
-    }
-    if !has(&lines, "Content-Length") {
-        lines.push(format!("Content-Length: {}", body.len()));
-    }
-    format!("{}\r\n\r\n{body}", lines.join("\r\n"))
-}
-
-fn compare(expected: &str, text: &str, bindings: &mut Bindings) -> Result<(), String> {
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
-    let (wanted_head, wanted_body) = match expected.split_once("\n\n") {
-        Some((head, body)) => (head, Some(body.trim_end_matches('\n'))),
-        None => (expected.trim_end(), None),
-    };
-    let mut wanted = wanted_head.lines();
-    let first = wanted.next().unwrap_or_default();
-    let mut lines = head.lines();
-    if !pattern::line(first, lines.next().unwrap_or_default(), bindings) {
-        return Err(format!("expected {first}"));
-    }
-    let headers: Vec<_> = lines.filter_map(|line| line.split_once(':')).collect();
-    for line in wanted {
-        if let Some(name) = line.strip_prefix('!') {
-            if headers.iter().any(|(found, _)| found.eq_ignore_ascii_case(name.trim())) {
-                return Err(format!("{name} must be absent"));
-            }
-            continue;
-        }
-        let (name, value) = line.split_once(':').ok_or_else(|| format!("no header: {line}"))?;
-        let found = headers.iter().any(|(found, got)| {
-            found.eq_ignore_ascii_case(name) && pattern::line(value.trim(), got.trim(), bindings)
-        });
-        if !found {
-            return Err(format!("expected {line}"));
-        }
-    }
-    let Some(wanted) = wanted_body else { return Ok(()) };
-    let matches = if wanted.trim_start().starts_with('<') && body.trim_start().starts_with('<') {
-        let wanted = xml::lines(&xml::parse(wanted)?);
-        let got = xml::lines(&xml::parse(body)?);
-        pattern::block(&wanted, &got, bindings)
-    } else {
-        pattern::block(wanted, body, bindings)
-    };
-    if matches { Ok(()) } else { Err(format!("expected the body\n{wanted}")) }
-}
-
-/// Reads one SIP message, for tests that need it parsed.
-pub fn message(text: &str) -> Option<Message> {
-    framing::datagram(Bytes::from(complete(text, None, 0))).ok()
 }

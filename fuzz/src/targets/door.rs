@@ -11,6 +11,8 @@
 
 #[path = "../../../tests/support/config.rs"]
 pub mod config;
+#[path = "../../../tests/support/restore.rs"]
+mod restore;
 mod world;
 
 pub use world::{World, answer_to, peer};

@@ -4,11 +4,10 @@
 //! where there is no roster, whoever speaks is an occupant from then on. What a focus says back to who said it is no
 //! second line. A line from before one came has its time.
 
-use std::time::Duration;
-
 use super::Conferences;
+use super::before::Before;
 use super::entering::{deliver, wanted_of};
-use super::guest::{EARLY, Farewell, GuestId, Missed, Stage};
+use super::guest::{EARLY, Farewell, Guest, GuestId, Missed, Stage};
 use super::hall::{Mark, Old, print_of};
 use super::showing::occupant_id;
 use crate::documents::conference::Entity;
@@ -23,16 +22,12 @@ use crate::msrp::session::Ticket;
 use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::session::Cause;
 use crate::words::text::clean;
-use crate::words::time::Wall;
+use crate::words::time::{Tick, Wall};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::muc::{Affiliation, Line, Occupant, Role, room};
 
-/// Clocks may differ by so much.
-const SKEW: Duration = Duration::from_secs(2);
-/// A line that is older than this is told with its time, whenever one came.
-const OLD: Duration = Duration::from_secs(60);
-/// What comes so soon after one has come, and is older, is what a focus tells of before.
-const FIRST: Duration = Duration::from_secs(10);
+/// By so many of the others it is asked what the focus's clock says.
+const ASKED: usize = 16;
 
 /// A line as the focus has said it.
 #[derive(Clone, Debug)]
@@ -40,8 +35,10 @@ pub struct Heard {
     from: Option<Mailbox>,
     text: String,
     lang: Option<String>,
-    /// When it was said, by the speaker's clock.
+    /// When it was said, by the speaker's clock or the focus's.
     date: Option<Wall>,
+    /// When it came.
+    came: Tick,
 }
 
 /// Who speaks.
@@ -111,7 +108,7 @@ impl Conferences {
             }
             return Ok(());
         }
-        let heard = Heard { from, text: content.text, lang: content.lang, date };
+        let heard = Heard { from, text: content.text, lang: content.lang, date, came: cx.now.tick };
         cx.count("conference_lines_total", &[("direction", "sip_to_xmpp")]);
         if is_private {
             return self.whispered(cx, id, &heard);
@@ -139,14 +136,13 @@ impl Conferences {
     fn say_to(&mut self, cx: &mut Cx<'_>, id: GuestId, old: &Old) {
         let Some(guest) = self.guests.get(&id) else { return };
         let room = guest.room.clone();
-        // Whoever wants no old lines gets none of what a focus tells at first.
-        let is_first = cx.now.wall < guest.since + FIRST;
         for (client, how) in &guest.clients {
-            if !is_first || !wanted_of(&how.history, cx.now.wall, [old].into_iter()).is_empty() {
+            // Whoever wants no old lines gets none of what a focus tells at first.
+            if !wanted_of(&how.history, cx.now.tick, [old].into_iter()).is_empty() {
                 deliver(cx, &room, client, old);
             }
         }
-        self.remember(cx, &room, old.clone());
+        self.remember(&room, old.clone());
     }
 
     /// What came before a guest was in is said to its clients, as far as they want it.
@@ -157,10 +153,10 @@ impl Conferences {
         let lines: Vec<Old> = early.into_iter().filter_map(|heard| self.resolve(cx, id, heard)).collect();
         let Some(guest) = self.guests.get(&id) else { return };
         for (client, how) in &guest.clients {
-            let wanted = wanted_of(&how.history, cx.now.wall, lines.iter());
+            let wanted = wanted_of(&how.history, cx.now.tick, lines.iter());
             wanted.into_iter().for_each(|old| deliver(cx, &room, client, old));
         }
-        lines.into_iter().for_each(|old| self.remember(cx, &room, old));
+        lines.into_iter().for_each(|old| self.remember(&room, old));
     }
 
     /// What came while the link was down is said to the clients of a guest.
@@ -177,12 +173,13 @@ impl Conferences {
     /// What a line is in XMPP. Nothing where the focus only says again what the guest has said.
     fn resolve(&mut self, cx: &mut Cx<'_>, id: GuestId, heard: Heard) -> Option<Old> {
         let speaker = self.speaker(cx, id, heard.from.as_ref());
-        let (room, since) = self.guests.get(&id).map(|guest| (guest.room.clone(), guest.since))?;
+        let room = self.guests.get(&id).map(|guest| guest.room.clone())?;
         let mark = heard.date.map(|date| (date, print_of(&heard.text)));
-        let is_before = heard.date.is_some_and(|date| date + SKEW < since);
+        let before = self.before(cx, id, &heard);
         let is_own = matches!(speaker, Speaker::Guest(speaker) if speaker == id);
         let may_be_own = is_own || matches!(speaker, Speaker::Room | Speaker::Unknown(_));
-        if may_be_own && !is_before && self.is_echo(cx, id, mark, print_of(&heard.text), is_own) {
+        let may_differ = is_own && before.is_none();
+        if may_be_own && self.is_echo(cx, id, mark, print_of(&heard.text), may_differ) {
             return None;
         }
         let (nick, occupant, text) = match speaker {
@@ -198,11 +195,29 @@ impl Conferences {
                 (Some(nick), occupant, heard.text)
             }
         };
-        let peer = self.guests.get(&id).and_then(|guest| cx.config.sip.peers.get(guest.leg.peer));
-        let date = heard.date.filter(|_| peer.is_none_or(|peer| peer.trust_dates));
-        let stamp = date.filter(|date| is_before || *date + OLD < cx.now.wall).map(date::write_rfc3339);
+        let stamp = heard.date.filter(|_| before.is_some()).map(date::write_rfc3339);
         let ids = self.halls.get_mut(&room)?.ids(cx.mint, &room, id, mark);
-        Some(Old { nick, line: Line { body: text, lang: heard.lang, stamp }, ids, occupant })
+        let line = Line { body: text, lang: heard.lang, stamp };
+        Some(Old { nick, line, ids, occupant, came: heard.came, before })
+    }
+
+    /// Whether a line is of before the guest came, and how old it is.
+    fn before(&mut self, cx: &Cx<'_>, id: GuestId, heard: &Heard) -> Option<Before> {
+        let guest = self.guests.get(&id)?;
+        let peer = cx.config.sip.peers.get(guest.leg.peer);
+        let date = heard.date.filter(|_| peer.is_none_or(|peer| peer.trust_dates))?;
+        let shown = self.shown(id);
+        self.guests.get_mut(&id)?.came.before(heard.came, date, shown)
+    }
+
+    /// When a guest came by the focus's clock, as it shows for the guest itself, else for one of the others.
+    fn shown(&self, id: GuestId) -> Option<Wall> {
+        let guest = self.guests.get(&id)?;
+        let hall = self.halls.get(&guest.room)?;
+        let clock = |guest: &Guest| guest.came.by_focus(hall.joined(&guest.own));
+        let mut others = hall.guests.iter().take(ASKED).filter_map(|other| self.guests.get(other));
+        let shown = clock(guest).or_else(|| others.find_map(|other| clock(other)))?;
+        Some(guest.came.at(shown))
     }
 
     /// Whether this is what the guest itself has said: then the room says it, if it has not.
@@ -212,11 +227,11 @@ impl Conferences {
         id: GuestId,
         mark: Option<Mark>,
         print: u64,
-        is_own: bool,
+        may_differ: bool,
     ) -> bool {
         let Some(guest) = self.guests.get_mut(&id) else { return false };
         // A focus may write another time; then the speaker must be known to be this one.
-        let is_it = |known: &Mark| Some(*known) == mark || is_own && known.1 == print;
+        let is_it = |known: &Mark| Some(*known) == mark || may_differ && known.1 == print;
         if let Some(place) = guest.said.iter().position(|said| said.ids.is_some() && is_it(&said.mark)) {
             if let Some(said) = guest.said.remove(place) {
                 self.reflect(cx, id, &said);

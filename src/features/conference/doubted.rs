@@ -65,14 +65,10 @@ impl Doubted {
         }
     }
 
-    /// A link is up.
-    pub fn link_is_up(&mut self, cx: &mut Cx<'_>, link: LinkId) {
+    /// Says what waits and has a link now; the rest goes on waiting.
+    pub fn settle(&mut self, cx: &mut Cx<'_>) {
         for stanza in std::mem::take(&mut self.owed) {
-            if goes_by(cx, &stanza, link) {
-                self.say(cx, stanza);
-            } else {
-                self.owe(stanza);
-            }
+            self.say(cx, stanza);
         }
     }
 

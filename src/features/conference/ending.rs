@@ -37,6 +37,10 @@ pub const RECORD: &str = "guest";
 const THEIRS: Duration = Duration::from_secs(2);
 /// A stop waits so long for the answers to BYE.
 const STOP: Duration = Duration::from_secs(3);
+/// So long after somebody has gone, words about it are out.
+pub(super) const SAID: Duration = Duration::from_millis(20);
+/// When that is looked at again where the link or the store is down.
+const LATER: Duration = Duration::from_secs(1);
 /// How many guests are ended at once after a start, and how long after those the next ones.
 const BATCH: usize = 50;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -340,12 +344,7 @@ impl Conferences {
 
     /// A link is up: who is out is told, and who is in sees what there is now. Whoever is not there any more sends it back.
     pub(super) fn link_is_up(&mut self, cx: &mut Cx<'_>, link: LinkId) {
-        self.doubted.link_is_up(cx, link);
-        for (_, key) in
-            self.unanswered.extract_if(.., |(room, _)| cx.domains.link_of(room.domain()) == Some(link))
-        {
-            cx.forget(key);
-        }
+        self.settle(cx);
         let rooms = self.rooms_of(cx, link);
         for room in &rooms {
             let Some(hall) = self.halls.get_mut(room) else { continue };
@@ -404,6 +403,19 @@ impl Conferences {
 
     fn rooms_of(&self, cx: &Cx<'_>, link: LinkId) -> Vec<Jid> {
         self.halls.keys().filter(|room| cx.domains.link_of(room.domain()) == Some(link)).cloned().collect()
+    }
+
+    /// Records are back, perhaps behind the link: who asked in vain is told now, as otherwise when the link comes up.
+    pub(super) fn starts(&mut self, cx: &mut Cx<'_>) {
+        self.settle(cx);
+        self.resume(cx);
+    }
+
+    /// Says what waited for a link that is up, and forgets those who had waited for an answer.
+    fn settle(&mut self, cx: &mut Cx<'_>) {
+        self.doubted.settle(cx);
+        let told: Vec<_> = self.unanswered.extract_if(.., |(room, _)| cx.link_is_up(room)).collect();
+        told.into_iter().for_each(|(_, key)| cx.forget(key));
     }
 
     /// Ends some of the guests of before the start.
@@ -485,7 +497,25 @@ impl Conferences {
                 self.part(cx, id, Farewell::closed(), &why, Some(cause));
             }
         }
-        self.stopped || self.guests.values().all(|guest| guest.leg.call.is_done())
+        let is_over = self.stopped || self.guests.values().all(|guest| guest.leg.call.is_done());
+        if is_over {
+            self.gone.drain(..).for_each(|(.., key)| cx.forget(key));
+        }
+        is_over
+    }
+
+    /// Who has gone has heard of it, or never will: nobody confirms a farewell. A process that dies before says that it
+    /// was restarted. While the link or the store is down everybody waits.
+    pub(super) fn forget_gone(&mut self, cx: &mut Cx<'_>) {
+        while self.gone.front().is_some_and(|(at, ..)| *at <= cx.now.tick) {
+            let Some((_, room, key)) = self.gone.pop_front() else { return };
+            let is_said = cx.accepting && cx.link_is_up(&room);
+            if is_said || self.stopping.is_some() {
+                cx.forget(key);
+            } else {
+                self.gone.push_back((cx.now.tick + LATER, room, key));
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::asked::refuse_for;
+use super::before::Came;
 use super::guest::{Abilities, Client, Farewell, Guest, GuestId, Naming, Stage};
 use super::hall::{Old, Person, Who};
 use super::{Alarm, Conferences};
@@ -20,7 +21,7 @@ use crate::sip::usage::session::{Body, Call, Cause, Session};
 use crate::words::condition::{Condition, Kind};
 use crate::words::id::Partition;
 use crate::words::note::Level;
-use crate::words::time::Wall;
+use crate::words::time::{Tick, Wall};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::muc::Codes;
 use crate::xmpp::muc::request::{Entry, History};
@@ -121,7 +122,8 @@ impl Conferences {
             return self.turn_away(cx, id, 488, Condition::new(Kind::ItemNotFound, words));
         }
         if self.agrees(cx, id, answer) {
-            self.goes_in(cx, id);
+            let date = message::text(&response.headers, &HeaderName::Date);
+            self.goes_in(cx, id, date.and_then(|date| date::read_sip(&date)));
         }
     }
 
@@ -138,12 +140,12 @@ impl Conferences {
         true
     }
 
-    /// Both have accepted: the nick and the roster are asked for.
-    pub(super) fn goes_in(&mut self, cx: &mut Cx<'_>, id: GuestId) {
+    /// Both have accepted, the focus at this time by its clock: the nick and the roster are asked for.
+    pub(super) fn goes_in(&mut self, cx: &mut Cx<'_>, id: GuestId, date: Option<Wall>) {
         let Some(guest) = self.guests.get_mut(&id).filter(|guest| guest.stage == Stage::Calling) else {
             return;
         };
-        (guest.stage, guest.since) = (Stage::Entering, cx.now.wall);
+        (guest.stage, guest.came) = (Stage::Entering, Came::new(cx.now, date));
         let nick = guest.nick.clone();
         if let Some(session) = guest.leg.msrp.filter(|_| guest.abilities.nicknames) {
             let is_asked = cx.msrp.ask_nickname(cx.now.tick, cx.mint, session, &nick).is_ok();
@@ -159,6 +161,7 @@ impl Conferences {
         self.timers.stop(&Alarm::Part(id));
         let Some(guest) = self.guests.get_mut(&id) else { return };
         guest.opened = true;
+        guest.came.opened(cx.now.tick);
         self.ready(cx, id);
     }
 
@@ -261,7 +264,8 @@ impl Conferences {
         let Some(guest) = self.guests.get(&id) else { return };
         let Some(hall) = self.halls.get(&guest.room) else { return };
         let history = guest.clients.get(client).map(|client| client.history.clone()).unwrap_or_default();
-        let lines = wanted_of(&history, cx.now.wall, hall.old());
+        let lines: Vec<Old> = hall.old().map(|old| old.as_before(cx.now)).collect();
+        let lines = wanted_of(&history, cx.now.tick, lines.iter());
         lines.into_iter().for_each(|old| deliver(cx, &guest.room, client, old));
         self.tell_subject(cx, &guest.room, client);
     }
@@ -287,22 +291,25 @@ pub(super) fn deliver(cx: &mut Cx<'_>, room: &Jid, client: &Jid, old: &Old) {
     cx.stanza(room::line(from.as_ref().unwrap_or(room), client, &old.ids.message, &old.line, marks));
 }
 
-/// Of lines, those that a client wants to know; what was not said before it came is not asked about.
+/// Of lines, those that a client wants to know. What was not said before it came is not asked about, nor what may not have
+/// been.
 pub(super) fn wanted_of<'a>(
     history: &History,
-    now: Wall,
+    now: Tick,
     lines: impl DoubleEndedIterator<Item = &'a Old>,
 ) -> Vec<&'a Old> {
     let since = history.since.as_deref().and_then(date::read_rfc3339);
-    let by_age = history.seconds.map(|seconds| Wall(now.0.saturating_sub(seconds.saturating_mul(1000))));
-    let since = since.max(by_age);
     let (mut count, mut characters) = (0, 0);
     let is_wanted = |old: &&Old| {
-        let Some(stamp) = old.line.stamp.as_deref() else { return true };
+        if old.before.is_none_or(|before| !before.is_sure) {
+            return true;
+        }
+        let said = old.line.stamp.as_deref().and_then(date::read_rfc3339);
         count += 1;
         characters += old.line.body.chars().count() as u64;
         !history.is_none()
-            && date::read_rfc3339(stamp).is_none_or(|at| since.is_none_or(|since| at >= since))
+            && said.is_none_or(|said| since.is_none_or(|since| said >= since))
+            && history.seconds.is_none_or(|most| old.age(now) <= Duration::from_secs(most))
             && history.lines.is_none_or(|most| count <= most)
             && history.characters.is_none_or(|most| characters <= most)
     };

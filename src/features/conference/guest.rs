@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::arrivals::Heard;
+use super::before::Came;
 use super::hall::{Ids, Mark, Old};
 use super::watching::Watch;
 use crate::documents::iscomposing;
 use crate::features::leg::Leg;
 use crate::sip::sdp::message::MessageLine;
 use crate::sip::uri::Aor;
-use crate::words::time::{Tick, Wall};
+use crate::words::time::Tick;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::muc::request::History;
 use crate::xmpp::muc::{Affiliation, Departure, Role};
@@ -194,7 +195,7 @@ pub struct Guest {
     /// How it ends, where the focus has said so before the end.
     pub fate: Option<Farewell>,
     /// When the focus let it in.
-    pub since: Wall,
+    pub came: Came,
     /// Lines that wait to be sent, the oldest first.
     pub waiting: VecDeque<Said>,
     /// Lines that were sent and are not answered, the oldest first.
@@ -238,7 +239,7 @@ impl Guest {
             affiliation: Affiliation::None,
             is_owner: false,
             fate: None,
-            since: Wall(0),
+            came: Came::default(),
             waiting: VecDeque::new(),
             said: VecDeque::new(),
             echoes: VecDeque::new(),

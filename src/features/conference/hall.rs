@@ -5,12 +5,15 @@
 //! number where that name is taken, and keeps the nick for as long as the focus says nothing else.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
+use super::before::Before;
 use super::guest::GuestId;
 use crate::documents::conference::{Entity, User, View};
+use crate::documents::date;
 use crate::sip::uri::Aor;
 use crate::words::id::Mint;
-use crate::words::time::Wall;
+use crate::words::time::{Now, Tick, Wall};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::muc::{Line, Occupant, nick};
 
@@ -82,6 +85,26 @@ pub struct Old {
     pub ids: Ids,
     /// Who said it.
     pub occupant: Option<String>,
+    /// When it came.
+    pub came: Tick,
+    /// It was said before who heard it was there.
+    pub before: Option<Before>,
+}
+
+impl Old {
+    /// How old it is.
+    pub fn age(&self, now: Tick) -> Duration {
+        (now - self.came) + self.before.map_or(Duration::ZERO, |before| before.age)
+    }
+
+    /// The same for somebody who comes now: all of it is of before, and has its time.
+    pub fn as_before(&self, now: Now) -> Old {
+        let mut old = self.clone();
+        old.before = Some(Before { age: self.age(now.tick), is_sure: true });
+        old.came = now.tick;
+        old.line.stamp.get_or_insert_with(|| date::write_rfc3339(now.wall_at(self.came)));
+        old
+    }
 }
 
 /// See the module.
@@ -191,6 +214,15 @@ impl Hall {
     /// The last lines, the oldest first.
     pub fn old(&self) -> impl DoubleEndedIterator<Item = &Old> {
         self.old.iter()
+    }
+
+    /// When somebody of ours has joined, by the focus's clock. Nothing where she may be meant by another nick.
+    pub fn joined(&self, own: &Aor) -> Option<Wall> {
+        if self.of_address(own).count() > 1 {
+            return None;
+        }
+        let user = self.view.speaker(&own.address(), None)?;
+        user.endpoints.iter().filter_map(|endpoint| endpoint.joining_info.as_ref()?.when).max()
     }
 
     /// Those of ours who have this address in SIP.

@@ -207,7 +207,7 @@ impl Conferences {
             return;
         }
         if answer.is_none() || self.agrees(cx, id, answer) {
-            self.goes_in(cx, id);
+            self.goes_in(cx, id, None);
         }
     }
 

@@ -186,14 +186,14 @@ impl Conferences {
         }
         let text = said.stanza.element.child("body", crate::xmpp::ns::COMPONENT);
         let body = text.map(crate::xmpp::stanza::Element::text).unwrap_or_default();
-        let stamp = Some(date::write_rfc3339(said.mark.0));
-        let line = Line { body, lang: None, stamp };
-        self.remember(cx, &room, Old { nick: Some(nick), line, ids: ids.clone(), occupant: Some(own) });
+        let line = Line { body, lang: None, stamp: None };
+        let (nick, occupant) = (Some(nick), Some(own));
+        let old = Old { nick, line, ids: ids.clone(), occupant, came: cx.now.tick, before: None };
+        self.remember(&room, old);
     }
 
     /// Keeps a line for who comes with a further client.
-    pub(super) fn remember(&mut self, cx: &Cx<'_>, room: &Jid, mut old: Old) {
-        old.line.stamp.get_or_insert_with(|| date::write_rfc3339(cx.now.wall));
+    pub(super) fn remember(&mut self, room: &Jid, old: Old) {
         if let Some(hall) = self.halls.get_mut(room) {
             hall.keep(old);
         }

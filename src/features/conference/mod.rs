@@ -17,6 +17,7 @@
 //! | `showing.rs` | presence of people in the room, to all of ours |
 //! | `lines.rs` | what XMPP says goes to the focus |
 //! | `arrivals.rs` | what the focus says goes to XMPP |
+//! | `before.rs` | which lines are of before somebody came |
 //! | `nick.rs` | other nicks |
 //! | `doubted.rs` | what is said again after a lost link |
 //! | `ending.rs` | ends: BYE, lost connections, links, stops and starts |
@@ -26,6 +27,7 @@
 
 mod arrivals;
 mod asked;
+mod before;
 mod doubted;
 mod ending;
 mod entering;
@@ -146,6 +148,8 @@ pub struct Conferences {
     restored: VecDeque<GuestId>,
     /// Records of those who were not in then, to be forgotten when they have been told.
     unanswered: Vec<(Jid, Key)>,
+    /// Records of those who have gone, with their rooms, and when each is forgotten.
+    gone: VecDeque<(Tick, Jid, Key)>,
     /// When the process began to stop.
     stopping: Option<Tick>,
     /// It has had its time.
@@ -245,7 +249,8 @@ impl Feature for Conferences {
             };
             (at, why)
         });
-        [stop, timer].into_iter().flatten().min()
+        let gone = self.gone.front().map(|(at, ..)| (*at, "conference-gone"));
+        [stop, timer, gone].into_iter().flatten().min()
     }
 
     fn timeout(&mut self, cx: &mut Cx<'_>) {
@@ -267,6 +272,7 @@ impl Feature for Conferences {
                 Alarm::Resume => self.resume(cx),
             }
         }
+        self.forget_gone(cx);
         self.stopped |= self.stopping.is_some_and(|at| at <= cx.now.tick);
     }
 
@@ -290,7 +296,7 @@ impl Feature for Conferences {
     }
 
     fn start(&mut self, cx: &mut Cx<'_>) {
-        self.resume(cx);
+        self.starts(cx);
     }
 
     fn explain(&self, cx: &mut Cx<'_>, stanza: &Stanza) -> Option<String> {
@@ -312,6 +318,7 @@ impl Feature for Conferences {
             + self.errands.len()
             + self.unanswered.len()
             + self.doubted.owed()
+            + self.gone.len()
             + self.timers.len()
     }
 }
@@ -380,7 +387,8 @@ impl Conferences {
             self.timers.stop(&alarm);
         }
         if guest.saved {
-            cx.forget(ending::key_of(&guest.room, guest.leg.call.tag()));
+            let key = ending::key_of(&guest.room, guest.leg.call.tag());
+            self.gone.push_back((cx.now.tick + ending::SAID, guest.room.clone(), key));
         }
     }
 

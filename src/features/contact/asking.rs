@@ -444,8 +444,8 @@ impl Contacts {
                 return self.ask(cx, id);
             }
             Fate::Doubt => {
-                let since = *pair.doubted.get_or_insert(cx.now.wall);
-                if cx.now.wall - since >= table::DOUBT {
+                let ends = *pair.doubted.get_or_insert(cx.now.tick + table::DOUBT);
+                if cx.now.tick >= ends {
                     return self.meet(cx, id, Fate::Refuse, None);
                 }
             }
@@ -529,7 +529,9 @@ impl Contacts {
         if pair.check != Check::None {
             return;
         }
-        if !cx.link_is_up(&pair.jid) || cx.facts.is_anyone_online(&pair.user) {
+        // Who waits for the contact's word waits for it while she is away, too (RFC 6121 §3.1.2); and no server probes
+        // for her before she has it.
+        if !pair.accepted || !cx.link_is_up(&pair.jid) || cx.facts.is_anyone_online(&pair.user) {
             return self.refresh(cx, id);
         }
         if user.is_some_and(|user| user.gone) {

@@ -1,8 +1,9 @@
 //! An XMPP user adds a SIP contact and sees it come and go (RFC 8048 §5.2, §6 and §7.1; RFC 6665 as subscriber).
 //!
 //! For each pair of user and contact at most one subscription lives. A permission is long-lived and kept on disk; a
-//! subscription lives while somebody is there to see it: [`asking`] holds the SIP side, [`telling`] what the user is
-//! told, [`table`] the pure decisions; [`outage`] is for lost links and the stop, [`returning`] for peers that were away. The user's own presence is read here and left to the feature that watches for
+//! subscription lives while somebody is there to see it, or it waits for the contact's consent: [`asking`] holds the SIP
+//! side, [`telling`] what the user is told, [`table`] the pure decisions; [`outage`] is for lost links and the stop,
+//! [`returning`] for peers that were away. The user's own presence is read here and left to the feature that watches for
 //! SIP users. What a contact without presence gets, and which refusals are believed, are rows of
 //! `mappings/subscribe.yaml`; what differs from RFC 8048 is in `docs/decisions/contacts-without-presence.md`.
 
@@ -212,7 +213,7 @@ impl Feature for Contacts {
 
     fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
         let name = |contact: &Aor| cx.domains.contact_jid(&contact.address()).ok();
-        let Some((pair, spelled, dialog)) = Pair::restore(record, name) else {
+        let Some((pair, spelled, dialog)) = Pair::restore(record, cx.now, name) else {
             cx.log(Level::Warn, "contact-unreadable", vec![("record", record.id.clone())]);
             return;
         };
@@ -382,9 +383,13 @@ impl Contacts {
         }
     }
 
-    /// RFC 8048 §7.1: answered from what we know, and what we do not know is asked for.
+    /// RFC 8048 §7.1: answered from what we know, and what we do not know is asked for. Servers probe for users who are
+    /// online (RFC 6121 §4.3.1), whom we may have seen go: one who shares her presence no more is not seen to come back.
     fn probe(&mut self, cx: &mut Cx<'_>, id: u64, from: &Jid) {
         let Some(pair) = self.pairs.get(&id) else { return };
+        if let Some(user) = self.users.get_mut(&pair.user) {
+            user.gone = false;
+        }
         if pair.accepted && (pair.known || pair.ask.is_none()) {
             pair.tell_all(cx, from);
         }
@@ -479,7 +484,7 @@ impl Contacts {
                 ask.kept = ask.machine.expires_at();
                 ask.machine.keep(cx.now)
             });
-            let record = pair.record(cx.now.tick, spelled, dialog);
+            let record = pair.record(cx.now, spelled, dialog);
             // Before everything else that this call asks for: an answer must not leave before what it promises.
             cx.ops.push_front(Op::Save(record));
         }

@@ -94,7 +94,7 @@ impl Contacts {
         match last {
             Some(last) => {
                 self.telling.insert(link, last);
-                self.timers.set(Timer::Tell(link), cx.now.tick + PAUSE);
+                self.timers.set(Timer::Tell(link), cx.now.tick + cx.pause(PAUSE));
             }
             None => {
                 self.telling.remove(&link);

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::table;
 use crate::features::audit::view::{Says, View};
 use crate::sip::uri::Aor;
 use crate::sip::usage::subscription::Kept;
 use crate::store::record::{Key, Record, Restored};
 use crate::words::availability::Availability;
-use crate::words::time::{Tick, Wall};
+use crate::words::time::{Now, Tick, Wall};
 use crate::xmpp::jid::Jid;
 
 /// The kind of our records.
@@ -44,8 +45,8 @@ pub struct Pair {
     pub shares: bool,
     /// She has been seen online by this contact since the link came up.
     pub present: bool,
-    /// Since when an accepted contact refuses.
-    pub doubted: Option<Wall>,
+    /// An accepted contact refuses: when that is believed.
+    pub doubted: Option<Tick>,
     /// The running subscription, by its place in `Contacts::asks`.
     pub ask: Option<u64>,
     /// A NOTIFY of it has come.
@@ -89,6 +90,7 @@ struct KeptPair {
     refused: bool,
     #[serde(default, skip_serializing_if = "is_false")]
     shares: bool,
+    /// Since when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     doubted: Option<Wall>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -135,6 +137,7 @@ impl Pair {
     /// has no name any more, or the record is not ours to read.
     pub fn restore(
         restored: &Restored,
+        now: Now,
         jid_of: impl FnOnce(&Aor) -> Option<Jid>,
     ) -> Option<(Pair, Option<Aor>, Option<Kept>)> {
         let kept: KeptPair = restored.read().ok()?;
@@ -144,7 +147,7 @@ impl Pair {
         pair.unsaid = kept.unsaid;
         pair.refused = kept.refused;
         pair.shares = kept.shares;
-        pair.doubted = kept.doubted;
+        pair.doubted = kept.doubted.map(|since| now.end_of(since, table::DOUBT));
         pair.resources = kept.shown.into_iter().map(|name| (name, Availability::closed())).collect();
         let spelled = kept.spelled.map(|user| Aor { user: Some(user), host: pair.contact.host.clone() });
         Some((pair, spelled, kept.dialog))
@@ -161,17 +164,17 @@ impl Pair {
     }
 
     /// The record of the pair with its subscription.
-    pub fn record(&self, now: Tick, spelled: Aor, dialog: Option<Kept>) -> Record {
+    pub fn record(&self, now: Now, spelled: Aor, dialog: Option<Kept>) -> Record {
         // What has gone away, too: she may not have heard of it.
         let shown = self.resources.iter();
         let kept = KeptPair {
             user: self.user.clone(),
             contact: self.contact.clone(),
             accepted: self.accepted,
-            unsaid: self.may_be_unsaid(now),
+            unsaid: self.may_be_unsaid(now.tick),
             refused: self.refused,
             shares: self.shares,
-            doubted: self.doubted,
+            doubted: self.doubted.map(|ends| now.beginning_of(ends, table::DOUBT)),
             shown: shown.map(|(name, _)| name.clone()).collect(),
             spelled: spelled.user.filter(|user| self.contact.user.as_ref() != Some(user)),
             dialog,

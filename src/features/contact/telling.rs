@@ -132,8 +132,10 @@ impl Pair {
         let was_open = before.iter().any(|(_, state)| state.open);
         // That one went away may be lost with the link: it is remembered while it may be, and told again with the rest.
         let is_in_doubt = !cx.link_is_up(&self.jid) || self.may_show_ghosts(cx.now.tick);
+        // Names of before a restart, of which nothing has been told: she may see them still.
+        let is_untold = is_first && self.gone_at.is_none();
         let is_open = |name| self.resources.iter().any(|(known, state)| known == name && state.open);
-        if before.iter().any(|(name, state)| state.open && !is_open(name)) {
+        if before.iter().any(|(name, state)| (state.open || is_untold) && !is_open(name)) {
             self.gone_at = Some(cx.now.tick);
         }
         let mut changed = false;
@@ -142,7 +144,7 @@ impl Pair {
             changed |= state.open != old.is_some_and(|old| old.open);
             // A closed resource that she never saw is news only where nothing else has been said.
             let matters = old.is_some() || state.open || is_first || !state.status.is_empty();
-            if matters && !old.is_some_and(|old| alike(old, state)) {
+            if matters && (is_untold || !old.is_some_and(|old| alike(old, state))) {
                 self.tell(cx, name, state, &self.user);
             }
         }
@@ -151,10 +153,11 @@ impl Pair {
                 continue;
             }
             changed |= state.open || is_first;
-            if state.open {
+            let is_shown = state.open || is_untold;
+            if is_shown {
                 self.tell(cx, &name, &Availability::closed(), &self.user);
             }
-            if (state.open || is_in_doubt) && self.resources.len() < 2 * RESOURCES {
+            if (is_shown || is_in_doubt) && self.resources.len() < 2 * RESOURCES {
                 self.resources.push((name, Availability::closed()));
             }
         }

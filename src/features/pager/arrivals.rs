@@ -226,6 +226,9 @@ pub struct Done {
     /// It did not arrive, whatever was answered before that was known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failed: bool,
+    /// An error has come since: there is nothing to say of another.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub objected: bool,
     /// Until when it is remembered.
     until: Wall,
 }
@@ -326,7 +329,8 @@ impl Arrivals {
         let until = now.wall + REMEMBER;
         let (sender, hops, quiet) = (sender.map(Box::new), arrival.hops, arrival.quiet);
         let asked = arrival.asked;
-        let done = Box::new(Done { id: arrival.id.clone(), said, sender, hops, quiet, asked, failed, until });
+        let (id, objected) = (arrival.id.clone(), false);
+        let done = Box::new(Done { id, said, sender, hops, quiet, asked, failed, objected, until });
         let record = record(name, partition, &Keep::Done(&done));
         self.done.insert(name, (partition, done));
         self.forget.push_back((now.tick + REMEMBER, name));

@@ -7,7 +7,7 @@
 //! being away. The sender hears of it in a line from the contact, never by an error: clients offer to send again what has
 //! failed, and then it would arrive twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::post::Post;
@@ -30,7 +30,14 @@ const TOLD_LIMIT: usize = 10_000;
 
 /// Whom we told that messages are kept, and when. It is kept with the messages, so that a restart tells nobody again.
 #[derive(Debug, Default)]
-pub struct Told(BTreeMap<(Jid, Aor), Wall>);
+pub struct Told {
+    when: BTreeMap<Key, Wall>,
+    /// The same, those told first before the others: they are forgotten when there are too many.
+    order: BTreeSet<(Wall, Key)>,
+}
+
+/// A sender and a contact.
+type Key = (Jid, Aor);
 
 /// Whether a message that failed so may arrive later: its contact is away, or, for one that is held already, whatever is
 /// between us is out of service. Statuses that are about the message itself (501, 505, 513) will not change.
@@ -47,11 +54,11 @@ pub fn is_away(post: &Post, fault: &Fault) -> bool {
     }
 }
 
-/// When a message that failed so is to be tried again; nothing when it is not to be kept, or not any longer.
-pub fn again_at(cx: &mut Cx<'_>, post: &Post, fault: &Fault) -> Option<Tick> {
-    let hold = cx.config.messages.hold * if sabotage::is(Mistake::KeptTooLong) { 100 } else { 1 };
-    let ends = post.accepted + hold;
-    if !is_away(post, fault) || hold.is_zero() || post.is_quiet() || ends <= cx.now.wall {
+/// When a message that failed so, and may be kept until then, is to be tried again; nothing when it is not to be kept, or
+/// not any longer.
+pub fn again_at(cx: &mut Cx<'_>, post: &Post, ends: Tick, fault: &Fault) -> Option<Tick> {
+    let hold = cx.config.messages.hold;
+    if !is_away(post, fault) || hold.is_zero() || post.is_quiet() || ends <= cx.now.tick {
         return None;
     }
     let not_before = match fault {
@@ -59,31 +66,39 @@ pub fn again_at(cx: &mut Cx<'_>, post: &Post, fault: &Fault) -> Option<Tick> {
         Fault::Silent(_) => Duration::ZERO,
     };
     let pause = cx.mint.between(INTERVAL, INTERVAL + INTERVAL / 5).max(not_before);
-    Some((cx.now.tick + pause).min(cx.now.tick_at(ends)))
+    Some((cx.now.tick + pause).min(ends))
+}
+
+/// Until when a message is kept that has come, or has come back from the disk.
+pub fn until(cx: &Cx<'_>, post: &Post) -> Tick {
+    let times = if sabotage::is(Mistake::KeptTooLong) { 100 } else { 1 };
+    cx.now.end_of(post.accepted, cx.config.messages.hold * times)
 }
 
 impl Told {
     /// When the sender of this message was told last.
     pub fn of(&self, post: &Post) -> Option<Wall> {
-        self.0.get(&key(post)).copied()
+        self.when.get(&key(post)).copied()
     }
 
     /// A message of before the start says when its sender was told.
     pub fn restored(&mut self, post: &Post, now: Wall) {
         if let Some(told) = post.told.filter(|told| is_fresh(*told, now)) {
             let told = self.of(post).map_or(told, |known| known.max(told));
-            self.insert(post, told, now);
+            self.insert(key(post), told);
         }
     }
 
-    fn insert(&mut self, post: &Post, told: Wall, now: Wall) {
-        if self.0.len() >= TOLD_LIMIT {
-            self.0.retain(|_, told| is_fresh(*told, now));
-            if self.0.len() >= TOLD_LIMIT {
-                self.0.pop_first();
-            }
+    fn insert(&mut self, key: Key, told: Wall) {
+        if let Some(before) = self.when.insert(key.clone(), told) {
+            self.order.remove(&(before, key.clone()));
         }
-        self.0.insert(key(post), told);
+        self.order.insert((told, key));
+        if self.order.len() > TOLD_LIMIT
+            && let Some((_, key)) = self.order.pop_first()
+        {
+            self.when.remove(&key);
+        }
     }
 
     /// The line that tells the sender, unless she knows.
@@ -92,7 +107,7 @@ impl Told {
         if self.of(post).is_some_and(|told| is_fresh(told, now)) {
             return None;
         }
-        self.insert(post, now, now);
+        self.insert(key(post), now);
         let body = format!(
             "This contact is away. Your message is kept for up to {} and is delivered when they are back.",
             spoken(cx.config.messages.hold)
@@ -107,7 +122,7 @@ impl Told {
     }
 }
 
-fn key(post: &Post) -> (Jid, Aor) {
+fn key(post: &Post) -> Key {
     (post.from.bare(), post.target.aor.clone())
 }
 
@@ -131,6 +146,28 @@ pub fn spoken(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_too_many_who_were_told_the_first_are_forgotten() {
+        let key = |number: usize| {
+            let jid = Jid::parse(&format!("juliet{number}@example.com")).unwrap();
+            (jid, Aor { user: Some("romeo".into()), host: "example.net".into() })
+        };
+        let mut told = Told::default();
+        // In the order of time, which is not that of the names.
+        for number in (0..=TOLD_LIMIT).rev() {
+            told.insert(key(number), Wall((TOLD_LIMIT - number) as u64));
+        }
+        assert_eq!((told.when.len(), told.order.len()), (TOLD_LIMIT, TOLD_LIMIT));
+        assert!(told.when.contains_key(&key(0)) && !told.when.contains_key(&key(TOLD_LIMIT)));
+        // Who is told again is one and the same.
+        told.insert(key(TOLD_LIMIT - 1), Wall(u64::MAX));
+        told.insert(key(TOLD_LIMIT), Wall(u64::MAX));
+        assert_eq!((told.when.len(), told.order.len()), (TOLD_LIMIT, TOLD_LIMIT));
+        assert!(
+            told.when.contains_key(&key(TOLD_LIMIT - 1)) && !told.when.contains_key(&key(TOLD_LIMIT - 2))
+        );
+    }
 
     #[test]
     fn durations_are_spoken() {

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::features::Cx;
 use crate::features::audit::view::{Says, View};
+use crate::features::{Cx, errors};
 use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::uri::{Aor, SipAddress};
 use crate::store::record::{Key, Record, Restored};
@@ -99,7 +99,7 @@ impl Late {
             return None;
         }
         if hops == 0 {
-            cx.count("late_errors_untold_total", &[]);
+            errors::untold(cx, user, &sender.aor, "hops");
             return None;
         }
         let key = (user.bare(), sender.aor.clone());
@@ -110,7 +110,7 @@ impl Late {
             return None;
         }
         if self.pairs.len() >= PAIRS {
-            cx.count("late_errors_untold_total", &[]);
+            errors::untold(cx, user, &sender.aor, "too-many");
             return None;
         }
         self.begin(cx.now.tick, &key, sender.clone(), hops);
@@ -222,6 +222,12 @@ impl Pair {
     fn is_quiet(&self, now: Tick) -> bool {
         (self.speaking || now < self.quiet) && !sabotage::is(Mistake::NeverQuiet)
     }
+}
+
+/// What came in the quiet and was taken fails after its answer: it may be a machine's answer, which is not answered.
+pub fn stays_untold(cx: &mut Cx<'_>, user: &Jid, sender: &Aor) {
+    cx.count("late_errors_total", &[]);
+    errors::untold(cx, user, sender, "quiet");
 }
 
 /// A pair's name in the store.

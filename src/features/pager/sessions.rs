@@ -159,8 +159,8 @@ impl ToXmpp {
     ) {
         let known = self.arrivals.by_id(id).and_then(|name| self.arrivals.get(name));
         if matches!(known, Some(Known::Done(done)) if done.asked) {
-            let (user, id) = (user.clone(), id.to_owned());
-            return cx.signal(Signal::Undelivered { user, id, told: Told::No });
+            let (user, contact, id) = (user.clone(), sender.aor.clone(), id.to_owned());
+            return cx.signal(Signal::Undelivered { user, contact, id, told: Told::No });
         }
         self.tell(cx, user, sender, super::HOPS, failure);
     }

@@ -116,6 +116,7 @@ impl World {
             facts: &mut self.facts,
             msrp: &mut self.msrp,
             links: &[self.up],
+            restoring: false,
             accepting: true,
             level: Level::Debug,
             ops: &mut ops,

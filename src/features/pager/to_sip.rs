@@ -71,6 +71,8 @@ pub(super) struct Live {
     named: bool,
     /// It went in an envelope, which asks for notifications where they are wished.
     wrapped: bool,
+    /// How long it may be kept for somebody who is away.
+    until: Tick,
 }
 
 impl Live {
@@ -182,10 +184,12 @@ impl ToSip {
 
     /// Tells a SIP user of a failure that came after the answer.
     pub fn tell(&mut self, cx: &mut Cx<'_>, telling: Telling) {
-        let Ok(contact) = cx.domains.contact_jid(&telling.sender.aor.address()) else { return };
-        let Ok(sender) = cx.domains.user_sip(&telling.user) else { return };
+        let contact = cx.domains.contact_jid(&telling.sender.aor.address());
+        let (Ok(contact), Ok(sender)) = (contact, cx.domains.user_sip(&telling.user)) else {
+            return errors::untold(cx, &telling.user, &telling.sender.aor, "address");
+        };
         if self.is_full() {
-            return cx.count("late_errors_untold_total", &[]);
+            return errors::untold(cx, &telling.user, &telling.sender.aor, "too-many");
         }
         let post = Post {
             id: None,
@@ -441,18 +445,19 @@ impl ToSip {
         lane.notices += usize::from(post.notice.is_some());
         lane.held += usize::from(post.held);
         let page = post.page(cx, &key, tried);
-        self.insert(number, post, key);
+        self.insert(cx, number, post, key);
         self.pages.push(number, page);
     }
 
-    pub(super) fn insert(&mut self, number: u64, post: Post, lane: LaneKey) {
+    pub(super) fn insert(&mut self, cx: &Cx<'_>, number: u64, post: Post, lane: LaneKey) {
         let bytes = post.text.len();
         if !post.is_quiet() {
             self.senders.add(&lane.0);
             self.contacts.add(&lane.1);
             self.bytes.add_all(&lane.0, bytes);
         }
-        let live = Live { post, lane, bytes, flying: false, named: false, wrapped: false };
+        let until = hold::until(cx, &post);
+        let live = Live { post, lane, bytes, flying: false, named: false, wrapped: false, until };
         self.posts.insert(number, Box::new(live));
     }
 
@@ -549,7 +554,7 @@ impl ToSip {
             let plain = Page { cseq: page.cseq + 1, ..live.post.page(cx, &live.lane, page.tried) };
             return self.pages.put_back(number, plain, cx.now.tick);
         }
-        if let Some(at) = hold::again_at(cx, &live.post, fault) {
+        if let Some(at) = hold::again_at(cx, &live.post, live.until, fault) {
             if !live.post.held {
                 self.hold(cx, number);
             }
@@ -567,6 +572,9 @@ impl ToSip {
         };
         let words = condition.text.clone().unwrap_or_default();
         meter::log(cx, Level::Warn, "message-refused", Way::XmppToSip, live.post.names(), &words);
+        if live.post.late {
+            errors::untold(cx, &live.post.from, &live.post.target.aor, "refused");
+        }
         if may_be_there(fault) && !live.post.is_quiet() {
             meter::ambiguous(cx, Way::XmppToSip, live.post.names(), "unconfirmed");
         }

@@ -556,23 +556,28 @@ impl ToXmpp {
                 self.pump_all(cx);
             }
             Some(Known::Done(done)) => {
-                if done.quiet || done.failed || !done.said.is_success() {
+                if done.failed || !done.said.is_success() || std::mem::replace(&mut done.objected, true) {
                     return;
                 }
-                done.quiet = true;
+                let is_quiet = std::mem::replace(&mut done.quiet, true);
                 let (sender, hops, done_asked) = (done.sender.clone(), done.hops, done.asked);
                 let Some((user, contact)) = error.from().zip(error.to()) else { return };
                 let scope = if user.is_bare() { Scope::Bare } else { Scope::Full };
                 let condition = errors::condition_of_error(&said, scope, cx.domains);
                 let sender = sender.map(|sender| *sender);
-                let Some(sender) = sender.or_else(|| cx.domains.contact_sip(contact).ok()) else { return };
+                let sender = sender.or_else(|| cx.domains.contact_sip(contact).ok());
                 let user = user.bare();
                 if let Some(record) = self.arrivals.changed(name) {
                     cx.save(record);
                 }
+                let Some(sender) = sender else { return };
+                if is_quiet && !done_asked {
+                    return late::stays_untold(cx, &user, &sender.aor);
+                }
                 let id = error.id().unwrap_or_default().to_owned();
                 let told = if done_asked { Told::No } else { Told::Yes };
-                cx.signal(Signal::Undelivered { user: user.clone(), id, told });
+                let contact = sender.aor.clone();
+                cx.signal(Signal::Undelivered { user: user.clone(), contact, id, told });
                 if !done_asked {
                     self.tell(cx, &user, &sender, hops, &condition);
                 }
@@ -669,17 +674,20 @@ impl ToXmpp {
     fn fail(&mut self, cx: &mut Cx<'_>, name: Name, why: &Condition, in_session: bool) {
         let Some(arrival) = self.arrivals.pending(name) else { return };
         let (user, sender, hops) = (arrival.to.bare(), arrival.sender.clone(), arrival.hops);
-        let is_late = arrival.said.is_some() && !in_session && !std::mem::replace(&mut arrival.quiet, true);
+        let is_late = arrival.said.is_some() && !in_session;
+        let is_quiet = is_late && std::mem::replace(&mut arrival.quiet, true);
         let told = match is_late && arrival.asked {
             true => Told::No,
             false if in_session => Told::Perhaps,
             false => Told::Yes,
         };
         if arrival.receipt || arrival.marker || arrival.asked {
-            let id = arrival.id.clone();
-            cx.signal(Signal::Undelivered { user: user.clone(), id, told });
+            let (contact, id) = (sender.aor.clone(), arrival.id.clone());
+            cx.signal(Signal::Undelivered { user: user.clone(), contact, id, told });
         }
-        if is_late && told == Told::Yes {
+        if is_quiet && told == Told::Yes {
+            late::stays_untold(cx, &user, &sender.aor);
+        } else if is_late && told == Told::Yes {
             self.tell(cx, &user, &sender, hops, why);
         }
     }

@@ -9,7 +9,7 @@ use crate::words::time::Tick;
 
 /// How many begin together, and how long after each other.
 const TOGETHER: usize = 200;
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -85,7 +85,7 @@ impl ToSip {
             };
             self.undecided.timers.set(key.clone(), until);
         }
-        self.insert(number, post, key.clone());
+        self.insert(cx, number, post, key.clone());
         self.undecided.lanes.entry(key).or_default().push_back((number, tried));
     }
 

@@ -138,7 +138,7 @@ impl ToSip {
         let lane = self.lanes.entry(key.clone()).or_default();
         lane.count += 1;
         lane.carried += 1;
-        self.insert(number, post, key);
+        self.insert(cx, number, post, key);
         self.hand(cx, number, changes);
     }
 

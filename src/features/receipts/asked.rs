@@ -177,6 +177,11 @@ impl Questions {
         Some((self.take(&place)?, is_wanted))
     }
 
+    /// Whether there is a question about the message of this stanza.
+    pub fn is_open(&self, id: &str) -> bool {
+        self.by_id.contains_key(id)
+    }
+
     /// When [`Questions::expired`] is wanted.
     pub fn next_timeout(&self) -> Option<Tick> {
         self.looked.filter(|_| !self.open.is_empty()).map(|looked| looked.tick + LOOK)

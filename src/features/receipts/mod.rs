@@ -19,7 +19,7 @@ use self::asked::{Question, Questions};
 use self::sent::{Memory, Remembered};
 use self::unanswered::Unanswered;
 use super::devices::Ability;
-use super::signal::{Heard, Whisper};
+use super::signal::{Heard, Told, Whisper};
 use super::{Cx, Feature, Incoming, Manifest, Signal, content, errors};
 use crate::documents::imdn::{self, Imdn, Status};
 use crate::features::audit::view::View;
@@ -132,8 +132,14 @@ impl Feature for Receipts {
                 cx.save(record);
                 oldest.into_iter().for_each(|key| cx.forget(key));
             }
-            Signal::Undelivered { user, id, told } => {
-                let Some((question, is_told)) = self.questions.failed(user, id, *told) else { return };
+            Signal::Undelivered { user, contact, id, told } => {
+                let is_open = self.questions.is_open(id);
+                let Some((question, is_told)) = self.questions.failed(user, id, *told) else {
+                    if *told == Told::No && !is_open {
+                        errors::untold(cx, user, contact, "too-old");
+                    }
+                    return;
+                };
                 if is_told {
                     notify(cx, &question, Status::Failed);
                 }
@@ -253,4 +259,68 @@ fn receipt(cx: &mut Cx<'_>, user: &Jid, to: &Jid, id: &str, name: &'static str, 
     let own = cx.token_for(user);
     let stanza = Stanza::new(StanzaKind::Message, to, user).with_id(&own);
     stanza.with_type("chat").with_child(Element::new(name, ns).with("id", id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::documents::imdn::Wanted;
+    use crate::features::Op;
+    use crate::features::facts::Facts;
+    use crate::features::signal::Asked;
+    use crate::gateway::Domains;
+    use crate::msrp::connections::Connections;
+    use crate::msrp::reassembly::Limits;
+    use crate::sip::uri::SipAddress;
+    use crate::words::id::{Mint, Seed};
+    use crate::words::note::Note;
+    use crate::words::time::Now;
+
+    /// What the feature does when it hears this.
+    fn hears(receipts: &mut Receipts, signal: &Signal) -> Vec<Op> {
+        let (config, mut ops) = (Config::empty(), VecDeque::new());
+        let mut cx = Cx {
+            now: Now::default(),
+            mint: &mut Mint::new(Seed([1; 32])),
+            config: &config,
+            domains: &Domains::new(&config),
+            facts: &mut Facts::default(),
+            msrp: &mut Connections::new(Limits { message: 0, session: 0 }, 0),
+            links: &[true],
+            restoring: false,
+            accepting: true,
+            level: Level::Debug,
+            ops: &mut ops,
+        };
+        receipts.signal(&mut cx, signal);
+        ops.into()
+    }
+
+    #[test]
+    fn a_failure_whose_question_was_forgotten_is_counted_and_logged() {
+        let user = Jid::parse("juliet@example.com").unwrap();
+        let sender = SipAddress::parse("sip:romeo@example.net").unwrap();
+        let wanted = Wanted { delivery: false, failure: true, display: false };
+        let undelivered = |id: &str| Signal::Undelivered {
+            user: user.clone(),
+            contact: sender.aor.clone(),
+            id: id.into(),
+            told: Told::No,
+        };
+        let mut receipts = Receipts::default();
+        let (id, message_id, written) = ("m1".to_owned(), "imdn1".to_owned(), crate::words::time::Wall(1));
+        let asked = Asked { user: user.clone(), sender: sender.clone(), id, message_id, wanted, written };
+        hears(&mut receipts, &Signal::Asked(asked.into()));
+        let is_untold = |op: &Op| {
+            matches!(op, Op::Note(Note::Count { name, .. }) if *name == "late_errors_untold_total")
+                || matches!(op, Op::Note(Note::Log { event, .. }) if *event == "late-error-untold")
+        };
+        let told = hears(&mut receipts, &undelivered("m1"));
+        assert!(told.iter().any(|op| matches!(op, Op::Signal(Signal::Whisper(_)))));
+        assert_eq!(told.iter().filter(|op| is_untold(op)).count(), 0);
+        assert_eq!(hears(&mut receipts, &undelivered("m0")).iter().filter(|op| is_untold(op)).count(), 2);
+    }
 }

@@ -27,7 +27,7 @@ impl Rooms {
         let Some(occupant) = seat.occupant().filter(|_| cx.link_is_up(&seat.own)) else { return };
         let question = cx.token_for(&seat.room);
         cx.stanza(muc::ping(&seat.own, &occupant, &question));
-        seat.ping = Some(Ping { id: question.clone(), number: seat.number() });
+        seat.ping = Some(Ping { id: question.clone(), number: seat.number(), nick: seat.nick.clone() });
         self.questions.insert(question, Question::Ping(id));
         self.timers.set(Alarm::Ping(id), cx.now.tick + PATIENCE);
     }
@@ -49,8 +49,9 @@ impl Rooms {
     fn pinged(&mut self, cx: &mut Cx<'_>, id: SeatId, pinged: Pinged) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         let Some(ping) = seat.ping.take() else { return };
-        // A nick that is not there while another is asked for says that the room has given us that.
-        let pinged = if pinged == Pinged::Nobody && seat.renaming.is_some() { Pinged::In } else { pinged };
+        // A nick that is not there while another is asked for, or has been given since, says that the room has given us that.
+        let is_another = seat.renaming.is_some() || ping.nick != seat.nick;
+        let pinged = if pinged == Pinged::Nobody && is_another { Pinged::In } else { pinged };
         match pinged {
             Pinged::In => {
                 seat.heard = cx.now.tick;

@@ -49,7 +49,6 @@ impl Rooms {
         };
         seat.heard = cx.now.tick;
         let nick = from.resource().map(str::to_owned);
-        let is_own = nick.as_deref() == Some(seat.nick.as_str());
         let message = muc::message(stanza);
         if matches!(message, Message::Subject(_) | Message::Private(_) | Message::Declined { .. }) {
             self.lets_go(cx, id);
@@ -64,6 +63,8 @@ impl Rooms {
             }
             Message::Line(line) => self.line(cx, id, stanza, nick, line),
             Message::Subject(subject) => {
+                let seat = self.seats.get_mut(&id);
+                let is_own = seat.is_some_and(|seat| seat.takes_for_own(nick.as_deref(), stanza.id()));
                 self.has_read(cx, id);
                 let told = is_own && self.reflected(cx, id, stanza.id());
                 self.subject(cx, id, nick, subject, told);

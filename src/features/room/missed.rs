@@ -58,7 +58,7 @@ impl Rooms {
         line: Line,
     ) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        let is_own = nick.is_some() && nick.as_deref() == Some(seat.nick.as_str());
+        let is_own = seat.takes_for_own(nick.as_deref(), stanza.id());
         let known = stanza.id().or_else(|| muc::stanza_id(stanza));
         let mark = heard::mark(nick.as_deref(), known, &line.body);
         let told = Told { nick, text: line.body, subject: None, stamp: line.stamp };

@@ -100,6 +100,8 @@ pub struct Ping {
     pub id: String,
     /// Its number among what this seat asked of the room: what has a lower one went before.
     pub number: u64,
+    /// The nick that was asked after.
+    pub nick: String,
 }
 
 /// See the module.
@@ -272,6 +274,19 @@ impl Seat {
         self.nick.clone_from(&plain);
         self.wanted = plain;
         true
+    }
+
+    /// Whether the room says to all what this seat said: under its nick; or under one that it did not know to be its own,
+    /// since news of that went with a lost link, and has from then on. Nobody else knows the id of a line before the room
+    /// has said it.
+    pub fn takes_for_own(&mut self, nick: Option<&str>, id: Option<&str>) -> bool {
+        let Some(nick) = nick else { return false };
+        let is_own =
+            nick == self.nick || self.said.iter().any(|said| !said.private && id == Some(said.id.as_str()));
+        if is_own {
+            nick.clone_into(&mut self.nick);
+        }
+        is_own
     }
 
     /// The line of this id is answered.

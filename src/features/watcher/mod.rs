@@ -84,6 +84,8 @@ enum Timer {
     Close,
     /// More users are to be asked or probed after the link came back.
     Resume,
+    /// A question cannot be lost with its link any more.
+    Asked(PairId),
     /// A probe has been waited for long enough.
     Settle(PairId),
     /// A subscription has a NOTIFY to send, or expires.
@@ -164,6 +166,9 @@ struct KeptConsent {
     user: Jid,
     contact: Aor,
     consent: Consent,
+    /// The question may not have arrived, should the process have died.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    in_doubt: bool,
 }
 
 impl Feature for Watcher {
@@ -206,6 +211,7 @@ impl Feature for Watcher {
             Timer::Dark(_) => "watcher-dark",
             Timer::Close => "watcher-close",
             Timer::Resume => "watcher-resume",
+            Timer::Asked(_) => "watcher-asked",
             Timer::Settle(_) => "watcher-settle",
             Timer::Subscription(_) => "watcher-subscription",
         };
@@ -218,6 +224,7 @@ impl Feature for Watcher {
                 Timer::Dark(link) => self.darken(cx, link),
                 Timer::Close => self.close_some(cx),
                 Timer::Resume => self.resume_some(cx),
+                Timer::Asked(pair) => self.has_arrived(cx, pair),
                 Timer::Settle(pair) => self.settle(cx, pair),
                 Timer::Subscription(sub) => self.tend(cx, sub),
             }
@@ -394,6 +401,10 @@ impl Watcher {
     fn decide(&mut self, cx: &mut Cx<'_>, id: PairId, consent: Consent) {
         let Some(pair) = self.pairs.get_mut(&id) else { return };
         pair.consent = consent;
+        if !matches!(consent, Consent::Asked { .. }) {
+            pair.asked = None;
+            self.timers.stop(&Timer::Asked(id));
+        }
         note_question(&mut self.asking, id, pair);
         cx.facts.set_shares(&pair.user, &pair.contact, consent == Consent::Granted);
         let lost_sight = consent != Consent::Granted && pair.seen.probe.is_some();
@@ -417,8 +428,7 @@ impl Watcher {
         if consent == Consent::Unasked {
             cx.forget(key);
         } else {
-            let kept = KeptConsent { user: pair.user.clone(), contact: pair.contact.clone(), consent };
-            cx.save(Record::new(key, &kept));
+            cx.save(Record::new(key, &kept(pair)));
         }
         if lost_sight {
             self.release(cx, id);
@@ -489,6 +499,16 @@ impl Watcher {
 
     fn subs_of(&self, id: PairId) -> Vec<SubId> {
         self.pairs.get(&id).map(|pair| pair.subs.clone()).unwrap_or_default()
+    }
+}
+
+/// What a user has said, as it is kept.
+fn kept(pair: &Pair) -> KeptConsent {
+    KeptConsent {
+        user: pair.user.clone(),
+        contact: pair.contact.clone(),
+        consent: pair.consent,
+        in_doubt: pair.asked.is_some(),
     }
 }
 

@@ -8,14 +8,14 @@ use super::subscribe::question;
 use super::table::{Consent, WEEK};
 use super::{
     CONSENT, DIALOG, Down, KeptConsent, KeptDialog, PairId, Sub, SubId, Timer, Told, Watcher, count_subs,
-    note_question,
+    kept, note_question,
 };
 use crate::features::Cx;
 use crate::features::audit::view::{Says, View};
 use crate::gateway::LinkId;
 use crate::sip::usage::notifier::{Notifier, Reason};
 use crate::sip::usage::package::PRESENCE;
-use crate::store::record::{Key, Restored};
+use crate::store::record::{Key, Record, Restored};
 use crate::words::id::Partition;
 use crate::words::note::Level;
 use crate::words::time::Wall;
@@ -26,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the answer to a probe is waited for when very many are sent at once.
 const CROWD: Duration = Duration::from_secs(10);
 
-/// A question that went out so shortly before its link broke is put again: it may have been lost.
-const DOUBT: Duration = Duration::from_secs(60);
+/// A question that went out so shortly before its link broke, or the process died, is put again: it may have been lost.
+pub(super) const DOUBT: Duration = Duration::from_secs(60);
 
 /// How many users are probed, and watchers told, at once; and how long the next wait.
 const BATCH: usize = 100;
@@ -87,6 +87,8 @@ impl Watcher {
         self.restored.0.push(id);
         let Some(pair) = self.pairs.get_mut(&id) else { return Ok(()) };
         pair.consent = kept.consent;
+        // Without its alarm: it is put again when somebody can hear it.
+        pair.asked = Some(cx.now.tick).filter(|_| kept.in_doubt);
         note_question(&mut self.asking, id, pair);
         cx.facts.set_shares(&pair.user, &pair.contact, kept.consent == Consent::Granted);
         Ok(())
@@ -137,8 +139,10 @@ impl Watcher {
         pairs.sort();
         pairs.dedup();
         // Whose link is up already is asked and probed for like those whose link came up.
-        let is_seen =
-            |id: &PairId| self.pairs.get(id).is_some_and(|pair| cx.is_up(pair.link) && !pair.subs.is_empty());
+        let is_seen = |id: &PairId| {
+            let pair = self.pairs.get(id);
+            pair.is_some_and(|pair| cx.is_up(pair.link) && (!pair.subs.is_empty() || pair.asked.is_some()))
+        };
         let before = self.resuming.len();
         self.resuming.extend(pairs.iter().copied().filter(is_seen));
         if before == 0 && !self.resuming.is_empty() {
@@ -200,11 +204,17 @@ impl Watcher {
         for id in pairs {
             let Some(pair) = self.pairs.get_mut(&id) else { continue };
             let in_doubt = down.is_some_and(|down| pair.asked.is_some_and(|at| at + DOUBT >= down.since));
-            pair.asked = pair.asked.filter(|_| in_doubt);
             if pair.subs.is_empty() {
                 pair.seen.forget();
-            } else {
+            }
+            if in_doubt {
+                self.timers.stop(&Timer::Asked(id));
+            }
+            if !pair.subs.is_empty() || in_doubt {
                 self.resuming.push_back(id);
+            }
+            if pair.asked.is_some() && !in_doubt {
+                self.has_arrived(cx, id);
             }
         }
         self.resume_some(cx);
@@ -214,23 +224,38 @@ impl Watcher {
     pub(super) fn resume_some(&mut self, cx: &mut Cx<'_>) {
         for _ in 0..BATCH {
             let Some(id) = self.resuming.pop_front() else { return };
-            let Some(pair) = self.pairs.get_mut(&id).filter(|pair| !pair.subs.is_empty()) else { continue };
+            let Some(pair) = self.pairs.get_mut(&id) else { continue };
+            let is_watched = !pair.subs.is_empty();
+            let is_in_doubt = pair.asked.is_some() && self.timers.at(&Timer::Asked(id)).is_none();
             match pair.consent {
-                Consent::Unasked => self.ask(cx, id),
-                // The same question again, which does not count as another one: servers keep one.
-                Consent::Asked { .. } if pair.asked.take().is_some() => {
+                Consent::Unasked if is_watched => self.ask(cx, id),
+                // The same question again, which does not count as another one: servers keep one. Also where the watcher
+                // has gone meanwhile: he has asked.
+                Consent::Asked { .. } if is_in_doubt && cx.is_up(pair.link) => {
                     if let Some(stanza) = question(cx, pair) {
+                        pair.asked = Some(cx.now.tick);
+                        self.timers.set(Timer::Asked(id), cx.now.tick + DOUBT);
                         cx.stanza(stanza);
                     }
                 }
-                Consent::Granted if pair.seen.probe.is_none() => {
+                Consent::Granted if is_watched && pair.seen.probe.is_none() => {
                     self.probe(cx, id, CROWD);
                 }
                 _ => {}
             }
         }
         if !self.resuming.is_empty() {
-            self.timers.set(Timer::Resume, cx.now.tick + BETWEEN);
+            self.timers.set(Timer::Resume, cx.now.tick + cx.pause(BETWEEN));
+        }
+    }
+
+    /// A question that went out so long ago has arrived, if its link has not broken since: a start need not put it again.
+    pub(super) fn has_arrived(&mut self, cx: &mut Cx<'_>, id: PairId) {
+        self.timers.stop(&Timer::Asked(id));
+        let Some(pair) = self.pairs.get_mut(&id).filter(|pair| cx.is_up(pair.link)) else { return };
+        if pair.asked.take().is_some() && matches!(pair.consent, Consent::Asked { .. }) {
+            let key = Key::of_pair(CONSENT, pair.user.bare_str(), &pair.contact);
+            cx.save(Record::new(key, &kept(pair)));
         }
     }
 

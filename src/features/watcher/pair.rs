@@ -38,7 +38,8 @@ pub struct Pair {
     pub link: LinkId,
     /// What she has said.
     pub consent: Consent,
-    /// When she was asked by this process: a question just before the link broke may be lost.
+    /// When she was asked, if that was so short a time ago that the question may be lost with its link, or with the
+    /// process.
     pub asked: Option<Tick>,
     /// The watcher's subscriptions, oldest first.
     pub subs: Vec<SubId>,

@@ -74,9 +74,8 @@ impl Watcher {
             cx.reply(incoming.key, reply);
             return;
         }
-        if terms.expires > 0 {
-            self.keep(cx, id);
-        }
+        // The end as well: a process that died before it forgets the dialog would go on in it, after its 200.
+        self.keep(cx, id);
         cx.reply(incoming.key, reply);
         self.learn(cx, incoming, pair_id);
         if terms.expires == 0 {
@@ -220,6 +219,7 @@ impl Watcher {
         }
         let Some(stanza) = question(cx, pair) else { return };
         pair.asked = Some(cx.now.tick);
+        self.timers.set(Timer::Asked(pair_id), cx.now.tick + super::outage::DOUBT);
         let consent = table::asked(pair.consent, cx.now.wall);
         self.decide(cx, pair_id, consent);
         cx.stanza(stanza);

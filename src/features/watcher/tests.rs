@@ -66,6 +66,7 @@ impl World {
             facts: &mut self.facts,
             msrp: &mut self.msrp,
             links: &self.links,
+            restoring: false,
             accepting: true,
             level: Level::Debug,
             ops: &mut ops,
@@ -90,13 +91,19 @@ impl World {
     }
 
     fn subscribe(&mut self, user: &str, number: usize, expires: u32) -> Vec<Op> {
+        self.asks(user, number, expires, None)
+    }
+
+    /// A SUBSCRIBE: the first, or the second inside the dialog that this tag of ours names.
+    fn asks(&mut self, user: &str, number: usize, expires: u32, tag: Option<&str>) -> Vec<Op> {
+        let cseq = 1 + u32::from(tag.is_some());
         let lines = [
             format!("SUBSCRIBE sip:{user}@example.com SIP/2.0"),
             "Via: SIP/2.0/TCP 192.0.2.1;branch=z9hG4bK1".into(),
             format!("From: <sip:romeo@example.net>;tag=r{number}"),
-            format!("To: <sip:{user}@example.com>"),
+            format!("To: <sip:{user}@example.com>") + &tag.map_or(String::new(), |tag| format!(";tag={tag}")),
             format!("Call-ID: c{number}"),
-            "CSeq: 1 SUBSCRIBE".into(),
+            format!("CSeq: {cseq} SUBSCRIBE"),
             "Contact: <sip:romeo@192.0.2.7>".into(),
             "Event: presence".into(),
             format!("Expires: {expires}"),
@@ -111,11 +118,11 @@ impl World {
             from: SipAddress::parse("sip:romeo@example.net").expect("an address"),
             from_name: None,
             from_tag: format!("r{number}"),
-            to_tag: None,
+            to_tag: tag.map(str::to_owned),
             target: SipAddress::of(&request.uri).expect("an address"),
             jids: None,
             call_id: format!("c{number}"),
-            cseq: 1,
+            cseq,
             max_forwards: 69,
             request: request.into(),
         };
@@ -210,6 +217,18 @@ fn restored_subscriptions_are_counted_and_go_on() {
     assert_eq!((counted(&ops), world.watcher.subs.len()), (1, 1));
     assert!(notifies(&ops)[0].1.contains("terminated;reason=timeout"));
     assert_eq!(world.watcher.next_timeout().map(|(_, why)| why), Some("watcher-dark"));
+}
+
+#[test]
+fn the_end_of_a_dialog_is_on_disk_before_it_is_answered() {
+    let mut world = World::new();
+    world.watch("juliet", 0);
+    let tag = world.watcher.tags.keys().next().expect("a dialog").to_string();
+    let ops = world.asks("juliet", 0, 0, Some(&tag));
+    let saved = ops.iter().position(|op| matches!(op, Op::Save(record) if record.key.kind == DIALOG));
+    let answered = ops.iter().position(|op| matches!(op, Op::Reply(_, reply) if reply.status == 200));
+    let forgotten = ops.iter().position(|op| matches!(op, Op::Forget(key) if key.kind == DIALOG));
+    assert!(saved.is_some() && saved < answered && answered < forgotten, "{ops:?}");
 }
 
 #[test]

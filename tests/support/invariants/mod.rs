@@ -135,6 +135,8 @@ impl Checks {
             *self.checked.entry(*invariant).or_default() += count;
         });
         self.broken.extend(other.broken.iter().cloned());
+        self.moments += other.moments;
+        self.edges += other.edges;
     }
 
     /// Adds what another run has looked at.

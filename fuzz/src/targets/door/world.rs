@@ -14,19 +14,22 @@ use mostar::msrp::{AttemptId, ConnId, Link, MsrpIn, MsrpOut};
 use mostar::sip::flow::{BadSip, Flow, SendId, SipOut, Transport};
 use mostar::sip::framing;
 use mostar::sip::message::{self, HeaderName, Message, Method, Request};
-use mostar::store::record::Restored;
 use mostar::words::id::{Partition, Seed};
 use mostar::words::time::{Now, Tick, Wall};
 use mostar::xmpp::stanza::Stanza;
 use mostar::xmpp::stream::{Event, Limits, Stream};
 
 use super::config::{add_conference, add_rooms, config};
+use super::restore::Restore;
 use crate::targets::component::HEADER;
 
 /// The only peer.
 const PEER: &str = "192.0.2.1:5060";
 /// Somebody who is no peer.
 const STRANGER: &str = "198.51.100.7:5060";
+
+/// A start takes no longer than so many milliseconds: then all records are back.
+const START: u64 = 100;
 
 /// The configuration that a byte chooses; made once, since reading its tables takes longer than most programs.
 fn configured(profile: u8) -> Arc<Config> {
@@ -70,10 +73,11 @@ fn configuration(profile: u8) -> Config {
     config
 }
 
-/// Who waits for an answer: over SIP by branch, Call-ID and CSeq, over XMPP by address and id.
+/// Who waits for an answer: over SIP by branch and method, since a request with those of an earlier one is that one again,
+/// whatever else it says (RFC 3261 §17.2.3); over XMPP by address and id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Asked {
-    Sip(String, String, String),
+    Sip(String, String),
     Xmpp(String, String, String),
 }
 
@@ -85,6 +89,8 @@ pub struct World {
     lives: u8,
     steps: usize,
     store: BTreeMap<String, Vec<u8>>,
+    /// What has not come back yet since the last start.
+    restore: Option<Restore>,
     /// What was minted, by the order in which it came out.
     minted: Vec<String>,
     /// Requests that went out, the newest last.
@@ -109,6 +115,7 @@ impl World {
             lives: 1,
             steps: 0,
             store: BTreeMap::new(),
+            restore: None,
             minted: Vec::new(),
             requests: VecDeque::new(),
             asked: BTreeSet::new(),
@@ -119,14 +126,14 @@ impl World {
             attempts: VecDeque::new(),
             config,
         };
-        world.begin();
+        world.begin(Input::RestoreDone);
         world
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, first: Input) {
         self.streams = self.config.xmpp.components.iter().map(|_| open()).collect();
         self.links = vec![true; self.streams.len()];
-        self.handle(Input::RestoreDone);
+        self.handle(first);
         for link in 0..self.streams.len() {
             self.handle(Input::Link(LinkId(link), LinkChange::Up));
         }
@@ -164,7 +171,7 @@ impl World {
                 }
             }
             b'l' => self.lost("reset"),
-            // Time, in milliseconds; what the store is like; an end and a new beginning.
+            // Time, in milliseconds; what the store is like.
             b't' => {
                 let millis = String::from_utf8_lossy(rest).trim().parse::<u64>().unwrap_or(0).min(7_200_000);
                 self.wait(millis);
@@ -178,7 +185,8 @@ impl World {
                 let id = self.requests.pop_back().and_then(|out| out.id).unwrap_or(SendId(0));
                 self.handle(Input::SendFailed(id, "connection refused".into()));
             }
-            b'R' => self.restart(),
+            // An end and a new beginning; the order in which the records come back then.
+            b'R' => return self.restart(rest.first().copied().unwrap_or_default()),
             b'p' => self.handle(Input::Stop),
             b'q' => {
                 if let Some(stanza) = stanzas(&mut open(), rest).0.pop() {
@@ -187,6 +195,7 @@ impl World {
             }
             _ => {}
         }
+        self.restores();
         let most = 400 + 100 * self.steps;
         assert!(
             self.gateway.load() <= most,
@@ -226,11 +235,13 @@ impl World {
                 Output::Msrp(out) => later.extend(self.msrp_out(out)),
                 Output::Save(record) => drop(self.store.insert(record.key.text(), record.value)),
                 Output::Forget(key) => drop(self.store.remove(&key.text())),
+                Output::Fetch(partition) => {
+                    self.restore.iter_mut().for_each(|restore| restore.fetch(partition));
+                }
                 Output::Close(_)
                 | Output::Resolve(_)
                 | Output::Note(_)
                 | Output::Forward(_)
-                | Output::Fetch(_)
                 | Output::Now(_)
                 | Output::Explained(..)
                 | Output::Stopped => {}
@@ -242,6 +253,9 @@ impl World {
     }
 
     fn wait(&mut self, millis: u64) {
+        while millis >= START && self.restore.is_some() {
+            self.restores();
+        }
         let until = Tick(self.now.0 + millis * 1000);
         let (mut at_once, mut rung) = (0, 0);
         while let Some((at, why)) = self.gateway.next_timeout().filter(|(at, _)| *at <= until) {
@@ -257,7 +271,8 @@ impl World {
         self.now = until;
     }
 
-    fn restart(&mut self) {
+    /// The process is started again: with each part that follows a partition comes back.
+    fn restart(&mut self, order: u8) {
         if self.lives >= 4 {
             return;
         }
@@ -268,11 +283,26 @@ impl World {
         self.attempts.clear();
         self.decoder = Decoder::new(64 * 1024);
         self.gateway = Gateway::new(self.config.clone(), Seed([self.lives; 32]));
-        for (key, value) in self.store.clone() {
-            let record = Restored::parse(&key, value).expect("the gateway's own keys can be read");
-            self.handle(Input::Restored(record));
+        self.restore = Some(Restore::of(&self.store, order));
+        self.begin(Input::Restoring);
+    }
+
+    /// The next partition that has records comes back, and those before it that have none.
+    fn restores(&mut self) {
+        while let Some(restore) = &mut self.restore {
+            let Some((partition, records)) = restore.next() else {
+                self.restore = None;
+                return self.handle(Input::RestoreDone);
+            };
+            let is_empty = records.is_empty();
+            for record in records {
+                self.handle(Input::Restored(record));
+            }
+            self.handle(Input::Whole(partition));
+            if !is_empty {
+                return;
+            }
         }
-        self.begin();
     }
 }
 
@@ -387,12 +417,18 @@ impl World {
                     shown()
                 );
                 if response.status.code() >= 200
-                    && let Some((branch, call, cseq)) = names(&response.headers)
+                    && let Some(branch) = message::branch(&response.headers)
                 {
-                    let is_invite = cseq.ends_with("INVITE");
-                    let asked = Asked::Sip(branch, call, cseq);
-                    self.asked.remove(&asked);
-                    self.invited.extend(is_invite.then_some(asked));
+                    // What had no CSeq is answered without one; so is what comes again under its branch.
+                    let method = method_of(&response.headers);
+                    let is_answered = |known: &str, of: &String| {
+                        known == branch && method.as_ref().is_none_or(|method| method == of)
+                    };
+                    self.asked
+                        .retain(|asked| !matches!(asked, Asked::Sip(known, of) if is_answered(known, of)));
+                    if method.as_deref() == Some("INVITE") {
+                        self.invited.extend(method.map(|method| Asked::Sip(branch.into_owned(), method)));
+                    }
                 }
             }
         }
@@ -412,11 +448,10 @@ pub fn peer(bytes: &[u8]) -> Option<Input> {
     Some(Input::Sip(flow(Transport::Tcp, PEER), Box::new(message)))
 }
 
-/// Top branch, Call-ID and CSeq.
-fn names(headers: &message::Headers) -> Option<(String, String, String)> {
-    let text = |name| message::text(headers, &name);
-    let branch = message::branch(headers)?.into_owned();
-    Some((branch, text(HeaderName::CallId)?, text(HeaderName::CSeq)?))
+/// The method that CSeq names.
+fn method_of(headers: &message::Headers) -> Option<String> {
+    let cseq = message::text(headers, &HeaderName::CSeq)?;
+    cseq.split_whitespace().last().map(str::to_owned)
 }
 
 /// What names the answer that a request must have; nothing where the rules let it be dropped: an ACK, and what lacks
@@ -433,8 +468,8 @@ fn wants_answer(request: &Request) -> Option<Asked> {
     if cseq.method != request.method || request.method == Method::Ack {
         return None;
     }
-    let (branch, call, cseq) = names(headers)?;
-    branch.starts_with(message::COOKIE).then_some(Asked::Sip(branch, call, cseq))
+    let (branch, method) = (message::branch(headers)?, method_of(headers)?);
+    branch.starts_with(message::COOKIE).then(|| Asked::Sip(branch.into_owned(), method))
 }
 
 /// An answer to `request`: `text` is its status, its headers and, behind an empty line, its body.

@@ -154,6 +154,46 @@ fn what_may_be_a_machines_answer_is_not_answered_wherever_the_calendar_was_set_m
 }
 
 #[test]
+fn what_fails_in_the_quiet_after_its_answer_is_counted_once_and_logged() {
+    let mut world = World::new(config(), 10);
+    let fails = |world: &mut World, body: &str| {
+        world.message(body);
+        world.pass(Duration::from_millis(20));
+        let sent = world.stanzas.iter().find(|stanza| stanza.kind == StanzaKind::Message).cloned().unwrap();
+        assert_eq!(bodies(world), [body]);
+        let error = crate::features::errors::stanza_error(&sent, &Condition::new(Kind::ItemNotFound, "gone"));
+        for _ in 0..2 {
+            world.stanza_in(error.as_ref().unwrap());
+        }
+    };
+    fails(&mut world, "a");
+    let (token, cseq) = world.requests.pop_front().expect("it is told");
+    world.answer(token, &answered(200, cseq));
+    assert_eq!(world.counted("late_errors_untold_total "), 0);
+    fails(&mut world, "b");
+    world.pass(Duration::from_secs(70));
+    assert_eq!(world.requests.len(), 0, "it may be a machine's answer");
+    assert_eq!((world.counted("late_errors_total "), world.counted("late_errors_untold_total ")), (2, 1));
+    let line = "user=juliet@example.com sender=sip:romeo@example.net why=quiet";
+    assert_eq!(world.logged("late-error-untold"), [line]);
+}
+
+#[test]
+fn a_telling_that_does_not_arrive_is_counted_as_untold() {
+    let mut world = World::new(config(), 11);
+    world.message("a");
+    world.pass(Duration::from_millis(20));
+    let sent = world.stanzas.iter().find(|stanza| stanza.kind == StanzaKind::Message).cloned().unwrap();
+    assert_eq!(bodies(&mut world), ["a"]);
+    let error = crate::features::errors::stanza_error(&sent, &Condition::new(Kind::ItemNotFound, "gone"));
+    world.stanza_in(&error.unwrap());
+    let (token, cseq) = world.requests.pop_front().expect("it is told");
+    world.answer(token, &answered(404, cseq));
+    assert_eq!(world.counted("late_errors_untold_total "), 1);
+    assert_eq!(world.logged("late-error-untold").len(), 1);
+}
+
+#[test]
 fn the_answers_of_before_a_start_are_not_all_forgotten_in_one_step() {
     let mut world = World::new(config(), 8);
     for number in 0..2400 {

@@ -391,14 +391,15 @@ impl Notifier {
         }
     }
 
-    /// What is kept on disk.
+    /// What is kept on disk. One that has ended is over there too: a process that goes on from here says so once more.
     pub fn kept(&self, now: Now) -> Kept {
+        let has_ended = self.has_ended();
         Kept {
             dialog: self.dialog.clone(),
             event: self.event.clone(),
-            active: self.active && self.end.is_none(),
-            until: now.wall_at(self.until),
-            granted: Some(self.granted),
+            active: self.active && !has_ended,
+            until: if has_ended { now.wall } else { now.wall_at(self.until) },
+            granted: Some(if has_ended { 0 } else { self.granted }),
         }
     }
 

@@ -211,6 +211,17 @@ fn a_kept_subscription_goes_on_with_higher_numbers() {
 }
 
 #[test]
+fn a_subscription_that_was_kept_after_its_end_is_over() {
+    let mut notifier = accepted(at(0));
+    notifier.activate();
+    notifier.end(Reason::Timeout, None, at(10));
+    let mut back = Notifier::restore(notifier.kept(at(10)), &PRESENCE, at(11));
+    assert!(back.is_due(at(11)));
+    let notify = back.notify("<sip:us>".into(), None, at(11));
+    assert_eq!(state(&notify), "terminated;reason=timeout");
+}
+
+#[test]
 fn a_calendar_that_was_set_back_gives_no_more_than_was_granted() {
     let request = subscribe(&["CSeq: 1 SUBSCRIBE", "Event: presence", "Expires: 600"]);
     let kept = accepted_over(&request, None, at(0)).kept(at(10));
