@@ -370,6 +370,18 @@ fn a_full_queue_says_503_and_a_request_again_gets_another_chance() {
 }
 
 #[test]
+fn a_domain_whose_server_is_slow_has_half_of_the_room() {
+    let mut world = World::new(config(), 3);
+    for number in 0..5_000 {
+        world.message_from(&format!("sip:romeo{}@example.net", number % 50), &format!("m{number}"));
+    }
+    assert_eq!(world.replies.iter().filter(|(_, status)| *status == 503).count(), 0);
+    let refused = world.message("one more");
+    assert_eq!(world.replies.last(), Some(&(refused, 503)));
+    assert_eq!(world.server_takes_all().len(), 5_000);
+}
+
+#[test]
 fn a_sip_user_makes_200_wait_and_nobody_else_suffers() {
     let mut world = World::new(config(), 14);
     for number in 0..300 {

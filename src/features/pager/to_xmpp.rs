@@ -40,10 +40,12 @@ use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
 use crate::xmpp::stanza::{Element, Stanza, StanzaKind, condition_name};
 
-/// How many messages have no fate: in all, for one domain, and of one sender while the stream is down.
+/// How many messages have no fate: in all, and for one domain, which leaves room for the others where its server is slow.
 const LIMIT: usize = 10_000;
-const LIMIT_DOMAIN: usize = 1_000;
-const LIMIT_SENDER: usize = 200;
+const LIMIT_DOMAIN: usize = LIMIT / 2;
+/// The same for one domain, and of one sender, while the stream is down.
+const LIMIT_DOMAIN_DOWN: usize = 1_000;
+const LIMIT_SENDER_DOWN: usize = 200;
 /// How many transactions of one request wait for its answer.
 const WAITING_LIMIT: usize = 16;
 /// A pong that takes longer is not waited for with the answer.
@@ -355,10 +357,11 @@ impl ToXmpp {
         // What concerns this sender alone is 480: 503 tells a proxy to leave us alone with everybody's requests
         // (RFC 3261 §21.5.4).
         // While the stream is there nobody's messages stay for long, however many come at once.
-        let is_up = || cx.domains.link_of_contact(sender).is_some_and(|link| cx.is_up(link));
-        let (limit, status, reason) = if self.senders.of(sender) >= LIMIT_SENDER && !is_up() {
-            ("sender", 480, format!("{LIMIT_SENDER} of your messages wait to be delivered"))
-        } else if self.unsettled.of(user.domain()) >= LIMIT_DOMAIN {
+        let (of_sender, of_domain) = (self.senders.of(sender), self.unsettled.of(user.domain()));
+        let is_down = || cx.domains.link_of_contact(sender).is_none_or(|link| !cx.is_up(link));
+        let (limit, status, reason) = if of_sender >= LIMIT_SENDER_DOWN && is_down() {
+            ("sender", 480, format!("{LIMIT_SENDER_DOWN} of your messages wait to be delivered"))
+        } else if of_domain >= LIMIT_DOMAIN || of_domain >= LIMIT_DOMAIN_DOWN && is_down() {
             ("domain", 503, format!("Too many messages wait for {}", user.domain()))
         } else if self.arrivals.unsettled() >= LIMIT {
             ("all", 503, "Too many messages wait".to_owned())
