@@ -59,16 +59,14 @@ pub struct Process {
     config: Arc<Config>,
     /// How long writing takes, in milliseconds; 0: it is done at once.
     latency: u64,
-    /// Nothing can be written.
-    down: bool,
     /// What is to be written, by step.
     orders: VecDeque<Vec<Change>>,
     /// What waits, with the number of orders that must have been written before.
     held: VecDeque<(u64, Output)>,
     ordered: u64,
     written: u64,
-    /// When the store last failed, and when it was back.
-    outage: (Tick, Tick),
+    /// When the store failed last, and when it was back: while it is not, nothing can be written.
+    outage: Option<(Tick, Option<Tick>)>,
     /// What must be written before anything that is said now may leave.
     needs: u64,
     restore: Restore,
@@ -97,12 +95,11 @@ impl Process {
             is_without_watch: false,
             config,
             latency,
-            down: false,
             orders: VecDeque::new(),
             held: VecDeque::new(),
             ordered: 0,
             written: 0,
-            outage: (Tick(0), Tick(0)),
+            outage: None,
             needs: 0,
             restore: Restore::default(),
         }
@@ -157,15 +154,22 @@ impl Process {
         self.gateway = Gateway::new(self.config.clone(), Seed(seed));
         self.leave_watch(self.is_without_watch);
         (self.orders, self.held) = (VecDeque::new(), VecDeque::new());
-        (self.ordered, self.written, self.needs, self.down) = (0, 0, 0, false);
+        (self.ordered, self.written, self.needs) = (0, 0, 0);
         self.door.dies();
+    }
+
+    fn is_down(&self) -> bool {
+        matches!(self.outage, Some((_, None)))
     }
 
     /// Since when what is said may not be remembered as said, should the process die now: while the store fails nothing is
     /// forgotten, and what was said is looked at a moment after it is back.
     pub fn unremembered(&self, now: Tick) -> Tick {
-        let (from, to) = self.outage;
-        if to.0 >= now.0.saturating_sub(100_000) && to.0 > 0 { from.min(now) } else { now }
+        let is_recent = |back: Option<Tick>| back.is_none_or(|back| back.0 + 100_000 >= now.0);
+        match self.outage {
+            Some((from, back)) if is_recent(back) => from.min(now),
+            _ => now,
+        }
     }
 }
 
@@ -302,7 +306,7 @@ pub trait Host: Sized {
             process.orders.push_back(changes);
             process.ordered += 1;
             let (latency, life) = (process.latency, process.life);
-            if latency > 0 && !process.down {
+            if latency > 0 && !process.is_down() {
                 let wait = 1 + self.course().below(latency);
                 self.is_due(wait, Due::Written(life));
             }
@@ -329,7 +333,7 @@ pub trait Host: Sized {
     /// The writer has written all that it was handed: what waited for that leaves.
     fn writes(&mut self) {
         let process = self.process();
-        if process.down {
+        if process.is_down() {
             return;
         }
         let orders = std::mem::take(&mut process.orders);
@@ -383,13 +387,15 @@ pub trait Host: Sized {
 
     /// The store fails, or is back.
     fn store_changes(&mut self, down: bool) {
-        if std::mem::replace(&mut self.process().down, down) == down {
+        if self.process().is_down() == down {
             return;
         }
         self.tells(if down { "the store fails" } else { "the store is back" });
         let now = self.course().now;
-        let outage = &mut self.process().outage;
-        *outage = if down { (now, Tick(u64::MAX)) } else { (outage.0, now) };
+        match &mut self.process().outage {
+            Some((_, back)) if !down => *back = Some(now),
+            outage => *outage = Some((now, None)),
+        }
         if down {
             self.apply(Input::Store(StoreChange::Down));
         } else {
@@ -404,7 +410,7 @@ pub trait Host: Sized {
         let chance = self.course().below(u64::MAX);
         self.process().rises(chance);
         self.died();
-        self.process().outage = (Tick(0), Tick(0));
+        self.process().outage = None;
         let life = self.process().life;
         // What chance drew says this as well.
         let [is_slow, order, ..] = chance.to_be_bytes();
