@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use self::pair::{Pair, Probe, Seen};
+use self::pair::{Pair, Seen};
 use self::table::Consent;
 use super::{Cx, Feature, Incoming, Manifest, Signal};
 use crate::features::audit::view::View;
@@ -469,7 +469,7 @@ impl Watcher {
         }
         let Some(stanza) = from_watcher(cx, pair, "probe") else { return false };
         let deadline = cx.now.tick + patience;
-        pair.seen.begin(Probe { deadline, heard: false, changed: false });
+        pair.seen.begin(deadline);
         self.timers.set(Timer::Settle(id), deadline);
         cx.stanza(stanza.with_id(stanzas::PROBE));
         true

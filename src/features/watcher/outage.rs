@@ -167,7 +167,7 @@ impl Watcher {
         self.timers.set(Timer::Dark(link), cx.now.tick + PATIENCE);
         // Nobody answers a probe now; what was shown stays until the link is dark or up.
         let mine = self.pairs.iter_mut().filter(|(_, pair)| pair.link == link);
-        let probed = mine.filter_map(|(id, pair)| pair.seen.probe.take().map(|_| *id));
+        let probed = mine.filter_map(|(id, pair)| pair.seen.break_off().then_some(*id));
         let probed: Vec<PairId> = probed.collect();
         for id in probed {
             self.timers.stop(&Timer::Settle(id));

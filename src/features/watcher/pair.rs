@@ -55,6 +55,8 @@ pub struct Seen {
     pub known: bool,
     /// A probe that has not been answered completely.
     pub probe: Option<Probe>,
+    /// A probe was broken off after news that nobody was told.
+    is_untold: bool,
 }
 
 /// A probe on its way.
@@ -64,7 +66,7 @@ pub struct Probe {
     pub deadline: Tick,
     /// Something has come back.
     pub heard: bool,
-    /// Some of it was news.
+    /// Some of it was news, or there was some before that nobody was told.
     pub changed: bool,
 }
 
@@ -100,10 +102,19 @@ impl Seen {
         self.known && self.resources.iter().any(|known| known.state.open)
     }
 
-    /// A probe was sent: what it does not confirm will be dropped.
-    pub fn begin(&mut self, probe: Probe) {
+    /// A probe was sent, which is waited for until then: what it does not confirm will be dropped.
+    pub fn begin(&mut self, deadline: Tick) {
+        self.break_off();
         self.resources.iter_mut().for_each(|resource| resource.heard = false);
-        self.probe = Some(probe);
+        let changed = std::mem::take(&mut self.is_untold);
+        self.probe = Some(Probe { deadline, heard: false, changed });
+    }
+
+    /// Nothing more comes back of a probe: what it has brought stays, and is news for the next one. True if there was one.
+    pub fn break_off(&mut self) -> bool {
+        let probe = self.probe.take();
+        self.is_untold |= probe.is_some_and(|probe| probe.changed);
+        probe.is_some()
     }
 
     /// No further answer is waited for. True if what is shown has changed since the probe began; a probe without any
@@ -249,11 +260,11 @@ mod tests {
         let mut seen = Seen::default();
         seen.hear(Some("a"), Availability::open());
         seen.hear(Some("b"), Availability::open());
-        seen.begin(Probe { deadline: Tick(9), heard: false, changed: false });
+        seen.begin(Tick(9));
         assert!(!seen.hear(Some("b"), Availability::open()));
         assert!(seen.settle());
         assert!(seen.known && !text(&seen).contains("ID-a"));
-        seen.begin(Probe { deadline: Tick(9), heard: false, changed: false });
+        seen.begin(Tick(9));
         assert!(seen.settle());
         assert!(!seen.known);
     }
