@@ -5,6 +5,10 @@
 //! opened again. sled's own `flush` hands its bytes to the disk and does not ask the disk to keep them
 //! (`sync_file_range`): so its files are synced by us before a journal is removed. `docs/decisions/journal.md`.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
 use std::thread::JoinHandle;
@@ -27,6 +31,10 @@ const MOVED_NAME: &[u8] = b"moved";
 
 /// The tree of the records.
 const RECORDS: &str = "records";
+
+/// How sled calls its log, and the folder of its large values.
+const LOG: &str = "db";
+const BLOBS: &str = "blobs";
 
 /// How often, and after which pause, a store in use is tried again before it is refused.
 const LOCK_TRIES: usize = 20;
@@ -69,6 +77,25 @@ struct Open {
     db: sled::Db,
     records: sled::Tree,
     format: u32,
+    kept: Kept,
+}
+
+/// What of its folder and of that of its large values the disk keeps already: what each name stood for when it was synced.
+#[derive(Clone, Default)]
+struct Kept([BTreeMap<OsString, Stamp>; 2]);
+
+/// What changes when a file is written, or another takes its place.
+#[derive(Clone, Copy, PartialEq)]
+struct Stamp {
+    inode: u64,
+    length: u64,
+    written: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &Metadata) -> Stamp {
+        Stamp { inode: file.ino(), length: file.size(), written: (file.mtime(), file.mtime_nsec()) }
+    }
 }
 
 impl SledTree {
@@ -140,8 +167,9 @@ impl Tree for SledTree {
     }
 
     fn expect_journal(&mut self) -> Result<(), StoreError> {
-        note(&self.path, self.parts()?, FORMAT_NAME, FORMAT.into())?;
+        self.parts()?;
         if let Some(open) = &mut self.open {
+            note(&self.path, open, FORMAT_NAME, FORMAT.into())?;
             open.format = FORMAT;
         }
         Ok(())
@@ -174,9 +202,9 @@ impl Tree for SledTree {
                     (self.grown, self.open) = (0, None);
                 }
                 let work = move || {
-                    let open = open.ok_or_else(|| unreadable(&path, "it is not open"))?;
-                    sync(&path, &open)?;
-                    note(&path, &open, MOVED_NAME, number)?;
+                    let mut open = open.ok_or_else(|| unreadable(&path, "it is not open"))?;
+                    sync(&path, &mut open)?;
+                    note(&path, &mut open, MOVED_NAME, number)?;
                     if !is_grown {
                         return Ok(open);
                     }
@@ -211,30 +239,70 @@ impl Tree for SledTree {
 }
 
 /// Notes a number, durably.
-fn note(path: &Path, open: &Open, name: &[u8], number: u64) -> Result<(), StoreError> {
+fn note(path: &Path, open: &mut Open, name: &[u8], number: u64) -> Result<(), StoreError> {
     open.db.insert(name, number.to_string().as_bytes()).map_err(|error| explain(path, error))?;
     sync(path, open)
 }
 
 /// Makes durable what the tree holds: sled writes it to its files, and the disk is asked to keep them.
-fn sync(path: &Path, open: &Open) -> Result<(), StoreError> {
+fn sync(path: &Path, open: &mut Open) -> Result<(), StoreError> {
     open.db.flush().map_err(|error| explain(path, error))?;
-    let sync_folder = |folder: &Path| {
+    let [own, blobs] = &mut open.kept.0;
+    let synced = keep_folder(&path.join(BLOBS), blobs).and_then(|()| keep_folder(path, own));
+    synced.map_err(|error| io(path, &error))
+}
+
+/// Has the disk keep a folder and the files in it.
+fn keep_folder(folder: &Path, kept: &mut BTreeMap<OsString, Stamp>) -> std::io::Result<()> {
+    if !folder.is_dir() {
+        return Ok(());
+    }
+    let survey = Survey::of(folder, kept)?;
+    for file in &survey.files {
+        if_there(sync_all(file))?;
+    }
+    if survey.has_other_names {
+        sync_all(folder)?;
+    }
+    *kept = survey.found;
+    Ok(())
+}
+
+/// What in a folder the disk does not keep yet. Nothing else is synced, since commits wait for the disk meanwhile.
+struct Survey {
+    files: Vec<PathBuf>,
+    has_other_names: bool,
+    found: BTreeMap<OsString, Stamp>,
+}
+
+impl Survey {
+    fn of(folder: &Path, kept: &BTreeMap<OsString, Stamp>) -> std::io::Result<Survey> {
+        let (mut files, mut found) = (Vec::new(), BTreeMap::new());
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
-            if entry.file_type()?.is_file() {
-                match sync_all(&entry.path()) {
-                    // sled removes snapshots that it has replaced.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    synced => synced?,
-                }
+            let name = entry.file_name();
+            // sled removes snapshots that it has replaced.
+            let Some(file) = if_there(entry.metadata())? else { continue };
+            let stamp = Stamp::of(&file);
+            // Its log is written in place, perhaps twice within one tick of the file system's clock.
+            if file.is_file() && (name == LOG || kept.get(&name) != Some(&stamp)) {
+                files.push(entry.path());
             }
+            found.insert(name, stamp);
         }
-        sync_all(folder)
-    };
-    let blobs = path.join("blobs");
-    let synced = if blobs.is_dir() { sync_folder(&blobs) } else { Ok(()) };
-    synced.and_then(|()| sync_folder(path)).map_err(|error| io(path, &error))
+        let names = |of: &BTreeMap<OsString, Stamp>| -> Vec<_> {
+            of.iter().map(|(name, stamp)| (name.clone(), stamp.inode)).collect()
+        };
+        let has_other_names = names(&found) != names(kept);
+        Ok(Survey { files, has_other_names, found })
+    }
+}
+
+fn if_there<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// A store that was just closed, here or by a process that is ending, keeps its lock a moment longer.
@@ -269,7 +337,7 @@ fn open(path: &Path) -> Result<Open, StoreError> {
     if format > FORMAT {
         return Err(StoreError::Newer { path: path.display().to_string(), found: format, known: FORMAT });
     }
-    Ok(Open { db, records, format })
+    Ok(Open { db, records, format, kept: Kept::default() })
 }
 
 fn explain(path: &Path, error: sled::Error) -> StoreError {
@@ -374,6 +442,33 @@ mod tests {
         let names = std::fs::read_dir(folder.path().join("sled")).unwrap();
         let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         assert!(names.any(|name| name.starts_with("snap.")));
+    }
+
+    #[test]
+    fn what_the_disk_keeps_is_not_synced_again_but_for_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let survey = |kept: &BTreeMap<OsString, Stamp>| {
+            let survey = Survey::of(folder.path(), kept).unwrap();
+            let names =
+                survey.files.iter().map(|file| file.file_name().unwrap().to_str().unwrap().to_owned());
+            let mut names: Vec<String> = names.collect();
+            names.sort();
+            (names.join(" "), survey.has_other_names, survey.found)
+        };
+        for name in ["conf", LOG, "snap.1"] {
+            std::fs::write(at(name), "old").unwrap();
+        }
+        std::fs::create_dir(at(BLOBS)).unwrap();
+        let (files, has_other_names, kept) = survey(&BTreeMap::new());
+        assert_eq!((files.as_str(), has_other_names), ("conf db snap.1", true));
+        let (files, has_other_names, _) = survey(&kept);
+        assert_eq!((files.as_str(), has_other_names), (LOG, false));
+        std::fs::write(at("conf"), "longer").unwrap();
+        std::fs::write(at("snap.2"), "new").unwrap();
+        std::fs::remove_file(at("snap.1")).unwrap();
+        let (files, has_other_names, _) = survey(&kept);
+        assert_eq!((files.as_str(), has_other_names), ("conf db snap.2", true));
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub trait Files: Send {
     /// Takes a file away.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Takes files away that nobody reads any more, perhaps in a while: a long one takes many milliseconds. What stays, since
+    /// that failed or the process ended, a start takes away.
+    fn discard(&self, names: Vec<String>);
+
     /// Makes what was created and removed durable.
     fn sync(&self) -> io::Result<()>;
 }
@@ -80,6 +84,17 @@ impl Files for Folder {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.0.join(name))
+    }
+
+    fn discard(&self, names: Vec<String>) {
+        let folder = self.clone();
+        let work = move || {
+            for name in names {
+                let _ = folder.remove(&name);
+            }
+            let _ = folder.sync();
+        };
+        let _ = std::thread::Builder::new().name("remover".into()).spawn(work);
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -7,7 +7,7 @@
 //!
 //! **Moving.** A file that is long enough is followed by a new one. [`Journaled::tidy`] then moves its overlay to the
 //! tree, a few records at a time, in the order of their names, without those that the newest file knows better. When
-//! nothing is left, the tree is made durable, it notes the number of the file, and the file goes. A crash anywhere in
+//! nothing is left, the tree is made durable, it notes the number of the file, and the file goes in its time. A crash anywhere in
 //! between changes nothing: what was moved is moved again, and a file whose number the tree has noted is only removed.
 //!
 //! What is **brief**, forgotten within minutes and of which there may be very many, is not moved but carried on: written
@@ -431,10 +431,8 @@ impl<T: Tree, F: Files> Journaled<T, F> {
             Poll::Pending => return Ok(false),
             Poll::Ready(result) => result?,
         }
-        for number in self.older.iter().flat_map(|older| &older.numbers) {
-            self.place().remove(*number)?;
-        }
-        self.older = None;
+        let done = self.older.take().map(|older| older.numbers).unwrap_or_default();
+        self.files.discard(done.into_iter().map(name).collect());
         Ok(self.is_long(1))
     }
 

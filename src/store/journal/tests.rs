@@ -141,6 +141,13 @@ impl Files for Shared {
         disk.names.remove(name).map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
 
+    fn discard(&self, names: Vec<String>) {
+        for name in names {
+            let _ = self.remove(&name);
+        }
+        let _ = self.sync();
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut disk = self.disk();
         disk.call("sync folder".into())?;
