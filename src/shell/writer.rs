@@ -4,13 +4,13 @@
 //! [`Gate`] shows that number. When a commit fails, everything stays where it is: the store is opened again and the
 //! same commit retried, with back-off, and the shards learn that the store is down.
 //!
-//! What no commit waits for, such as moving records from the journal to the tree, is done in small pieces after each
-//! commit and while there is nothing to commit.
+//! What no commit waits for, such as moving records from the journal to the tree, is done in small pieces: after each commit as
+//! many as it had changes for, and more while there is nothing to commit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -34,11 +34,17 @@ const LINGER: Duration = Duration::from_millis(20);
 const CROWD: usize = 8;
 const CROWD_WAIT: Duration = Duration::from_micros(400);
 
-/// How long one commit's share of the store's other work may take: a quarter of what passes between two under load, and more
-/// where that is too little. And after a failure of it, when it is tried again.
+/// One commit's share of the store's other work: a piece for so many changes, so that the work is spread over all commits and
+/// done long before there is more of it, and no longer than this. Where that was too little, it is as long as that. And after a
+/// failure of it, when it is tried again.
+const TIDY_CHANGES: usize = 64;
 const TIDY: Duration = Duration::from_micros(250);
 const TIDY_PRESSED: Duration = Duration::from_millis(5);
 const TIDY_AGAIN: Duration = Duration::from_secs(5);
+
+/// When no order has come for so long there is time for that work: under load the pause until the next one belongs to the shards,
+/// which may have no other core.
+const REST: Duration = Duration::from_millis(2);
 
 /// How often free space is looked at.
 const ROOM_INTERVAL: Duration = Duration::from_secs(2);
@@ -169,11 +175,11 @@ impl Writer {
         self.ok.set(1.0);
         let mut steps: Vec<Step> = Vec::new();
         let mut upto: Vec<u64> = vec![0; self.gates.len()];
-        let mut crowded = false;
+        let (mut crowded, mut is_untidy) = (false, false);
         loop {
             self.look_at_room();
             let mut taken = Taken { steps: &mut steps, upto: &mut upto, changes: 0, urgent: false };
-            let first = match self.next(waiting) {
+            let first = match self.next(waiting, is_untidy) {
                 Ok(order) => order,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -194,7 +200,8 @@ impl Writer {
                     None => break,
                 }
             }
-            crowded = taken.changes >= CROWD;
+            let changes = taken.changes;
+            crowded = changes >= CROWD;
             if !self.commit_until_it_succeeds(&mut steps, &mut upto, waiting) {
                 return;
             }
@@ -204,19 +211,26 @@ impl Writer {
                 }
                 *upto = 0;
             }
-            let share = if self.store.is_pressed() { TIDY_PRESSED } else { TIDY };
+            let is_pressed = self.store.is_pressed();
+            let (pieces, share) =
+                if is_pressed { (usize::MAX, TIDY_PRESSED) } else { (changes.div_ceil(TIDY_CHANGES), TIDY) };
             let began = Instant::now();
-            while self.tidy() && began.elapsed() < share {}
+            for _ in 0..pieces {
+                is_untidy = self.tidy();
+                if !is_untidy || began.elapsed() >= share {
+                    break;
+                }
+            }
         }
     }
 
-    /// The next order; while there is none, the store is tidied.
-    fn next(&mut self, waiting: &Receiver<Order>) -> Result<Order, RecvTimeoutError> {
+    /// The next order; when none has come for a moment, the store is tidied until one does.
+    fn next(&mut self, waiting: &Receiver<Order>, is_untidy: bool) -> Result<Order, RecvTimeoutError> {
+        let mut rest = if is_untidy { REST } else { Duration::ZERO };
         loop {
-            match waiting.try_recv() {
-                Ok(order) => return Ok(order),
-                Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
-                Err(TryRecvError::Empty) => {}
+            match waiting.recv_timeout(rest) {
+                Err(RecvTimeoutError::Timeout) => rest = Duration::ZERO,
+                next => return next,
             }
             if !self.tidy() {
                 return waiting.recv_timeout(ROOM_INTERVAL);
