@@ -164,7 +164,7 @@ pub struct Arrival {
     /// The same, in this process.
     #[serde(skip)]
     pub turn: u64,
-    /// At how many closings of a stream it was in flight.
+    /// 1 where it was in flight when a stream closed; 2 once it has gone alone after that.
     pub flights: u8,
     /// We chose the device; the sender meant the person.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

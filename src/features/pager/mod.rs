@@ -16,6 +16,7 @@ mod place;
 mod post;
 mod quota;
 mod sessions;
+mod suspects;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use super::pairs::Pairs;
 use super::place::Places;
 use super::quota::Quota;
 use super::sessions::{Letter, Refusal};
+use super::suspects::Suspects;
 use super::table;
 use super::to_sip::Spoken;
 use crate::documents::date;
@@ -54,7 +55,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const QUIET_PATIENCE: Duration = Duration::from_secs(20);
 /// A message whose barrier is never answered is given up.
 const GIVE_UP: Duration = Duration::from_secs(60);
-/// A suspect that has not closed the stream for so long is none.
+/// Suspects that have not closed the stream for so long are none.
 const SUSPECT: Duration = Duration::from_secs(5);
 /// How many answers are forgotten in one step: after a start many are due at the same moment.
 const FORGOTTEN_TOGETHER: usize = 1_000;
@@ -70,7 +71,7 @@ enum Alarm {
     Answer(Name),
     /// No pong came for so long that none will.
     GiveUp(Name),
-    /// The suspect on this link has not closed the stream.
+    /// The suspects on this link have not closed the stream.
     Cleared(LinkId),
 }
 
@@ -85,8 +86,8 @@ pub struct ToXmpp {
     unsettled: Tally<String>,
     senders: Tally<Aor>,
     crowded: Hushed,
-    /// The message that is sent alone, because a stream closed when it was in flight before.
-    suspects: BTreeMap<LinkId, Name>,
+    /// What goes again before anything else, because a stream closed when it was in flight.
+    suspects: BTreeMap<LinkId, Suspects>,
     timers: Timers<Alarm>,
     quota: Quota,
     pub(super) moves: Moves,
@@ -148,9 +149,10 @@ impl ToXmpp {
         self.ping(cx);
     }
 
-    /// A stream closed: what was in flight on it waits again, or is refused if that has happened to it before.
+    /// A stream closed: what was in flight on it waits again, or is refused if it has gone alone because of that before.
     pub fn link_down(&mut self, cx: &mut Cx<'_>, link: LinkId) {
-        if self.suspects.remove(&link).is_some() {
+        if let Some(suspects) = self.suspects.get_mut(&link) {
+            suspects.close();
             self.timers.stop(&Alarm::Cleared(link));
         }
         for name in self.barrier.close(|lane| lane.0 == link) {
@@ -162,9 +164,8 @@ impl ToXmpp {
                 self.settle(cx, name, "delivered", None);
                 continue;
             }
-            arrival.flights += 1;
-            let (twice, turn) = (arrival.flights > 1, arrival.turn);
-            if twice {
+            let (was_alone, turn) = (arrival.flights > 1, arrival.turn);
+            if was_alone {
                 cx.count("messages_suspected_total", &[]);
                 meter::ambiguous(cx, Way::SipToXmpp, arrival.names(), "unconfirmed");
                 let text = "The connection to the XMPP server broke twice while this message was on its way.";
@@ -172,7 +173,7 @@ impl ToXmpp {
                 self.settle(cx, name, "refused", Some(&condition));
                 continue;
             }
-            arrival.flying = false;
+            (arrival.flying, arrival.flights) = (false, 1);
             self.moves.in_flight(-1);
             self.moves.queued(1);
             self.timers.stop(&Alarm::GiveUp(name));
@@ -194,7 +195,7 @@ impl ToXmpp {
                 Alarm::Answer(name) => self.answer_now(cx, name),
                 Alarm::GiveUp(name) => self.give_up(cx, name),
                 Alarm::Cleared(link) => {
-                    self.suspects.remove(&link);
+                    let _ = self.suspects.get_mut(&link).map(Suspects::clear);
                 }
             }
         }
@@ -482,25 +483,35 @@ impl ToXmpp {
         self.ping(cx);
     }
 
-    /// Sends what waits for this link: a suspect alone, everything else at once.
+    /// Sends what waits for this link: suspects as they are let, everything else at once.
     fn pump(&mut self, cx: &mut Cx<'_>, link: LinkId) {
         if !cx.is_up(link) || self.stopping {
             return;
         }
-        while !self.suspects.contains_key(&link) {
+        loop {
             let next = self.queue.range((link, 0)..=(link, u64::MAX)).next();
             let Some((place, name)) = next.map(|(place, name)| (*place, *name)) else { return };
+            let Some(arrival) = self.arrivals.pending(name) else {
+                self.queue.remove(&place);
+                continue;
+            };
+            let is_suspect = arrival.flights > 0;
+            if self.suspects.get(&link).is_some_and(|suspects| !suspects.lets(is_suspect)) {
+                return;
+            }
             self.queue.remove(&place);
-            let Some(arrival) = self.arrivals.pending(name) else { continue };
             let stale = arrival.expires.is_some_and(|expires| expires < cx.now.wall);
             if stale && arrival.said.is_some() {
                 let condition = Condition::new(Kind::RemoteServerTimeout, "It was too late.");
                 self.settle(cx, name, "expired", Some(&condition));
                 continue;
             }
-            if arrival.flights > 0 {
-                self.suspects.insert(link, name);
+            if is_suspect {
+                let is_alone = self.suspects.entry(link).or_default().send(name);
+                arrival.flights = if is_alone { 2 } else { 1 };
                 self.timers.set(Alarm::Cleared(link), cx.now.tick + SUSPECT);
+            } else {
+                self.suspects.remove(&link);
             }
             arrival.flying = true;
             if arrival.said.is_some() {
@@ -654,8 +665,7 @@ impl ToXmpp {
                 self.barrier.uncover(&(link, arrival.to.domain().to_owned()), |covered| *covered == name);
             }
             self.queue.remove(&(link, arrival.turn));
-            if self.suspects.get(&link) == Some(&name) {
-                self.suspects.remove(&link);
+            if self.suspects.get_mut(&link).is_some_and(|suspects| suspects.settle(name)) {
                 self.timers.stop(&Alarm::Cleared(link));
             }
         }
