@@ -16,7 +16,6 @@ mod place;
 mod post;
 mod quota;
 mod sessions;
-mod suspects;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::arrivals::Name;
+use super::Name;
 
 /// So many suspects go together at most.
 const MOST: usize = 64;
