@@ -175,7 +175,7 @@ impl Conferences {
         let speaker = self.speaker(cx, id, heard.from.as_ref());
         let room = self.guests.get(&id).map(|guest| guest.room.clone())?;
         let mark = heard.date.map(|date| (date, print_of(&heard.text)));
-        let before = self.before(cx, id, &heard);
+        let before = self.before(cx, id, &heard, matches!(speaker, Speaker::Guest(_)));
         let is_own = matches!(speaker, Speaker::Guest(speaker) if speaker == id);
         let may_be_own = is_own || matches!(speaker, Speaker::Room | Speaker::Unknown(_));
         let may_differ = is_own && before.is_none();
@@ -201,13 +201,15 @@ impl Conferences {
         Some(Old { nick, line, ids, occupant, came: heard.came, before })
     }
 
-    /// Whether a line is of before the guest came, and how old it is.
-    fn before(&mut self, cx: &Cx<'_>, id: GuestId, heard: &Heard) -> Option<Before> {
+    /// Whether a line is of before the guest came, and how old it is. What one of ours has said has the time of our calendar,
+    /// and not of the focus's.
+    fn before(&mut self, cx: &Cx<'_>, id: GuestId, heard: &Heard, is_ours: bool) -> Option<Before> {
         let guest = self.guests.get(&id)?;
         let peer = cx.config.sip.peers.get(guest.leg.peer);
         let date = heard.date.filter(|_| peer.is_none_or(|peer| peer.trust_dates))?;
         let shown = self.shown(id);
-        self.guests.get_mut(&id)?.came.before(heard.came, date, shown)
+        let before = self.guests.get_mut(&id)?.came.before(heard.came, date, shown)?;
+        Some(Before { is_sure: before.is_sure && !is_ours, ..before })
     }
 
     /// When a guest came by the focus's clock, as it shows for the guest itself, else for one of the others.
