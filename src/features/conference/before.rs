@@ -51,9 +51,9 @@ impl Came {
         Came { at, theirs, window: None }
     }
 
-    /// The connection is there.
+    /// The connection is there. Another one later changes nothing.
     pub fn opened(&mut self, now: Tick) {
-        self.window = Some(Window { until: now + FIRST, end: now + LONGEST });
+        self.window.get_or_insert(Window { until: now + FIRST, end: now + LONGEST });
     }
 
     /// What the focus's clock showed when this guest came: as the roster says when it joined, else as the answer has it.
@@ -133,6 +133,13 @@ mod tests {
         assert!(came.before(at(20), Wall(0), None).is_some(), "a long history on a slow line");
         assert!(came.before(at(31), Wall(0), None).is_none());
         assert!(came.before(at(32), Wall(0), None).is_none());
+    }
+
+    #[test]
+    fn another_connection_in_mid_session_brings_nothing_of_before() {
+        let mut came = came();
+        came.opened(at(600));
+        assert!(came.before(at(601), Wall(0), Some(NOON)).is_none());
     }
 
     #[test]
