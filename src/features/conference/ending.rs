@@ -499,7 +499,12 @@ impl Conferences {
         }
         let is_over = self.stopped || self.guests.values().all(|guest| guest.leg.call.is_done());
         if is_over {
-            self.gone.drain(..).for_each(|(.., key)| cx.forget(key));
+            // Who could not be told stays on disk for the next start.
+            for (_, room, key) in self.gone.drain(..) {
+                if cx.link_is_up(&room) {
+                    cx.forget(key);
+                }
+            }
         }
         is_over
     }
@@ -509,8 +514,9 @@ impl Conferences {
     pub(super) fn forget_gone(&mut self, cx: &mut Cx<'_>) {
         while self.gone.front().is_some_and(|(at, ..)| *at <= cx.now.tick) {
             let Some((_, room, key)) = self.gone.pop_front() else { return };
-            let is_said = cx.accepting && cx.link_is_up(&room);
-            if is_said || self.stopping.is_some() {
+            // At the end nothing is accepted, and what is said goes out all the same.
+            let may_say = cx.accepting || self.stopping.is_some();
+            if may_say && cx.link_is_up(&room) {
                 cx.forget(key);
             } else {
                 self.gone.push_back((cx.now.tick + LATER, room, key));
