@@ -411,11 +411,11 @@ impl Conferences {
         self.resume(cx);
     }
 
-    /// Says what waited for a link that is up, and forgets those who had waited for an answer.
+    /// Says what waited for a link that is up. Who had waited for an answer has gone.
     fn settle(&mut self, cx: &mut Cx<'_>) {
         self.doubted.settle(cx);
         let told: Vec<_> = self.unanswered.extract_if(.., |(room, _)| cx.link_is_up(room)).collect();
-        told.into_iter().for_each(|(_, key)| cx.forget(key));
+        self.gone.extend(told.into_iter().map(|(room, key)| (cx.now.tick + SAID, room, key)));
     }
 
     /// Ends some of the guests of before the start.
