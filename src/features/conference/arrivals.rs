@@ -212,12 +212,15 @@ impl Conferences {
         Some(Before { is_sure: before.is_sure && !is_ours, ..before })
     }
 
-    /// When a guest came by the focus's clock, as it shows for the guest itself, else for one of the others.
+    /// When a guest came by the focus's clock, as it shows for the guest itself, else for one of the others who are there.
+    /// Who has left may have come again since: the roster has that moment, and not when the one who left came.
     fn shown(&self, id: GuestId) -> Option<Wall> {
         let guest = self.guests.get(&id)?;
         let hall = self.halls.get(&guest.room)?;
         let clock = |guest: &Guest| guest.came.by_focus(hall.joined(&guest.own));
-        let mut others = hall.guests.iter().take(ASKED).filter_map(|other| self.guests.get(other));
+        let others = hall.guests.iter().filter_map(|other| self.guests.get(other));
+        let mut others =
+            others.filter(|other| matches!(other.stage, Stage::Entering | Stage::In)).take(ASKED);
         let shown = clock(guest).or_else(|| others.find_map(|other| clock(other)))?;
         Some(guest.came.at(shown))
     }
