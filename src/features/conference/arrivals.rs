@@ -165,7 +165,7 @@ impl Conferences {
         for missed in missed.into_iter().flatten() {
             match missed {
                 Missed::Line(old) => self.say_to(cx, id, &old),
-                Missed::Own(said) => self.reflect(cx, id, &said),
+                Missed::Own(said, at) => self.reflect(cx, id, &said, at),
             }
         }
     }
@@ -239,7 +239,7 @@ impl Conferences {
         let is_it = |known: &Mark| Some(*known) == mark || may_differ && known.1 == print;
         if let Some(place) = guest.said.iter().position(|said| said.ids.is_some() && is_it(&said.mark)) {
             if let Some(said) = guest.said.remove(place) {
-                self.reflect(cx, id, &said);
+                self.reflect(cx, id, &said, cx.now.tick);
             }
             return true;
         }
