@@ -340,5 +340,7 @@ fn who_waited_to_enter_a_conference_is_told_when_the_records_come_back_behind_th
         "{:?}",
         life.stanzas
     );
+    // Until the words are out.
+    life.pass(20);
     assert!(life.store.is_empty(), "{:?}", life.store.keys());
 }

@@ -15,8 +15,11 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 /// What each figure means; a figure without a line here is shown without help.
 const COUNTERS: &[(&str, &str)] = &[
     ("errors_unmatched_total", "Errors from XMPP that belong to no message we remember"),
-    ("late_errors_total", "Failures after the SIP answer that were to be told in words"),
-    ("late_errors_untold_total", "Failures after the SIP answer of which the sender heard nothing"),
+    ("late_errors_total", "Failures after the SIP answer that no notification tells of"),
+    (
+        "late_errors_untold_total",
+        "Failures after the SIP answer that were to be told, and of which the sender heard nothing",
+    ),
     ("link_connects_total", "Component streams that came up"),
     ("messages_suspected_total", "Messages refused because two streams closed while they were in flight"),
     (

@@ -165,7 +165,7 @@ impl Conferences {
         for missed in missed.into_iter().flatten() {
             match missed {
                 Missed::Line(old) => self.say_to(cx, id, &old),
-                Missed::Own(said) => self.reflect(cx, id, &said),
+                Missed::Own(said, at) => self.reflect(cx, id, &said, at),
             }
         }
     }
@@ -175,7 +175,7 @@ impl Conferences {
         let speaker = self.speaker(cx, id, heard.from.as_ref());
         let room = self.guests.get(&id).map(|guest| guest.room.clone())?;
         let mark = heard.date.map(|date| (date, print_of(&heard.text)));
-        let before = self.before(cx, id, &heard);
+        let before = self.before(cx, id, &heard, matches!(speaker, Speaker::Guest(_)));
         let is_own = matches!(speaker, Speaker::Guest(speaker) if speaker == id);
         let may_be_own = is_own || matches!(speaker, Speaker::Room | Speaker::Unknown(_));
         let may_differ = is_own && before.is_none();
@@ -201,21 +201,26 @@ impl Conferences {
         Some(Old { nick, line, ids, occupant, came: heard.came, before })
     }
 
-    /// Whether a line is of before the guest came, and how old it is.
-    fn before(&mut self, cx: &Cx<'_>, id: GuestId, heard: &Heard) -> Option<Before> {
+    /// Whether a line is of before the guest came, and how old it is. What one of ours has said has the time of our calendar,
+    /// and not of the focus's.
+    fn before(&mut self, cx: &Cx<'_>, id: GuestId, heard: &Heard, is_ours: bool) -> Option<Before> {
         let guest = self.guests.get(&id)?;
         let peer = cx.config.sip.peers.get(guest.leg.peer);
         let date = heard.date.filter(|_| peer.is_none_or(|peer| peer.trust_dates))?;
         let shown = self.shown(id);
-        self.guests.get_mut(&id)?.came.before(heard.came, date, shown)
+        let before = self.guests.get_mut(&id)?.came.before(heard.came, date, shown)?;
+        Some(Before { is_sure: before.is_sure && !is_ours, ..before })
     }
 
-    /// When a guest came by the focus's clock, as it shows for the guest itself, else for one of the others.
+    /// When a guest came by the focus's clock, as it shows for the guest itself, else for one of the others who are there.
+    /// Who has left may have come again since: the roster has that moment, and not when the one who left came.
     fn shown(&self, id: GuestId) -> Option<Wall> {
         let guest = self.guests.get(&id)?;
         let hall = self.halls.get(&guest.room)?;
         let clock = |guest: &Guest| guest.came.by_focus(hall.joined(&guest.own));
-        let mut others = hall.guests.iter().take(ASKED).filter_map(|other| self.guests.get(other));
+        let others = hall.guests.iter().filter_map(|other| self.guests.get(other));
+        let mut others =
+            others.filter(|other| matches!(other.stage, Stage::Entering | Stage::In)).take(ASKED);
         let shown = clock(guest).or_else(|| others.find_map(|other| clock(other)))?;
         Some(guest.came.at(shown))
     }
@@ -234,7 +239,7 @@ impl Conferences {
         let is_it = |known: &Mark| Some(*known) == mark || may_differ && known.1 == print;
         if let Some(place) = guest.said.iter().position(|said| said.ids.is_some() && is_it(&said.mark)) {
             if let Some(said) = guest.said.remove(place) {
-                self.reflect(cx, id, &said);
+                self.reflect(cx, id, &said, cx.now.tick);
             }
             return true;
         }

@@ -4,6 +4,9 @@
 //! clock where it shows one: in the roster, when the guest joined (RFC 4575 §5.7.4), or by the Date of its answer to INVITE
 //! (RFC 3261 §20.17). Our calendar may be wrong, or theirs: by that alone nothing is kept from anybody. How much time has
 //! passed the monotonic clock says, which nobody sets.
+//!
+//! A speaker whose own clock is behind looks as if all that he says were old. So what is asked about ends: soon after the last
+//! line that seemed old, and after a minute in any case.
 
 use std::time::Duration;
 
@@ -13,6 +16,8 @@ use crate::words::time::{Now, Tick, Wall};
 const SKEW: Duration = Duration::from_secs(2);
 /// For so long after the connection is there, or after the last of them, lines of before are told.
 const FIRST: Duration = Duration::from_secs(10);
+/// After this no line is of before, however many have seemed to be.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// When a guest came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,8 +25,15 @@ pub struct Came {
     at: Now,
     /// The same by the focus's clock, as its answer has it.
     theirs: Option<Wall>,
-    /// Until then lines may be of before.
-    until: Option<Tick>,
+    /// When lines may be of before; nothing while the connection is not there.
+    window: Option<Window>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Window {
+    until: Tick,
+    /// It goes on no longer than this.
+    end: Tick,
 }
 
 /// That a line is of before.
@@ -36,12 +48,12 @@ pub struct Before {
 impl Came {
     /// Now; the focus has written this date.
     pub fn new(at: Now, theirs: Option<Wall>) -> Came {
-        Came { at, theirs, until: None }
+        Came { at, theirs, window: None }
     }
 
-    /// The connection is there.
+    /// The connection is there. Another one later changes nothing.
     pub fn opened(&mut self, now: Tick) {
-        self.until = Some(now + FIRST);
+        self.window.get_or_insert(Window { until: now + FIRST, end: now + LONGEST });
     }
 
     /// What the focus's clock showed when this guest came: as the roster says when it joined, else as the answer has it.
@@ -57,14 +69,16 @@ impl Came {
     /// Whether a line is of before: when it came, when it was said as somebody there has written, and when the guest came
     /// by the focus's clock.
     pub fn before(&mut self, tick: Tick, said: Wall, theirs: Option<Wall>) -> Option<Before> {
-        if self.until.is_some_and(|until| tick > until) {
+        if self.window.is_some_and(|window| tick > window.until) {
             return None;
         }
         let since = theirs.unwrap_or(self.at.wall);
         if said + SKEW >= since {
             return None;
         }
-        self.until = self.until.max(Some(tick + FIRST));
+        if let Some(window) = &mut self.window {
+            window.until = window.until.max(tick + FIRST).min(window.end);
+        }
         Some(Before { age: (since - said) + (tick - self.at.tick), is_sure: theirs.is_some() })
     }
 }
@@ -119,5 +133,19 @@ mod tests {
         assert!(came.before(at(20), Wall(0), None).is_some(), "a long history on a slow line");
         assert!(came.before(at(31), Wall(0), None).is_none());
         assert!(came.before(at(32), Wall(0), None).is_none());
+    }
+
+    #[test]
+    fn another_connection_in_mid_session_brings_nothing_of_before() {
+        let mut came = came();
+        came.opened(at(600));
+        assert!(came.before(at(601), Wall(0), Some(NOON)).is_none());
+    }
+
+    #[test]
+    fn after_a_minute_all_is_new_however_many_have_seemed_old() {
+        let mut came = came();
+        let seemed = (3..200).filter(|second| came.before(at(*second), Wall(0), Some(NOON)).is_some());
+        assert_eq!(seemed.max(), Some(62));
     }
 }

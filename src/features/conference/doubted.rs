@@ -2,7 +2,8 @@
 //! else is gone, that a line was not said. A component's stream has no acknowledgements (XEP-0114), so such words are said
 //! again when the link is up; to hear one twice changes nothing. What could not be said at all waits for the link too.
 //!
-//! Deliberately not on disk: a process that dies says to all clients that it was restarted.
+//! Deliberately not on disk: a process that dies says to all clients that it was restarted, but for those who were told a
+//! moment before that they are out: of them nothing is on disk any more, and what was lost with the link stays lost.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -411,11 +411,11 @@ impl Conferences {
         self.resume(cx);
     }
 
-    /// Says what waited for a link that is up, and forgets those who had waited for an answer.
+    /// Says what waited for a link that is up. Who had waited for an answer has gone.
     fn settle(&mut self, cx: &mut Cx<'_>) {
         self.doubted.settle(cx);
         let told: Vec<_> = self.unanswered.extract_if(.., |(room, _)| cx.link_is_up(room)).collect();
-        told.into_iter().for_each(|(_, key)| cx.forget(key));
+        self.gone.extend(told.into_iter().map(|(room, key)| (cx.now.tick + SAID, room, key)));
     }
 
     /// Ends some of the guests of before the start.
@@ -499,7 +499,12 @@ impl Conferences {
         }
         let is_over = self.stopped || self.guests.values().all(|guest| guest.leg.call.is_done());
         if is_over {
-            self.gone.drain(..).for_each(|(.., key)| cx.forget(key));
+            // Who could not be told stays on disk for the next start.
+            for (_, room, key) in self.gone.drain(..) {
+                if cx.link_is_up(&room) {
+                    cx.forget(key);
+                }
+            }
         }
         is_over
     }
@@ -509,8 +514,9 @@ impl Conferences {
     pub(super) fn forget_gone(&mut self, cx: &mut Cx<'_>) {
         while self.gone.front().is_some_and(|(at, ..)| *at <= cx.now.tick) {
             let Some((_, room, key)) = self.gone.pop_front() else { return };
-            let is_said = cx.accepting && cx.link_is_up(&room);
-            if is_said || self.stopping.is_some() {
+            // At the end nothing is accepted, and what is said goes out all the same.
+            let may_say = cx.accepting || self.stopping.is_some();
+            if may_say && cx.link_is_up(&room) {
                 cx.forget(key);
             } else {
                 self.gone.push_back((cx.now.tick + LATER, room, key));

@@ -146,6 +146,10 @@ impl Conferences {
             return;
         };
         (guest.stage, guest.came) = (Stage::Entering, Came::new(cx.now, date));
+        if guest.opened {
+            // A focus that has called may have spoken before its ACK.
+            guest.came.opened(cx.now.tick);
+        }
         let nick = guest.nick.clone();
         if let Some(session) = guest.leg.msrp.filter(|_| guest.abilities.nicknames) {
             let is_asked = cx.msrp.ask_nickname(cx.now.tick, cx.mint, session, &nick).is_ok();

@@ -145,8 +145,8 @@ impl Farewell {
 pub enum Missed {
     /// A line of somebody.
     Line(Old),
-    /// A line of the guest's own, which the focus has taken.
-    Own(Said),
+    /// A line of the guest's own, which the focus has taken then.
+    Own(Said, Tick),
 }
 
 /// See the module.

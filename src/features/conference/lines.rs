@@ -22,7 +22,7 @@ use crate::msrp::session::{By, Unsendable};
 use crate::sip::uri::SipAddress;
 use crate::sip::usage::session::Cause;
 use crate::words::condition::{Condition, Kind};
-use crate::words::time::Wall;
+use crate::words::time::{Tick, Wall};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::muc::Line;
 use crate::xmpp::muc::room::{self, Marks};
@@ -167,14 +167,14 @@ impl Conferences {
             guest.was_reflected(said.mark);
         }
         if cx.link_is_up(&guest.room) {
-            self.reflect(cx, id, &said);
+            self.reflect(cx, id, &said, cx.now.tick);
         } else {
-            guest.missed.push_back(Missed::Own(said));
+            guest.missed.push_back(Missed::Own(said, cx.now.tick));
         }
     }
 
-    /// Says a line to all clients of who said it. One for somebody alone is not said again.
-    pub(super) fn reflect(&mut self, cx: &mut Cx<'_>, id: GuestId, said: &Said) {
+    /// Says a line to all clients of who said it; the focus has taken it then. One for somebody alone is not said again.
+    pub(super) fn reflect(&mut self, cx: &mut Cx<'_>, id: GuestId, said: &Said, came: Tick) {
         cx.count("conference_lines_total", &[("direction", "xmpp_to_sip")]);
         let Some(ids) = &said.ids else { return };
         let Some(guest) = self.guests.get(&id) else { return };
@@ -188,7 +188,7 @@ impl Conferences {
         let body = text.map(crate::xmpp::stanza::Element::text).unwrap_or_default();
         let line = Line { body, lang: None, stamp: None };
         let (nick, occupant) = (Some(nick), Some(own));
-        let old = Old { nick, line, ids: ids.clone(), occupant, came: cx.now.tick, before: None };
+        let old = Old { nick, line, ids: ids.clone(), occupant, came, before: None };
         self.remember(&room, old);
     }
 

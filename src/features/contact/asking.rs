@@ -466,9 +466,10 @@ impl Contacts {
             _ => {}
         }
         if pair.accepted {
-            let was_known = pair.known;
+            // Of what was shown before a restart she is told that it has gone away.
+            let has_been_told = pair.known || !pair.resources.is_empty();
             pair.vanish(cx);
-            if fate == Fate::NoPresence && !was_known {
+            if fate == Fate::NoPresence && !has_been_told {
                 pair.tell_all(cx, &pair.user);
             }
         }

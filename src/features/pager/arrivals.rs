@@ -217,7 +217,7 @@ pub struct Done {
     pub sender: Option<Box<SipAddress>>,
     /// Hops left for a late error.
     pub hops: u8,
-    /// A late error is not told, or was told already.
+    /// It came while a failure was told: its own, should it come late, is not told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
     /// The sender asked for a notification if it fails.

@@ -7,7 +7,7 @@
 //! being away. The sender hears of it in a line from the contact, never by an error: clients offer to send again what has
 //! failed, and then it would arrive twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::post::Post;
@@ -31,9 +31,13 @@ const TOLD_LIMIT: usize = 10_000;
 /// Whom we told that messages are kept, and when. It is kept with the messages, so that a restart tells nobody again.
 #[derive(Debug, Default)]
 pub struct Told {
-    when: BTreeMap<Key, Wall>,
-    /// The same, those told first before the others: they are forgotten when there are too many.
-    order: BTreeSet<(Wall, Key)>,
+    /// With the number of the telling.
+    when: BTreeMap<Key, (u64, Wall)>,
+    /// The same, those told first before the others: they are forgotten when there are too many. By a number of our own:
+    /// the calendar may be set.
+    order: BTreeMap<u64, Key>,
+    /// The number of the next telling.
+    next: u64,
 }
 
 /// A sender and a contact.
@@ -78,7 +82,7 @@ pub fn until(cx: &Cx<'_>, post: &Post) -> Tick {
 impl Told {
     /// When the sender of this message was told last.
     pub fn of(&self, post: &Post) -> Option<Wall> {
-        self.when.get(&key(post)).copied()
+        self.when.get(&key(post)).map(|(_, told)| *told)
     }
 
     /// A message of before the start says when its sender was told.
@@ -90,10 +94,11 @@ impl Told {
     }
 
     fn insert(&mut self, key: Key, told: Wall) {
-        if let Some(before) = self.when.insert(key.clone(), told) {
-            self.order.remove(&(before, key.clone()));
+        if let Some((before, _)) = self.when.insert(key.clone(), (self.next, told)) {
+            self.order.remove(&before);
         }
-        self.order.insert((told, key));
+        self.order.insert(self.next, key);
+        self.next += 1;
         if self.order.len() > TOLD_LIMIT
             && let Some((_, key)) = self.order.pop_first()
         {
@@ -167,6 +172,9 @@ mod tests {
         assert!(
             told.when.contains_key(&key(TOLD_LIMIT - 1)) && !told.when.contains_key(&key(TOLD_LIMIT - 2))
         );
+        // Who is told when the calendar has been set back is remembered like everybody.
+        told.insert(key(TOLD_LIMIT + 1), Wall(0));
+        assert!(told.when.contains_key(&key(TOLD_LIMIT + 1)));
     }
 
     #[test]

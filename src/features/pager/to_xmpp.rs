@@ -466,7 +466,7 @@ impl ToXmpp {
                 if done.failed || !done.said.is_success() || std::mem::replace(&mut done.objected, true) {
                     return;
                 }
-                let is_quiet = std::mem::replace(&mut done.quiet, true);
+                let is_quiet = done.quiet;
                 let (sender, hops, done_asked) = (done.sender.clone(), done.hops, done.asked);
                 let Some((user, contact)) = error.from().zip(error.to()) else { return };
                 let scope = if user.is_bare() { Scope::Bare } else { Scope::Full };
@@ -581,7 +581,7 @@ impl ToXmpp {
         let Some(arrival) = self.arrivals.pending(name) else { return };
         let (user, sender, hops) = (arrival.to.bare(), arrival.sender.clone(), arrival.hops);
         let is_late = arrival.said.is_some() && !in_session;
-        let is_quiet = is_late && std::mem::replace(&mut arrival.quiet, true);
+        let is_quiet = is_late && arrival.quiet;
         let told = match is_late && arrival.asked {
             true => Told::No,
             false if in_session => Told::Perhaps,

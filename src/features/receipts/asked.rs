@@ -2,7 +2,7 @@
 //! days later. A displayed marker covers all earlier messages of the conversation (XEP-0333 §5), a notification speaks of one:
 //! so one marker may answer many questions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ const WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 const LOOK: Duration = Duration::from_secs(3600);
 /// How many questions are open; the oldest go first.
 const LIMIT: usize = 100_000;
+/// How many of those that were forgotten are known, in case their messages fail after all.
+const FORGOTTEN: usize = 10_000;
 /// How many notifications one marker leads to.
 const FAN_OUT: usize = 100;
 
@@ -93,6 +95,8 @@ pub struct Questions {
     by_id: BTreeMap<String, Place>,
     /// By age, for forgetting.
     by_age: BTreeMap<(Wall, u64), Place>,
+    /// The ids of the last that were forgotten, and of which a failure was still to be told.
+    forgotten: VecDeque<String>,
     next: u64,
     /// When was looked last.
     looked: Option<Now>,
@@ -102,7 +106,7 @@ impl Questions {
     /// A new question: its record, and that of one that gives way to it.
     pub fn ask(&mut self, now: Wall, asked: &Asked) -> (Record, Option<Key>) {
         let oldest = if self.open.len() >= LIMIT { self.by_age.first_key_value() } else { None };
-        let oldest = oldest.map(|(_, place)| place.clone()).and_then(|place| self.take(&place));
+        let oldest = oldest.map(|(_, place)| place.clone()).and_then(|place| self.forget(&place));
         let question = Question {
             user: asked.user.clone(),
             sender: asked.sender.clone(),
@@ -118,7 +122,7 @@ impl Questions {
         };
         let record = question.record();
         self.insert(question);
-        (record, oldest.map(|question| question.key()))
+        (record, oldest)
     }
 
     /// A question of before the start.
@@ -177,9 +181,9 @@ impl Questions {
         Some((self.take(&place)?, is_wanted))
     }
 
-    /// Whether there is a question about the message of this stanza.
-    pub fn is_open(&self, id: &str) -> bool {
-        self.by_id.contains_key(id)
+    /// Whether the question about the message of this stanza was forgotten before it was answered.
+    pub fn was_forgotten(&self, id: &str) -> bool {
+        self.forgotten.iter().any(|forgotten| forgotten == id)
     }
 
     /// When [`Questions::expired`] is wanted.
@@ -204,7 +208,7 @@ impl Questions {
                 break;
             }
             let place = place.clone();
-            keys.extend(self.take(&place).map(|question| question.key()));
+            keys.extend(self.forget(&place));
         }
         keys
     }
@@ -215,6 +219,18 @@ impl Questions {
         self.by_id.insert(question.id.clone(), place.clone());
         self.by_age.insert((question.since, question.order), place.clone());
         self.open.insert(place, question);
+    }
+
+    /// Forgets a question that nobody has answered; its name in the store.
+    fn forget(&mut self, place: &Place) -> Option<Key> {
+        let question = self.take(place)?;
+        if question.failure {
+            if self.forgotten.len() >= FORGOTTEN {
+                self.forgotten.pop_front();
+            }
+            self.forgotten.push_back(question.id.clone());
+        }
+        Some(question.key())
     }
 
     fn take(&mut self, place: &Place) -> Option<Question> {

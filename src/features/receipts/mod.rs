@@ -133,9 +133,9 @@ impl Feature for Receipts {
                 oldest.into_iter().for_each(|key| cx.forget(key));
             }
             Signal::Undelivered { user, contact, id, told } => {
-                let is_open = self.questions.is_open(id);
                 let Some((question, is_told)) = self.questions.failed(user, id, *told) else {
-                    if *told == Told::No && !is_open {
+                    // Where it was answered, a client has the message, and the sender knows.
+                    if *told == Told::No && self.questions.was_forgotten(id) {
                         errors::untold(cx, user, contact, "too-old");
                     }
                     return;
@@ -313,7 +313,7 @@ mod tests {
         let mut receipts = Receipts::default();
         let (id, message_id, written) = ("m1".to_owned(), "imdn1".to_owned(), crate::words::time::Wall(1));
         let asked = Asked { user: user.clone(), sender: sender.clone(), id, message_id, wanted, written };
-        hears(&mut receipts, &Signal::Asked(asked.into()));
+        hears(&mut receipts, &Signal::Asked(asked.clone().into()));
         let is_untold = |op: &Op| {
             matches!(op, Op::Note(Note::Count { name, .. }) if *name == "late_errors_untold_total")
                 || matches!(op, Op::Note(Note::Log { event, .. }) if *event == "late-error-untold")
@@ -321,6 +321,20 @@ mod tests {
         let told = hears(&mut receipts, &undelivered("m1"));
         assert!(told.iter().any(|op| matches!(op, Op::Signal(Signal::Whisper(_)))));
         assert_eq!(told.iter().filter(|op| is_untold(op)).count(), 0);
-        assert_eq!(hears(&mut receipts, &undelivered("m0")).iter().filter(|op| is_untold(op)).count(), 2);
+        let ask = |receipts: &mut Receipts, id: &str| {
+            let asked = Asked { id: id.into(), message_id: id.into(), ..asked.clone() };
+            hears(receipts, &Signal::Asked(asked.into()));
+        };
+        // What a client has is answered: an error that comes all the same is no failure that nobody hears of.
+        ask(&mut receipts, "m2");
+        receipts.questions.confirmed(&user, "m2", false);
+        assert_eq!(hears(&mut receipts, &undelivered("m2")).iter().filter(|op| is_untold(op)).count(), 0);
+        ask(&mut receipts, "m3");
+        let start = Now::default();
+        receipts.questions.expired(start);
+        let week = Duration::from_secs(7 * 24 * 3600);
+        let later = Now { tick: start.tick + week, wall: start.wall_at(start.tick + week) };
+        assert_eq!(receipts.questions.expired(later).len(), 1);
+        assert_eq!(hears(&mut receipts, &undelivered("m3")).iter().filter(|op| is_untold(op)).count(), 2);
     }
 }

@@ -64,7 +64,7 @@ impl Rooms {
             Message::Line(line) => self.line(cx, id, stanza, nick, line),
             Message::Subject(subject) => {
                 let seat = self.seats.get_mut(&id);
-                let is_own = seat.is_some_and(|seat| seat.takes_for_own(nick.as_deref(), stanza.id()));
+                let is_own = seat.is_some_and(|seat| seat.takes_for_own(nick.as_deref(), stanza.id(), false));
                 self.has_read(cx, id);
                 let told = is_own && self.reflected(cx, id, stanza.id());
                 self.subject(cx, id, nick, subject, told);

@@ -58,11 +58,11 @@ impl Rooms {
         line: Line,
     ) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        let is_own = seat.takes_for_own(nick.as_deref(), stanza.id());
+        let is_old = line.stamp.is_some();
+        let is_own = seat.takes_for_own(nick.as_deref(), stanza.id(), is_old);
         let known = stanza.id().or_else(|| muc::stanza_id(stanza));
         let mark = heard::mark(nick.as_deref(), known, &line.body);
         let told = Told { nick, text: line.body, subject: None, stamp: line.stamp };
-        let is_old = told.stamp.is_some();
         if !is_old && seat.catching.as_ref().is_some_and(|catching| catching.reads) {
             // What is said now comes behind the history; where no subject has, this is its end.
             self.has_read(cx, id);
@@ -135,13 +135,14 @@ impl Rooms {
         let Some(hall) = self.halls.get(&room) else { return };
         for other in hall.seats.iter().copied().collect::<Vec<_>>() {
             let Some(seat) = self.seats.get_mut(&other).filter(|seat| seat.takes_part()) else { continue };
+            let is_own = if other == id { is_own } else { seat.has_said(stanza.id()) };
             let Some(catching) = &mut seat.catching else { continue };
             if !catching.tell(number) {
                 continue;
             }
             if let Some(own) = catching.own(number) {
                 self.release(cx, other, Waiting::Own(own));
-            } else if !(is_own && other == id) {
+            } else if !is_own {
                 cx.count("room_lines_caught_up_total", &[]);
                 self.deliver(cx, other, told.clone(), None);
             }

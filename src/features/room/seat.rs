@@ -277,16 +277,24 @@ impl Seat {
     }
 
     /// Whether the room says to all what this seat said: under its nick; or under one that it did not know to be its own,
-    /// since news of that went with a lost link, and has from then on. Nobody else knows the id of a line before the room
-    /// has said it.
-    pub fn takes_for_own(&mut self, nick: Option<&str>, id: Option<&str>) -> bool {
+    /// since news of that went with a lost link, and has from then on. What is of old says only which it had then. Nobody else
+    /// knows the id of a line before the room has said it.
+    pub fn takes_for_own(&mut self, nick: Option<&str>, id: Option<&str>, is_old: bool) -> bool {
         let Some(nick) = nick else { return false };
-        let is_own =
-            nick == self.nick || self.said.iter().any(|said| !said.private && id == Some(said.id.as_str()));
-        if is_own {
+        if nick == self.nick {
+            return true;
+        }
+        let is_own = self.has_said(id);
+        if is_own && !is_old {
             nick.clone_into(&mut self.nick);
         }
         is_own
+    }
+
+    /// Whether a line of this id is its own, whatever has been answered.
+    pub fn has_said(&self, id: Option<&str>) -> bool {
+        let mut said = self.said.iter().chain(&self.late);
+        said.any(|said| !said.private && id == Some(said.id.as_str()))
     }
 
     /// The line of this id is answered.

@@ -203,7 +203,10 @@ impl Watcher {
         self.closing.retain(|id| !is_mine(id));
         for id in pairs {
             let Some(pair) = self.pairs.get_mut(&id) else { continue };
-            let in_doubt = down.is_some_and(|down| pair.asked.is_some_and(|at| at + DOUBT >= down.since));
+            let is_armed = self.timers.at(&Timer::Asked(id)).is_some();
+            // Without its alarm it waits to be put again since a link before this one.
+            let in_doubt =
+                pair.asked.is_some_and(|at| !is_armed || down.is_some_and(|down| at + DOUBT >= down.since));
             if pair.subs.is_empty() {
                 pair.seen.forget();
             }

@@ -329,6 +329,34 @@ fn a_last_word_overtakes_a_notify_that_is_not_answered() {
 }
 
 #[test]
+fn a_question_that_waits_for_its_turn_stays_in_doubt_when_the_link_goes_again() {
+    let mut world = World::new();
+    let crowd = 105;
+    let asked: usize =
+        (0..crowd).map(|number| questions(&world.subscribe(&format!("u{number}"), number, 3600))).sum();
+    assert_eq!(asked, crowd);
+    let link = |world: &mut World, up: bool| -> Vec<Op> {
+        world.links = vec![up];
+        let change = if up { Watcher::link_up } else { Watcher::link_down };
+        world.call(|watcher, cx| change(watcher, cx, LinkId(0))).1.into()
+    };
+    world.pass(Duration::from_secs(10));
+    link(&mut world, false);
+    world.pass(Duration::from_secs(600));
+    let mut again = link(&mut world, true);
+    assert!(questions(&again) < crowd, "some wait for their turn");
+    link(&mut world, false);
+    world.pass(Duration::from_secs(120));
+    again.extend(link(&mut world, true));
+    again.extend(world.pass(Duration::from_secs(10)));
+    let users = again.iter().filter_map(|op| match op {
+        Op::Stanza(stanza) if stanza.type_() == Some("subscribe") => stanza.to(),
+        _ => None,
+    });
+    assert_eq!(users.collect::<BTreeSet<&Jid>>().len(), crowd);
+}
+
+#[test]
 fn when_all_is_over_the_books_are_empty() {
     let mut world = World::new();
     for number in 0..20 {
