@@ -68,8 +68,11 @@ enum Command {
     /// Says whether the store of a stopped gateway is in order: every record can be read, every message has one state,
     /// nobody is watched without consent.
     ///
-    /// No secret is read. Nothing is changed without --repair, except that a store of an older format is brought to the
-    /// present one, as by a start.
+    /// To be run as the user of the gateway, who owns the store: runuser -u mostar -- mostar fsck -c FILE. As root it is
+    /// refused, since the gateway could not open what root leaves there.
+    ///
+    /// No secret is read. No record is changed without --repair; but the files of the store are opened as by a start,
+    /// which writes some of them anew, and brings a store of an older format to the present one.
     ///
     /// Exit status: 0 the store is in order or has been repaired, 1 there are findings, 2 the configuration or the store
     /// cannot be read.
