@@ -23,8 +23,21 @@ pub enum Pem {
     Key,
 }
 
+/// What is found under a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing, or nothing that we may see.
+    Nothing,
+    /// A folder.
+    Folder,
+    /// A file, or something odder.
+    Other,
+}
+
 /// The world around a configuration.
 pub trait Outside {
+    /// What is there.
+    fn look(&self, path: &Path) -> Found;
     /// The secret in a file.
     fn file(&self, path: &Path) -> Result<Secret, Bad>;
     /// The bytes of a file with certificates, or with a key.
@@ -44,6 +57,14 @@ pub trait Outside {
 pub struct Machine;
 
 impl Outside for Machine {
+    fn look(&self, path: &Path) -> Found {
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => Found::Folder,
+            Ok(_) => Found::Other,
+            Err(_) => Found::Nothing,
+        }
+    }
+
     fn file(&self, path: &Path) -> Result<Secret, Bad> {
         let shown = path.display();
         let wanted = Wanted {
@@ -111,6 +132,10 @@ impl Outside for Machine {
 pub struct NoSecrets;
 
 impl Outside for NoSecrets {
+    fn look(&self, path: &Path) -> Found {
+        Machine.look(path)
+    }
+
     fn file(&self, _path: &Path) -> Result<Secret, Bad> {
         Ok(Secret::new(UNKNOWN))
     }
