@@ -86,7 +86,8 @@ pub const OPTIONS: &[Opt] = &[
         "xmpp.components[].secret",
         Secret,
         Required,
-        "The secret that the server knows the component by. A file holds it in one line and is readable by nobody else.",
+        "The secret that the server knows the component by. A file holds it in one line; others may neither read nor change it, its \
+         group may read it.",
     ),
     opt(
         "xmpp.components[].any_domain",
@@ -200,7 +201,7 @@ pub const OPTIONS: &[Opt] = &[
         "msrp.key",
         Text("PATH"),
         Absent("none"),
-        "The key of the certificate, in PEM, readable by nobody else.",
+        "The key of the certificate, in PEM. Others may neither read nor change the file, its group may read it.",
     ),
     opt(
         "msrp.relay",
