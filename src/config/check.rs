@@ -366,7 +366,7 @@ impl Checker<'_> {
             && !address.ip().is_loopback()
         {
             self.mistakes.push(
-                Mistake::warning(at, format!("whoever reaches {address} can read the metrics"))
+                Mistake::warning(at, format!("whoever reaches {address} can read the metrics, and ask who is typing to whom (/explain)"))
                     .help("listen on 127.0.0.1 or ::1, or let a firewall guard it"),
             );
         }
