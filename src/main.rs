@@ -46,7 +46,8 @@ enum Command {
         #[command(flatten)]
         file: File,
     },
-    /// Says how a message of an XMPP user to a SIP contact would go, and which row of the session heuristics decides it.
+    /// Says how a message between an XMPP user and a SIP contact would go, in either direction, and which row of the session
+    /// heuristics decides it.
     ///
     /// Asks the running gateway, which knows what the contact has shown and which sessions are open; where none answers,
     /// the tables alone decide. Nothing is sent.
@@ -55,10 +56,10 @@ enum Command {
     Explain {
         #[command(flatten)]
         file: File,
-        /// The XMPP user.
+        /// Who writes or calls: an XMPP user, or a SIP contact by its JID.
         #[arg(long, value_name = "JID")]
         from: String,
-        /// The SIP contact, as its JID.
+        /// To whom: a SIP contact by its JID, or an XMPP user.
         #[arg(long, value_name = "JID")]
         to: String,
         /// A file with the `<message/>`; without one a short line of text is meant.
