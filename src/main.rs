@@ -46,7 +46,8 @@ enum Command {
         #[command(flatten)]
         file: File,
     },
-    /// Says how a message of an XMPP user to a SIP contact would go, and which row of the session heuristics decides it.
+    /// Says how a message between an XMPP user and a SIP contact would go, in either direction, and which row of the session
+    /// heuristics decides it.
     ///
     /// Asks the running gateway, which knows what the contact has shown and which sessions are open; where none answers,
     /// the tables alone decide. Nothing is sent.
@@ -55,10 +56,10 @@ enum Command {
     Explain {
         #[command(flatten)]
         file: File,
-        /// The XMPP user.
+        /// Who writes or calls: an XMPP user, or a SIP contact by its JID.
         #[arg(long, value_name = "JID")]
         from: String,
-        /// The SIP contact, as its JID.
+        /// To whom: a SIP contact by its JID, or an XMPP user.
         #[arg(long, value_name = "JID")]
         to: String,
         /// A file with the `<message/>`; without one a short line of text is meant.
@@ -68,8 +69,11 @@ enum Command {
     /// Says whether the store of a stopped gateway is in order: every record can be read, every message has one state,
     /// nobody is watched without consent.
     ///
-    /// No secret is read. Nothing is changed without --repair, except that a store of an older format is brought to the
-    /// present one, as by a start.
+    /// To be run as the user of the gateway, who owns the store: runuser -u mostar -- mostar fsck -c FILE. As root it is
+    /// refused, since the gateway could not open what root leaves there.
+    ///
+    /// No secret is read. No record is changed without --repair; but the files of the store are opened as by a start,
+    /// which writes some of them anew, and brings a store of an older format to the present one.
     ///
     /// Exit status: 0 the store is in order or has been repaired, 1 there are findings, 2 the configuration or the store
     /// cannot be read.

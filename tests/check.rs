@@ -126,11 +126,16 @@ fn who_does_not_read_the_report_causes_no_panic() {
 fn what_cannot_be_read_ends_with_two() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("latin1.yaml"), b"store: /b\xfccher\n").expect("a file");
-    for name in ["absent.yaml", "latin1.yaml", "."] {
+    for (name, help) in [
+        ("absent.yaml", "write one after config/mostar.yaml"),
+        ("latin1.yaml", "save it as UTF-8"),
+        (".", "name the file in it"),
+    ] {
         let output = mostar(folder.path(), &["check", "-c", name]);
         assert_eq!(output.status.code(), Some(2), "{name}");
         let words = String::from_utf8(output.stderr).expect("UTF-8");
         assert!(words.starts_with(&format!("mostar: {name} ")) && words.lines().count() == 1, "{words}");
+        assert!(words.contains(help), "{words}");
     }
 }
 

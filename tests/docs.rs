@@ -94,3 +94,45 @@ fn every_event_of_the_log_is_on_its_page() {
     }
     assert!(missing.is_empty(), "docs/log.md does not name {missing:?}");
 }
+
+#[test]
+fn the_page_of_metrics_is_not_stale() {
+    let told = mostar::shell::meters::page();
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md"), &told)
+            .expect("docs/metrics.md");
+    }
+    assert!(page("docs/metrics.md") == told, "docs/metrics.md is stale: BLESS=1 cargo test --test docs");
+}
+
+/// All code of a folder, tests left out, without line breaks and blanks.
+fn code(folder: &Path, text: &mut String) {
+    for path in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if path.is_dir() {
+            code(&path, text);
+        } else if !path.ends_with("meters.rs") && !path.ends_with("tests.rs") {
+            let whole = fs::read_to_string(&path).expect("a source file");
+            text.extend(
+                whole.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().split_whitespace(),
+            );
+        }
+    }
+}
+
+#[test]
+fn every_figure_that_is_counted_is_on_its_page_and_no_other() {
+    let mut text = String::new();
+    code(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
+    let page = page("docs/metrics.md");
+    let told: BTreeSet<&str> = quoted(&page).filter_map(|name| name.strip_prefix("mostar_")).collect();
+    let mut counted = BTreeSet::new();
+    for call in ["count(\"", "counter(\"", "gauge(\"", "Count{name:\"", "Gauge{name:\""] {
+        counted.extend(text.split(call).skip(1).filter_map(|rest| rest.split('"').next()));
+    }
+    assert!(counted.len() > 40, "{counted:?}");
+    let missing: Vec<_> = counted.difference(&told).collect();
+    assert!(missing.is_empty(), "without a line in src/shell/meters.rs: {missing:?}");
+    let gone: Vec<_> =
+        told.iter().filter(|name| !name.is_empty() && !text.contains(&format!("\"{name}\""))).collect();
+    assert!(gone.is_empty(), "nobody counts {gone:?}");
+}

@@ -66,7 +66,7 @@ const FLOODS: &[Flood] = &[
             let ask = Ask { extra, body: format!("line {number}"), ..numbered("MESSAGE", number) };
             door.sip(Tcp, PEER, ask.print());
         },
-        refusal: "503",
+        refusal: "480",
         counter: "messages_turned_away_total",
     },
     Flood {

@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use mostar::shell::fsck::ASIDE;
@@ -212,6 +213,62 @@ fn a_store_of_a_killed_gateway_is_in_order() {
     assert_eq!(status, Some(0), "{said}");
     assert!(said.contains("messages to XMPP: 30 wait; of late 0 were delivered, 0 failed"), "{said}");
     assert!(said.contains("is in order"), "{said}");
+}
+
+/// Who is there, and whose it is.
+fn owners(folder: &Path) -> Vec<(PathBuf, u32)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let meta = fs::metadata(&path).unwrap();
+        if meta.is_dir() {
+            found.extend(owners(&path));
+        }
+        found.push((path, meta.uid()));
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn root_opens_no_store_of_another_user() {
+    const NOBODY: u32 = 65534;
+    let folder = tempfile::tempdir().unwrap();
+    healthy(folder.path());
+    let store = folder.path().join("store");
+    let paths = owners(&store).into_iter().map(|(path, _)| path);
+    for path in paths.chain([store.clone()]) {
+        if let Err(error) = chown(&path, Some(NOBODY), Some(NOBODY)) {
+            assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+            println!("NOT TRIED: only root can give a store to another user");
+            return;
+        }
+    }
+    let before = owners(&store);
+    let names = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let instead = match names.lines().any(|line| line.starts_with("nobody:x:65534:")) {
+        true => "runuser -u nobody -- mostar",
+        false => "setpriv --reuid 65534 --regid 65534 --clear-groups -- mostar",
+    };
+    for more in [&[][..], &["--repair"]] {
+        let (status, said) = fsck(folder.path(), more);
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains(&format!("{instead} fsck")), "{said}");
+    }
+    let text = configuration(folder.path())
+        .replace("file: /nonexistent/secret", "env: MOSTAR_TEST_SECRET")
+        .replace("MOSTAR_NO_SUCH_SECRET", "MOSTAR_TEST_SECRET");
+    fs::write(folder.path().join("mostar.yaml"), text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_mostar"))
+        .args(["run", "-c"])
+        .arg(folder.path().join("mostar.yaml"))
+        .env("MOSTAR_TEST_SECRET", SECRET)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("{instead} run")), "{said}");
+    assert_eq!(owners(&store), before, "nothing was made and nothing has changed hands");
 }
 
 #[test]

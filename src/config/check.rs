@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::options::{self, Kind};
-use super::outside::{Outside, Pem};
+use super::outside::{Found, Outside, Pem};
 use super::pairs;
 use super::recorded;
 use super::report::{Mistake, Report};
@@ -74,7 +74,7 @@ impl Checker<'_> {
         let listen = self.listen(&sip);
         let advertise = sip.text("advertise").and_then(|(text, at)| self.take(&at, values::advertise(text)));
         let peers = self.peers(&sip);
-        let store = file.text("store").and_then(|(text, at)| self.path(text, &at));
+        let store = self.store(&file);
         let http = self.http(&file);
         let mappings = self.mappings(&file);
         let sessions = self.sessions(&file, &mappings);
@@ -93,6 +93,12 @@ impl Checker<'_> {
         pairs::peers(&listen, &peers, &mut self.mistakes);
         pairs::listeners(&listen, sip.get("advertise").is_some(), &mut self.mistakes);
         let msrp = self.msrp(&file.section("msrp"), &sip, &listen, http.flatten());
+        let at = file.text("http").map(|(_, at)| at);
+        pairs::http(http.flatten(), at.as_ref(), &listen, &mut self.mistakes);
+        let own = listen.iter().map(|placed| placed.value.address);
+        let own: Vec<_> =
+            own.chain(msrp.listen.iter().map(|listen| listen.address)).chain(http.flatten()).collect();
+        pairs::own_peers(&peers, &own, advertise.as_deref(), &mut self.mistakes);
         if msrp.listen.is_empty() && msrp.relay.is_none() {
             pairs::rooms_without_msrp(&components, &domains, &mut self.mistakes);
         }
@@ -340,13 +346,27 @@ impl Checker<'_> {
         Some(Record { folder: folder?, bodies, limit: limit?, config: recorded::print(root) })
     }
 
+    /// The folder of the store, which need not be there yet.
+    fn store(&mut self, file: &Section) -> Option<PathBuf> {
+        let (text, at) = file.text("store")?;
+        let folder = self.path(text, &at)?;
+        let read = match self.outside.look(&folder) {
+            Found::Other => Err(Bad {
+                what: format!("{} is no folder", folder.display()),
+                help: "name a folder, which is made if it is not there".into(),
+            }),
+            Found::Nothing | Found::Folder => Ok(folder),
+        };
+        self.take(&at, read)
+    }
+
     fn http(&mut self, file: &Section) -> Option<Option<std::net::SocketAddr>> {
         let http = self.value(file, "http", values::http)?;
         if let (Some((_, at)), Some(address)) = (file.text("http"), http)
             && !address.ip().is_loopback()
         {
             self.mistakes.push(
-                Mistake::warning(at, format!("whoever reaches {address} can read the metrics"))
+                Mistake::warning(at, format!("whoever reaches {address} can read the metrics, and ask who is typing to whom (/explain)"))
                     .help("listen on 127.0.0.1 or ::1, or let a firewall guard it"),
             );
         }
@@ -386,8 +406,6 @@ impl Checker<'_> {
         }
     }
 
-    /// A path; a relative one starts at the folder of the configuration.
-    /// The tables of the admin's own, each read as it will be.
     /// The session heuristics in force: the built-in table or that of `mappings`, with the rows of `sessions`.
     fn sessions(&mut self, file: &Section, mappings: &table::Own) -> Arc<sessions::table::Table> {
         let whole = sessions::whole(mappings.get("sessions").map(String::as_str));
@@ -400,10 +418,26 @@ impl Checker<'_> {
         Arc::new(table)
     }
 
+    /// The tables of the admin's own, each read as it will be.
     fn mappings(&mut self, file: &Section) -> table::Own {
         let mut own = table::Own::new();
         let Some((text, at)) = file.text("mappings") else { return own };
         let Some(folder) = self.path(text, &at) else { return own };
+        let names = features::TABLES.map(|(name, _)| format!("{name}.yaml")).join(", ");
+        let help = format!("name a folder with one of these, or leave `mappings` out: {names}");
+        match self.outside.look(&folder) {
+            Found::Folder => {}
+            Found::Nothing => {
+                let what = format!("{} does not exist, or its folder cannot be seen", folder.display());
+                self.take::<()>(&at, Err(Bad { what, help }));
+                return own;
+            }
+            Found::Other => {
+                let what = format!("{} is no folder", folder.display());
+                self.take::<()>(&at, Err(Bad { what, help }));
+                return own;
+            }
+        }
         let before = self.mistakes.len();
         for (name, check) in features::TABLES {
             let path = folder.join(format!("{name}.yaml"));
@@ -420,16 +454,13 @@ impl Checker<'_> {
             }
         }
         if own.is_empty() && self.mistakes.len() == before {
-            let names = features::TABLES.map(|(name, _)| format!("{name}.yaml")).join(", ");
-            let bad = Bad {
-                what: format!("{} holds no table", folder.display()),
-                help: format!("put one of these there: {names}"),
-            };
-            self.take::<()>(&at, Err(bad));
+            let what = format!("{} holds no table", folder.display());
+            self.take::<()>(&at, Err(Bad { what, help }));
         }
         own
     }
 
+    /// A path; a relative one starts at the folder of the configuration.
     fn path(&mut self, text: &str, at: &At) -> Option<PathBuf> {
         if text.is_empty() || text.contains('\0') {
             let bad =
@@ -503,6 +534,10 @@ mod tests {
     struct Nothing;
 
     impl Outside for Nothing {
+        fn look(&self, _path: &Path) -> Found {
+            Found::Nothing
+        }
+
         fn table(&self, _path: &Path) -> Result<Option<String>, Bad> {
             Ok(None)
         }

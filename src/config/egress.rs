@@ -37,7 +37,31 @@ impl Permit {
 /// Whether an address is of a kind that nobody is ever reached at: nobody's, link-local, multicast, or that of a cloud's
 /// metadata. DNS that says so lies.
 pub fn is_never(address: IpAddr) -> bool {
-    matches!(kind(address), Kind::Never(_))
+    never(address).is_some()
+}
+
+/// The name of that kind, if an address is of one.
+pub fn never(address: IpAddr) -> Option<&'static str> {
+    match kind(address) {
+        Kind::Never(name) => Some(name),
+        _ => None,
+    }
+}
+
+/// Whether what goes to this address comes to one of our own listeners: to the address of one, to one that is on every
+/// address of this machine, or by a name that we are reached by. `is_here` is asked for the second alone.
+pub fn is_own(
+    own: &[SocketAddr],
+    at: SocketAddr,
+    aliases: &[IpAddr],
+    is_here: impl Fn(IpAddr) -> bool,
+) -> bool {
+    let address = plain(at.ip());
+    own.iter().filter(|own| own.port() == at.port()).any(|own| {
+        plain(own.ip()) == address
+            || aliases.iter().any(|alias| plain(*alias) == address)
+            || own.ip().is_unspecified() && is_here(address)
+    })
 }
 
 /// What an admin has said, and what we are ourselves.
@@ -125,13 +149,7 @@ impl Policy {
     /// The address to connect to, or why not.
     pub fn judge(&self, at: SocketAddr, around: Around<'_>) -> Result<Permit, Refusal> {
         let address = plain(at.ip());
-        let is_ours = |own: &SocketAddr| {
-            own.port() == at.port()
-                && (plain(own.ip()) == address
-                    || around.aliases.iter().any(|alias| plain(*alias) == address)
-                    || own.ip().is_unspecified() && (around.is_here)(address))
-        };
-        if self.own.iter().any(is_ours) {
+        if is_own(&self.own, at, around.aliases, around.is_here) {
             return Err(Refusal::Own);
         }
         let kind = kind(address);

@@ -16,7 +16,7 @@ mod shape;
 pub mod values;
 pub mod yaml;
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,14 +50,22 @@ pub fn read_without_secrets(path: &Path) -> Result<(Option<Config>, Report), Str
 fn read_with(path: &Path, outside: &dyn outside::Outside) -> Result<(Option<Config>, Report), String> {
     let shown = path.display();
     let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    std::fs::File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes)).map_err(
+        |error| {
+            let help = match error.kind() {
+                ErrorKind::NotFound => "write one after config/mostar.yaml, or name another by -c",
+                ErrorKind::IsADirectory => "name the file in it, as in -c FOLDER/mostar.yaml",
+                _ => "let this user read it, or be the user of the gateway",
+            };
+            format!("{shown} cannot be read: {error}: {help}")
+        },
+    )?;
     if bytes.len() as u64 > LIMIT {
         return Err(format!("{shown} is longer than {LIMIT} bytes: this is no configuration"));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
-        format!("{shown} is not UTF-8, first at byte {}", error.utf8_error().valid_up_to())
+        let at = error.utf8_error().valid_up_to();
+        format!("{shown} is not UTF-8, first at byte {at}: save it as UTF-8 (iconv -f LATIN1 -t UTF-8)")
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     Ok(check(&shown.to_string(), &text, folder, outside))

@@ -86,7 +86,8 @@ pub const OPTIONS: &[Opt] = &[
         "xmpp.components[].secret",
         Secret,
         Required,
-        "The secret that the server knows the component by. A file holds it in one line and is readable by nobody else.",
+        "The secret that the server knows the component by. A file holds it in one line; others may neither read nor change it, its \
+         group may read it.",
     ),
     opt(
         "xmpp.components[].any_domain",
@@ -181,7 +182,7 @@ pub const OPTIONS: &[Opt] = &[
         "msrp.listen",
         Texts("tcp://ADDRESS:PORT or tls://ADDRESS:PORT"),
         Default("tcp://127.0.0.1:2855"),
-        "Where Mostar takes the connections of chat sessions; `tls` is for `msrps`. `[]`: no chat sessions.",
+        "Where Mostar takes the connections of chat sessions; `tls` is for `msrps`. `[]`: no chat sessions, unless through `msrp.relay`.",
     ),
     opt(
         "msrp.advertise",
@@ -200,7 +201,7 @@ pub const OPTIONS: &[Opt] = &[
         "msrp.key",
         Text("PATH"),
         Absent("none"),
-        "The key of the certificate, in PEM, readable by nobody else.",
+        "The key of the certificate, in PEM. Others may neither read nor change the file, its group may read it.",
     ),
     opt(
         "msrp.relay",
@@ -234,7 +235,8 @@ pub const OPTIONS: &[Opt] = &[
         "http",
         Text("ADDRESS:PORT, or none or off"),
         Default("127.0.0.1:9091"),
-        "Where `/healthz`, `/readyz` and `/metrics` are.",
+        "Where `/healthz`, `/readyz` and `/metrics` are, and `/explain`, which `mostar explain` asks: how a message would go, \
+         and by that who is typing and what devices have shown. Nobody has to say who he is: keep it on this machine.",
     ),
     opt(
         "mappings",

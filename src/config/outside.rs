@@ -23,8 +23,21 @@ pub enum Pem {
     Key,
 }
 
+/// What is found under a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing, or nothing that we may see.
+    Nothing,
+    /// A folder.
+    Folder,
+    /// A file, or something odder.
+    Other,
+}
+
 /// The world around a configuration.
 pub trait Outside {
+    /// What is there.
+    fn look(&self, path: &Path) -> Found;
     /// The secret in a file.
     fn file(&self, path: &Path) -> Result<Secret, Bad>;
     /// The bytes of a file with certificates, or with a key.
@@ -44,6 +57,14 @@ pub trait Outside {
 pub struct Machine;
 
 impl Outside for Machine {
+    fn look(&self, path: &Path) -> Found {
+        match std::fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => Found::Folder,
+            Ok(_) => Found::Other,
+            Err(_) => Found::Nothing,
+        }
+    }
+
     fn file(&self, path: &Path) -> Result<Secret, Bad> {
         let shown = path.display();
         let wanted = Wanted {
@@ -111,6 +132,10 @@ impl Outside for Machine {
 pub struct NoSecrets;
 
 impl Outside for NoSecrets {
+    fn look(&self, path: &Path) -> Found {
+        Machine.look(path)
+    }
+
     fn file(&self, _path: &Path) -> Result<Secret, Bad> {
         Ok(Secret::new(UNKNOWN))
     }
@@ -140,7 +165,7 @@ struct Wanted {
     form: &'static str,
     /// What to do where it is not there.
     make: String,
-    /// Others may not read it.
+    /// It is not for others; [`too_open`] has the rule.
     is_private: bool,
 }
 
@@ -165,14 +190,16 @@ impl Wanted {
             Err(error) => {
                 return bad(
                     format!("{shown} cannot be read: {error}"),
-                    format!("let the user of mostar read it: chown that user, chmod 600 {shown}"),
+                    format!("let the user of mostar read it: chgrp that user's group, chmod 640 {shown}"),
                 );
             }
         };
-        if self.is_private && meta.mode() & 0o004 != 0 {
+        if self.is_private
+            && let Some((who, mode)) = too_open(meta.mode())
+        {
             return bad(
-                format!("everybody on this machine can read {shown}"),
-                format!("chmod 600 {shown}, and change the secret if others have logged in here"),
+                format!("{who} {shown}"),
+                format!("chmod {mode} {shown}, and change the secret if others have logged in here"),
             );
         }
         let mut bytes = Vec::new();
@@ -183,6 +210,17 @@ impl Wanted {
                 "look at the disk and at the permissions".into(),
             ),
         }
+    }
+}
+
+/// Who else has a hand in a file with a secret, and what `chmod` is to be told: others may neither read nor write it, its
+/// group may read it, so that it can belong to root.
+fn too_open(mode: u32) -> Option<(&'static str, &'static str)> {
+    match mode {
+        mode if mode & 0o004 != 0 => Some(("everybody on this machine can read", "o=,g-w")),
+        mode if mode & 0o002 != 0 => Some(("everybody on this machine can change", "o=,g-w")),
+        mode if mode & 0o020 != 0 => Some(("its group can change", "g-w")),
+        _ => None,
     }
 }
 
@@ -231,8 +269,20 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_not_for_everybody() {
-        assert!(written(b"s3cret", 0o644).is_err_and(|bad| bad.help.starts_with("chmod 600")));
+    fn a_secret_is_not_for_others_and_its_group_only_reads_it() {
+        for (mode, what, help) in [
+            (0o644, "everybody on this machine can read ", "chmod o=,g-w "),
+            (0o604, "everybody on this machine can read ", "chmod o=,g-w "),
+            (0o602, "everybody on this machine can change ", "chmod o=,g-w "),
+            (0o666, "everybody on this machine can read ", "chmod o=,g-w "),
+            (0o660, "its group can change ", "chmod g-w "),
+        ] {
+            let bad = written(b"s3cret", mode).unwrap_err();
+            assert!(bad.what.starts_with(what) && bad.help.starts_with(help), "{mode:o}: {bad:?}");
+        }
+        for mode in [0o600, 0o640, 0o440, 0o400] {
+            assert!(written(b"s3cret", mode).is_ok(), "{mode:o}");
+        }
     }
 
     #[test]

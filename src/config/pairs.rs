@@ -1,13 +1,14 @@
 //! What must hold between the parts of a configuration: each name has one meaning, each neighbour one entry.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
 use super::check::Placed;
 use super::report::Mistake;
-use super::{Component, Listen, MsrpListen, Peer, XmppDomain};
+use super::yaml::At;
+use super::{Component, Listen, MsrpListen, Peer, XmppDomain, egress};
 use crate::sip::flow::Transport;
 
 /// No two worlds answer for the same name, and what is listed can be reached.
@@ -227,12 +228,9 @@ pub fn msrp_listeners(
         let address = value.address;
         let taken = if listen[..index].iter().any(|other| other.value.address == address) {
             Some("another listener of `msrp`")
-        } else if sip
-            .iter()
-            .any(|other| other.value.transport == Transport::Tcp && other.value.address == address)
-        {
+        } else if taken_by_sip(address, sip).is_some() {
             Some("`sip.listen`")
-        } else if http == Some(address) {
+        } else if http.is_some_and(|http| clash(http, address)) {
             Some("`http`")
         } else {
             None
@@ -250,6 +248,59 @@ pub fn msrp_listeners(
                     format!("{} is every address: paths of chat sessions must name one", address.ip()),
                 )
                 .help("add `advertise` to `msrp` or `sip`: the name or address that clients reach this machine by"),
+            );
+        }
+    }
+}
+
+/// Our pages have a port of their own. `at` is where that is written; else it is the default that somebody has taken.
+pub fn http(http: Option<SocketAddr>, at: Option<&At>, sip: &[Placed<Listen>], mistakes: &mut Vec<Mistake>) {
+    let Some(http) = http else { return };
+    let Some(other) = taken_by_sip(http, sip) else { return };
+    mistakes.push(match at {
+        Some(at) => Mistake::error(at.clone(), format!("{http} is taken by `sip.listen`"))
+            .help("choose another port, as in 9091"),
+        None => Mistake::error(other.at.clone(), format!("{http} is where `http` is"))
+            .help("choose another port for one of them, or write `http: none`"),
+    });
+}
+
+/// The listener of SIP that has this address by TCP.
+fn taken_by_sip(address: SocketAddr, sip: &[Placed<Listen>]) -> Option<&Placed<Listen>> {
+    let is_it = |other: &&Placed<Listen>| {
+        other.value.transport == Transport::Tcp && clash(other.value.address, address)
+    };
+    sip.iter().find(is_it)
+}
+
+/// Whether two sockets of one transport cannot be had: one address, or one of them has them all.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && (one.ip() == other.ip() || is_all && one.is_ipv4() == other.is_ipv4())
+}
+
+/// No peer is ourselves, as far as that can be seen without DNS.
+pub fn own_peers(
+    peers: &[Placed<Peer>],
+    own: &[SocketAddr],
+    advertise: Option<&str>,
+    mistakes: &mut Vec<Mistake>,
+) {
+    let alias = advertise.map(|host| host.trim_matches(['[', ']']));
+    let aliases: Vec<IpAddr> = alias.and_then(|host| host.parse().ok()).into_iter().collect();
+    for Placed { at, value } in peers {
+        let address = match value.host.parse::<IpAddr>() {
+            Ok(address) => address,
+            // Where it has no port, DNS says which.
+            Err(_) if value.port.is_none() => continue,
+            Err(_) if value.host == "localhost" => Ipv4Addr::LOCALHOST.into(),
+            Err(_) => continue,
+        };
+        let place = SocketAddr::new(address, value.port.unwrap_or(5060));
+        if egress::is_own(own, place, &aliases, |address| address.is_loopback()) {
+            mistakes.push(
+                Mistake::error(at.clone(), format!("{place} is a listener of our own, and nothing is sent there"))
+                    .help("write the address and port that the SIP server listens on, or give our listener another port"),
             );
         }
     }

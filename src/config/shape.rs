@@ -136,7 +136,7 @@ fn secret(entry: &Entry, findings: &mut Findings) {
         findings.mistakes.push(
             Mistake::error(entry.key_at.clone(), format!("`{name}` does not say where the secret is"))
                 .help(format!(
-                    "a secret never stands in this file: put it into a file that nobody else may read and write \
+                    "a secret never stands in this file: put it into a file that others may not read and write \
                      `{name}: {{ file: PATH }}`, or into the environment and write `{name}: {{ env: NAME }}`"
                 )),
         );

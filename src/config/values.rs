@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Listen, MsrpListen};
+use super::{Listen, MsrpListen, egress};
 use crate::features::sessions::PeerMsrp;
 use crate::msrp::uri::Uri;
 use crate::sip::flow::Transport;
@@ -333,6 +333,14 @@ pub fn peer_uri(text: &str) -> Result<PeerUri, Bad> {
             _ => return bad(format!("`{parameter}` means nothing in the address of a peer"), HELP),
         }
     }
+    if let Ok(address) = host.parse::<IpAddr>()
+        && let Some(kind) = egress::never(address)
+    {
+        return bad(
+            format!("{host} is {kind}, and nothing is ever sent there"),
+            "write the address that the peer listens on",
+        );
+    }
     Ok(PeerUri { host, port, transport: wanted })
 }
 
@@ -458,6 +466,11 @@ mod tests {
             })
         );
         assert_eq!(peer_uri("sip:[2001:db8::1]").map(|uri| uri.host), Ok("2001:db8::1".into()));
+        for text in ["sip:0.0.0.0", "sip:[::]:5070", "sip:169.254.169.254", "sip:[fe80::1]", "sip:224.0.0.1"]
+        {
+            let told = peer_uri(text).unwrap_err();
+            assert!(told.what.ends_with("and nothing is ever sent there"), "{told:?}");
+        }
         for text in [
             "",
             "proxy",

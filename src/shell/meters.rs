@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use metrics::{Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-/// What each figure means; a figure without a line here is shown without help.
+/// What each figure means: the help of `/metrics`, and `docs/metrics.md`. A test sees that none is missing.
 const COUNTERS: &[(&str, &str)] = &[
     ("errors_unmatched_total", "Errors from XMPP that belong to no message we remember"),
     ("late_errors_total", "Failures after the SIP answer that no notification tells of"),
@@ -21,6 +21,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Failures after the SIP answer that were to be told, and of which the sender heard nothing",
     ),
     ("link_connects_total", "Component streams that came up"),
+    (
+        "messages_failed_late_total",
+        "Messages that were reported as undelivered after they had been confirmed, by direction",
+    ),
     ("messages_suspected_total", "Messages refused because two streams closed while they were in flight"),
     (
         "messages_ambiguous_total",
@@ -33,12 +37,18 @@ const COUNTERS: &[(&str, &str)] = &[
     ("messages_turned_away_total", "Messages that were never accepted"),
     ("msrp_connections_closed_total", "MSRP connections that ended, by reason"),
     ("msrp_connections_total", "MSRP connections by direction"),
+    ("msrp_messages_refused_total", "Messages in chat sessions that were refused, by reason"),
     ("msrp_not_connected_total", "MSRP connections that could not or may not be opened, by reason"),
     ("msrp_received_bytes_total", "Bytes that came over MSRP connections"),
     ("msrp_refused_total", "MSRP requests that were refused, by reason"),
     ("msrp_sent_bytes_total", "Bytes that went out over MSRP connections"),
+    ("msrp_sessions_total", "Chat sessions by who opened them, and what became of that"),
     ("notices_dropped_total", "Typing notifications and reports that were not sent, since too much waits"),
     ("notices_unreadable_total", "Typing notifications and reports that could not be read"),
+    (
+        "record_left_out_total",
+        "Inputs that are in no recording, since its file is full or could not be written",
+    ),
     ("reports_unmatched_total", "Reports on messages that we do not remember"),
     ("conference_joins_total", "XMPP users who wanted into a conference of SIP, by what became of it"),
     ("conference_lines_refused_total", "Lines to and from conferences that were refused"),
@@ -78,6 +88,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("messages_in_flight", "Messages that were sent and not yet confirmed, by direction"),
     ("messages_queued", "Messages that wait to be sent, by direction"),
     ("msrp_connections", "Open MSRP connections"),
+    ("msrp_sessions", "Open chat sessions"),
     ("conference_guests", "XMPP users in conferences of SIP"),
     ("room_seats", "SIP users in rooms"),
     ("sip_connections", "Open SIP connections"),
@@ -86,6 +97,21 @@ const GAUGES: &[(&str, &str)] = &[
     ("store_ok", "Whether the store takes commits and has room"),
     ("subscriptions", "Presence subscriptions by direction"),
 ];
+
+/// `docs/metrics.md`.
+pub fn page() -> String {
+    let rows = |kind: &'static str, figures: &[(&'static str, &'static str)]| -> Vec<String> {
+        figures.iter().map(|(name, meaning)| format!("| `mostar_{name}` | {kind} | {meaning} |\n")).collect()
+    };
+    let mut rows = [rows("counter", COUNTERS), rows("gauge", GAUGES)].concat();
+    rows.sort();
+    format!(
+        "# Metrics\n\nGenerated from `src/shell/meters.rs` (`BLESS=1 cargo test --test docs` writes it anew). `/metrics` on the \
+         address of `http` has them for Prometheus; a figure is there once it has something to show, and those with labels \
+         once for each. Other pages leave out `mostar_`.\n\n| metric | kind | |\n|---|---|---|\n{}",
+        rows.concat()
+    )
+}
 
 /// The registry of one process. Nothing global: tests run several.
 #[derive(Clone)]

@@ -22,6 +22,7 @@ pub mod link_end;
 pub mod log;
 pub mod meters;
 pub mod msrp;
+mod owner;
 mod process;
 pub mod record;
 pub mod restore;

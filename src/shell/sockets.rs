@@ -28,6 +28,9 @@ const UDP_BUFFER: usize = 4 * 1024 * 1024;
 /// minutes, each for itself.
 const GOOD_FOR: Duration = Duration::from_secs(900);
 
+/// How long it is believed that an address is of this machine, or is not.
+const HERE_FOR: Duration = Duration::from_secs(60);
+
 /// How many addresses are known at most; the one that DNS gave longest ago makes room.
 const ADDRESSES: usize = 1024;
 
@@ -39,6 +42,8 @@ pub struct Doorkeeper {
     policy: sip::Policy,
     /// When DNS gave an address to a peer's name last: by address, with the name.
     found: RwLock<BTreeMap<IpAddr, (String, Instant)>>,
+    /// Which addresses are of this machine, and when that was seen: to see it costs a socket, too much for a datagram.
+    here: Mutex<BTreeMap<IpAddr, (bool, Instant)>>,
     told: Mutex<Option<Instant>>,
     refused: metrics::Counter,
     log: Log,
@@ -50,6 +55,7 @@ impl Doorkeeper {
         Doorkeeper {
             policy: sip::Policy::new(config),
             found: RwLock::default(),
+            here: Mutex::default(),
             told: Mutex::default(),
             refused: meters.plain_counter("sip_forbidden_total"),
             log: log.clone(),
@@ -84,7 +90,9 @@ impl Doorkeeper {
 
     /// Leave to send SIP there, or why not, in words.
     pub fn sip(&self, transport: Transport, remote: SocketAddr) -> Result<Permit, String> {
-        self.policy.judge(remote, |address| self.is_found(address)).map_err(|refusal| {
+        let judged =
+            self.policy.judge(remote, |address| self.is_found(address), |address| self.is_here(address));
+        judged.map_err(|refusal| {
             let why = format!("{transport}://{remote}: {refusal}");
             self.refused.increment(1);
             if self.is_to_be_told() {
@@ -96,6 +104,21 @@ impl Doorkeeper {
 
     fn is_found(&self, address: IpAddr) -> bool {
         self.found.read().unwrap_or_else(PoisonError::into_inner).contains_key(&address)
+    }
+
+    fn is_here(&self, address: IpAddr) -> bool {
+        let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((is_here, at)) = here.get(&address)
+            && at.elapsed() < HERE_FOR
+        {
+            return *is_here;
+        }
+        if here.len() >= ADDRESSES {
+            here.clear();
+        }
+        let is_here = is_here(address);
+        here.insert(address, (is_here, Instant::now()));
+        is_here
     }
 
     fn is_to_be_told(&self) -> bool {
@@ -207,6 +230,21 @@ mod tests {
         assert!(keeper.is_neighbour(at.ip()));
         let why = keeper.sip(Transport::Udp, "198.51.100.8:5060".parse().unwrap()).unwrap_err();
         assert_eq!(why, "udp://198.51.100.8:5060: no address of a peer");
+    }
+
+    #[test]
+    fn a_listener_on_every_address_is_known_by_each() {
+        let (log, _) = Log::start(Level::Error, Format::Logfmt).unwrap();
+        let mut config = Config::empty();
+        config.http = Some("0.0.0.0:9091".parse().unwrap());
+        let keeper = Doorkeeper::new(&config, &log, &Meters::new());
+        keeper.learn(&ask("p.example"), &[address("127.0.0.1"), address("198.51.100.7")]);
+        for _ in 0..2 {
+            let why = keeper.sip(Transport::Tcp, "127.0.0.1:9091".parse().unwrap()).unwrap_err();
+            assert_eq!(why, "tcp://127.0.0.1:9091: a listener of our own");
+            assert!(keeper.sip(Transport::Tcp, "198.51.100.7:9091".parse().unwrap()).is_ok());
+        }
+        assert!(keeper.sip(Transport::Tcp, "127.0.0.1:5060".parse().unwrap()).is_ok());
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl fmt::Display for StoreError {
             StoreError::Io { path, reason } => write!(
                 out,
                 "the store {path} cannot be used: {reason}: see that the folder exists, that this user may write \
-                 there, and that the disk has room"
+                 there, that no file in it belongs to another user, and that the disk has room"
             ),
             StoreError::NoFolder { path } => {
                 write!(

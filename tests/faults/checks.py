@@ -1,4 +1,4 @@
-"""What must be true of the books at rest: the invariants of issue and docs/faults.md, as far as they show outside.
+"""What must be true of the books at rest: the invariants of docs/testing.md, as far as they show outside.
 
 Each check gives violations as (number of the invariant, text). What a fault may leave in doubt is counted as ambiguous and is no
 violation: a process that dies takes along what it had read and not yet taken over, or had written and not yet been told of.

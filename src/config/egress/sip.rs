@@ -8,8 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{Permit, is_never, plain};
+use super::{Permit, is_never, is_own, plain};
 use crate::config::Config;
+use crate::msrp::uri::Host;
 
 /// Whom the admin named, and what we are ourselves.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Policy {
     networks: Vec<IpNet>,
     /// Where we listen ourselves, whatever for.
     own: Vec<SocketAddr>,
+    /// Addresses that we say we are at.
+    aliases: Vec<IpAddr>,
 }
 
 /// Why nothing is sent there.
@@ -25,7 +28,7 @@ pub struct Policy {
 pub enum Refusal {
     /// It is one of our own listeners.
     Own,
-    /// Nobody named it.
+    /// Nobody named it, or nobody can be there.
     Stranger,
 }
 
@@ -48,6 +51,7 @@ impl Policy {
         Policy {
             networks: literal.map(|address| IpNet::from(plain(address))).chain(networks).collect(),
             own: sip.chain(msrp).chain(config.http).collect(),
+            aliases: aliases(config).collect(),
         }
     }
 
@@ -57,19 +61,33 @@ impl Policy {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Leave to send there, or why not. `found` says whether DNS gave this address to the name of a peer.
-    pub fn judge(&self, at: SocketAddr, found: impl Fn(IpAddr) -> bool) -> Result<Permit, Refusal> {
+    /// Leave to send there, or why not. `found` says whether DNS gave this address to the name of a peer, `is_here`
+    /// whether it is one of this machine.
+    pub fn judge(
+        &self,
+        at: SocketAddr,
+        found: impl Fn(IpAddr) -> bool,
+        is_here: impl Fn(IpAddr) -> bool,
+    ) -> Result<Permit, Refusal> {
         let address = plain(at.ip());
-        let is_named = self.names(address);
-        if !is_named && (is_never(address) || !found(address)) || at.port() == 0 {
+        if is_never(address) || at.port() == 0 || !self.names(address) && !found(address) {
             return Err(Refusal::Stranger);
         }
-        let is_ours = |own: &SocketAddr| own.port() == at.port() && plain(own.ip()) == address;
-        if self.own.iter().any(is_ours) {
+        if is_own(&self.own, at, &self.aliases, is_here) {
             return Err(Refusal::Own);
         }
         Ok(Permit(at))
     }
+}
+
+/// The addresses in `advertise`; a name there is not looked up.
+fn aliases(config: &Config) -> impl Iterator<Item = IpAddr> {
+    let sip = config.sip.advertise.as_deref().and_then(Host::parse);
+    let literal = |host: Host| match host {
+        Host::Ip(address) => Some(address),
+        Host::Name(_) => None,
+    };
+    sip.into_iter().chain(config.msrp.advertise.clone()).filter_map(literal)
 }
 
 #[cfg(test)]
@@ -78,12 +96,17 @@ mod tests {
 
     fn judge(at: &str) -> Result<Permit, Refusal> {
         let policy = Policy {
-            networks: vec!["192.0.2.1/32".parse().unwrap(), "10.7.0.0/16".parse().unwrap()],
-            own: vec!["10.7.0.9:5060".parse().unwrap()],
+            networks: ["192.0.2.1/32", "10.7.0.0/16", "127.0.0.0/8", "169.254.1.1/32", "fe80::/10"]
+                .map(|network| network.parse().unwrap())
+                .to_vec(),
+            own: ["10.7.0.9:5060", "0.0.0.0:5070", "[::]:9091"].map(|own| own.parse().unwrap()).to_vec(),
+            aliases: vec!["10.7.0.250".parse().unwrap()],
         };
-        policy.judge(at.parse().unwrap(), |address| {
+        let found = |address: IpAddr| {
             ["198.51.100.7", "169.254.169.254", "0.0.0.0"].iter().any(|one| address.to_string() == *one)
-        })
+        };
+        let is_here = |address: IpAddr| address.is_loopback() || address.to_string() == "10.7.0.9";
+        policy.judge(at.parse().unwrap(), found, is_here)
     }
 
     #[test]
@@ -96,20 +119,25 @@ mod tests {
 
     #[test]
     fn everybody_else_is_closed() {
-        for at in ["192.0.2.2:5060", "10.8.0.1:5060", "127.0.0.1:5060", "[::1]:5060", "192.0.2.1:0"] {
+        for at in ["192.0.2.2:5060", "10.8.0.1:5060", "128.0.0.1:5060", "[::1]:5060", "192.0.2.1:0"] {
             assert_eq!(judge(at), Err(Refusal::Stranger), "{at}");
         }
     }
 
     #[test]
-    fn dns_that_names_nobodys_address_is_not_believed() {
-        assert_eq!(judge("169.254.169.254:5060"), Err(Refusal::Stranger));
-        assert_eq!(judge("0.0.0.0:5060"), Err(Refusal::Stranger));
+    fn nobodys_address_is_closed_whoever_names_it() {
+        for at in ["169.254.169.254:5060", "0.0.0.0:5060", "169.254.1.1:5060", "[fe80::1]:5060"] {
+            assert_eq!(judge(at), Err(Refusal::Stranger), "{at}");
+        }
     }
 
     #[test]
     fn our_own_listeners_are_nobodys_next_hop() {
-        assert_eq!(judge("10.7.0.9:5060"), Err(Refusal::Own));
-        assert!(judge("10.7.0.9:5061").is_ok());
+        for at in ["10.7.0.9:5060", "10.7.0.9:5070", "127.0.0.1:5070", "127.0.0.1:9091", "10.7.0.250:5070"] {
+            assert_eq!(judge(at), Err(Refusal::Own), "{at}");
+        }
+        for at in ["10.7.0.9:5061", "127.0.0.1:5060", "10.7.0.8:5070", "10.7.0.250:5061"] {
+            assert!(judge(at).is_ok(), "{at}");
+        }
     }
 }

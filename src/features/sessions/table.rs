@@ -295,7 +295,13 @@ fn row(node: &Node, question: &'static Question, mistakes: &mut Vec<Mistake>) ->
             key if further.contains(&key) => argument(&mut row, entry, mistakes),
             _ => {
                 let known = ["row", "when", "do"].into_iter().chain(further.iter().copied());
-                mistakes.push(unknown("a row that decides so has no", entry, known, EXAMPLE));
+                let mistake = unknown("a row that decides so has no", entry, known, EXAMPLE);
+                // Other languages of rules say so.
+                mistakes.push(match entry.key.as_str() {
+                    "name" => mistake.help("did you mean `row`?"),
+                    "then" => mistake.help("did you mean `do`?"),
+                    _ => mistake,
+                });
             }
         }
     }

@@ -181,6 +181,8 @@ fn a_wrong_row_is_told_with_its_line() {
             "line 3: two rows of `line` are called a",
         ),
         ("line:\n  - { row: a, when: { long: true }, do: page }", "has conditions"),
+        ("line:\n  - { row: a, do: page, name: b }", "did you mean `row`?"),
+        ("line:\n  - { row: a, do: page, then: ask }", "did you mean `do`?"),
         ("gone:\n  - { row: a, do: keep }", "`line` has no rows"),
     ] {
         let error = Table::read(wrong, &QUESTIONS).expect_err(wrong);
