@@ -239,7 +239,7 @@ impl Conferences {
         let is_it = |known: &Mark| Some(*known) == mark || may_differ && known.1 == print;
         if let Some(place) = guest.said.iter().position(|said| said.ids.is_some() && is_it(&said.mark)) {
             if let Some(said) = guest.said.remove(place) {
-                self.reflect(cx, id, &said, cx.now.tick);
+                self.taken(cx, id, said);
             }
             return true;
         }

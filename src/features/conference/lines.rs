@@ -166,10 +166,14 @@ impl Conferences {
         if said.ids.is_some() {
             guest.was_reflected(said.mark);
         }
-        if cx.link_is_up(&guest.room) {
-            self.reflect(cx, id, &said, cx.now.tick);
-        } else {
-            guest.missed.push_back(Missed::Own(said, cx.now.tick));
+        self.taken(cx, id, said);
+    }
+
+    /// The focus has taken a line: the room says it, as soon as there is a link.
+    pub(super) fn taken(&mut self, cx: &mut Cx<'_>, id: GuestId, said: Said) {
+        match self.guests.get_mut(&id).filter(|guest| !cx.link_is_up(&guest.room)) {
+            Some(guest) => guest.missed.push_back(Missed::Own(said, cx.now.tick)),
+            None => self.reflect(cx, id, &said, cx.now.tick),
         }
     }
 
