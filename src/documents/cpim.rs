@@ -105,8 +105,8 @@ pub fn parse(bytes: &[u8]) -> Result<Cpim<'_>, &'static str> {
 }
 
 /// Writes a CPIM message: the envelope's headers in the order given, then one part with its MIME headers and its bytes.
-/// Lines end in CR LF. Values are taken as they are said: what may not stand in a line is escaped (§2.3), and so is a quote
-/// inside the quotes of a name.
+/// Lines end in CR LF. Values are taken as they are said: what may not stand in a line is escaped (§2.3), and so are a quote
+/// inside the quotes of a name, and blanks at the ends of a value.
 pub fn write(headers: &[(&str, &str)], part: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(256 + body.len());
     for (names, escaped) in [(headers, true), (part, false)] {
@@ -116,14 +116,16 @@ pub fn write(headers: &[(&str, &str)], part: &[(&str, &str)], body: &[u8]) -> Ve
             // The quotes that belong to the value are the first and the last of an address.
             let is_address = escaped && matches!(*name, "From" | "To" | "cc") && value.starts_with('"');
             let last = value.rfind("\" <").unwrap_or_default();
+            let (begin, end) = (value.len() - value.trim_start().len(), value.trim_end().len());
             for (at, c) in value.char_indices() {
+                let is_hidden = c.is_control() || at < begin || at >= end;
                 match c {
                     '"' if is_address && at > 0 && at < last => out.extend_from_slice(b"\\\""),
                     '\\' if escaped => out.extend_from_slice(b"\\\\"),
-                    c if c.is_control() => out.extend_from_slice(if escaped { b"\\u" } else { b" " }),
+                    _ if is_hidden => out.extend_from_slice(if escaped { b"\\u" } else { b" " }),
                     c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
                 }
-                if escaped && c.is_control() {
+                if escaped && is_hidden {
                     out.extend_from_slice(format!("{:04X}", u32::from(c)).as_bytes());
                 }
             }
@@ -305,7 +307,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let headers = [("From", "\"Juliet\" <sip:juliet@example.com>"), ("Subject", "a\\b\r\nX: é\u{85}")];
+        let headers = [("From", "\"Juliet\" <sip:juliet@example.com>"), ("Subject", "\u{a0} a\\b\r\nX: é\u{85} ")];
         let bytes = write(&headers, &[("Content-Type", "text/plain;charset=UTF-8\r\nX: y")], b"hi\r\n\r\nho");
         let cpim = parse(&bytes).expect("a message");
         let read: Vec<_> =
