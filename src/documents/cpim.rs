@@ -307,7 +307,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let headers = [("From", "\"Juliet\" <sip:juliet@example.com>"), ("Subject", "\u{a0} a\\b\r\nX: é\u{85} ")];
+        let headers =
+            [("From", "\"Juliet\" <sip:juliet@example.com>"), ("Subject", "\u{a0} a\\b\r\nX: é\u{85} ")];
         let bytes = write(&headers, &[("Content-Type", "text/plain;charset=UTF-8\r\nX: y")], b"hi\r\n\r\nho");
         let cpim = parse(&bytes).expect("a message");
         let read: Vec<_> =
