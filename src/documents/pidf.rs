@@ -100,8 +100,8 @@ pub fn write(pidf: &Pidf) -> Vec<u8> {
     if !pidf.persons.is_empty() {
         attrs.push(("xmlns:dm", DATA_MODEL));
     }
-    if pidf.persons.iter().any(|person| !person.rpid.is_empty())
-        || pidf.tuples.iter().any(|tuple| !tuple.rpid.is_empty())
+    if pidf.persons.iter().any(|person| person.rpid.is_written())
+        || pidf.tuples.iter().any(|tuple| tuple.rpid.is_written())
     {
         attrs.push(("xmlns:rpid", RPID));
     }

@@ -100,6 +100,12 @@ impl Rpid {
         }
     }
 
+    /// Whether [`Rpid::write`] has something to write: notes inside its elements are not written.
+    pub(super) fn is_written(&self) -> bool {
+        let lists = [&self.activities, &self.moods, &self.places];
+        self.idle.is_some() || lists.iter().any(|list| !list.is_empty())
+    }
+
     /// Writes the elements, in the order of RFC 4480 §3.
     pub(super) fn write(&self, out: &mut XmlWriter) {
         for (name, list) in [
