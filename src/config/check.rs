@@ -425,18 +425,15 @@ impl Checker<'_> {
         let Some(folder) = self.path(text, &at) else { return own };
         let names = features::TABLES.map(|(name, _)| format!("{name}.yaml")).join(", ");
         let help = format!("name a folder with one of these, or leave `mappings` out: {names}");
-        match self.outside.look(&folder) {
-            Found::Folder => {}
-            Found::Nothing => {
-                let what = format!("{} does not exist, or its folder cannot be seen", folder.display());
-                self.take::<()>(&at, Err(Bad { what, help }));
-                return own;
-            }
-            Found::Other => {
-                let what = format!("{} is no folder", folder.display());
-                self.take::<()>(&at, Err(Bad { what, help }));
-                return own;
-            }
+        let amiss = match self.outside.look(&folder) {
+            Found::Folder => None,
+            Found::Nothing => Some("does not exist, or its folder cannot be seen"),
+            Found::Other => Some("is no folder"),
+        };
+        if let Some(amiss) = amiss {
+            let what = format!("{} {amiss}", folder.display());
+            self.take::<()>(&at, Err(Bad { what, help }));
+            return own;
         }
         let before = self.mistakes.len();
         for (name, check) in features::TABLES {

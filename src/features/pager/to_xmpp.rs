@@ -156,7 +156,9 @@ impl ToXmpp {
                 Alarm::Answer(name) => self.answer_now(cx, name),
                 Alarm::GiveUp(name) => self.give_up(cx, name),
                 Alarm::Cleared(link) => {
-                    let _ = self.suspects.get_mut(&link).map(Suspects::clear);
+                    if let Some(suspects) = self.suspects.get_mut(&link) {
+                        suspects.clear();
+                    }
                 }
             }
         }

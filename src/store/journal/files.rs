@@ -88,12 +88,7 @@ impl Files for Folder {
 
     fn discard(&self, names: Vec<String>) {
         let folder = self.clone();
-        let work = move || {
-            for name in names {
-                let _ = folder.remove(&name);
-            }
-            let _ = folder.sync();
-        };
+        let work = move || remove_all(&folder, &names);
         let _ = std::thread::Builder::new().name("remover".into()).spawn(work);
     }
 
@@ -114,6 +109,14 @@ impl Handle for fs::File {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
     }
+}
+
+/// Takes files away, as far as that can be done.
+pub fn remove_all(files: &impl Files, names: &[String]) {
+    for name in names {
+        let _ = files.remove(name);
+    }
+    let _ = files.sync();
 }
 
 /// Makes a file or the names in a folder durable, whoever wrote them.

@@ -142,10 +142,7 @@ impl Files for Shared {
     }
 
     fn discard(&self, names: Vec<String>) {
-        for name in names {
-            let _ = self.remove(&name);
-        }
-        let _ = self.sync();
+        files::remove_all(self, &names);
     }
 
     fn sync(&self) -> io::Result<()> {
