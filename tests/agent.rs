@@ -3,6 +3,7 @@
 mod support;
 
 use mostar::config::{Auth, Config, Secret};
+use mostar::msrp::uri::Host;
 use mostar::sip::flow::Transport::{self, Tcp, Udp};
 use mostar::sip::flow::{ConnId, Inlet};
 use mostar::sip::locate::{Located, Query};
@@ -575,7 +576,7 @@ fn loss_ends_nothing_but_the_messages_concerned() {
         here.sip.peers[0].any_domain = true;
         let mut there = here.clone();
         there.sip.listen[1].address = "192.0.2.1:5060".parse().unwrap();
-        there.sip.advertise = Some("192.0.2.1".into());
+        there.sip.advertise = Host::parse("192.0.2.1");
         there.sip.peers[0].host = "192.0.2.9".into();
         let mut nodes = [Node::new(&here, seed), Node::new(&there, seed + 100)];
         let mut draws = mostar::words::id::Mint::new(mostar::words::id::Seed([seed; 32]));

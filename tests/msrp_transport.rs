@@ -505,7 +505,7 @@ async fn a_path_may_not_point_where_nobody_allowed_it_to() {
 async fn a_path_may_not_point_at_the_gateway_itself() {
     let mut stage = Stage::with(limits(), |config| {
         config.sip.peers[0].host = "127.0.0.1".into();
-        config.sip.advertise = Some("localhost".into());
+        config.sip.advertise = Host::parse("localhost");
         config.msrp.listen[0].address.set_ip("0.0.0.0".parse().unwrap());
     });
     let port = stage.tcp.port();
@@ -523,7 +523,7 @@ async fn a_path_may_not_point_at_the_gateway_itself() {
 async fn a_name_that_we_go_by_is_ourselves() {
     let mut stage = Stage::with(limits(), |config| {
         config.sip.peers[0].host = "127.0.0.1".into();
-        config.sip.advertise = Some("127.0.0.9".into());
+        config.sip.advertise = Host::parse("127.0.0.9");
     });
     let why = stage.not_connected(hop(false, "127.0.0.9", stage.tcp.port())).await;
     assert!(why.contains("a listener of our own"), "{why}");

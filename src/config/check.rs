@@ -72,7 +72,7 @@ impl Checker<'_> {
         let components = self.components(&xmpp);
         let domains = self.domains(&xmpp);
         let listen = self.listen(&sip);
-        let advertise = sip.text("advertise").and_then(|(text, at)| self.take(&at, values::advertise(text)));
+        let advertise = self.advertise(&sip);
         let peers = self.peers(&sip);
         let store = self.store(&file);
         let http = self.http(&file);
@@ -92,13 +92,16 @@ impl Checker<'_> {
         }
         pairs::peers(&listen, &peers, &mut self.mistakes);
         pairs::listeners(&listen, sip.get("advertise").is_some(), &mut self.mistakes);
-        let msrp = self.msrp(&file.section("msrp"), &sip, &listen, http.flatten());
+        let mut msrp = self.msrp(&file.section("msrp"), &sip, &listen, http.flatten());
+        msrp.advertise = msrp.advertise.or_else(|| advertise.clone());
         let at = file.text("http").map(|(_, at)| at);
         pairs::http(http.flatten(), at.as_ref(), &listen, &mut self.mistakes);
         let own = listen.iter().map(|placed| placed.value.address);
         let own: Vec<_> =
             own.chain(msrp.listen.iter().map(|listen| listen.address)).chain(http.flatten()).collect();
-        pairs::own_peers(&peers, &own, advertise.as_deref(), &mut self.mistakes);
+        let aliases = advertise.iter().chain(&msrp.advertise);
+        let aliases: Vec<_> = aliases.filter_map(Host::address).collect();
+        pairs::own_peers(&peers, &own, &aliases, &mut self.mistakes);
         if msrp.listen.is_empty() && msrp.relay.is_none() {
             pairs::rooms_without_msrp(&components, &domains, &mut self.mistakes);
         }
@@ -241,13 +244,11 @@ impl Checker<'_> {
         for (text, at) in section.texts("connect_to") {
             connect_to.extend(self.take(&at, values::network(text)));
         }
-        let own = section.text("advertise").and_then(|(text, at)| self.take(&at, values::advertise(text)));
-        let inherited = sip.text("advertise").and_then(|(text, _)| values::advertise(text).ok());
+        let advertise = self.advertise(section);
         let listen: Vec<MsrpListen> = match is_given {
             true => values_of(listen),
             false => values::msrp_listen(section.default("listen")).into_iter().collect(),
         };
-        let advertise = own.or(inherited).and_then(|host| Host::parse(&host));
         let relay = section.get("relay").and_then(|_| self.relay(&section.section("relay")));
         Msrp { listen, advertise, identity, connect_to, relay }
     }
@@ -256,6 +257,10 @@ impl Checker<'_> {
         let uri = section.text("uri").and_then(|(text, at)| self.take(&at, values::relay_uri(text)));
         let auth = self.auth(section);
         Some(Relay { uri: uri?, auth: auth? })
+    }
+
+    fn advertise(&mut self, section: &Section) -> Option<Host> {
+        section.text("advertise").and_then(|(text, at)| self.take(&at, values::advertise(text)))
     }
 
     /// Who we are to TLS, where the file says so; `listen` may have one who must know.

@@ -29,6 +29,7 @@ pub use self::msrp::{Identity, Msrp, MsrpListen, Relay};
 use self::outside::Outside as _;
 use self::report::Report;
 use crate::features::sessions::PeerMsrp;
+use crate::msrp::uri::Host;
 use crate::sip::flow::Transport;
 use crate::sip::uri::Aor;
 use crate::words::table;
@@ -160,8 +161,8 @@ pub struct XmppDomain {
 pub struct Sip {
     /// Where we listen.
     pub listen: Vec<Listen>,
-    /// What Contact and Via name, an IPv6 address in brackets; the listener's own address when absent.
-    pub advertise: Option<String>,
+    /// What Contact and Via name; the listener's own address when absent.
+    pub advertise: Option<Host>,
     /// Who may speak to us, and where requests go.
     pub peers: Vec<Peer>,
 }

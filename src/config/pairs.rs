@@ -279,15 +279,13 @@ fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && (one.ip() == other.ip() || is_all && one.is_ipv4() == other.is_ipv4())
 }
 
-/// No peer is ourselves, as far as that can be seen without DNS.
+/// No peer is ourselves, as far as that can be seen without DNS: `aliases` are addresses that we advertise.
 pub fn own_peers(
     peers: &[Placed<Peer>],
     own: &[SocketAddr],
-    advertise: Option<&str>,
+    aliases: &[IpAddr],
     mistakes: &mut Vec<Mistake>,
 ) {
-    let alias = advertise.map(|host| host.trim_matches(['[', ']']));
-    let aliases: Vec<IpAddr> = alias.and_then(|host| host.parse().ok()).into_iter().collect();
     for Placed { at, value } in peers {
         let address = match value.host.parse::<IpAddr>() {
             Ok(address) => address,
@@ -297,7 +295,7 @@ pub fn own_peers(
             Err(_) => continue,
         };
         let place = SocketAddr::new(address, value.port.unwrap_or(5060));
-        if egress::is_own(own, place, &aliases, |address| address.is_loopback()) {
+        if egress::is_own(own, place, aliases, |address| address.is_loopback()) {
             mistakes.push(
                 Mistake::error(at.clone(), format!("{place} is a listener of our own, and nothing is sent there"))
                     .help("write the address and port that the SIP server listens on, or give our listener another port"),

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::{Listen, MsrpListen, egress};
 use crate::features::sessions::PeerMsrp;
-use crate::msrp::uri::Uri;
+use crate::msrp::uri::{Host, Uri};
 use crate::sip::flow::Transport;
 use crate::words::address;
 use crate::xmpp::jid::Jid;
@@ -269,8 +269,8 @@ pub fn msrp_listen(text: &str) -> Result<MsrpListen, Bad> {
     }
 }
 
-/// What Via and Contact name: a host without a port; an IPv6 address gets its brackets.
-pub fn advertise(text: &str) -> Result<String, Bad> {
+/// What Via, Contact and paths of chat sessions name: a host without a port.
+pub fn advertise(text: &str) -> Result<Host, Bad> {
     const HELP: &str =
         "write a name or an address that SIP peers reach this machine by; the port is the listener's";
     let (host, port) =
@@ -279,10 +279,12 @@ pub fn advertise(text: &str) -> Result<String, Bad> {
         return bad(format!("`{text}` has a port"), HELP);
     }
     let host = self::host(host, HELP)?;
-    match host.parse::<IpAddr>() {
-        Ok(address) if address.is_unspecified() => bad(format!("nobody can send to {text}"), HELP),
-        Ok(IpAddr::V6(address)) => Ok(format!("[{address}]")),
-        _ => Ok(host),
+    match Host::parse(&host) {
+        Some(Host::Ip(address)) if address.is_unspecified() => {
+            bad(format!("nobody can send to {text}"), HELP)
+        }
+        Some(host) => Ok(host),
+        None => bad(format!("`{text}` is neither a name nor an address"), HELP),
     }
 }
 
@@ -497,8 +499,9 @@ mod tests {
         assert!(
             host_port("127.0.0.1").is_err() && host_port("tcp://h:1").is_err() && host_port(":1").is_err()
         );
-        assert_eq!(advertise("2001:db8::1"), Ok("[2001:db8::1]".into()));
-        assert_eq!(advertise("sip.example.org"), Ok("sip.example.org".into()));
+        let advertised = |text| advertise(text).map(|host| host.to_string());
+        assert_eq!(advertised("2001:db8::1"), Ok("[2001:db8::1]".into()));
+        assert_eq!(advertised("Bücher.example.org"), Ok("xn--bcher-kva.example.org".into()));
         assert!(advertise("0.0.0.0").is_err() && advertise("h:5060").is_err() && advertise("").is_err());
     }
 

@@ -183,7 +183,7 @@ pub fn offered_room(cx: &Cx<'_>, body: &Body) -> Result<MessageLine, (Reply, &'s
 
 /// 488 with a Warning (RFC 3261 §20.43).
 pub fn not_acceptable(cx: &Cx<'_>, code: u16, words: &str) -> Reply {
-    let host = cx.config.sip.advertise.as_deref().unwrap_or("localhost");
+    let host = cx.config.sip.advertise.as_ref().map_or_else(|| "localhost".to_owned(), Host::to_string);
     let warning = format!("{code} {host} \"{words}\"");
     Reply::new(488).because(words).with(message::other("Warning"), warning)
 }

@@ -184,6 +184,14 @@ impl Host {
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
         is_name.then(|| Host::Name(name.to_ascii_lowercase().into()))
     }
+
+    /// The address, where it is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Host::Ip(address) => Some(*address),
+            Host::Name(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Host {

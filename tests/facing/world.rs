@@ -96,8 +96,8 @@ fn config(side: usize, msrp: PeerMsrp) -> Arc<Config> {
     config.sip.peers[0].may_send_from = vec![other];
     config.sip.peers[0].msrp = msrp;
     let name = format!("gateway{side}.example.org");
-    config.msrp.advertise = uri::Host::parse(&name);
-    config.sip.advertise = Some(name);
+    config.sip.advertise = uri::Host::parse(&name);
+    config.msrp.advertise = config.sip.advertise.clone();
     Arc::new(config)
 }
 

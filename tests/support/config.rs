@@ -33,7 +33,7 @@ pub fn config() -> Config {
                 Listen { transport: Transport::Tcp, address: "192.0.2.9:5060".parse().unwrap() },
                 Listen { transport: Transport::Udp, address: "192.0.2.9:5060".parse().unwrap() },
             ],
-            advertise: Some("gateway.example.org".into()),
+            advertise: Host::parse("gateway.example.org"),
             peers: vec![Peer {
                 uri: "sip:192.0.2.1:5060;transport=tcp".into(),
                 host: "192.0.2.1".into(),

@@ -19,7 +19,7 @@ pub struct Policy {
     networks: Vec<IpNet>,
     /// Where we listen ourselves, whatever for.
     own: Vec<SocketAddr>,
-    /// Addresses that we say we are at.
+    /// Addresses in `advertise`; a name there is not looked up.
     aliases: Vec<IpAddr>,
 }
 
@@ -48,10 +48,11 @@ impl Policy {
         let networks = config.sip.peers.iter().flat_map(|peer| peer.networks.iter().copied());
         let sip = config.sip.listen.iter().map(|listen| listen.address);
         let msrp = config.msrp.listen.iter().map(|listen| listen.address);
+        let advertised = config.sip.advertise.iter().chain(&config.msrp.advertise);
         Policy {
             networks: literal.map(|address| IpNet::from(plain(address))).chain(networks).collect(),
             own: sip.chain(msrp).chain(config.http).collect(),
-            aliases: aliases(config).collect(),
+            aliases: advertised.filter_map(Host::address).collect(),
         }
     }
 
@@ -78,16 +79,6 @@ impl Policy {
         }
         Ok(Permit(at))
     }
-}
-
-/// The addresses in `advertise`; a name there is not looked up.
-fn aliases(config: &Config) -> impl Iterator<Item = IpAddr> {
-    let sip = config.sip.advertise.as_deref().and_then(Host::parse);
-    let literal = |host: Host| match host {
-        Host::Ip(address) => Some(address),
-        Host::Name(_) => None,
-    };
-    sip.into_iter().chain(config.msrp.advertise.clone()).filter_map(literal)
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ impl Chat {
         };
         let line = offer.as_ref().map(|offer| &offer.line);
         if let Some(words) = line.and_then(|line| describe::forbidden(cx, line, incoming.peer)) {
-            return Err((not_acceptable(cx, 399, &words), "forbidden"));
+            return Err((describe::not_acceptable(cx, 399, &words), "forbidden"));
         }
         // Their device is known by what it shows; an agent that is new has shown nothing yet.
         let device = Device::of(cx, headers, &incoming.from.aor, incoming.from.gr.as_deref());
@@ -205,7 +205,7 @@ impl Chat {
 
 /// The chat in an offer, and whether there is more in it than chats; else why it is refused.
 fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Offered, bool), (Reply, &'static str)> {
-    let refuse = |code: u16, words: &str| Err((not_acceptable(cx, code, words), "media"));
+    let refuse = |code: u16, words: &str| Err((describe::not_acceptable(cx, code, words), "media"));
     let description = match describe::read(body) {
         Ok(description) => description,
         Err(words) => return Err((Reply::new(400).because(words), "malformed")),
@@ -236,11 +236,4 @@ fn offered_chat(cx: &Cx<'_>, body: &Body) -> Result<(Offered, bool), (Reply, &'s
         return refuse(399, "The MSRP line has no path that can be used");
     }
     refuse(304, "Only chats by MSRP are possible here")
-}
-
-/// 488 with a Warning (RFC 3261 §20.43).
-fn not_acceptable(cx: &Cx<'_>, code: u16, words: &str) -> Reply {
-    let host = cx.config.sip.advertise.as_deref().unwrap_or("localhost");
-    let warning = format!("{code} {host} \"{words}\"");
-    Reply::new(488).because(words).with(message::other("Warning"), warning)
 }

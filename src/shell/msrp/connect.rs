@@ -96,7 +96,7 @@ impl Ways {
             ways.peers.push(Peer { address, name, networks: peer.networks.clone() });
         }
         ways.advertised.extend(config.msrp.advertise.clone());
-        ways.advertised.extend(config.sip.advertise.as_deref().and_then(Host::parse));
+        ways.advertised.extend(config.sip.advertise.clone());
         ways
     }
 
