@@ -1,7 +1,7 @@
 //! From the file's text to a checked [`Config`], or to all of its mistakes.
 //!
 //! Three looks: is it YAML (`yaml`), does it have the right keys (`shape`), and does it make sense, which is this
-//! file and `pairs`. Later looks go on where earlier ones found something, so that one run shows everything.
+//! file, `pairs` and `sockets`. Later looks go on where earlier ones found something, so that one run shows everything.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use super::pairs;
 use super::recorded;
 use super::report::{Mistake, Report};
 use super::section::{Section, text_of};
+use super::sockets::{self, Socket};
 use super::values::{self, Bad, Domain};
 use super::yaml::{self, At, Node, Value};
 use crate::features::{self, sessions};
@@ -91,14 +92,15 @@ impl Checker<'_> {
             );
         }
         pairs::peers(&listen, &peers, &mut self.mistakes);
-        pairs::listeners(&listen, sip.get("advertise").is_some(), &mut self.mistakes);
-        let mut msrp = self.msrp(&file.section("msrp"), &sip, &listen, http.flatten());
+        let mut sockets: Vec<_> = listen.iter().map(Socket::sip).collect();
+        sockets.extend(http.flatten().map(|http| Socket::http(http, file.text("http").map(|(_, at)| at))));
+        let mut msrp = self.msrp(&file.section("msrp"), &listen, &mut sockets);
         msrp.advertise = msrp.advertise.or_else(|| advertise.clone());
-        let at = file.text("http").map(|(_, at)| at);
-        pairs::http(http.flatten(), at.as_ref(), &listen, &mut self.mistakes);
-        let own = listen.iter().map(|placed| placed.value.address);
-        let own: Vec<_> =
-            own.chain(msrp.listen.iter().map(|listen| listen.address)).chain(http.flatten()).collect();
+        sockets::clashes(&sockets, &mut self.mistakes);
+        let is_advertised = |group: &str| file.section(group).get("advertise").is_some();
+        let (of_sip, of_msrp) = (is_advertised("sip"), is_advertised("msrp"));
+        sockets::unnamed(&sockets, of_sip, of_msrp, &mut self.mistakes);
+        let own: Vec<_> = sockets.iter().map(|socket| socket.address).collect();
         let aliases = advertise.iter().chain(&msrp.advertise);
         let aliases: Vec<_> = aliases.filter_map(Host::address).collect();
         pairs::own_peers(&peers, &own, &aliases, &mut self.mistakes);
@@ -213,13 +215,8 @@ impl Checker<'_> {
         peers
     }
 
-    fn msrp(
-        &mut self,
-        section: &Section,
-        sip: &Section,
-        sip_listen: &[Placed<Listen>],
-        http: Option<std::net::SocketAddr>,
-    ) -> Msrp {
+    /// Chat sessions; their sockets go to the others.
+    fn msrp(&mut self, section: &Section, sip: &[Placed<Listen>], sockets: &mut Vec<Socket>) -> Msrp {
         let mut listen = Vec::new();
         for (text, at) in section.texts("listen") {
             if let Some(value) = self.take(&at, values::msrp_listen(text)) {
@@ -227,8 +224,7 @@ impl Checker<'_> {
             }
         }
         let is_given = section.get("listen").is_some();
-        if !is_given && let Some(other) = sip_listen.iter().find(|sip| !sip.value.address.ip().is_loopback())
-        {
+        if !is_given && let Some(other) = sip.iter().find(|sip| !sip.value.address.ip().is_loopback()) {
             let what = format!(
                 "chat sessions of other machines do not come in: {} is for this one",
                 section.default("listen")
@@ -238,17 +234,17 @@ impl Checker<'_> {
             ));
         }
         let identity = self.identity(section, &listen);
-        let advertised = section.get("advertise").or(sip.get("advertise")).is_some();
-        pairs::msrp_listeners(&listen, sip_listen, http, advertised, &mut self.mistakes);
         let mut connect_to = Vec::new();
         for (text, at) in section.texts("connect_to") {
             connect_to.extend(self.take(&at, values::network(text)));
         }
         let advertise = self.advertise(section);
-        let listen: Vec<MsrpListen> = match is_given {
-            true => values_of(listen),
-            false => values::msrp_listen(section.default("listen")).into_iter().collect(),
-        };
+        sockets.extend(listen.iter().map(|placed| Socket::msrp(placed.value, Some(placed.at.clone()))));
+        let mut listen = values_of(listen);
+        if !is_given {
+            listen.extend(values::msrp_listen(section.default("listen")));
+            sockets.extend(listen.iter().map(|listen| Socket::msrp(*listen, None)));
+        }
         let relay = section.get("relay").and_then(|_| self.relay(&section.section("relay")));
         Msrp { listen, advertise, identity, connect_to, relay }
     }

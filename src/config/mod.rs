@@ -13,6 +13,7 @@ mod recorded;
 pub mod report;
 mod section;
 mod shape;
+mod sockets;
 pub mod values;
 pub mod yaml;
 

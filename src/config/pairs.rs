@@ -7,9 +7,7 @@ use ipnet::IpNet;
 
 use super::check::Placed;
 use super::report::Mistake;
-use super::yaml::At;
-use super::{Component, Listen, MsrpListen, Peer, XmppDomain, egress};
-use crate::sip::flow::Transport;
+use super::{Component, Listen, Peer, XmppDomain, egress};
 
 /// No two worlds answer for the same name, and what is listed can be reached.
 pub fn domains(
@@ -190,93 +188,6 @@ fn overlap(one: &Peer, other: &Peer) -> bool {
     };
     let meet = |a: &IpNet, b: &IpNet| a.contains(b) || b.contains(a);
     one.host == other.host || nets(one).iter().any(|a| nets(other).iter().any(|b| meet(a, b)))
-}
-
-/// Each listener is one, and says who we are.
-pub fn listeners(listen: &[Placed<Listen>], advertised: bool, mistakes: &mut Vec<Mistake>) {
-    for (index, Placed { at, value }) in listen.iter().enumerate() {
-        if listen[..index].iter().any(|other| other.value == *value) {
-            mistakes.push(
-                Mistake::error(
-                    at.clone(),
-                    format!("{}://{} is listed twice", value.transport, value.address),
-                )
-                .help("remove one of the two"),
-            );
-        }
-        if value.address.ip().is_unspecified() && !advertised {
-            mistakes.push(
-                Mistake::error(
-                    at.clone(),
-                    format!("{} is every address: peers must be told one", value.address.ip()),
-                )
-                .help("add `advertise` to `sip`: the name or address that peers reach this machine by"),
-            );
-        }
-    }
-}
-
-/// Each listener of MSRP has a port of its own, and its connections come in.
-pub fn msrp_listeners(
-    listen: &[Placed<MsrpListen>],
-    sip: &[Placed<Listen>],
-    http: Option<SocketAddr>,
-    advertised: bool,
-    mistakes: &mut Vec<Mistake>,
-) {
-    for (index, Placed { at, value }) in listen.iter().enumerate() {
-        let address = value.address;
-        let taken = if listen[..index].iter().any(|other| other.value.address == address) {
-            Some("another listener of `msrp`")
-        } else if taken_by_sip(address, sip).is_some() {
-            Some("`sip.listen`")
-        } else if http.is_some_and(|http| clash(http, address)) {
-            Some("`http`")
-        } else {
-            None
-        };
-        if let Some(other) = taken {
-            mistakes.push(
-                Mistake::error(at.clone(), format!("{address} is taken by {other}"))
-                    .help("choose another port, as in 2855"),
-            );
-        }
-        if address.ip().is_unspecified() && !advertised {
-            mistakes.push(
-                Mistake::error(
-                    at.clone(),
-                    format!("{} is every address: paths of chat sessions must name one", address.ip()),
-                )
-                .help("add `advertise` to `msrp` or `sip`: the name or address that clients reach this machine by"),
-            );
-        }
-    }
-}
-
-/// Our pages have a port of their own. `at` is where that is written; else it is the default that somebody has taken.
-pub fn http(http: Option<SocketAddr>, at: Option<&At>, sip: &[Placed<Listen>], mistakes: &mut Vec<Mistake>) {
-    let Some(http) = http else { return };
-    let Some(other) = taken_by_sip(http, sip) else { return };
-    mistakes.push(match at {
-        Some(at) => Mistake::error(at.clone(), format!("{http} is taken by `sip.listen`"))
-            .help("choose another port, as in 9091"),
-        None => Mistake::error(other.at.clone(), format!("{http} is where `http` is"))
-            .help("choose another port for one of them, or write `http: none`"),
-    });
-}
-
-/// The listener of SIP that has this address by TCP.
-fn taken_by_sip(address: SocketAddr, sip: &[Placed<Listen>]) -> Option<&Placed<Listen>> {
-    let is_it = |other: &&Placed<Listen>| {
-        other.value.transport == Transport::Tcp && clash(other.value.address, address)
-    };
-    sip.iter().find(is_it)
-}
-
-/// Whether two sockets of one transport cannot be had: one address, or one of them has them all.
-fn clash(one: SocketAddr, other: SocketAddr) -> bool {
-    let is_all = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() == other.port() && (one.ip() == other.ip() || is_all && one.is_ipv4() == other.is_ipv4())
 }
 
 /// No peer is ourselves, as far as that can be seen without DNS: `aliases` are addresses that we advertise.
