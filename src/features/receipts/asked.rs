@@ -2,7 +2,8 @@
 //! days later. A displayed marker covers all earlier messages of the conversation (XEP-0333 §5), a notification speaks of one:
 //! so one marker may answer many questions.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -95,8 +96,9 @@ pub struct Questions {
     by_id: BTreeMap<String, Place>,
     /// By age, for forgetting.
     by_age: BTreeMap<(Wall, u64), Place>,
-    /// The ids of the last that were forgotten, and of which a failure was still to be told.
-    forgotten: VecDeque<String>,
+    /// The ids of the last that were forgotten, and of which a failure was still to be told; the same by age.
+    forgotten: BTreeSet<Arc<str>>,
+    forgotten_by_age: VecDeque<Arc<str>>,
     next: u64,
     /// When was looked last.
     looked: Option<Now>,
@@ -183,7 +185,7 @@ impl Questions {
 
     /// Whether the question about the message of this stanza was forgotten before it was answered.
     pub fn was_forgotten(&self, id: &str) -> bool {
-        self.forgotten.iter().any(|forgotten| forgotten == id)
+        self.forgotten.contains(id)
     }
 
     /// When [`Questions::expired`] is wanted.
@@ -225,10 +227,14 @@ impl Questions {
     fn forget(&mut self, place: &Place) -> Option<Key> {
         let question = self.take(place)?;
         if question.failure {
-            if self.forgotten.len() >= FORGOTTEN {
-                self.forgotten.pop_front();
+            if self.forgotten_by_age.len() >= FORGOTTEN
+                && let Some(oldest) = self.forgotten_by_age.pop_front()
+            {
+                self.forgotten.remove(&oldest);
             }
-            self.forgotten.push_back(question.id.clone());
+            let id: Arc<str> = question.id.as_str().into();
+            self.forgotten.insert(id.clone());
+            self.forgotten_by_age.push_back(id);
         }
         Some(question.key())
     }
@@ -339,6 +345,23 @@ mod tests {
         let week = Now { tick: start.tick + WAIT, wall: start.wall + WAIT };
         assert_eq!(anew.expired(week), [record.key]);
         assert_eq!(anew.next_timeout(), None);
+    }
+
+    #[test]
+    fn of_the_forgotten_only_the_last_are_known() {
+        let mut questions = Questions::default();
+        let wanted = Wanted { failure: true, ..ALL };
+        for number in 0..=FORGOTTEN {
+            questions.ask(Wall(5), &asked(&number.to_string(), wanted));
+        }
+        let start = Now { tick: Tick(9), wall: Wall(6) };
+        questions.expired(start);
+        assert!(!questions.was_forgotten("1"));
+        let week = Now { tick: start.tick + WAIT, wall: start.wall + WAIT };
+        assert_eq!(questions.expired(week).len(), FORGOTTEN + 1);
+        assert!(!questions.was_forgotten("0"), "the oldest made room");
+        assert!(questions.was_forgotten("1") && questions.was_forgotten(&FORGOTTEN.to_string()));
+        assert_eq!((questions.forgotten.len(), questions.forgotten_by_age.len()), (FORGOTTEN, FORGOTTEN));
     }
 
     #[test]
