@@ -510,7 +510,8 @@ impl Conferences {
     }
 
     /// Who has gone has heard of it, or never will: nobody confirms a farewell. A process that dies before says that it
-    /// was restarted. While the link or the store is down everybody waits.
+    /// was restarted. While the link or the store is down everybody waits: unlike the pager's verdicts, a farewell that a
+    /// link has lost is said again.
     pub(super) fn forget_gone(&mut self, cx: &mut Cx<'_>) {
         while self.gone.front().is_some_and(|(at, ..)| *at <= cx.now.tick) {
             let Some((_, room, key)) = self.gone.pop_front() else { return };

@@ -117,7 +117,8 @@ impl Verdicts {
         }
     }
 
-    /// Forgets what is out.
+    /// Forgets what is out. Unlike a farewell in a conference it need not wait for the link: an error that a link has lost
+    /// is not said again.
     pub fn timeout(&mut self, cx: &mut Cx<'_>) {
         while self.said.front().is_some_and(|(at, _)| *at <= cx.now.tick) {
             let Some((_, key)) = self.said.pop_front() else { return };
