@@ -15,7 +15,7 @@ use crate::documents::mime::{self, Inside, MediaType, Part};
 use crate::documents::text::{self, TextProblem};
 use crate::documents::{cpim, date, html};
 use crate::sip::message::{self, HeaderName, Reply, Request};
-use crate::words::text::clean;
+use crate::words::text::{clean, is_language};
 use crate::words::time::Wall;
 
 /// What is accepted in a MESSAGE, for Accept.
@@ -328,11 +328,10 @@ fn one_line(text: &str) -> Option<String> {
     Some(clean(text.trim()).into_owned()).filter(|text| !text.is_empty())
 }
 
-/// The first tag of a Content-Language, if it is one (RFC 5646 §2.1, loosely).
+/// The first tag of a Content-Language, if it is one.
 fn first_lang(langs: &str) -> Option<String> {
     let tag = langs.split(',').next().unwrap_or_default().trim();
-    let fits = tag.len() <= 35 && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    (fits && !tag.is_empty()).then(|| tag.to_owned())
+    is_language(tag).then(|| tag.to_owned())
 }
 
 #[cfg(test)]

@@ -52,6 +52,10 @@ pub struct Words {
     pub text: String,
 }
 
+/// The longest sentence that is kept and shown, in characters, and in how many languages it is.
+const SENTENCE: usize = 1000;
+const LANGUAGES: usize = 4;
+
 /// The state of one device, or of a person who has shown none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Availability {
@@ -77,6 +81,18 @@ impl Availability {
     pub fn closed() -> Availability {
         Availability::default()
     }
+
+    /// The same with no more words than are kept and shown of hundreds of thousands.
+    pub fn bounded(mut self) -> Availability {
+        self.status.truncate(LANGUAGES);
+        for words in &mut self.status {
+            if let Some((at, _)) = words.text.char_indices().nth(SENTENCE) {
+                words.text.truncate(at);
+                words.text.push('…');
+            }
+        }
+        self
+    }
 }
 
 #[cfg(test)]
@@ -90,5 +106,14 @@ mod tests {
         }
         assert_eq!(Show::parse(" dnd\n"), Some(Show::Dnd));
         assert_eq!(Show::parse("busy"), None);
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_shows_it() {
+        let say = |text: &str| Words { lang: None, text: text.to_owned() };
+        let (fits, long) = ("é".repeat(SENTENCE), "é".repeat(SENTENCE + 1));
+        let status = vec![say(&fits), say(&long), say(""), say("a"), say("b")];
+        let bounded = Availability { status, ..Availability::open() }.bounded();
+        assert_eq!(bounded.status, [say(&fits), say(&(fits.clone() + "…")), say(""), say("a")]);
     }
 }

@@ -1,4 +1,4 @@
-//! Text that may stand in XML, whichever city prints it.
+//! Text that may stand in XML, and tags of languages: what both sides let pass.
 
 use std::borrow::Cow;
 
@@ -23,6 +23,13 @@ pub fn may_stand_in_xml(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
+/// Whether it has the shape of a language tag (RFC 5646 §2.1): it may stand in a header and in `xml:lang` then.
+pub fn is_language(tag: &str) -> bool {
+    let is_subtag =
+        |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    tag.len() <= 64 && tag.split('-').all(is_subtag)
+}
+
 /// Whether it changes the direction of what stands behind it (Unicode UAX #9 §2): a name with such a character in it
 /// can look like another one. PRECIS has it in no name (RFC 8264 §9.13, through RFC 8266 for nicknames).
 pub fn turns_direction(c: char) -> bool {
@@ -32,6 +39,17 @@ pub fn turns_direction(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_language_is_a_tag_and_nothing_else() {
+        for tag in ["cs", "cs-CZ", "zh-Hant-TW", "i-klingon", "x-1"] {
+            assert!(is_language(tag), "{tag}");
+        }
+        let long = "a-".repeat(32) + "a";
+        for tag in ["", "-", "cs-", "-cs", "cs--CZ", "cs_CZ", "cs\r\nX: y", "č", "abcdefghi", &long] {
+            assert!(!is_language(tag), "{tag}");
+        }
+    }
 
     #[test]
     fn forbidden_characters_are_replaced_and_others_stay() {

@@ -21,6 +21,7 @@ use crate::msrp::frame::FailureReport;
 use crate::msrp::message::OutMessage;
 use crate::msrp::session::{By, Unsendable};
 use crate::words::condition::{Condition, Kind};
+use crate::words::text::is_language;
 use crate::words::time::Wall;
 use crate::xmpp::stanza::{Stanza, StanzaKind};
 
@@ -348,11 +349,6 @@ fn stanza_of(carry: &Carry) -> Stanza {
         Some(id) => stanza.with_id(id),
         None => stanza,
     }
-}
-
-fn is_language(tag: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    !tag.is_empty() && tag.len() <= 35 && tag.bytes().all(fits)
 }
 
 #[cfg(test)]

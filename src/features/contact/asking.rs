@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::pair::{Check, DOUBT, Pair};
+use super::pair::{Check, LOSABLE, Pair};
 use super::table::{self, Fate, Next};
 use super::{Contacts, FETCHES, PAIRS, Timer, refuse, unsubscribed};
 use crate::documents::pidf::{self, DocumentError, Pidf};
@@ -480,7 +480,7 @@ impl Contacts {
     pub(super) fn say_refused(&mut self, cx: &mut Cx<'_>, id: u64) {
         if let Some(pair) = self.pairs.get(&id) {
             unsubscribed(cx, &pair.jid, &pair.user);
-            self.timers.set(Timer::Again(id), cx.now.tick + DOUBT);
+            self.timers.set(Timer::Again(id), cx.now.tick + LOSABLE);
         }
     }
 

@@ -18,9 +18,7 @@ pub const KIND: &str = "contact";
 /// The most resources that one contact is shown with.
 pub const RESOURCES: usize = 32;
 /// What was said so shortly before its link broke, or the process died, may have been lost.
-pub const DOUBT: Duration = Duration::from_secs(60);
-/// The longest status that is kept and shown, in characters.
-const STATUS_LIMIT: usize = 1000;
+pub const LOSABLE: Duration = Duration::from_secs(60);
 
 /// See the module. Kept small: there is one for each roster entry.
 #[derive(Debug)]
@@ -133,8 +131,8 @@ impl Pair {
         }
     }
 
-    /// Reads a pair of before the restart, how the contact writes itself, and its subscription. `jid_of` names the contact in XMPP; nothing where it
-    /// has no name any more, or the record is not ours to read.
+    /// Reads a pair of before the restart, how the contact writes itself, and its subscription. `jid_of` names the contact
+    /// in XMPP; nothing where it has no name any more, or the record is not ours to read.
     pub fn restore(
         restored: &Restored,
         now: Now,
@@ -155,12 +153,12 @@ impl Pair {
 
     /// Whether `subscribed` may not have arrived, should everything end now: what is on its way is lost then.
     pub fn may_be_unsaid(&self, now: Tick) -> bool {
-        self.unsaid || self.said_at.is_some_and(|at| at + DOUBT >= now)
+        self.unsaid || self.said_at.is_some_and(|at| at + LOSABLE >= now)
     }
 
     /// Whether she may not have heard of what went away: that may be lost with the link.
     pub fn may_show_ghosts(&self, now: Tick) -> bool {
-        self.gone_at.is_some_and(|at| at + DOUBT >= now)
+        self.gone_at.is_some_and(|at| at + LOSABLE >= now)
     }
 
     /// The record of the pair with its subscription.
@@ -208,16 +206,4 @@ pub fn alike(one: &Availability, other: &Availability) -> bool {
         && one.show == other.show
         && one.status == other.status
         && one.priority == other.priority
-}
-
-/// `state` with no more words than we keep for 100,000 contacts.
-pub fn bounded(mut state: Availability) -> Availability {
-    state.status.truncate(4);
-    for words in &mut state.status {
-        if let Some((at, _)) = words.text.char_indices().nth(STATUS_LIMIT) {
-            words.text.truncate(at);
-            words.text.push('…');
-        }
-    }
-    state
 }

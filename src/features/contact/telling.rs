@@ -9,7 +9,7 @@ use crate::words::availability::Availability;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::{Stanza, StanzaKind};
 
-use super::pair::{Pair, RESOURCES, alike, bounded};
+use super::pair::{Pair, RESOURCES, alike};
 
 impl Pair {
     /// Tells the user that she may see the contact. Where the link is down it is said when it comes up.
@@ -76,7 +76,7 @@ impl Pair {
         found.truncate(RESOURCES);
         found.sort_by(|(one, _), (other, _)| one.cmp(other));
         let mut now = Vec::with_capacity(found.len());
-        now.extend(found.into_iter().map(|(name, state)| (name.into(), bounded(state))));
+        now.extend(found.into_iter().map(|(name, state)| (name.into(), state.bounded())));
         self.become_(cx, now) | is_news
     }
 

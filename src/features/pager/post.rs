@@ -21,6 +21,7 @@ use crate::sip::uri::{Aor, SipAddress};
 use crate::sip::usage::page::{LaneKey, Page};
 use crate::store::record::{Key, Record, Restored};
 use crate::words::id::Partition;
+use crate::words::text::is_language;
 use crate::words::time::Wall;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
@@ -67,7 +68,7 @@ pub struct Post {
     pub tag: String,
     /// When we took it.
     pub accepted: Wall,
-    /// Its place among those of the same moment.
+    /// Its place in the order in which messages were taken (`place.rs`).
     pub order: u64,
     /// It tells of a failure: it is not answered, not counted and not kept for long.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -93,7 +94,7 @@ pub struct Post {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub session: bool,
     /// To how many.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub carries: u8,
     /// The contact took CPIM then: where it comes again, its name shows that it is the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -118,7 +119,7 @@ pub fn view(record: &Restored) -> Result<View, String> {
     Ok(View { key: post.key(), user: Some(post.from), contact: Some(post.target.aor), says })
 }
 
-fn is_none(count: &u8) -> bool {
+fn is_zero(count: &u8) -> bool {
     *count == 0
 }
 
@@ -174,7 +175,7 @@ impl Post {
             None => (self.content_type(cx), Bytes::from(self.body(cx))),
         };
         let mut headers = vec![(HeaderName::ContentType, type_)];
-        if let Some(lang) = self.lang.as_deref().and_then(table::language) {
+        if let Some(lang) = self.lang.as_deref().filter(|lang| is_language(lang)) {
             headers.push((HeaderName::ContentLanguage, lang.to_owned()));
         }
         if let Some(subject) = self.subject.as_deref().map(one_line).filter(|subject| !subject.is_empty()) {

@@ -176,15 +176,6 @@ pub fn content_type(text: &str) -> &'static str {
     if text.is_ascii() { "text/plain" } else { "text/plain;charset=UTF-8" }
 }
 
-/// A language tag that may stand in Content-Language (RFC 5646 in shape).
-pub fn language(tag: &str) -> Option<&str> {
-    let shaped = tag.len() <= 64
-        && tag.split('-').all(|part| {
-            (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        });
-    shaped.then_some(tag)
-}
-
 /// A text as the value of a header: one line, no control characters, so that nothing can begin a header of its own.
 pub fn one_line(text: &str) -> String {
     let parts = text.split(|c: char| c.is_control() || matches!(c, ' ' | '\u{2028}' | '\u{2029}'));
@@ -273,8 +264,6 @@ mod tests {
     #[test]
     fn a_subject_stays_on_its_line() {
         assert_eq!(one_line(" a\r\n\tContact: b\u{0}\u{2028} ü😀 "), "a Contact: b ü😀");
-        assert_eq!(language("cs-CZ"), Some("cs-CZ"));
-        assert_eq!(language("cs\r\nX: y"), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::gateway::LinkId;
 use crate::sip::uri::Aor;
 use crate::sip::usage::notifier::Body;
 use crate::words::availability::{Availability, Words};
+use crate::words::text::is_language;
 use crate::words::time::{Now, Tick};
 use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
@@ -20,12 +21,6 @@ use crate::xmpp::stanza::Stanza;
 
 /// How many resources of a user are shown to one watcher; more are left out.
 const RESOURCES: usize = 32;
-
-/// How many characters of a status are shown.
-const STATUS_LENGTH: usize = 1000;
-
-/// How many languages of a status are shown.
-const LANGUAGES: usize = 4;
 
 /// A watcher and a user.
 #[derive(Debug)]
@@ -195,13 +190,7 @@ pub fn closed(user: &Aor) -> Body {
 
 /// What a presence stanza says, with its moment and in bounds.
 pub fn read(stanza: &Stanza, now: Now) -> Availability {
-    let mut state = availability::of_presence(stanza);
-    state.status.truncate(LANGUAGES);
-    for words in &mut state.status {
-        if let Some((at, _)) = words.text.char_indices().nth(STATUS_LENGTH) {
-            words.text.truncate(at);
-        }
-    }
+    let mut state = availability::of_presence(stanza).bounded();
     let delay = stanza.element.child("delay", ns::DELAY).and_then(|delay| delay.attr("stamp"));
     let since = delay.and_then(date::read_rfc3339).filter(|since| *since < now.wall);
     state.at = Some(since.unwrap_or(now.wall));
@@ -223,13 +212,10 @@ fn body(user: &Aor, states: &BTreeMap<String, Availability>, short: bool) -> Bod
     Body { kind: pidf::TYPE, language, bytes: pidf::write(&document).into() }
 }
 
-/// The language of all these, if it is one, and a language tag (RFC 5646 §2.1) that may stand in a header.
+/// The language of all these, if it is one.
 fn language<'a>(mut words: impl Iterator<Item = &'a Words>) -> Option<String> {
-    let first = words.next()?.lang.as_deref()?;
-    let plain = first.len() <= 35
-        && !first.is_empty()
-        && first.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    (plain && words.all(|other| other.lang.as_deref() == Some(first))).then(|| first.to_owned())
+    let first = words.next()?.lang.as_deref().filter(|lang| is_language(lang))?;
+    words.all(|other| other.lang.as_deref() == Some(first)).then(|| first.to_owned())
 }
 
 #[cfg(test)]
