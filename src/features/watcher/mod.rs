@@ -144,8 +144,9 @@ pub struct Watcher {
     down: BTreeMap<LinkId, Down>,
     closing: VecDeque<SubId>,
     resuming: VecDeque<PairId>,
-    /// What came back since the last start.
-    restored: (Vec<PairId>, Vec<SubId>),
+    /// What came back since the last start: pairs, of which some may be named twice, and their subscriptions.
+    restored_pairs: Vec<PairId>,
+    restored_subs: Vec<SubId>,
     /// How many NOTIFYs await their answers.
     in_flight: usize,
     /// When the process began to stop.

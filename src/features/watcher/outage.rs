@@ -84,7 +84,7 @@ impl Watcher {
     fn restore_consent(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Result<(), String> {
         let kept: KeptConsent = record.read().map_err(|error| error.to_string())?;
         let id = self.pair(cx, kept.user, kept.contact).ok_or(NOBODY)?;
-        self.restored.0.push(id);
+        self.restored_pairs.push(id);
         let Some(pair) = self.pairs.get_mut(&id) else { return Ok(()) };
         pair.consent = kept.consent;
         // Without its alarm: it is put again when somebody can hear it.
@@ -100,8 +100,8 @@ impl Watcher {
         let notifier = Notifier::restore(kept.subscription, &PRESENCE, cx.now);
         let sub = Sub { pair, notifier, fetch: false, held: false, told: Told::Something, short: false };
         let sub = self.add_sub(sub);
-        self.restored.1.push(sub);
-        self.restored.0.push(pair);
+        self.restored_subs.push(sub);
+        self.restored_pairs.push(pair);
         Ok(())
     }
 
@@ -112,7 +112,8 @@ impl Watcher {
                 self.link_is_down(cx, link);
             }
         }
-        let (mut pairs, subs) = std::mem::take(&mut self.restored);
+        let subs = std::mem::take(&mut self.restored_subs);
+        let mut pairs = std::mem::take(&mut self.restored_pairs);
         count_subs(cx, subs.len() as i64);
         let mut due = Vec::new();
         for id in subs {

@@ -7,6 +7,8 @@ use crate::features::Cx;
 use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::uri::Aor;
 use crate::sip::usage::notifier::Reason;
+use crate::words::availability::Availability;
+use crate::words::condition::Kind;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::stanza::Stanza;
 
@@ -124,7 +126,7 @@ impl Watcher {
         match (stanza.id(), pair.consent) {
             (Some(QUESTION), Consent::Asked { .. }) => {
                 let kind = stanza.stanza_error().map(|error| error.kind);
-                let kind = kind.unwrap_or(crate::words::condition::Kind::UndefinedCondition);
+                let kind = kind.unwrap_or(Kind::UndefinedCondition);
                 let (reason, retry_after) = table::end_of_failed_question(kind);
                 self.end_all(cx, id, reason, retry_after);
                 self.decide(cx, id, Consent::Unasked);
@@ -133,7 +135,7 @@ impl Watcher {
             (Some(PROBE), _) => {
                 // A fetch learns nothing; who was shown devices learns that they are gone.
                 if pair.consent == Consent::Granted {
-                    pair.seen.hear(None, crate::words::availability::Availability::closed());
+                    pair.seen.hear(None, Availability::closed());
                 }
                 self.settle(cx, id);
                 true
