@@ -12,6 +12,7 @@ use mostar::gateway::{Gateway, Input, LinkChange, LinkId, Output};
 use mostar::sip::framing;
 use mostar::store::record::Restored;
 use mostar::words::id::{Partition, Seed};
+use mostar::words::note::Note;
 use mostar::words::time::{Now, Tick, Wall};
 use mostar::xmpp::jid::Jid;
 use mostar::xmpp::stanza::{Element, Stanza, StanzaKind};
@@ -343,4 +344,33 @@ fn who_waited_to_enter_a_conference_is_told_when_the_records_come_back_behind_th
     // Until the words are out.
     life.pass(20);
     assert!(life.store.is_empty(), "{:?}", life.store.keys());
+}
+
+#[test]
+fn a_record_that_cannot_be_used_is_one_kind_of_line_whosever_it_is() {
+    let mut gateway = Gateway::new(Arc::new(config()), Seed([3; 32]));
+    let mut said = |kind: &str, value: &str| -> Vec<String> {
+        let record =
+            Restored { kind: kind.into(), partition: Partition(7), id: "x".into(), value: value.into() };
+        gateway.handle(Now::default(), Input::Restored(record));
+        let notes = std::iter::from_fn(|| gateway.poll()).filter_map(|output| match output {
+            Output::Note(Note::Log { event, fields, .. }) => {
+                assert_eq!(
+                    fields.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+                    ["kind", "record", "reason"]
+                );
+                assert_eq!((fields[0].1.as_str(), fields[1].1.as_str()), (kind, "x"));
+                assert!(!fields[2].1.is_empty(), "{kind}");
+                Some(event.to_owned())
+            }
+            _ => None,
+        });
+        notes.collect()
+    };
+    for kind in mostar::features::registry().iter().flat_map(|feature| feature.manifest().records) {
+        assert_eq!(said(kind, "{}"), ["record-unreadable"], "{kind}");
+    }
+    let foreign = r#""user":"juliet@example.com","contact":{"user":"romeo","host":"gone.example"}"#;
+    assert_eq!(said("contact", &format!("{{{foreign},\"accepted\":true}}")), ["record-unused"]);
+    assert_eq!(said("watch", &format!("{{{foreign},\"consent\":\"granted\"}}")), ["record-unused"]);
 }

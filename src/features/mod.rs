@@ -293,6 +293,16 @@ impl Cx<'_> {
         self.ops.push_back(Op::Note(Note::Log { level, event, fields }));
     }
 
+    /// A record of before the start cannot be read: it stays where it is, and `mostar fsck` says more.
+    pub fn unreadable(&mut self, record: &Restored, reason: impl ToString) {
+        self.log(Level::Error, "record-unreadable", fields_of(record, reason));
+    }
+
+    /// A record of before the start is about somebody for whom no component speaks now: it stays for the day when one does.
+    pub fn unused(&mut self, record: &Restored, reason: impl ToString) {
+        self.log(Level::Warn, "record-unused", fields_of(record, reason));
+    }
+
     /// Whether anybody reads lines of this level.
     pub fn logs(&self, level: Level) -> bool {
         level <= self.level
@@ -323,6 +333,10 @@ impl Cx<'_> {
     pub fn token_for(&mut self, user: &Jid) -> String {
         self.mint.token(Partition::of(user.bare_str()))
     }
+}
+
+fn fields_of(record: &Restored, reason: impl ToString) -> Vec<(&'static str, String)> {
+    vec![("kind", record.kind.clone()), ("record", record.id.clone()), ("reason", reason.to_string())]
 }
 
 /// Says what is wrong with the text of a table.

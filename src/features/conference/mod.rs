@@ -57,7 +57,6 @@ use crate::msrp::session::Event;
 use crate::sip::message::{Answer, Method, Response, ServerKey};
 use crate::sip::usage::session::{self, of_token};
 use crate::store::record::{Key, Restored};
-use crate::words::note::Level;
 use crate::words::tally::Tally;
 use crate::words::time::Tick;
 use crate::words::timers::Timers;
@@ -286,8 +285,7 @@ impl Feature for Conferences {
 
     fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
         if let Err(error) = self.restore(record) {
-            let fields = vec![("record", record.id.clone()), ("reason", error)];
-            cx.log(Level::Error, "record-unreadable", fields);
+            cx.unreadable(record, error);
         }
     }
 

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use self::asking::{Ask, Owner};
-use self::pair::{Check, KIND, Pair};
+use self::pair::{Check, KIND, KeptPair, Pair};
 use self::returning::Return;
 use crate::features::audit::view::View;
 use crate::features::{Cx, Feature, Incoming, Manifest, Op, Signal};
@@ -212,11 +212,15 @@ impl Feature for Contacts {
     }
 
     fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
-        let name = |contact: &Aor| cx.domains.contact_jid(&contact.address()).ok();
-        let Some((pair, spelled, dialog)) = Pair::restore(record, cx.now, name) else {
-            cx.log(Level::Warn, "contact-unreadable", vec![("record", record.id.clone())]);
-            return;
+        let kept: KeptPair = match record.read() {
+            Ok(kept) => kept,
+            Err(error) => return cx.unreadable(record, error),
         };
+        let jid = match cx.domains.contact_jid(&kept.contact.address()) {
+            Ok(jid) => jid,
+            Err(problem) => return cx.unused(record, problem.text.unwrap_or_default()),
+        };
+        let (pair, spelled, dialog) = Pair::restore(kept, jid, cx.now);
         if let Some(spelled) = spelled {
             cx.facts.set_spelling(&pair.contact, &spelled);
         }

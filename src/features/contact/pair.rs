@@ -78,9 +78,10 @@ pub enum Check {
 
 /// A pair as it is kept.
 #[derive(Serialize, Deserialize)]
-struct KeptPair {
+pub struct KeptPair {
     user: Jid,
-    contact: Aor,
+    /// The contact in SIP.
+    pub contact: Aor,
     accepted: bool,
     #[serde(default, skip_serializing_if = "is_false")]
     unsaid: bool,
@@ -131,15 +132,9 @@ impl Pair {
         }
     }
 
-    /// Reads a pair of before the restart, how the contact writes itself, and its subscription. `jid_of` names the contact
-    /// in XMPP; nothing where it has no name any more, or the record is not ours to read.
-    pub fn restore(
-        restored: &Restored,
-        now: Now,
-        jid_of: impl FnOnce(&Aor) -> Option<Jid>,
-    ) -> Option<(Pair, Option<Aor>, Option<Kept>)> {
-        let kept: KeptPair = restored.read().ok()?;
-        let jid = jid_of(&kept.contact)?;
+    /// A pair of before the restart whose contact has this name in XMPP, how the contact writes itself, and its
+    /// subscription.
+    pub fn restore(kept: KeptPair, jid: Jid, now: Now) -> (Pair, Option<Aor>, Option<Kept>) {
         let mut pair = Pair::new(kept.user, kept.contact, jid);
         pair.accepted = kept.accepted;
         pair.unsaid = kept.unsaid;
@@ -148,7 +143,7 @@ impl Pair {
         pair.doubted = kept.doubted.map(|since| now.end_of(since, table::DOUBT));
         pair.resources = kept.shown.into_iter().map(|name| (name, Availability::closed())).collect();
         let spelled = kept.spelled.map(|user| Aor { user: Some(user), host: pair.contact.host.clone() });
-        Some((pair, spelled, kept.dialog))
+        (pair, spelled, kept.dialog)
     }
 
     /// Whether `subscribed` may not have arrived, should everything end now: what is on its way is lost then.

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::features::Cx;
 use crate::sabotage::{self, Fault as Mistake};
-use crate::store::record::Restored;
 use crate::words::note::Level;
 use crate::words::time::Tick;
 
@@ -55,11 +54,6 @@ pub fn restored(cx: &mut Cx<'_>, way: Way) {
 /// listed again, or for `mostar fsck`.
 pub fn orphaned(cx: &mut Cx<'_>, way: Way, names: (&str, &str)) {
     log(cx, Level::Warn, "message-orphaned", way, names, "");
-}
-
-/// A record that cannot be read stays where it is: `mostar fsck` names it.
-pub fn unreadable(cx: &mut Cx<'_>, way: Way, record: &Restored, error: &str) {
-    log(cx, Level::Error, "record-unreadable", way, (&record.id, ""), error);
 }
 
 /// Its sender is told, or has heard, something that need not be what became of it: after a `restart`, or since nobody

@@ -39,7 +39,6 @@ use crate::gateway::LinkId;
 use crate::sabotage::{self, Fault as Mistake};
 use crate::sip::message::{Answer, Method};
 use crate::store::record::Restored;
-use crate::words::note::Level;
 use crate::words::time::Tick;
 use crate::xmpp::stanza::{Stanza, StanzaKind};
 
@@ -192,8 +191,7 @@ impl Feature for Pager {
             arrivals::RECORD | late::RECORD => self.to_xmpp.restored(cx, record),
             pairs::RECORD => {
                 if let Err(error) = self.pairs.restored(record) {
-                    let fields = vec![("record", record.id.clone()), ("why", error)];
-                    cx.log(Level::Error, "record-unreadable", fields);
+                    cx.unreadable(record, error);
                 }
             }
             _ => self.to_sip.restored(cx, record),

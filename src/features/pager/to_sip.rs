@@ -258,7 +258,7 @@ impl ToSip {
             }),
         };
         if let Err(error) = read {
-            meter::unreadable(cx, Way::XmppToSip, record, &error);
+            cx.unreadable(record, error);
         }
     }
 

@@ -204,7 +204,7 @@ impl ToXmpp {
             _ => self.arrivals.restored(record),
         };
         if let Err(error) = read {
-            meter::unreadable(cx, Way::SipToXmpp, record, &error);
+            cx.unreadable(record, error);
         }
     }
 

@@ -27,7 +27,6 @@ use crate::gateway::LinkId;
 use crate::sip::message::{Method, Reply};
 use crate::store::record::Restored;
 use crate::words::condition::{Condition, Kind};
-use crate::words::note::Level;
 use crate::words::time::Tick;
 use crate::xmpp::jid::Jid;
 use crate::xmpp::ns;
@@ -162,7 +161,7 @@ impl Feature for Receipts {
 
     fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
         if let Err(error) = self.questions.restored(record) {
-            cx.log(Level::Error, "record-unreadable", vec![("record", record.id.clone()), ("reason", error)]);
+            cx.unreadable(record, error);
         }
     }
 
@@ -276,7 +275,7 @@ mod tests {
     use crate::msrp::reassembly::Limits;
     use crate::sip::uri::SipAddress;
     use crate::words::id::{Mint, Seed};
-    use crate::words::note::Note;
+    use crate::words::note::{Level, Note};
     use crate::words::time::Now;
 
     /// What the feature does when it hears this.

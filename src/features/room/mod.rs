@@ -54,7 +54,6 @@ use crate::sip::message::{Answer, Method, Reply, Response, ServerKey};
 use crate::sip::uri::Aor;
 use crate::sip::usage::session::{self, of_token};
 use crate::store::record::Restored;
-use crate::words::note::Level;
 use crate::words::tally::Tally;
 use crate::words::time::Tick;
 use crate::words::timers::Timers;
@@ -313,8 +312,7 @@ impl Feature for Rooms {
 
     fn restored(&mut self, cx: &mut Cx<'_>, record: &Restored) {
         if let Err(error) = self.restore(cx, record) {
-            let fields = vec![("record", record.id.clone()), ("reason", error)];
-            cx.log(Level::Error, "record-unreadable", fields);
+            cx.unreadable(record, error);
         }
     }
 

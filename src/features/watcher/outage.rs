@@ -17,7 +17,6 @@ use crate::sip::usage::notifier::{Notifier, Reason};
 use crate::sip::usage::package::PRESENCE;
 use crate::store::record::{Key, Record, Restored};
 use crate::words::id::Partition;
-use crate::words::note::Level;
 use crate::words::time::Wall;
 
 /// How long a link may be down before watchers are told that nobody is there.
@@ -46,9 +45,6 @@ const LEAVE: Duration = Duration::from_secs(3);
 /// An unanswered question of a watcher who has not come back is forgotten after this.
 const FORGET: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// Why a record of a foreign watcher is not used.
-const NOBODY: &str = "no component speaks for the watcher";
-
 /// What a record says.
 pub(super) fn view(record: &Restored) -> Result<View, String> {
     if record.kind == CONSENT {
@@ -71,38 +67,39 @@ pub(super) fn view(record: &Restored) -> Result<View, String> {
 impl Watcher {
     /// What cannot be used stays in the store: a user's word is not forgotten because a domain is not listed today.
     pub(super) fn restore(&mut self, cx: &mut Cx<'_>, record: &Restored) {
-        let (kind, restored) = match record.kind.as_str() {
-            CONSENT => (CONSENT, self.restore_consent(cx, record)),
-            _ => (DIALOG, self.restore_dialog(cx, record)),
+        let restored = match record.kind.as_str() {
+            CONSENT => record.read().map(|kept| self.restore_consent(cx, kept)),
+            _ => record.read().map(|kept| self.restore_dialog(cx, kept)),
         };
-        if let Err(why) = restored {
-            let fields = vec![("kind", kind.to_owned()), ("id", record.id.clone()), ("why", why)];
-            cx.log(Level::Warn, "watch-record-unused", fields);
+        match restored {
+            Ok(true) => {}
+            Ok(false) => cx.unused(record, "no component speaks for the watcher"),
+            Err(error) => cx.unreadable(record, error),
         }
     }
 
-    fn restore_consent(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Result<(), String> {
-        let kept: KeptConsent = record.read().map_err(|error| error.to_string())?;
-        let id = self.pair(cx, kept.user, kept.contact).ok_or(NOBODY)?;
+    /// False where the watcher has no name in XMPP now.
+    fn restore_consent(&mut self, cx: &mut Cx<'_>, kept: KeptConsent) -> bool {
+        let Some(id) = self.pair(cx, kept.user, kept.contact) else { return false };
         self.restored_pairs.push(id);
-        let Some(pair) = self.pairs.get_mut(&id) else { return Ok(()) };
+        let Some(pair) = self.pairs.get_mut(&id) else { return false };
         pair.consent = kept.consent;
         // Without its alarm: it is put again when somebody can hear it.
         pair.asked = Some(cx.now.tick).filter(|_| kept.in_doubt);
         note_question(&mut self.asking, id, pair);
         cx.facts.set_shares(&pair.user, &pair.contact, kept.consent == Consent::Granted);
-        Ok(())
+        true
     }
 
-    fn restore_dialog(&mut self, cx: &mut Cx<'_>, record: &Restored) -> Result<(), String> {
-        let kept: KeptDialog = record.read().map_err(|error| error.to_string())?;
-        let pair = self.pair(cx, kept.user, kept.contact).ok_or(NOBODY)?;
+    /// The same.
+    fn restore_dialog(&mut self, cx: &mut Cx<'_>, kept: KeptDialog) -> bool {
+        let Some(pair) = self.pair(cx, kept.user, kept.contact) else { return false };
         let notifier = Notifier::restore(kept.subscription, &PRESENCE, cx.now);
         let sub = Sub { pair, notifier, fetch: false, held: false, told: Told::Something, short: false };
         let sub = self.add_sub(sub);
         self.restored_subs.push(sub);
         self.restored_pairs.push(pair);
-        Ok(())
+        true
     }
 
     /// Records are back, of some users whole. Links are down until they are up.
