@@ -123,13 +123,13 @@ async fn live(mut config: Config, shards: usize, files: u64, log: &Log) -> Resul
     let (orders, ordered) = channel();
     let (ways, records): (Vec<_>, Vec<_>) =
         (0..shards).map(|_| restore::way()).map(|(way, records, want)| (way, (records, want))).unzip();
-    let (restored, mut restoring) = mpsc::unbounded_channel();
+    let (restored, restoring) = mpsc::unbounded_channel();
     let receivers = receivers.into_iter().zip(records).collect();
     let exits = Exits { orders, restored };
     let mut crew = Crew::start(&config, &world, &inboxes, receivers, &exits, log, &meters)?;
     drop(exits);
     let writer = write(store, ordered, &crew, &status, log, &meters)?;
-    let (failed, mut failing) = mpsc::unbounded_channel();
+    let (failed, failing) = mpsc::unbounded_channel();
     restore::start(&reader, ways, &inboxes, &failed)
         .map_err(|error| format!("cannot start a thread: {error}"))?;
     drop(reader);
@@ -160,26 +160,8 @@ async fn live(mut config: Config, shards: usize, files: u64, log: &Log) -> Resul
             ("milliseconds", began.elapsed().as_millis().to_string()),
         ],
     );
-
-    let mut records = 0;
-    let mut missing = shards;
-    let name = loop {
-        tokio::select! {
-            name = signals.next() => break name,
-            number = crew.failed() => {
-                return Err(format!("shard {number} has failed; start again: what was accepted is in the store"));
-            }
-            Some(reason) = failing.recv() => return Err(reason),
-            Some(count) = restoring.recv() => {
-                (records, missing) = (records + count, missing - 1);
-                if missing == 0 {
-                    let took = began.elapsed().as_millis().to_string();
-                    let fields = [("records", records.to_string()), ("milliseconds", took)];
-                    log.line(Level::Info, "restored", &fields);
-                }
-            }
-        }
-    };
+    let news = News { restoring, failing };
+    let name = work(&mut signals, &mut crew, news, shards, began, log).await?;
     log.line(Level::Info, "stopping", &[("signal", name.to_owned())]);
     let clean = tokio::select! {
         clean = stop(&config, &world, &inboxes, &mut crew, streams, log) => clean,
@@ -194,6 +176,43 @@ async fn live(mut config: Config, shards: usize, files: u64, log: &Log) -> Resul
     let clean = tokio::time::timeout(LAST_COMMIT, ended).await.is_ok() && clean;
     log.line(Level::Info, "stopped", &[("clean", clean.to_string())]);
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What comes to the process while it is at work.
+struct News {
+    /// From each shard, when it has all its records back: how many they were.
+    restoring: mpsc::UnboundedReceiver<usize>,
+    /// Why records cannot be read.
+    failing: mpsc::UnboundedReceiver<String>,
+}
+
+/// Until a signal comes, whose name this is. An error where a part of the process has failed.
+async fn work(
+    signals: &mut Signals,
+    crew: &mut Crew,
+    mut news: News,
+    shards: usize,
+    began: Instant,
+    log: &Log,
+) -> Result<&'static str, String> {
+    let (mut records, mut missing) = (0, shards);
+    loop {
+        tokio::select! {
+            name = signals.next() => return Ok(name),
+            number = crew.failed() => {
+                return Err(format!("shard {number} has failed; start again: what was accepted is in the store"));
+            }
+            Some(reason) = news.failing.recv() => return Err(reason),
+            Some(count) = news.restoring.recv() => {
+                (records, missing) = (records + count, missing - 1);
+                if missing == 0 {
+                    let took = began.elapsed().as_millis().to_string();
+                    let fields = [("records", records.to_string()), ("milliseconds", took)];
+                    log.line(Level::Info, "restored", &fields);
+                }
+            }
+        }
+    }
 }
 
 /// Says goodbye on both sides and lets the last bytes leave. True if everything was said.
