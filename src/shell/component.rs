@@ -112,9 +112,9 @@ impl LinkTask {
     }
 }
 
-/// How many stanzas may wait to be written.
+/// How many pieces of the stream may wait to be written; what was sent meanwhile is one of them.
 const QUEUE: usize = 4096;
-/// How many stanzas are written at one go.
+/// How many of them are written at one go.
 const TOGETHER: usize = 256;
 /// How much is read at one go.
 const READ: usize = 32 * 1024;
@@ -475,7 +475,7 @@ fn acknowledge(socket: &TcpStream) {
     let _ = socket;
 }
 
-/// Writes what is queued, many stanzas at one go, until it is told to stop; then the rest and the closing tag.
+/// Writes what is queued, many pieces at one go, until it is told to stop; then the rest and the closing tag.
 async fn write_queue(
     write: &mut OwnedWriteHalf,
     queue: &mut mpsc::Receiver<Bytes>,

@@ -13,7 +13,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::clock::Clock;
-use super::owner;
+use super::store_owner;
 use crate::config::Config;
 use crate::features::audit::view::Side;
 use crate::features::audit::{Audit, Finding, Repair};
@@ -75,7 +75,7 @@ fn open(folder: &Path) -> Result<SledStore, String> {
             false => format!("there is no store in {shown}: a gateway makes one when it starts"),
         });
     }
-    owner::judge(folder, "fsck")?;
+    store_owner::judge(folder, "fsck")?;
     SledStore::open(folder).map_err(|error| match error {
         StoreError::Locked { .. } => {
             format!("the store {shown} is in use: stop the gateway, and look at its store again then")

@@ -22,7 +22,6 @@ pub mod link_end;
 pub mod log;
 pub mod meters;
 pub mod msrp;
-mod owner;
 mod process;
 pub mod record;
 pub mod restore;
@@ -30,6 +29,7 @@ pub mod shard;
 pub mod sip;
 pub mod sockets;
 pub mod status;
+mod store_owner;
 pub mod writer;
 
 /// What the command line decides.

@@ -26,13 +26,13 @@ use super::link::{self, Link};
 use super::log::Log;
 use super::meters::Meters;
 use super::msrp;
-use super::owner;
 use super::record::{Recorder, Share};
 use super::restore::{self, Piece};
 use super::shard::{self, Outside, Surroundings};
 use super::sip::{self, Endpoint};
 use super::sockets::Doorkeeper;
 use super::status::Status;
+use super::store_owner;
 use super::writer::{self, Gate, Order};
 use crate::config::Config;
 use crate::gateway::io::{Forward, Input, LinkId};
@@ -91,7 +91,7 @@ async fn live(mut config: Config, shards: usize, files: u64, log: &Log) -> Resul
         Some(address) => Some(http::bind(address).await?),
         None => None,
     };
-    owner::judge(&config.store, "run")?;
+    store_owner::judge(&config.store, "run")?;
     let store = SledStore::open(&config.store).map_err(|error| error.to_string())?;
     warn_of_open(&config.store, log);
     let (reader, nameless) = store.reader().map_err(|error| error.to_string())?;
