@@ -4,7 +4,7 @@
 //! piece. What the stream reads goes to the shard that owns it. While the stream is down, stanzas are dropped: the core
 //! has been told, and sends again what matters.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -21,7 +21,8 @@ use crate::words::note::Note;
 use crate::xmpp::ns;
 use crate::xmpp::stanza::{Element, Stanza};
 
-/// The most bytes that may wait. A server that takes nothing for so long is given up, and connected to anew.
+/// The most bytes that may wait, here and with the stream. A server that takes nothing for so long is given up, and
+/// connected to anew.
 const QUEUE: usize = 64 * 1024 * 1024;
 
 /// How many events of a stream may wait for their shards: what was read at one go is one of them.
@@ -34,6 +35,8 @@ pub struct Link {
     pub domain: String,
     is_up: AtomicBool,
     queue: Mutex<Queue>,
+    /// How many bytes the stream has, and has not written.
+    unwritten: Arc<AtomicUsize>,
     wake: Notify,
     inboxes: Inboxes,
     status: Status,
@@ -59,7 +62,7 @@ struct Queue {
 #[derive(Debug, PartialEq, Eq)]
 enum Work {
     /// Write this. Everything that waited, in order.
-    Write(String),
+    Write(Bytes),
     /// The server takes nothing: close the stream and connect anew.
     GiveUp,
     /// The process stops, and everything has been written: close the stream.
@@ -76,6 +79,7 @@ impl Link {
             domain: domain.to_owned(),
             is_up: AtomicBool::new(false),
             queue: Mutex::default(),
+            unwritten: Arc::default(),
             wake: Notify::new(),
             inboxes: inboxes.clone(),
             status: status.clone(),
@@ -99,7 +103,7 @@ impl Link {
             return;
         }
         let mut queue = self.lock();
-        if queue.text.len() > QUEUE {
+        if queue.text.len() + self.unwritten.load(Ordering::Relaxed) > QUEUE {
             queue.overflowed = true;
             self.refused.increment(1);
         } else {
@@ -124,7 +128,8 @@ impl Link {
                 }
                 if !queue.text.is_empty() {
                     queue.usual = queue.text.len().min(64 * 1024);
-                    return Work::Write(std::mem::take(&mut queue.text));
+                    let text = std::mem::take(&mut queue.text);
+                    return Work::Write(Bytes::from_owner(Piece::new(text, &self.unwritten)));
                 }
                 if queue.closing {
                     return Work::Close;
@@ -194,6 +199,31 @@ impl Link {
     }
 }
 
+/// What goes to the stream together. It counts as long as it is there, written or not.
+struct Piece {
+    text: String,
+    unwritten: Arc<AtomicUsize>,
+}
+
+impl Piece {
+    fn new(text: String, unwritten: &Arc<AtomicUsize>) -> Piece {
+        unwritten.fetch_add(text.len(), Ordering::Relaxed);
+        Piece { text, unwritten: unwritten.clone() }
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.unwritten.fetch_sub(self.text.len(), Ordering::Relaxed);
+    }
+}
+
 /// Keeps a link's stream and its queue together until the process stops.
 pub async fn serve(link: Arc<Link>, settings: Settings, notes: mpsc::Sender<Note>) {
     loop {
@@ -209,7 +239,7 @@ pub async fn serve(link: Arc<Link>, settings: Settings, notes: mpsc::Sender<Note
             loop {
                 match link.work().await {
                     // It ends only with the process, which closes the queue first.
-                    Work::Write(text) => drop(handle.stanzas.send(Bytes::from(text)).await),
+                    Work::Write(text) => drop(handle.stanzas.send(text).await),
                     Work::GiveUp => return false,
                     Work::Close => return true,
                 }
@@ -259,4 +289,33 @@ pub async fn tell(mut notes: mpsc::Receiver<Note>, status: Status, log: Log, met
 /// A link's name in `/readyz`.
 fn part(domain: &str) -> String {
     format!("component {domain}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::gateway::Domains;
+    use crate::xmpp::jid::Jid;
+    use crate::xmpp::stanza::StanzaKind;
+
+    #[tokio::test]
+    async fn what_the_stream_has_not_written_counts() {
+        let domains = Domains::new(&Config::empty());
+        let (inboxes, _shards) = Inboxes::new(1, domains);
+        let link = Link::new(LinkId(0), "example.net", &inboxes, &Status::default(), &Meters::new());
+        link.is_up.store(true, Ordering::Release);
+        let (from, to) = (Jid::parse("a@example.net").unwrap(), Jid::parse("b@example.com").unwrap());
+        let stanza = Stanza::new(StanzaKind::Message, &from, &to);
+        link.send(&stanza);
+        let Work::Write(piece) = link.work().await else { panic!("nothing to write") };
+        assert_eq!(link.unwritten.load(Ordering::Relaxed), piece.len());
+        drop(piece);
+        assert_eq!(link.unwritten.load(Ordering::Relaxed), 0);
+
+        let _slow = Piece::new("x".repeat(QUEUE), &link.unwritten);
+        link.send(&stanza);
+        link.send(&stanza);
+        assert_eq!(link.work().await, Work::GiveUp);
+    }
 }
