@@ -311,3 +311,13 @@ fn every_line_has_one_fate_and_nothing_remains() {
     }
     assert!(delivered > 1000 && returned > 10, "{delivered} delivered, {returned} returned");
 }
+
+#[test]
+fn what_nobody_has_confirmed_goes_with_its_session() {
+    let text = std::fs::read_to_string("tests/vectors/chat/receipt-withheld.vec").unwrap()
+        + "@60000 sip in\n    BYE sip:juliet@gateway.example.org:5060;transport=tcp SIP/2.0\n    \
+           From: <sip:romeo@example.net>;tag=r1\n    To: <sip:juliet@example.com>;tag={tag}\n    \
+           Call-ID: invite1\n    CSeq: 2 BYE\n@600000 idle\n";
+    let load = |text: &str| support::vector::played(text).unwrap().load();
+    assert_eq!(load(&text), load("@600000 idle\n"));
+}

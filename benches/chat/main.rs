@@ -402,7 +402,7 @@ impl World {
             while sent.len() < at_once
                 && let Some(number) = numbers.next()
             {
-                self.say(&phone::invite(number));
+                self.say(&phone::invite(number, number));
                 sent.insert(number, Instant::now());
             }
             let bound = match self.event() {

@@ -86,15 +86,15 @@ fn request(method: &str, number: usize, uri: &str, dialog: &str, more: &str, bod
     )
 }
 
-/// An INVITE for a session that we bind.
-pub fn invite(number: usize) -> String {
+/// An INVITE with this number, for a session of these two that we bind.
+pub fn invite(number: usize, who: usize) -> String {
     let dialog = format!(
-        "From: <sip:romeo{number}@{SIP_DOMAIN}>;tag=t{number}\r\nTo: <sip:juliet{number}@{XMPP_DOMAIN}>\r\nCall-ID: \
+        "From: <sip:romeo{who}@{SIP_DOMAIN}>;tag=t{number}\r\nTo: <sip:juliet{who}@{XMPP_DOMAIN}>\r\nCall-ID: \
          open-{number}\r\n"
     );
-    let more = format!("Contact: <sip:romeo{number}@127.0.0.1>\r\nContent-Type: application/sdp\r\n");
+    let more = format!("Contact: <sip:romeo{who}@127.0.0.1>\r\nContent-Type: application/sdp\r\n");
     let body = description(&path(9, number), 9, "active");
-    request("INVITE", number, &format!("sip:juliet{number}@{XMPP_DOMAIN}"), &dialog, &more, &body)
+    request("INVITE", number, &format!("sip:juliet{who}@{XMPP_DOMAIN}"), &dialog, &more, &body)
 }
 
 /// A request in the dialog that the answer to an INVITE of ours has made.

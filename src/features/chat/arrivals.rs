@@ -7,7 +7,7 @@
 //! may see her presence (XEP-0184 §8). Proof or nothing. Nobody confirms a REPORT: what was reported just before a session
 //! ended, or its path was left, is told by a MESSAGE too.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use sha1::{Digest, Sha1};
@@ -39,11 +39,13 @@ pub struct Arrivals {
     with_pager: BTreeMap<u64, Arrival>,
     /// The same by name.
     names: HashMap<[u8; 20], u64>,
-    /// Whose success REPORT is wanted and not sent, by the id of the stanza.
+    /// Whose success REPORT is wanted and not sent, by the id of the stanza; gone with the session that it would go in.
     unconfirmed: BTreeMap<String, Unconfirmed>,
-    order: VecDeque<String>,
-    /// How many of those each session has.
-    owed: HashMap<SessionId, u32>,
+    /// The same by age, and by session.
+    order: BTreeMap<u64, String>,
+    owed: BTreeSet<(SessionId, u64)>,
+    /// How many there were.
+    count: u64,
     /// Users whose clients have confirmed something.
     confirming: BTreeSet<Jid>,
 }
@@ -63,51 +65,50 @@ struct Arrival {
 
 #[derive(Debug)]
 struct Unconfirmed {
+    number: u64,
     session: SessionId,
     receipt: Receipt,
     user: Jid,
 }
 
-impl Unconfirmed {
-    fn of(arrival: &Arrival) -> Unconfirmed {
-        let (session, receipt, user) = (arrival.session, arrival.receipt.clone(), arrival.user.clone());
-        Unconfirmed { session, receipt, user }
-    }
-}
-
 impl Arrivals {
-    /// How many messages have no fate.
+    /// How many messages have no fate, or one that their sender is to be told.
     pub fn load(&self) -> usize {
-        self.with_pager.len()
+        self.with_pager.len() + self.unconfirmed.len()
     }
 
-    fn remember(&mut self, id: String, unconfirmed: Unconfirmed) {
+    fn remember(&mut self, id: String, session: SessionId, receipt: Receipt, user: Jid) {
         if self.order.len() >= UNCONFIRMED
-            && let Some(oldest) = self.order.pop_front()
+            && let Some((_, oldest)) = self.order.pop_first()
             && let Some(gone) = self.unconfirmed.remove(&oldest)
         {
-            self.paid(gone.session);
+            self.owed.remove(&(gone.session, gone.number));
         }
-        self.order.push_back(id.clone());
-        *self.owed.entry(unconfirmed.session).or_default() += 1;
-        self.unconfirmed.insert(id, unconfirmed);
+        self.count += 1;
+        let number = self.count;
+        self.order.insert(number, id.clone());
+        self.owed.insert((session, number));
+        self.unconfirmed.insert(id, Unconfirmed { number, session, receipt, user });
     }
 
     fn forget(&mut self, id: &str) -> Option<Unconfirmed> {
         let found = self.unconfirmed.remove(id)?;
-        self.paid(found.session);
-        // Mostly it is the first, or near it.
-        if let Some(place) = self.order.iter().position(|known| known == id) {
-            self.order.remove(place);
-        }
+        self.order.remove(&found.number);
+        self.owed.remove(&(found.session, found.number));
         Some(found)
     }
 
-    fn paid(&mut self, session: SessionId) {
-        if let Some(count) = self.owed.get_mut(&session) {
-            *count -= 1;
-            if *count == 0 {
-                self.owed.remove(&session);
+    /// The oldest that a session owes.
+    fn first_owed(&self, session: SessionId) -> Option<u64> {
+        self.owed.range((session, 0)..=(session, u64::MAX)).next().map(|(_, number)| *number)
+    }
+
+    /// A session is over: nothing can be reported in it any more.
+    pub fn over(&mut self, session: SessionId) {
+        while let Some(number) = self.first_owed(session) {
+            self.owed.remove(&(session, number));
+            if let Some(id) = self.order.remove(&number) {
+                self.unconfirmed.remove(&id);
             }
         }
     }
@@ -219,9 +220,10 @@ impl Chat {
         let (session, msrp_ticket) = (arrival.session, arrival.ticket);
         let code = match refused {
             None => {
-                if arrival.receipt.success_report {
-                    let (id, unconfirmed) = (arrival.id.clone(), Unconfirmed::of(arrival));
-                    self.arrivals.remember(id, unconfirmed);
+                if arrival.receipt.success_report && cx.msrp.session(session).is_some() {
+                    let (id, receipt, user) =
+                        (arrival.id.clone(), arrival.receipt.clone(), arrival.user.clone());
+                    self.arrivals.remember(id, session, receipt, user);
                 }
                 200
             }
@@ -297,7 +299,7 @@ impl Chat {
     /// Whether something is still to be told, in a session that ends, of messages of theirs.
     pub(super) fn owes(&self, id: TalkId) -> bool {
         let Some(talk) = self.talks.get(&id) else { return false };
-        let owed = |session| self.arrivals.owed.contains_key(&session);
+        let owed = |session| self.arrivals.first_owed(session).is_some();
         talk.arriving > 0 || talk.reports_first && talk.leg.msrp.is_some_and(owed)
     }
 
@@ -452,12 +454,15 @@ mod tests {
             failure_report: crate::msrp::frame::FailureReport::Yes,
         };
         for number in 0..=UNCONFIRMED {
-            let (session, receipt, user) = (SessionId(1), receipt.clone(), user.clone());
-            arrivals.remember(number.to_string(), Unconfirmed { session, receipt, user });
+            arrivals.remember(number.to_string(), SessionId(1), receipt.clone(), user.clone());
         }
         assert_eq!((arrivals.unconfirmed.len(), arrivals.order.len()), (UNCONFIRMED, UNCONFIRMED));
         assert!(arrivals.forget("0").is_none() && arrivals.forget("1").is_some());
-        assert_eq!(arrivals.owed[&SessionId(1)] as usize, UNCONFIRMED - 1);
+        assert_eq!(arrivals.owed.len(), UNCONFIRMED - 1);
         assert_eq!((arrivals.unconfirmed.len(), arrivals.order.len()), (UNCONFIRMED - 1, UNCONFIRMED - 1));
+        arrivals.remember("of another".into(), SessionId(2), receipt, user);
+        arrivals.over(SessionId(1));
+        assert_eq!((arrivals.unconfirmed.len(), arrivals.order.len(), arrivals.owed.len()), (1, 1, 1));
+        assert!(arrivals.forget("of another").is_some() && arrivals.owed.is_empty());
     }
 }

@@ -223,6 +223,9 @@ impl Feature for Chat {
             }
             return true;
         }
+        if matches!(event, Event::Ended { .. }) {
+            self.arrivals.over(session);
+        }
         let Some(id) = self.msrp.get(&session).copied() else { return false };
         match event {
             Event::Opened => self.opened(cx, id, session),
