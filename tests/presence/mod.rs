@@ -13,7 +13,7 @@ use super::support;
 pub const OPEN: [u64; 0] = [];
 
 /// Seeds that found something once, with what that was.
-pub const KEPT: [u64; 21] = [
+pub const KEPT: [u64; 23] = [
     54,   // a word that was on its way when the last fault came (the world had to say it again)
     69,   // `subscribed` was lost with the process
     102,  // a NOTIFY that was lost held up the one that follows a SUBSCRIBE
@@ -21,7 +21,8 @@ pub const KEPT: [u64; 21] = [
     162,  // a NOTIFY that was lost ended a subscription that had been renewed meanwhile
     225,  // as 162
     282,  // the disk had an expiry that a refresh had moved
-    456,  // the same
+    403,  // what a probe had brought was lost with the link before it was told
+    456,  // as 282
     473,  // as 102
     582,  // `unsubscribed` and what went away with it were lost with the link
     586,  // as 54
@@ -31,6 +32,7 @@ pub const KEPT: [u64; 21] = [
     3377, // who waited for a contact's word was not there when it was time to ask again
     3649, // what was shown before a restart was forgotten untold when the first NOTIFY came before its turn
     5230, // as 3649
+    5467, // as 403
     6560, // who was seen to go was not believed to be there when her server probed
     7572, // as 3649
     8809, // as 2991

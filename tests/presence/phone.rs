@@ -36,12 +36,19 @@ pub struct Watch {
     asking: Option<(u32, u64)>,
     /// Until then the gateway may have granted it, and have died before it said so.
     unheard: Tick,
+    /// NOTIFYs of the gateway's whose answer has not come to it.
+    unanswered: u32,
 }
 
 impl Watch {
     /// Both know of it.
     pub fn lives(&self, now: Tick) -> bool {
         !self.over && self.expires.is_some_and(|at| at > now)
+    }
+
+    /// Something was lost between it and the gateway, or is on its way; or it has just begun.
+    pub fn is_in_doubt(&self) -> bool {
+        self.unanswered > 0 || self.asking.is_some() || self.heard == 0
     }
 }
 
@@ -68,6 +75,7 @@ impl World {
             heard: 0,
             asking: None,
             unheard: Tick(0),
+            unanswered: 0,
         });
         self.asks(number, 0);
     }
@@ -114,6 +122,13 @@ impl World {
                 self.asks(number, 0);
             }
         }
+    }
+
+    /// What has run out, or was let go, is over, also where the gateway's last word about it was lost.
+    pub fn phones_let_go(&mut self) {
+        let now = self.course.now;
+        let is_past = |watch: &&mut Watch| watch.expires.is_some_and(|at| at <= now);
+        self.watches.iter_mut().filter(is_past).for_each(|watch| watch.over = true);
     }
 
     /// Everybody lets go.
@@ -203,7 +218,8 @@ impl World {
     pub fn is_notified(&mut self, text: &str) {
         let id = header_of(text, "Call-ID").unwrap_or_default();
         let Some(number) = self.watches.iter().position(|watch| watch.id == id) else { return };
-        let (now, watch) = (self.course.now, &self.watches[number]);
+        let (now, watch) = (self.course.now, &mut self.watches[number]);
+        watch.unanswered += 1;
         let state = header_of(text, "Subscription-State").unwrap_or_default();
         let until = watch.expires.map(|at| at.max(watch.unheard) + LATE);
         let outlives = until.is_some_and(|until| now > until) && !state.starts_with("terminated");
@@ -216,6 +232,16 @@ impl World {
         checks.hold(Presence, !shows || consents, || {
             format!("romeo{other} is shown juliet{one}, who has not agreed: {text}")
         });
+    }
+
+    /// The gateway hears a phone: that it has a NOTIFY, perhaps.
+    pub fn phone_is_heard(&mut self, text: &str) {
+        let is_answer = text.starts_with("SIP/2.0")
+            && header_of(text, "CSeq").is_some_and(|cseq| cseq.ends_with("NOTIFY"));
+        let id = header_of(text, "Call-ID").unwrap_or_default();
+        if let Some(watch) = self.watches.iter_mut().find(|watch| is_answer && watch.id == id) {
+            watch.unanswered = watch.unanswered.saturating_sub(1);
+        }
     }
 
     /// A NOTIFY comes to a phone.

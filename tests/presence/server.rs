@@ -57,6 +57,13 @@ pub fn number_of(name: &str) -> Option<u8> {
     name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().ok().filter(|number| *number < PEOPLE)
 }
 
+/// Whose word could not be taken now, if this says so.
+pub fn refused(stanza: &Stanza) -> Option<Pair> {
+    let of = |jid: Option<&Jid>| jid.and_then(Jid::local).and_then(number_of);
+    let is_refusal = stanza.kind == StanzaKind::Presence && stanza.type_() == Some("error");
+    of(stanza.to()).zip(of(stanza.from())).filter(|_| is_refusal)
+}
+
 impl World {
     /// She says a word about him: `subscribe`, `unsubscribed`.
     pub fn says(&mut self, (one, other): Pair, word: &'static str) {
