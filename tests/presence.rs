@@ -4,8 +4,9 @@
 //! stops, and dies at any commit. Each seed is one run of some minutes, and some hours of quiet.
 //!
 //! Two seconds after the faults have ended XMPP users see what the contacts' agents last told the gateway, five seconds later
-//! SIP watchers see what they may; in the quiet hours everything that was missed is found; nobody ever sees anything
-//! without consent; no subscription outlives its expiry; after a restart the books are what they were.
+//! SIP watchers see what they may, in an eighth of the runs without having asked again; in the quiet hours everything that was
+//! missed is found; nobody ever sees anything without consent; no subscription outlives its expiry; after a restart the books
+//! are what they were.
 //! `tests/support/seeds.rs` says how to choose seeds.
 
 #![allow(clippy::disallowed_types, reason = "tests are shell, not core")]
