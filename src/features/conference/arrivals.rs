@@ -7,7 +7,7 @@
 use super::Conferences;
 use super::before::Before;
 use super::entering::{deliver, wanted_of};
-use super::guest::{EARLY, Farewell, Guest, GuestId, Missed, Stage};
+use super::guest::{EARLY, Farewell, GuestId, Missed, Stage};
 use super::hall::{Mark, Old, print_of};
 use super::showing::occupant_id;
 use crate::documents::conference::Entity;
@@ -212,16 +212,16 @@ impl Conferences {
         Some(Before { is_sure: before.is_sure && !is_ours, ..before })
     }
 
-    /// When a guest came by the focus's clock, as it shows for the guest itself, else for one of the others who are there.
-    /// Who has left may have come again since: the roster has that moment, and not when the one who left came.
+    /// When a guest came by the focus's clock, as it shows for the guest itself, else for one of the others who are there, else
+    /// as it did for one who has left. Since then that one may have come again: the roster has that moment now.
     fn shown(&self, id: GuestId) -> Option<Wall> {
         let guest = self.guests.get(&id)?;
         let hall = self.halls.get(&guest.room)?;
-        let clock = |guest: &Guest| guest.came.by_focus(hall.joined(&guest.own));
         let others = hall.guests.iter().filter_map(|other| self.guests.get(other));
         let mut others =
             others.filter(|other| matches!(other.stage, Stage::Entering | Stage::In)).take(ASKED);
-        let shown = clock(guest).or_else(|| others.find_map(|other| clock(other)))?;
+        let shown =
+            hall.shown_for(guest).or_else(|| others.find_map(|other| hall.shown_for(other))).or(hall.clock)?;
         Some(guest.came.at(shown))
     }
 

@@ -117,6 +117,11 @@ impl Conferences {
         }
         let occupant = self.occupant_of(cx, id);
         let Some(guest) = self.guests.get_mut(&id).filter(|guest| guest.stage != Stage::Out) else { return };
+        let has_come = matches!(guest.stage, Stage::Entering | Stage::In);
+        if let Some(hall) = self.halls.get_mut(&guest.room).filter(|_| has_come) {
+            // Later the roster may have her as one who came again.
+            hall.clock = hall.shown_for(guest).or(hall.clock);
+        }
         let was_in = std::mem::replace(&mut guest.stage, Stage::Out) == Stage::In;
         let (room, nick, from) = (guest.room.clone(), guest.nick.clone(), guest.occupant());
         let own = guest.own.clone();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::before::Before;
-use super::guest::GuestId;
+use super::guest::{Guest, GuestId};
 use crate::documents::conference::{Entity, User, View};
 use crate::documents::date;
 use crate::sip::uri::Aor;
@@ -132,6 +132,8 @@ pub struct Hall {
     pub subject: String,
     /// Who left while the link was down.
     pub missed: BTreeMap<Box<str>, Occupant>,
+    /// The focus's clock, as it showed for the last of ours who left.
+    pub clock: Option<Now>,
     known: VecDeque<Known>,
     old: VecDeque<Old>,
 }
@@ -216,8 +218,13 @@ impl Hall {
         self.old.iter()
     }
 
+    /// What the focus's clock showed when somebody of ours came, while she is there.
+    pub fn shown_for(&self, guest: &Guest) -> Option<Now> {
+        guest.came.by_focus(self.joined(&guest.own))
+    }
+
     /// When somebody of ours has joined, by the focus's clock. Nothing where she may be meant by another nick.
-    pub fn joined(&self, own: &Aor) -> Option<Wall> {
+    fn joined(&self, own: &Aor) -> Option<Wall> {
         if self.of_address(own).count() > 1 {
             return None;
         }
