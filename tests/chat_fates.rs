@@ -135,7 +135,8 @@ impl Play {
         match text.split(' ').next().unwrap_or_default() {
             "OPTIONS" => self.reply(text, "200 OK", "o", ""),
             "MESSAGE" => {
-                let body = text.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned();
+                // With an envelope around it or without.
+                let body = text.rsplit("\r\n\r\n").next().unwrap_or_default().to_owned();
                 self.line(&body);
                 self.reply(text, "200 OK", "m", "");
             }

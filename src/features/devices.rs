@@ -27,6 +27,8 @@ pub enum Ability {
     Msrp,
     /// `message/cpim` in a MESSAGE (RFC 3862).
     Cpim,
+    /// `message/cpim` in a session, by its description (RFC 4975 §8.6).
+    CpimInSessions,
     /// Delivery and display notifications (RFC 5438).
     Imdn,
     /// `application/im-iscomposing+xml` in a MESSAGE (RFC 3994).

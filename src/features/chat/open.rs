@@ -200,6 +200,7 @@ impl Chat {
         let Some(talk) = self.talks.get_mut(&id) else { return };
         let (now, contact, device) = (cx.now.tick, &talk.contact, talk.device.as_str());
         cx.facts.devices.shows(now, contact, device, Ability::Msrp, true);
+        cx.facts.devices.shows(now, contact, device, Ability::CpimInSessions, talk.taste.cpim);
         if talk.taste.composing.is_some() {
             cx.facts.devices.shows(now, contact, device, Ability::Composing, true);
         }

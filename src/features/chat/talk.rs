@@ -98,6 +98,8 @@ pub struct Taste {
     pub plain: bool,
     /// CPIM with a text in it.
     pub cpim: bool,
+    /// CPIM before all else: then texts should go in nothing else (RFC 4975 §13).
+    pub cpim_first: bool,
     /// Typing notifications, and how.
     pub composing: Option<Composing>,
     /// HTML, by its name: who takes all of `text/*` may show it with its tags.
@@ -117,6 +119,7 @@ impl Taste {
     /// Reads it from the line of a description.
     pub fn of(line: &MessageLine) -> Taste {
         let cpim = line.accepts(cpim::TYPE);
+        let cpim_first = line.accept_types.first().is_some_and(|type_| type_ == cpim::TYPE);
         let composing = if line.accepts(iscomposing::TYPE) {
             Some(Composing::Bare)
         } else if cpim && line.accepts_wrapped(iscomposing::TYPE) {
@@ -126,7 +129,7 @@ impl Taste {
         };
         let named = |types: &[String]| types.iter().any(|type_| type_ == "text/html");
         let html = named(&line.accept_types) || cpim && named(&line.accept_wrapped_types);
-        Taste { plain: line.accepts("text/plain"), cpim, composing, html }
+        Taste { plain: line.accepts("text/plain"), cpim, cpim_first, composing, html }
     }
 }
 
@@ -346,7 +349,7 @@ impl Talk {
     /// What the other side's line says is taken over.
     pub fn adopt(&mut self, line: &MessageLine) {
         self.taste = Taste::of(line);
-        if !self.taste.plain && self.taste.cpim {
+        if self.taste.cpim_first || self.taste.cpim && !self.taste.plain {
             self.style = Style::Wrapped;
         }
     }
@@ -391,7 +394,9 @@ mod tests {
             "a=accept-types:message/cpim text/* application/im-iscomposing+xml\r\n\
              a=accept-wrapped-types:text/* application/im-iscomposing+xml\r\n",
         );
-        assert!(sdk.plain && sdk.cpim && sdk.composing == Some(Composing::Bare));
+        assert!(sdk.plain && sdk.cpim && sdk.cpim_first && sdk.composing == Some(Composing::Bare));
+        let second = taste("a=accept-types:text/plain message/cpim\r\n");
+        assert!(second.plain && second.cpim && !second.cpim_first);
         let focus = taste("a=accept-types:message/cpim\r\na=accept-wrapped-types:*\r\n");
         assert!(!focus.plain && focus.cpim && focus.composing == Some(Composing::Wrapped));
         let phone = taste("a=accept-types:text/plain\r\n");

@@ -2,6 +2,7 @@
 //!
 //! The body is plain text, unless the contact has shown that it takes CPIM (RFC 3862) and there is something that only an
 //! envelope can say: the message's name and the wish for notifications (RFC 5438 §6), or that it is a notification itself.
+//! What a session may have brought already has its name along too, unless that is known to be in vain.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -96,7 +97,7 @@ pub struct Post {
     /// To how many.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub carries: u8,
-    /// The contact took CPIM then: where it comes again, its name shows that it is the same.
+    /// A session may have brought it: where it comes again, its name shows that it is the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub enveloped: bool,
     /// It corrects the message whose stanza has this id (XEP-0308).

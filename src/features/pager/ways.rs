@@ -32,9 +32,11 @@ const CARRIES: u8 = 3;
 /// What is whispered waits no longer than this for what went before: it would say what is no longer so.
 const HUSHED: Duration = Duration::from_secs(10);
 
-/// Whether the contact has shown that it takes CPIM.
+/// Whether an envelope may be sent to a contact to whom a session may have brought the message already: unless its
+/// devices have said that they take none, since whoever has MSRP has CPIM (RFC 4975 §13).
 pub(super) fn takes_envelopes(cx: &Cx<'_>, contact: &Aor) -> bool {
-    cx.facts.devices.any_can(cx.now.tick, contact, Ability::Cpim) == Some(true)
+    let can = |ability| cx.facts.devices.any_can(cx.now.tick, contact, ability);
+    can(Ability::Cpim).or(can(Ability::CpimInSessions)) != Some(false)
 }
 
 /// How a message goes.
@@ -279,7 +281,7 @@ impl ToSip {
             return;
         }
         // It may be there already.
-        live.post.enveloped = sent && (live.post.enveloped || takes_envelopes(cx, &live.post.target.aor));
+        live.post.enveloped = sent && takes_envelopes(cx, &live.post.target.aor);
         if let Some(lane) = self.lanes.get_mut(&live.lane) {
             lane.carried -= 1;
             if lane.held > 0 {
