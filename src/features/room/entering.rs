@@ -33,6 +33,7 @@ impl Rooms {
             return self.dismiss(cx, id, Cause { status: 403, text });
         };
         seat.seen.clear();
+        seat.renamed = false;
         let (own, password) = (seat.own.clone(), seat.password.clone());
         let history = self.history(cx, id);
         cx.stanza(muc::enter(&own, &occupant, password.as_deref(), &history));
@@ -75,6 +76,10 @@ impl Rooms {
     /// A seat is in: all who are there have been told.
     pub(super) fn let_in(&mut self, cx: &mut Cx<'_>, id: SeatId, nick: &str, codes: &Codes) {
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.stage == Stage::Entering) else { return };
+        if seat.renamed {
+            nick.clone_into(&mut seat.nick);
+            return self.enter(cx, id);
+        }
         self.timers.stop(&Alarm::Enter(id));
         self.timers.set(Alarm::Ping(id), cx.now.tick + asking::SILENCE);
         seat.stage = Stage::In;

@@ -88,6 +88,7 @@ impl Rooms {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         if let Some(new) = departure.nick.as_ref().filter(|_| is_self) {
             new.clone_into(&mut seat.nick);
+            seat.renamed = seat.stage == Stage::Entering;
         }
         let stage = seat.stage;
         self.arm_step(cx, &room);

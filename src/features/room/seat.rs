@@ -143,6 +143,8 @@ pub struct Seat {
     pub was_in: bool,
     /// It has made the room, which nobody else can enter before it is unlocked.
     pub locked: bool,
+    /// The room knew it under another nick as it entered, and has only changed that: who else is there it has not told.
+    pub renamed: bool,
     /// Who has been seen on the way in.
     pub seen: BTreeSet<Box<str>>,
     /// How much it has asked of the room.
@@ -203,6 +205,7 @@ impl Seat {
             inviting: Vec::new(),
             was_in: false,
             locked: false,
+            renamed: false,
             seen: BTreeSet::new(),
             asked: 0,
             said: VecDeque::new(),
