@@ -379,6 +379,31 @@ pub fn unlock(own: &Jid, room: &Jid, id: &str) -> Stanza {
     Stanza::new(StanzaKind::Iq, own, room).with_type("set").with_id(id).with_child(query)
 }
 
+/// Asks how a room is configured (§10.2).
+pub fn configuration(own: &Jid, room: &Jid, id: &str) -> Stanza {
+    let query = Element::new("query", ns::MUC_OWNER);
+    Stanza::new(StanzaKind::Iq, own, room).with_type("get").with_id(id).with_child(query)
+}
+
+/// Accepts the configuration that a room has told: it is unlocked where it was locked, and stays as it is in any case.
+pub fn unlock_as(own: &Jid, room: &Jid, id: &str, told: &Stanza) -> Stanza {
+    let mut form = Element::new("x", ns::DATA).with("type", "submit");
+    let query = told.element.child("query", ns::MUC_OWNER);
+    let fields = query.and_then(|query| query.child("x", ns::DATA)).into_iter().flat_map(Element::children);
+    for field in fields.filter(|field| field.is("field", ns::DATA)) {
+        let values: Vec<_> = field.children().filter(|child| child.is("value", ns::DATA)).collect();
+        // One without a value keeps none, or is a heading.
+        let Some(var) = field.attr("var").filter(|_| !values.is_empty()) else { continue };
+        let mut same = Element::new("field", ns::DATA).with("var", var);
+        for value in values {
+            same.push(Element::new("value", ns::DATA).with_text(&value.text()));
+        }
+        form.push(same);
+    }
+    let query = Element::new("query", ns::MUC_OWNER).with_child(form);
+    Stanza::new(StanzaKind::Iq, own, room).with_type("set").with_id(id).with_child(query)
+}
+
 /// Expels somebody (§8.2).
 pub fn expel(own: &Jid, room: &Jid, id: &str, nick: &str, reason: Option<&str>) -> Stanza {
     let mut item = Element::new("item", ns::MUC_ADMIN).with("nick", nick).with("role", "none");

@@ -27,6 +27,8 @@ pub struct Room {
     pub subject: String,
     /// How many lines were said.
     pub spoken: u64,
+    /// Who made it, without a resource.
+    pub owner: String,
     /// Its owner has not accepted its configuration.
     pub locked: bool,
 }
@@ -47,8 +49,15 @@ impl Room {
             banned: BTreeSet::new(),
             subject: String::new(),
             spoken: 0,
+            owner: String::new(),
             locked: false,
         }
+    }
+
+    /// Somebody in it, as presence says.
+    pub fn item(&self, nick: &str) -> Element {
+        let Occupant { jid, role } = &self.occupants[nick];
+        item(if self.owner == bare(jid) { "owner" } else { "none" }, role)
     }
 
     pub fn nick_of(&self, jid: &str) -> Option<String> {
@@ -90,8 +99,12 @@ fn inside_x(item: Element, codes: &[u16]) -> Element {
     x
 }
 
-pub fn item(role: &str) -> Element {
-    Element::new("item", ns::MUC_USER).with("affiliation", "none").with("role", role)
+fn item(affiliation: &str, role: &str) -> Element {
+    Element::new("item", ns::MUC_USER).with("affiliation", affiliation).with("role", role)
+}
+
+fn bare(jid: &str) -> &str {
+    jid.split('/').next().unwrap_or_default()
 }
 
 /// How somebody is told of a subject.
@@ -104,8 +117,7 @@ fn subject_told(subject: &str) -> String {
 
 impl World {
     fn room_of(&self, address: &str) -> Option<usize> {
-        let bare = address.split('/').next().unwrap_or_default();
-        self.rooms.iter().position(|room| room.jid == bare)
+        self.rooms.iter().position(|room| room.jid == bare(address))
     }
 
     /// The server has a stanza of the gateway's.
@@ -214,11 +226,10 @@ impl World {
 
     fn enters(&mut self, room: usize, stanza: &Stanza, nick: &str) {
         let from = stanza.from().expect("a sender").to_string();
-        let bare = from.split('/').next().unwrap_or_default();
         let it = &self.rooms[room];
         let was_in = it.nick_of(&from).is_some();
         if !was_in {
-            if it.banned.contains(bare) {
+            if it.banned.contains(bare(&from)) {
                 return self.refuse(stanza, "forbidden");
             }
             if it.locked {
@@ -233,19 +244,18 @@ impl World {
         self.tally.entered += 1;
         self.comes(room, nick, &from);
         self.rooms[room].locked |= is_new;
-        let others: Vec<(String, &'static str)> = {
-            let all = self.rooms[room].occupants.iter().filter(|(other, _)| *other != nick);
-            all.map(|(other, occupant)| (other.clone(), occupant.role)).collect()
-        };
-        for (other, role) in others {
-            self.presence(room, &other, &from, false, inside_x(item(role), &[]));
+        let others: Vec<String> =
+            self.rooms[room].occupants.keys().filter(|other| *other != nick).cloned().collect();
+        for other in others {
+            let item = self.rooms[room].item(&other);
+            self.presence(room, &other, &from, false, inside_x(item, &[]));
         }
-        let role = self.rooms[room].occupants[nick].role;
+        let item = self.rooms[room].item(nick);
         let own: &[u16] = if is_new { &[110, 201] } else { &[110] };
         if was_in {
-            self.presence(room, nick, &from, false, inside_x(item(role), own));
+            self.presence(room, nick, &from, false, inside_x(item, own));
         } else {
-            self.tell(room, nick, false, &item(role), &[], own);
+            self.tell(room, nick, false, &item, &[], own);
         }
         let subject = self.rooms[room].subject.clone();
         let text = subject_told(&subject);
@@ -265,6 +275,9 @@ impl World {
             None if it.occupants.is_empty() => "moderator",
             None => "participant",
         };
+        if it.occupants.is_empty() {
+            bare(from).clone_into(&mut it.owner);
+        }
         it.occupants.insert(nick.to_owned(), Occupant { jid: from.to_owned(), role });
     }
 
@@ -280,15 +293,15 @@ impl World {
 
     pub fn takes(&mut self, room: usize, own: &str, nick: String) {
         self.tally.renamed += 1;
-        let role = self.rooms[room].occupants[own].role;
-        self.tell(room, own, true, &item(role).with("nick", &nick), &[303], &[110]);
+        let item = self.rooms[room].item(own);
+        self.tell(room, own, true, &item.clone().with("nick", &nick), &[303], &[110]);
         let occupant = self.rooms[room].occupants.remove(own).expect("it is there");
         self.rooms[room].occupants.insert(nick.clone(), occupant);
-        self.tell(room, &nick, false, &item(role), &[], &[110]);
+        self.tell(room, &nick, false, &item, &[], &[110]);
     }
 
     pub fn leaves(&mut self, room: usize, nick: &str, parting: &Parting) {
-        let mut item = item("none");
+        let mut item = item("none", "none");
         if let Some(actor) = &parting.actor {
             item.push(Element::new("actor", ns::MUC_USER).with("nick", actor));
         }
@@ -412,8 +425,8 @@ impl World {
         {
             // Also after a nick of its own that has changed (XEP-0410 §3.2).
             return self.refuse(stanza, "item-not-found");
-        } else if child("query", ns::MUC_OWNER).is_some() {
-            self.rooms[room].locked = false;
+        } else if let Some(query) = child("query", ns::MUC_OWNER) {
+            return self.configures(room, stanza, query);
         } else if let Some(whom) = expelled.and_then(|item| item.attr("nick")) {
             if self.rooms[room].occupants[&own].role != "moderator" {
                 return self.refuse(stanza, "forbidden");
@@ -428,6 +441,30 @@ impl World {
             return self.refuse(stanza, "service-unavailable");
         }
         self.stanza(stanza.result().expect("a question"), None);
+    }
+
+    /// An owner asks for the configuration of a room, or gives one.
+    fn configures(&mut self, room: usize, stanza: &Stanza, query: &Element) {
+        let it = &mut self.rooms[room];
+        if stanza.from().is_none_or(|from| from.bare_str() != it.owner) {
+            return self.refuse(stanza, "forbidden");
+        }
+        let mut answer = stanza.result().expect("a question");
+        let field = |value| {
+            let value = Element::new("value", ns::DATA).with_text(value);
+            Element::new("field", ns::DATA).with("var", "muc#roomconfig_roomname").with_child(value)
+        };
+        match query.child("x", ns::DATA) {
+            None => {
+                let form = Element::new("x", ns::DATA).with("type", "form").with_child(field(&it.jid));
+                answer = answer.with_child(Element::new("query", ns::MUC_OWNER).with_child(form));
+            }
+            Some(form) if !it.locked && !form.children().any(|child| *child == field(&it.jid)) => {
+                self.wrong(format!("the configuration of a room is taken back: {}", stanza.to_xml()));
+            }
+            Some(_) => it.locked = false,
+        }
+        self.stanza(answer, None);
     }
 
     pub fn invites(&mut self, room: usize, by: &str, to: &str) {

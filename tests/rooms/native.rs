@@ -3,7 +3,7 @@
 use mostar::xmpp::ns;
 use mostar::xmpp::stanza::{Element, Stanza, StanzaKind};
 
-use super::muc::{NAMES, Occupant, Parting, Room, item, jid, native_jid};
+use super::muc::{NAMES, Occupant, Parting, Room, jid, native_jid};
 use super::world::World;
 
 impl World {
@@ -37,8 +37,8 @@ impl World {
             return;
         }
         self.comes(room, &nick, &own);
-        let role = self.rooms[room].occupants[&nick].role;
-        self.tell(room, &nick, false, &item(role), &[], &[]);
+        let item = self.rooms[room].item(&nick);
+        self.tell(room, &nick, false, &item, &[], &[]);
         self.settle();
     }
 
@@ -133,7 +133,8 @@ impl World {
         if let Some(occupant) = self.rooms[0].occupants.get_mut(&nick) {
             occupant.role = role;
         }
-        self.tell(0, &nick, false, &item(role), &[], &[110]);
+        let item = self.rooms[0].item(&nick);
+        self.tell(0, &nick, false, &item, &[], &[110]);
         self.settle();
     }
 
@@ -192,7 +193,8 @@ impl World {
             self.rooms[room]
                 .occupants
                 .insert(nick.clone(), Occupant { jid: "prince@example.com/x".into(), role: "moderator" });
-            self.tell(room, &nick, false, &item("moderator"), &[], &[]);
+            let item = self.rooms[room].item(&nick);
+            self.tell(room, &nick, false, &item, &[], &[]);
             self.talks(room, &nick, &text, "last");
         }
     }

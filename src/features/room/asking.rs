@@ -42,6 +42,7 @@ impl Rooms {
             Question::Ping(id) => self.pinged(cx, id, muc::pinged(stanza)),
             Question::Expel(watch) => self.expelled(cx, watch, stanza.stanza_error().as_ref()),
             Question::Unlock(id) => self.unlocked(cx, id, stanza.stanza_error().as_ref()),
+            Question::Configuration(id) => self.configured(cx, id, stanza),
         }
         true
     }

@@ -204,6 +204,8 @@ impl Rooms {
             // What was to be told is asked for when the link is up again.
             self.timers.stop(&Alarm::Missed(seat.room.clone()));
             let entering = seat.stage == Stage::Entering && !seat.stands;
+            // It may be in, and have made the room.
+            seat.locked |= seat.stage == Stage::Entering;
             // What was on its way may be lost: the answer to a question that comes later would say nothing about it.
             self.nothing_arrived(cx, id);
             self.nobody_invited(cx, id);

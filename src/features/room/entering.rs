@@ -12,8 +12,8 @@ use crate::sip::message::Reply;
 use crate::sip::usage::session::Cause;
 use crate::words::condition::{Kind, Scope};
 use crate::words::note::Level;
-use crate::xmpp::muc::{self, Codes};
-use crate::xmpp::stanza::StanzaError;
+use crate::xmpp::muc::{self, Affiliation, Codes};
+use crate::xmpp::stanza::{Stanza, StanzaError};
 
 /// How long a room may take to let somebody in.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -88,8 +88,11 @@ impl Rooms {
             catching.reads = true;
         }
         let is_first = !std::mem::replace(&mut seat.was_in, true);
-        // What was to unlock it before the link went may be lost.
-        seat.locked |= codes.has(Codes::CREATED);
+        let is_new = codes.has(Codes::CREATED);
+        // What told of a new room before the link went, or was to unlock it, may be lost; then it has one owner, who is alone.
+        let is_owner = self.halls.get(&seat.room).and_then(|hall| hall.people.get(nick));
+        let is_owner = is_owner.is_some_and(|occupant| occupant.affiliation == Affiliation::Owner);
+        seat.locked = is_new || seat.locked && is_owner && seat.seen.len() == 1;
         let locked = seat.locked;
         let (room, own, seen) = (seat.room.clone(), seat.own.clone(), std::mem::take(&mut seat.seen));
         let was_called = seat.joining == Joining::DialedOut;
@@ -107,8 +110,14 @@ impl Rooms {
         self.activate_watches(cx, &room, &contact);
         if locked {
             let question = cx.token_for(&room);
-            cx.stanza(muc::unlock(&own, &room, &question));
-            self.put_question(id, question, Question::Unlock(id));
+            if is_new {
+                cx.stanza(muc::unlock(&own, &room, &question));
+                self.put_question(id, question, Question::Unlock(id));
+            } else {
+                // Somebody may have configured it: it gets back what it is.
+                cx.stanza(muc::configuration(&own, &room, &question));
+                self.put_question(id, question, Question::Configuration(id));
+            }
         }
         cx.count("room_joins_total", &[("result", if stands { "again" } else { "joined" })]);
         cx.log(Level::Info, "room-joined", fields);
@@ -142,6 +151,17 @@ impl Rooms {
         seat.wanted.clone_from(&seat.nick);
         self.may_have_missed(cx, id);
         self.enter(cx, id);
+    }
+
+    /// A room that may be new has told how it is configured, or does not.
+    pub(super) fn configured(&mut self, cx: &mut Cx<'_>, id: SeatId, answer: &Stanza) {
+        if answer.type_() == Some("error") {
+            return self.unlocked(cx, id, answer.stanza_error().as_ref());
+        }
+        let Some(seat) = self.seats.get(&id).filter(|seat| seat.stage == Stage::In) else { return };
+        let question = cx.token_for(&seat.room);
+        cx.stanza(muc::unlock_as(&seat.own, &seat.room, &question, answer));
+        self.put_question(id, question, Question::Unlock(id));
     }
 
     /// A new room was unlocked, or is not.

@@ -122,6 +122,8 @@ enum Question {
     Ping(SeatId),
     /// That a new room be unlocked.
     Unlock(SeatId),
+    /// How a room is configured that may be new.
+    Configuration(SeatId),
     /// That somebody be put out; who wants to know.
     Expel(Option<WatchId>),
 }

@@ -141,7 +141,7 @@ pub struct Seat {
     pub inviting: Vec<Inviting>,
     /// The room has let it in once.
     pub was_in: bool,
-    /// It has made the room, which nobody else can enter before it is unlocked.
+    /// It has made the room, or may have, and the link lost the news: nobody else can enter before it is unlocked.
     pub locked: bool,
     /// The room knew it under another nick as it entered, and has only changed that: who else is there it has not told.
     pub renamed: bool,
