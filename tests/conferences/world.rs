@@ -60,6 +60,7 @@ pub enum Event {
     Connects(u64, AttemptId, u64),
     Lost(u64),
     LinkUp,
+    LinkFalls,
     Due(Due),
     /// A member has had its time to send ACK.
     FocusWaits(usize),
@@ -79,6 +80,8 @@ pub struct World {
     pub process: Process,
     /// Odd while the link is up.
     pub link: u64,
+    /// It often falls again soon after it came up.
+    flaps: bool,
     pub wires: Vec<Wire>,
     pub focus: Focus,
     pub clients: Vec<Client>,
@@ -113,6 +116,7 @@ fn of(seed: u64, deaths: &[(u64, Death)], show: bool, is_set: bool) -> Result<Ru
         course,
         process: Process::new(config, Seed(bytes), [0, 0, 3, 20][(seed / 2 % 4) as usize], deaths),
         link: 0,
+        flaps: seed % 5 == 3,
         wires: Vec::new(),
         focus: Focus { shows: Shows::of(seed), ..Focus::default() },
         clients: (0..people).map(Client::new).collect(),
@@ -342,8 +346,14 @@ impl Host for World {
                 self.course.note("the link comes up");
                 self.link += 1;
                 self.apply(Input::Link(LinkId(1), LinkChange::Up));
+                if self.flaps && !self.peace && self.course.chance(50) {
+                    let falls = self.course.below(600);
+                    self.course.after(falls, Event::LinkFalls);
+                }
             }
             Event::LinkUp => {}
+            Event::LinkFalls if self.peace => {}
+            Event::LinkFalls => self.link_goes(),
             Event::Due(due) => self.due(due),
             Event::FocusWaits(call) => self.focus_waits(call),
             Event::Act if self.peace => {}

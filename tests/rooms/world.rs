@@ -47,6 +47,7 @@ pub enum Event {
     Hears(u64),
     Closes(u64),
     LinkUp,
+    LinkFalls,
     Stopped(u64),
     StoreOk,
     Due(Due),
@@ -79,6 +80,8 @@ pub struct World {
     pub process: Process,
     /// Odd while the link is up: which life of the link this is.
     pub link: u64,
+    /// It often falls again soon after it came up.
+    flaps: bool,
     /// Which SIP connection this is.
     pub connection: u64,
     pub rooms: Vec<Room>,
@@ -120,6 +123,7 @@ pub fn run(seed: u64, deaths: &[(u64, Death)], show: bool) -> Result<Run<Tally>,
         course,
         process: Process::new(config, Seed(bytes), [0, 0, 3, 20][(seed / 2 % 4) as usize], deaths),
         link: 0,
+        flaps: seed % 5 == 3,
         connection: 1,
         rooms: vec![Room::new("verona"), Room::new("mantua")],
         bounces: seed % 3 == 1,
@@ -328,8 +332,14 @@ impl Host for World {
                 self.course.note("the link comes up");
                 self.link += 1;
                 self.apply(Input::Link(LinkId(0), LinkChange::Up));
+                if self.flaps && !self.peace && self.course.chance(50) {
+                    let falls = self.course.below(600);
+                    self.course.after(falls, Event::LinkFalls);
+                }
             }
             Event::LinkUp => {}
+            Event::LinkFalls if self.peace => {}
+            Event::LinkFalls => self.link_down(),
             Event::Stopped(life) if life == self.process.life => self.crash(),
             Event::Stopped(_) => {}
             Event::StoreOk => self.store_changes(false),

@@ -110,6 +110,8 @@ pub enum Temper {
 pub const PEOPLE: u8 = 3;
 /// When the faults end and the world only has to come to rest.
 pub const PEACE: Tick = Tick(240_000_000);
+/// A link that flaps stays for so long at most.
+const FLAP: Duration = Duration::from_millis(600);
 /// Records of messages that are on their way to SIP, and of what their senders are to be told. What is on its way to XMPP
 /// has the same kind as answers that are remembered for some minutes.
 const MESSAGES: [&str; 2] = ["post/", "late/"];
@@ -124,6 +126,8 @@ pub struct World {
     pub process: Process,
     /// Odd while the link is up: which life of the link this is.
     pub link: u64,
+    /// It often falls again soon after it came up.
+    flaps: bool,
     /// Which TCP connection this is.
     pub connection: u64,
     loss: u64,
@@ -190,6 +194,7 @@ fn of(seed: u64, deaths: &[(u64, Death)], show: bool, is_set: bool) -> Result<Ru
         config,
         udp,
         link: 0,
+        flaps: seed % 11 > 7,
         connection: 1,
         loss: if seed % 4 == 1 { 0 } else { seed % 20 },
         cuts: [0, 30, 60][(seed / 3 % 3) as usize],
@@ -464,6 +469,10 @@ impl Host for World {
                 self.course.note("the link comes up");
                 self.link += 1;
                 self.apply(Input::Link(LinkId(0), LinkChange::Up));
+                if self.flaps && self.course.now + FLAP < PEACE && self.course.chance(50) {
+                    let falls = self.course.below(FLAP.as_millis() as u64);
+                    self.course.after(falls, Event::LinkDown);
+                }
             }
             Event::LinkUp => {}
             Event::Crash => self.crash(),
