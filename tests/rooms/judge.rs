@@ -98,7 +98,7 @@ impl World {
                 let (room, to) = (stanza.to().map(|to| to.bare().to_string()), from.to_string());
                 let later = self.calls.iter().position(|call| {
                     call.jid.is_none()
-                        && matches!(call.stage, Stage::Calling | Stage::Up)
+                        && (matches!(call.stage, Stage::Calling | Stage::Up) || call.leaves)
                         && Some(&self.rooms[call.room].jid) == room.as_ref()
                         && to.starts_with(&format!("p{}@", call.phone))
                 });

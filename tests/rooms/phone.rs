@@ -41,6 +41,8 @@ pub struct Call {
     /// Call-ID.
     id: String,
     pub stage: Stage,
+    /// Its BYE is on the way.
+    pub leaves: bool,
     own_tag: String,
     tag: String,
     /// The INVITE that rings.
@@ -91,6 +93,7 @@ impl World {
             room,
             id,
             stage,
+            leaves: false,
             own_tag: format!("t{number}"),
             tag: String::new(),
             invite: None,
@@ -150,6 +153,7 @@ impl World {
             it.phone,
             body.len()
         );
+        it.leaves |= method == "BYE";
         self.sip(text);
     }
 

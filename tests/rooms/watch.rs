@@ -99,18 +99,18 @@ impl World {
         }
         let Some(sub) = self.sub_of(text) else { return self.answer(text, 481, "", "") };
         let slow = self.subs[sub].slow && !self.peace;
+        let state = header_of(text, "Subscription-State").unwrap_or_default();
+        let is_over = state.starts_with("terminated");
         if slow && self.course.chance(20) {
-            // It was not taken.
+            // It was not taken; that it was the last all the same it knows by its own clock.
+            self.subs[sub].over = is_over;
             let answer = self.answer_text(text, 500, "", "");
             let (connection, wait) = (self.connection, self.course.below(20_000));
             return self.course.after(wait, Event::Answers(connection, answer));
         }
         self.read(sub, text);
-        let state = header_of(text, "Subscription-State").unwrap_or_default();
         self.subs[sub].active = state.starts_with("active");
-        if state.starts_with("terminated") {
-            self.subs[sub].over = true;
-        }
+        self.subs[sub].over = is_over;
         let answer = self.answer_text(text, 200, "", "");
         let wait = if slow { self.course.below(20_000) } else { 0 };
         let connection = self.connection;

@@ -208,6 +208,9 @@ impl World {
             conn: Some(ConnId(self.connection)),
         };
         self.cause = self.call_of(&String::from_utf8_lossy(&bytes));
+        if let Some(call) = self.cause.filter(|_| bytes.starts_with(b"BYE ")) {
+            self.calls[call].leaves = false;
+        }
         match framing::datagram(bytes) {
             Ok(message) => self.apply(Input::Sip(flow, Box::new(message))),
             Err(bad) => self.wrong(format!("a phone wrote no SIP: {bad:?}")),
