@@ -125,6 +125,45 @@ fn is_zero(count: &u8) -> bool {
 }
 
 impl Post {
+    /// A text of a user's for a contact, taken now, of which nothing else is known.
+    pub fn new(
+        cx: &mut Cx<'_>,
+        from: Jid,
+        to: Jid,
+        target: &SipAddress,
+        call_id: String,
+        text: String,
+        order: u64,
+    ) -> Post {
+        Post {
+            tag: cx.token_for(&from),
+            target: cx.facts.reachable(target),
+            accepted: cx.now.wall,
+            hops: super::HOPS,
+            from,
+            to,
+            call_id,
+            text,
+            order,
+            id: None,
+            type_: None,
+            rich: None,
+            subject: None,
+            lang: None,
+            thread: None,
+            late: false,
+            notice: None,
+            held: false,
+            told: None,
+            receipt: false,
+            marker: false,
+            session: false,
+            carries: 0,
+            enveloped: false,
+            corrects: None,
+        }
+    }
+
     /// Whether nobody waits for its fate: it tells of a failure, or reports.
     pub fn is_quiet(&self) -> bool {
         self.late || self.notice.is_some()

@@ -191,32 +191,12 @@ impl ToSip {
         if self.is_full() {
             return errors::untold(cx, &telling.user, &telling.sender.aor, "too-many");
         }
+        let (order, call_id) = (self.places.next(), cx.token_for(&telling.user));
         let post = Post {
-            id: None,
-            type_: None,
-            text: telling.text,
-            rich: None,
-            subject: None,
             lang: Some("en".into()),
-            thread: None,
-            target: cx.facts.reachable(&telling.sender),
-            call_id: cx.token_for(&telling.user),
-            tag: cx.token_for(&telling.user),
-            accepted: cx.now.wall,
-            order: self.places.next(),
             late: true,
-            notice: None,
-            held: false,
-            told: None,
-            receipt: false,
-            marker: false,
-            session: false,
-            carries: 0,
-            enveloped: false,
-            corrects: None,
             hops: telling.hops,
-            from: telling.user,
-            to: contact,
+            ..Post::new(cx, telling.user, contact, &telling.sender, call_id, telling.text, order)
         };
         cx.save(post.record().of_life(Life::First));
         let lane = Arc::new((sender.aor, post.target.aor.clone()));
@@ -377,32 +357,18 @@ impl ToSip {
             return refuse(Kind::ResourceConstraint, &text, "rate");
         }
         let call_id = self.call_id(cx, pairs, from, &target.aor, text.thread.as_deref());
+        let order = self.places.next();
         let post = Post {
-            from: from.clone(),
-            to: to.clone(),
             id: stanza.id().map(str::to_owned),
             type_: stanza.type_().map(str::to_owned),
-            text: text.text,
             rich: text.rich,
             subject: text.subject,
             lang: text.lang,
             thread: text.thread,
-            target: cx.facts.reachable(&target),
-            call_id,
-            tag: cx.token_for(from),
-            accepted: cx.now.wall,
-            order: self.places.next(),
-            late: false,
-            notice: None,
-            held: false,
-            told: None,
             receipt: text.receipt,
             marker: text.marker,
-            session: false,
-            carries: 0,
-            enveloped: false,
             corrects: text.changes.filter(|change| !change.takes_back).map(|change| change.id),
-            hops: super::HOPS,
+            ..Post::new(cx, from.clone(), to.clone(), &target, call_id, text.text, order)
         };
         Ok((post, key, lane))
     }

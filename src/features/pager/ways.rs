@@ -354,32 +354,11 @@ impl ToSip {
             cx.count("notices_dropped_total", &[("type", kind_of(whisper.type_))]);
             return None;
         }
+        let (user, call_id) = (whisper.user.clone(), cx.token_for(&whisper.user));
+        let (text, order) = (whisper.body.to_string(), self.places.next());
         Some(Post {
-            from: whisper.user.clone(),
-            to,
-            id: None,
-            type_: None,
-            text: whisper.body.to_string(),
-            rich: None,
-            subject: None,
-            lang: None,
-            thread: None,
-            target: cx.facts.reachable(&whisper.to),
-            call_id: cx.token_for(&whisper.user),
-            tag: cx.token_for(&whisper.user),
-            accepted: cx.now.wall,
-            order: self.places.next(),
-            late: false,
             notice: Some(whisper.type_.to_owned()),
-            held: false,
-            told: None,
-            hops: super::HOPS,
-            receipt: false,
-            marker: false,
-            session: false,
-            carries: 0,
-            enveloped: false,
-            corrects: None,
+            ..Post::new(cx, user, to, &whisper.to, call_id, text, order)
         })
     }
 }
