@@ -151,10 +151,18 @@ def _order(ledger, pair, findings):
     firsts = sorted((message.heard[0][0], message.number) for message in pair.messages.values()
                     if message.heard and not message.heard[0][2] and (pair.way == TO_SIP or message.answers))
     highest = 0
-    for _when, number in firsts:
-        if number < highest:
+    for place, (when, number) in enumerate(firsts):
+        overtook = [pair.messages[other] for _when, other in firsts[:place] if other > number]
+        if overtook and not (pair.way != TO_SIP and all(_died_with_a_server(ledger, other, when) for other in overtook)):
             findings.violation(7, f"{pair}: #{number} came after #{highest}")
         highest = max(highest, number)
+
+
+def _died_with_a_server(ledger, message, when):
+    """Whether a message was shown before `when`, its server died, and it came again after `when`: then what came at `when` may have been
+    before it the first time too, but put aside by the server for somebody who was about to log in."""
+    first, last = message.heard[0][0], message.heard[-1][0]
+    return when <= last and any(found.what.startswith(SERVERS) and first - IN_FLIGHT <= found.begin <= when for found in ledger.breaks)
 
 
 def _break_at(ledger, when):

@@ -104,6 +104,19 @@ class Checks(unittest.TestCase):
         first.heard[0] = (10.9, "n1", False)
         self.assertEqual(self.found(), ([7], 0))
 
+    def test_what_a_server_that_died_had_put_aside_comes_again_with_what_it_had_shown(self):
+        first, _ = self.delivered(self.to_xmpp, 10.0)
+        second, _ = self.delivered(self.to_xmpp, 10.2)
+        first.heard[0] = (12.0, "n1", False)
+        self.broken("mostar", 10.5, 11.9)
+        self.assertEqual(self.found(), ([7], 0))
+        self.broken("ejabberd", 10.5, 11.9)
+        self.assertEqual(self.found(), ([7], 0))
+        second.heard.append((12.1, second.heard[0][1], False))
+        self.assertEqual(self.found(), ([], 1))
+        second.heard[1] = (11.8, second.heard[0][1], False)
+        self.assertIn(7, self.found()[0])
+
     def test_failures_without_a_name_are_counted(self):
         for _ in range(2):
             message, _text = self.said(self.to_xmpp)
