@@ -335,9 +335,8 @@ impl Host for World {
                 self.course.note("the link comes up");
                 self.link += 1;
                 self.apply(Input::Link(LinkId(0), LinkChange::Up));
-                if self.flaps && !self.peace && self.course.chance(50) {
-                    let falls = self.course.below(600);
-                    self.course.after(falls, Event::LinkFalls);
+                if self.flaps && !self.peace {
+                    self.course.may_flap(Event::LinkFalls);
                 }
             }
             Event::LinkUp => {}

@@ -110,8 +110,6 @@ pub enum Temper {
 pub const PEOPLE: u8 = 3;
 /// When the faults end and the world only has to come to rest.
 pub const PEACE: Tick = Tick(240_000_000);
-/// A link that flaps stays for so long at most.
-const FLAP: Duration = Duration::from_millis(600);
 /// Records of messages that are on their way to SIP, and of what their senders are to be told. What is on its way to XMPP
 /// has the same kind as answers that are remembered for some minutes.
 const MESSAGES: [&str; 2] = ["post/", "late/"];
@@ -469,9 +467,8 @@ impl Host for World {
                 self.course.note("the link comes up");
                 self.link += 1;
                 self.apply(Input::Link(LinkId(0), LinkChange::Up));
-                if self.flaps && self.course.now + FLAP < PEACE && self.course.chance(50) {
-                    let falls = self.course.below(FLAP.as_millis() as u64);
-                    self.course.after(falls, Event::LinkDown);
+                if self.flaps && self.course.now + course::FLAP < PEACE {
+                    self.course.may_flap(Event::LinkDown);
                 }
             }
             Event::LinkUp => {}

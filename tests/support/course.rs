@@ -43,6 +43,9 @@ pub fn bytes(world: u8, seed: u64) -> [u8; 32] {
     bytes
 }
 
+/// A link that falls again soon stays up for so long at most.
+pub const FLAP: Duration = Duration::from_millis(600);
+
 impl<Event> Course<Event> {
     /// The beginning, when nothing is to happen yet.
     pub fn new(seed: [u8; 32], show: bool) -> Course<Event> {
@@ -62,6 +65,14 @@ impl<Event> Course<Event> {
     /// True so often of a hundred times.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.rng.next_u64() % 100 < percent
+    }
+
+    /// A link has come up: half of the times it falls again soon.
+    pub fn may_flap(&mut self, falls: Event) {
+        if self.chance(50) {
+            let soon = self.below(FLAP.as_millis() as u64);
+            self.after(soon, falls);
+        }
     }
 
     /// A number under this one.
