@@ -374,9 +374,7 @@ pub fn say(own: &Jid, to: &Jid, id: &str) -> Stanza {
 
 /// Accepts the default configuration of a new room: it is unlocked (§10.1.2).
 pub fn unlock(own: &Jid, room: &Jid, id: &str) -> Stanza {
-    let form = Element::new("x", ns::DATA).with("type", "submit");
-    let query = Element::new("query", ns::MUC_OWNER).with_child(form);
-    Stanza::new(StanzaKind::Iq, own, room).with_type("set").with_id(id).with_child(query)
+    configure(own, room, id, Element::new("x", ns::DATA).with("type", "submit"))
 }
 
 /// Asks how a room is configured (§10.2).
@@ -400,6 +398,11 @@ pub fn unlock_as(own: &Jid, room: &Jid, id: &str, told: &Stanza) -> Stanza {
         }
         form.push(same);
     }
+    configure(own, room, id, form)
+}
+
+/// Gives a room a filled form of its configuration.
+fn configure(own: &Jid, room: &Jid, id: &str, form: Element) -> Stanza {
     let query = Element::new("query", ns::MUC_OWNER).with_child(form);
     Stanza::new(StanzaKind::Iq, own, room).with_type("set").with_id(id).with_child(query)
 }

@@ -76,14 +76,13 @@ impl Rooms {
     /// A seat is in: all who are there have been told.
     pub(super) fn let_in(&mut self, cx: &mut Cx<'_>, id: SeatId, nick: &str, codes: &Codes) {
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| seat.stage == Stage::Entering) else { return };
+        nick.clone_into(&mut seat.nick);
         if seat.renamed {
-            nick.clone_into(&mut seat.nick);
             return self.enter(cx, id);
         }
         self.timers.stop(&Alarm::Enter(id));
         self.timers.set(Alarm::Ping(id), cx.now.tick + asking::SILENCE);
         seat.stage = Stage::In;
-        nick.clone_into(&mut seat.nick);
         if let Some(catching) = &mut seat.catching {
             catching.reads = true;
         }
