@@ -152,9 +152,10 @@ def _order(ledger, pair, findings):
                     if message.heard and not message.heard[0][2] and (pair.way == TO_SIP or message.answers))
     highest = 0
     for place, (when, number) in enumerate(firsts):
-        overtook = [pair.messages[other] for _when, other in firsts[:place] if other > number]
-        if overtook and not (pair.way != TO_SIP and all(_died_with_a_server(ledger, other, when) for other in overtook)):
-            findings.violation(7, f"{pair}: #{number} came after #{highest}")
+        if number < highest:
+            overtook = [pair.messages[other] for _when, other in firsts[:place] if other > number]
+            if pair.way == TO_SIP or not all(_died_with_a_server(ledger, other, when) for other in overtook):
+                findings.violation(7, f"{pair}: #{number} came after #{highest}")
         highest = max(highest, number)
 
 
